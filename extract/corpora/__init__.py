@@ -1,0 +1,1 @@
+"""Turns each known corpus into a manifest, one file per corpus."""

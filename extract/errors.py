@@ -1,0 +1,49 @@
+"""Turns whatever a user, a file or a network can get wrong into one sentence."""
+
+from collections.abc import Iterable
+
+__all__ = [
+    "CorpusError",
+    "EncoderError",
+    "MediaError",
+    "MerError",
+    "RunError",
+    "StoreError",
+    "one_line",
+]
+
+
+class MerError(Exception):
+    """Something outside the code is wrong: the message says what, where, and what to do about it."""
+
+
+class CorpusError(MerError):
+    """A corpus or its manifest is missing, incomplete or contradicts itself."""
+
+
+class MediaError(MerError):
+    """One recording or transcript can't be read; the other utterances go on without it."""
+
+
+class EncoderError(MerError):
+    """An encoder can't be loaded, or doesn't fit the modality."""
+
+
+class StoreError(MerError):
+    """A feature file is missing, broken, stale, locked or can't be written."""
+
+
+class RunError(MerError):
+    """A training run can't be set up, or a run folder can't be read."""
+
+
+def one_line(items: Iterable[object], most: int = 10) -> str:
+    """Join items for a message, cut at `most`, with the total.
+
+    >>> one_line(range(12), most=3)
+    '0, 1, 2 and 9 more (12 in all)'
+    """
+    listed = [str(item) for item in items]
+    if len(listed) <= most:
+        return ", ".join(listed)
+    return f"{', '.join(listed[:most])} and {len(listed) - most} more ({len(listed)} in all)"

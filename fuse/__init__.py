@@ -1,0 +1,1 @@
+"""Turns cached features into trained fusion models, their predictions and their scores."""

@@ -1,0 +1,1 @@
+"""Turns run folders into tables, figures and pages."""

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,18 @@ def replacing(path: Path) -> Iterator[Path]:
         StoreError: The folder can't be written, or the disk is full.
     """
     make_folder(path.parent)
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise StoreError(f"{path} can't be written ({_reason(error)}): free some space or choose another folder.") from error
+        raise StoreError(
+            f"{path} can't be written ({_reason(error)}): free some space or choose another folder."
+        ) from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
@@ -98,11 +96,3 @@ def lock(path: Path) -> Iterator[None]:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-

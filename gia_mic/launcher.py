@@ -2,8 +2,7 @@
 
 
 def main() -> None:
-    """Run the `mer` command line."""
-    import gia_mic  # noqa: F401, PLC0415  (puts the rooms on sys.path)
+    """Run the `mer` command line; importing this package has already put the rooms on `sys.path`."""
     from cli import main as run
 
     run()

@@ -1,0 +1,342 @@
+"""Turns `utterances.jsonl` into a typed table of utterances, and back.
+
+A corpus is a folder below the features folder. Its manifest is the only place where labels live, so a changed label
+map never makes a feature stale. `corpus.json` beside it holds what is not about one utterance: the root that clip paths
+start from, the order of the classes, and facts about the corpus.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from extract.errors import CorpusError, one_line
+from extract.files import digest, write_json, write_text
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["MODALITIES", "Clip", "Corpus", "Utterance", "find", "load", "names", "valid_name", "write"]
+
+FORMAT = 1
+MANIFEST = "utterances.jsonl"
+ABOUT = "corpus.json"
+
+MODALITIES = {"s": "speech", "t": "text", "v": "visual"}
+"""One letter for each modality, in the order used everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A stretch of a recording.
+
+    Attributes:
+        path: File, relative to the corpus root, with forward slashes.
+        start_s: First moment in seconds; None is the file's beginning.
+        end_s: Last moment in seconds; None is the file's end.
+        crop: Part of the picture as left, top, right, bottom in fractions of its width and height; None is all of it.
+            Only for video.
+    """
+
+    path: str
+    start_s: float | None = None
+    end_s: float | None = None
+    crop: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One utterance of a manifest; None is what the corpus doesn't say or hold.
+
+    Attributes:
+        id: The only key, unique in the corpus.
+        label: Emotion, one of the corpus's classes.
+        speaker: Who speaks.
+        session: Recording session.
+        dialog: Conversation or take.
+        scenario: Script or prompt that was acted.
+        source_label: The corpus's own label before it was mapped to `label`.
+        text: Transcript.
+        audio: Sound.
+        video: Moving picture.
+        split: The corpus's own part, such as train, dev or test.
+    """
+
+    id: str
+    label: str
+    speaker: str | None = None
+    session: str | None = None
+    dialog: str | None = None
+    scenario: str | None = None
+    source_label: str | None = None
+    text: str | None = None
+    audio: Clip | None = None
+    video: Clip | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared corpus.
+
+    Attributes:
+        name: Name of its folder below the features folder.
+        folder: That folder.
+        root: Where clip paths start from.
+        classes: Emotions, in the order of class indices.
+        table: The manifest, typed with `datasets`; `label` is a class index.
+        about: Facts about the corpus, such as its licence or the demo's Bayes ceilings.
+        digest: SHA-256 of the manifest.
+    """
+
+    name: str
+    folder: Path
+    root: Path
+    classes: tuple[str, ...]
+    table: "datasets.Dataset" = field(repr=False)
+    about: Mapping[str, Any] = field(repr=False)
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        for row in self.table:
+            clips = {name: _clip(row[name]) for name in ("audio", "video")}
+            yield Utterance(**{**row, **clips, "label": self.classes[row["label"]]})
+
+    @property
+    def ids(self) -> list[str]:
+        """Utterance ids, in the manifest's order."""
+        return self.column("id")
+
+    def column(self, name: str) -> list[Any]:
+        """Return one column as plain values, in the manifest's order; `label` as class indices."""
+        return list(self.table[name])
+
+    def path(self, clip: Clip) -> Path:
+        """Return the file of a clip.
+
+        Raises:
+            CorpusError: It lies outside the corpus root, by `..`, by an absolute path or by a symbolic link.
+        """
+        return inside(self.root, clip.path)
+
+
+def inside(root: Path, path: str) -> Path:
+    """Return `root / path`, if that is really below `root`.
+
+    Raises:
+        CorpusError: It isn't.
+    """
+    whole = root / path
+    if ".." in PurePosixPath(path).parts or not whole.resolve().is_relative_to(root.resolve()):
+        raise CorpusError(
+            f"The file {path!r} lies outside the corpus root {root}: move it there, or give a wider root."
+        )
+    return whole
+
+
+def valid_name(name: str) -> str:
+    """Return a corpus or run name that can be a folder's name.
+
+    Raises:
+        CorpusError: It can't.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise CorpusError(f"{name!r} can't be a name: use letters, digits, '.', '_' and '-', a letter or digit first.")
+    return name
+
+
+def write(
+    features: Path,
+    name: str,
+    utterances: Sequence[Utterance],
+    *,
+    root: Path,
+    classes: Sequence[str] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Corpus:
+    """Write a manifest and return the corpus as `load` reads it.
+
+    Args:
+        features: The features folder.
+        name: Corpus name.
+        utterances: At least one; their order is the order of every feature file.
+        root: Folder that the clip paths start from.
+        classes: Emotions, in the order of class indices; by default the labels that occur, sorted.
+        about: JSON-like facts about the corpus.
+
+    Raises:
+        CorpusError: The name can't be a folder's, there is no utterance, or the utterances contradict each other.
+    """
+    folder = features / valid_name(name)
+    classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
+    rows = [_row(utterance) for utterance in utterances]
+    _check(rows, classes, where=f"The new corpus {name!r}")
+    root = root.resolve()
+    kept_root = root.relative_to(folder.resolve()).as_posix() if root.is_relative_to(folder.resolve()) else str(root)
+    write_text(
+        folder / MANIFEST,
+        "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
+    )
+    write_json(
+        folder / ABOUT,
+        {"format": FORMAT, "name": name, "root": kept_root, "classes": classes, "about": dict(about or {})},
+    )
+    return load(features, name)
+
+
+def names(features: Path) -> list[str]:
+    """Return the names of the prepared corpora, sorted."""
+    return sorted(manifest.parent.name for manifest in features.glob(f"*/{MANIFEST}"))
+
+
+def find(features: Path, name: str | None = None) -> Corpus:
+    """Load the named corpus, or the only one there is.
+
+    Raises:
+        CorpusError: There is none of that name, or several to choose from.
+    """
+    if name is not None:
+        return load(features, name)
+    prepared = names(features)
+    if not prepared:
+        raise CorpusError(f"No corpus is prepared in {features}: run `mer prepare` or `mer demo` first.")
+    if len(prepared) > 1:
+        raise CorpusError(f"{features} holds {len(prepared)} corpora ({one_line(prepared)}): choose one with --corpus.")
+    return load(features, prepared[0])
+
+
+def load(features: Path, name: str) -> Corpus:
+    """Read a corpus.
+
+    `corpus.json` may be left out of a folder made by hand: then paths start from that folder, and the classes are
+    the labels that occur, sorted.
+
+    Raises:
+        CorpusError: There is no such corpus, or its files are not what they should be.
+    """
+    folder = features / valid_name(name)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        others = names(features)
+        hint = f"prepared are {one_line(others)}" if others else "none is prepared; run `mer prepare` or `mer demo`"
+        raise CorpusError(f"There is no corpus {name!r} in {features} ({manifest} is missing): {hint}.")
+    rows = _read_rows(manifest)
+    settings = _read_about(folder / ABOUT)
+    classes = settings.get("classes") or sorted({str(row.get("label")) for row in rows})
+    _check(rows, classes, where=str(manifest))
+    return Corpus(
+        name=name,
+        folder=folder,
+        root=folder / settings.get("root", "."),
+        classes=tuple(classes),
+        table=_table(rows, classes, manifest),
+        about=settings.get("about", {}),
+        digest=digest(manifest),
+    )
+
+
+def _row(utterance: Utterance) -> dict[str, Any]:
+    row = asdict(utterance)
+    for name in ("audio", "video"):
+        if row[name] is not None:
+            row[name] = {key: value for key, value in row[name].items() if value is not None}
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _clip(value: Mapping[str, Any] | None) -> Clip | None:
+    if value is None or value["path"] is None:
+        return None
+    crop = value.get("crop")
+    return Clip(value["path"], value["start_s"], value["end_s"], tuple(crop) if crop else None)
+
+
+def _read_rows(manifest: Path) -> list[dict[str, Any]]:
+    rows = []
+    with manifest.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CorpusError(
+                    f"{manifest}, line {number}: not JSON ({error}); prepare the corpus again."
+                ) from error
+            if not isinstance(row, dict):
+                raise CorpusError(
+                    f"{manifest}, line {number}: expected one JSON object a line, found {line.strip()[:40]!r}."
+                )
+            rows.append(row)
+    return rows
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorpusError(f"{path} is not JSON ({error}): prepare the corpus again.") from error
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise CorpusError(
+            f"{path} is not of format {FORMAT}, the only one this version reads: prepare the corpus again."
+        )
+    return settings
+
+
+def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: str) -> None:
+    """Refuse what would make a wrong number later."""
+    if not rows:
+        raise CorpusError(f"{where} has no utterance: prepare the corpus again.")
+    seen: set[str] = set()
+    twice: list[str] = []
+    unlabelled: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        utterance_id, label = row.get("id"), row.get("label")
+        if not isinstance(utterance_id, str) or not utterance_id:
+            raise CorpusError(f"{where}: utterance {number} has no id; every utterance needs one.")
+        if utterance_id in seen:
+            twice.append(utterance_id)
+        seen.add(utterance_id)
+        if not isinstance(label, str) or label not in classes:
+            unlabelled.append(f"{utterance_id} ({label!r})")
+    if twice:
+        raise CorpusError(f"{where} has duplicate ids: {one_line(twice)}; every utterance needs its own.")
+    if unlabelled:
+        raise CorpusError(f"{where} has labels that are none of {one_line(classes)}: {one_line(unlabelled)}.")
+
+
+def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], manifest: Path) -> "datasets.Dataset":
+    import datasets
+    import pyarrow
+
+    text = datasets.Value("string")
+    number = datasets.Value("float64")
+    clip = {"path": text, "start_s": number, "end_s": number}
+    features = datasets.Features(
+        {
+            "id": text,
+            "label": datasets.ClassLabel(names=list(classes)),
+            **dict.fromkeys(["speaker", "session", "dialog", "scenario", "source_label", "text"], text),
+            "audio": clip,
+            "video": {**clip, "crop": datasets.Sequence(number)},
+            "split": text,
+        }
+    )
+    unknown = sorted({key for row in rows for key in row} - set(features))
+    if unknown:
+        raise CorpusError(
+            f"{manifest} has columns that mean nothing here: {one_line(unknown)}; known are {one_line(features, 20)}."
+        )
+    columns = {name: [row.get(name) for row in rows] for name in features}
+    try:
+        return datasets.Dataset.from_dict(columns, features=features)
+    except (pyarrow.ArrowException, TypeError, ValueError, KeyError) as error:
+        raise CorpusError(
+            f"{manifest} has a value of the wrong type ({error}): text must be text, times numbers."
+        ) from error

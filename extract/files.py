@@ -84,7 +84,7 @@ def lock(path: Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout:
         raise StoreError(
-            f"Another process is writing here (it holds {path}): wait for it to end, or stop it, and run the command again."
+            f"Another process is writing here (it holds {path}): wait for it to end, or stop it, and run this again."
         ) from None
     except OSError as error:
         raise StoreError(f"{path} can't be written ({_reason(error)}): choose another folder.") from error

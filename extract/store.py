@@ -1,0 +1,405 @@
+"""Turns the frames of many utterances into one HDF5 file that is memory-mapped, and back.
+
+The only module that knows the file's layout, which `features/README.md` gives as a table. A feature file appears under
+its name only when it is complete. While an extraction runs, finished utterances lie in parts beside it, small files of
+the same layout, so whatever ends the run, the next one goes on from there.
+"""
+
+import json
+import math
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from extract.errors import StoreError, one_line
+from extract.files import lock, replacing
+
+__all__ = ["EXTRACTED", "FAILED", "MISSING", "Builder", "Header", "Item", "Store", "find", "open_store", "write"]
+
+FORMAT = "gia-mic features"
+VERSION = 1
+
+EXTRACTED, MISSING, FAILED = 0, 1, 2
+"""Status of an utterance: has frames; isn't in the corpus in this modality; couldn't be read, with the reason."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What all frames of a file have in common.
+
+    Attributes:
+        modality: speech, text or visual.
+        encoder: Short name of the encoder, which begins the file's name.
+        fingerprint: Hash of everything that changes a value, which ends the file's name.
+        spec: That everything, JSON-like.
+        dim: Features per frame, D.
+        dtype: float16 or float32.
+        frame_rate_hz: Frames per second; None where frames are not evenly spaced in time, as tokens are.
+    """
+
+    modality: str
+    encoder: str
+    fingerprint: str
+    spec: Mapping[str, Any]
+    dim: int
+    dtype: str = "float16"
+    frame_rate_hz: float | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the feature file."""
+        return f"{self.encoder}-{self.fingerprint}.h5"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance's frames, or why it has none.
+
+    Attributes:
+        id: Utterance id.
+        source: Digest of the input that the frames were made from; empty where the corpus has none.
+        frames: (T, D), T ≥ 1; None unless the status is EXTRACTED.
+        status: EXTRACTED, MISSING or FAILED.
+        reason: Why it failed.
+    """
+
+    id: str
+    source: str
+    frames: np.ndarray | None = None
+    status: int = EXTRACTED
+    reason: str = ""
+
+
+class Store:
+    """A finished feature file, open for reading.
+
+    `values` is mapped from the file, so a Store costs no memory, can be shared across a fork, and travels to another
+    process as its path.
+
+    Attributes:
+        path: The file.
+        header: What all frames have in common.
+        ids: Utterance ids, in the order of the rows.
+        offsets: (U + 1,) int64; utterance u is `values[offsets[u]:offsets[u + 1]]`.
+        values: (N, D) float16 or float32, read-only: the frames of all utterances end to end.
+        sources: (U,) digests of the inputs.
+        checksums: (U,) uint32, CRC-32 of each utterance's stored bytes.
+        status: (U,) uint8.
+        reasons: (U,) text; empty unless FAILED.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _reading(path) as file:
+            if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+                raise StoreError(
+                    f"{path} is not a {FORMAT} file of version {VERSION}, the only one this version of mer reads: "
+                    "remove it and run `mer extract` again."
+                )
+            values = file["values"]
+            rate = float(file.attrs["frame_rate_hz"])
+            self.header = Header(
+                modality=str(file.attrs["modality"]),
+                encoder=str(file.attrs["encoder"]),
+                fingerprint=str(file.attrs["fingerprint"]),
+                spec=json.loads(file.attrs["spec"]),
+                dim=values.shape[1],
+                dtype=values.dtype.name,
+                frame_rate_hz=None if math.isnan(rate) else rate,
+            )
+            self.ids: list[str] = file["id"].asstr()[:].tolist()
+            self.sources: list[str] = file["source"].asstr()[:].tolist()
+            self.reasons: list[str] = file["reason"].asstr()[:].tolist()
+            self.offsets: np.ndarray = file["offsets"][:]
+            self.checksums: np.ndarray = file["checksum"][:]
+            self.status: np.ndarray = file["status"][:]
+            self.values = _map(path, values)
+        self._rows = {utterance_id: row for row, utterance_id in enumerate(self.ids)}
+        lengths = np.diff(self.offsets)
+        columns = (self.sources, self.reasons, self.checksums, self.status, lengths)
+        if (
+            any(len(column) != len(self.ids) for column in columns)
+            or len(self._rows) != len(self.ids)
+            or (lengths < 0).any()
+            or ((lengths > 0) != (self.status == EXTRACTED)).any()
+            or self.offsets[0] != 0
+            or self.offsets[-1] != len(self.values)
+        ):
+            raise StoreError(
+                f"{path} contradicts itself (its columns don't fit together): remove it and run `mer extract` again."
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, utterance_id: object) -> bool:
+        return utterance_id in self._rows
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
+        return open_store, (self.path,)
+
+    @property
+    def modality(self) -> str:
+        """Modality of the frames: speech, text or visual."""
+        return self.header.modality
+
+    @property
+    def encoder(self) -> str:
+        """Short name of the encoder."""
+        return self.header.encoder
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """Everything that changes a value."""
+        return self.header.spec
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the spec."""
+        return self.header.fingerprint
+
+    @property
+    def dim(self) -> int:
+        """Features per frame, D."""
+        return self.header.dim
+
+    @property
+    def frame_rate_hz(self) -> float | None:
+        """Frames per second, where they are evenly spaced."""
+        return self.header.frame_rate_hz
+
+    def frames(self, utterance_id: str) -> np.ndarray:
+        """Return an utterance's frames (T, D), a view of the file; T is 0 where it has none."""
+        row = self._rows[utterance_id]
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def index(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the row numbers (U,) int64 of utterances.
+
+        Raises:
+            StoreError: The file doesn't know some of them.
+        """
+        unknown = [utterance_id for utterance_id in ids if utterance_id not in self._rows]
+        if unknown:
+            raise StoreError(
+                f"{self.path} has no row for {one_line(unknown)}: the corpus has grown; run `mer extract` again."
+            )
+        return np.fromiter((self._rows[utterance_id] for utterance_id in ids), dtype=np.int64, count=len(ids))
+
+    def item(self, utterance_id: str) -> Item:
+        """Return an utterance as it was written."""
+        row = self._rows[utterance_id]
+        status = int(self.status[row])
+        frames = self.frames(utterance_id) if status == EXTRACTED else None
+        return Item(utterance_id, self.sources[row], frames, status, self.reasons[row])
+
+    def damaged(self) -> Iterator[str]:
+        """Read every byte and give the ids whose frames are not those that were written."""
+        for row, utterance_id in enumerate(self.ids):
+            if _checksum(self.frames(utterance_id)) != self.checksums[row]:
+                yield utterance_id
+
+
+def open_store(path: Path) -> Store:
+    """Open a feature file.
+
+    Raises:
+        StoreError: It is missing, cut short, of another version, or no feature file at all.
+    """
+    return Store(Path(path))
+
+
+def find(corpus_folder: Path, modality: str, encoder: str | None = None) -> Path | None:
+    """Return the one finished feature file of a modality, or None where there is none.
+
+    Args:
+        corpus_folder: `features/<corpus>`.
+        modality: speech, text or visual.
+        encoder: Encoder's short name, or the file's whole name; needed where there are several files.
+
+    Raises:
+        StoreError: Several files would do.
+    """
+    found = sorted((corpus_folder / modality).glob("*.h5"))
+    if encoder is not None:
+        found = [path for path in found if encoder in (path.name, path.stem, path.stem.rpartition("-")[0])]
+    if len(found) > 1:
+        raise StoreError(
+            f"{corpus_folder / modality} holds {len(found)} feature files ({one_line(path.stem for path in found)}): "
+            "choose one with --encoder."
+        )
+    return found[0] if found else None
+
+
+def write(path: Path, header: Header, items: Sequence[Item]) -> None:
+    """Write a whole feature file, all or nothing.
+
+    Args:
+        path: Where it goes.
+        header: What all frames have in common.
+        items: Utterances in the order of the rows; frames may be memory maps, they are copied one by one.
+
+    Raises:
+        StoreError: The frames don't fit the header, or the file can't be written.
+    """
+    lengths = [0 if item.frames is None else len(item.frames) for item in items]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    checksums = np.zeros(len(items), dtype=np.uint32)
+    text = h5py.string_dtype("utf-8")
+    rate = math.nan if header.frame_rate_hz is None else header.frame_rate_hz
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        values = file.create_dataset("values", (int(offsets[-1]), header.dim), header.dtype)
+        for row, item in enumerate(items):
+            stored = _stored(item, header)
+            checksums[row] = _checksum(stored)
+            if len(stored):
+                values.write_direct(stored, dest_sel=np.s_[offsets[row] : offsets[row + 1]])
+        file.create_dataset("offsets", data=offsets)
+        file.create_dataset("id", data=[item.id for item in items], dtype=text)
+        file.create_dataset("source", data=[item.source for item in items], dtype=text)
+        file.create_dataset("checksum", data=checksums)
+        file.create_dataset("status", data=np.array([item.status for item in items], dtype=np.uint8))
+        file.create_dataset("reason", data=[item.reason for item in items], dtype=text)
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "modality": header.modality,
+                "encoder": header.encoder,
+                "fingerprint": header.fingerprint,
+                "spec": json.dumps(header.spec, sort_keys=True),
+                "frame_rate_hz": rate,
+            }
+        )
+
+
+class Builder:
+    """A feature file in the making: what is finished, and where more goes. One process at a time may have it.
+
+    Use it as a context, which holds the lock:
+
+        with Builder(path, header) as builder:
+            if builder.finished("u1", source) is None:
+                builder.add([Item("u1", source, frames)])
+            builder.finalise([("u1", source), ("u2", "")])
+
+    What is finished is known by id and source together, so an utterance whose input has changed isn't.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self.parts = path.with_suffix(".parts")
+
+    def __enter__(self) -> "Builder":
+        self._lock = lock(self.path.with_suffix(".lock"))
+        self._lock.__enter__()
+        try:
+            self.complete = open_store(self.path) if self.path.exists() else None
+            self._finished: dict[tuple[str, str], Store] = {}
+            for store in [self.complete, *map(open_store, sorted(self.parts.glob("*.h5")))]:
+                self._remember(store)
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finished.clear()
+        self._lock.__exit__(None, None, None)
+
+    def finished(self, utterance_id: str, source: str) -> Item | None:
+        """Return what a run before this one, or an earlier part of it, made of this input; a failure doesn't count."""
+        store = self._finished.get((utterance_id, source))
+        return store.item(utterance_id) if store is not None else None
+
+    def add(self, items: Sequence[Item]) -> None:
+        """Keep finished utterances, as one part: after the return they survive whatever happens."""
+        part = self.parts / f"{uuid.uuid4().hex}.h5"
+        write(part, self.header, items)
+        self._remember(open_store(part))
+
+    def finalise(self, order: Sequence[tuple[str, str]], others: Mapping[str, Item] | None = None) -> None:
+        """Put the finished file in place and remove the parts.
+
+        Args:
+            order: (id, source) of every utterance, in the order of the rows.
+            others: By id, the utterances that have no frames.
+
+        Raises:
+            StoreError: An utterance is neither finished nor among the others, or the file can't be written.
+        """
+        others = others or {}
+        items = []
+        for utterance_id, source in order:
+            item = self.finished(utterance_id, source) or others.get(utterance_id)
+            if item is None:
+                raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
+            items.append(item)
+        if not self._unchanged(items):
+            write(self.path, self.header, items)
+            self.complete = open_store(self.path)
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _remember(self, store: Store | None) -> None:
+        if store is not None:
+            for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
+                if status == EXTRACTED:
+                    self._finished[utterance_id, source] = store
+
+    def _unchanged(self, items: Sequence[Item]) -> bool:
+        """Whether the finished file already holds just these items."""
+        store = self.complete
+        return (
+            store is not None
+            and store.ids == [item.id for item in items]
+            and store.sources == [item.source for item in items]
+            and store.status.tolist() == [item.status for item in items]
+            and store.reasons == [item.reason for item in items]
+        )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    """Open for reading; whatever HDF5 finds wrong becomes one sentence."""
+    if not path.is_file():
+        raise StoreError(f"There is no feature file {path}: run `mer extract` first.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(f"{path} is broken ({detail}): remove it and run `mer extract` again.") from error
+
+
+def _map(path: Path, dataset: h5py.Dataset) -> np.ndarray:
+    """Map a contiguous dataset straight from the file."""
+    if dataset.size == 0:
+        return np.empty(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.dtype.name not in ("float16", "float32"):
+        raise ValueError("values are not contiguous float16 or float32")
+    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+
+
+def _stored(item: Item, header: Header) -> np.ndarray:
+    """Return the frames as they go to the file, (T, D), C-contiguous."""
+    if item.frames is None:
+        return np.empty((0, header.dim), header.dtype)
+    if item.frames.ndim != 2 or item.frames.shape[1] != header.dim or len(item.frames) == 0:
+        raise StoreError(
+            f"The frames of {item.id} have shape {item.frames.shape}; {header.file_name} takes (T ≥ 1, {header.dim})."
+        )
+    return np.ascontiguousarray(item.frames, dtype=header.dtype)
+
+
+def _checksum(stored: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data) if stored.size else 0

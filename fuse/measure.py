@@ -17,7 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from extract.errors import RunError
 
-__all__ = ["confusion", "macro_f1", "recalls", "scores", "ua", "wa", "weighted_f1"]
+__all__ = [
+    "confusion",
+    "macro_f1",
+    "recalls",
+    "recalls_of",
+    "scores",
+    "scores_of",
+    "ua",
+    "ua_of",
+    "wa",
+    "wa_of",
+    "weighted_f1",
+]
 
 
 def wa(true: ArrayLike, predicted: ArrayLike) -> float:
@@ -35,7 +47,7 @@ def wa(true: ArrayLike, predicted: ArrayLike) -> float:
     """
     true, predicted = _indices(true, "true"), _indices(predicted, "predicted")
     table = confusion(true, predicted, int(max(true.max(initial=0), predicted.max(initial=0))) + 1)
-    return float(np.trace(table) / table.sum())
+    return float(wa_of(table))
 
 
 def ua(true: ArrayLike, predicted: ArrayLike, classes: int) -> float:
@@ -52,7 +64,7 @@ def ua(true: ArrayLike, predicted: ArrayLike, classes: int) -> float:
     >>> ua([0, 0, 0, 1], [0, 0, 0, 0], 2)
     0.5
     """
-    return float(np.nanmean(recalls(true, predicted, classes)))
+    return float(ua_of(confusion(true, predicted, classes)))
 
 
 def recalls(true: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.float64]:
@@ -61,7 +73,7 @@ def recalls(true: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.f
     Raises:
         RunError: As `wa`.
     """
-    return _recalls(confusion(true, predicted, classes))
+    return recalls_of(confusion(true, predicted, classes))
 
 
 def confusion(true: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -123,11 +135,46 @@ def scores(true: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> dic
     Raises:
         RunError: As `wa`.
     """
-    table = confusion(true, predicted, len(classes))
-    found = _recalls(table)
+    return scores_of(confusion(true, predicted, len(classes)), classes)
+
+
+def wa_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return WA from confusion matrices, (..., C, C) → (...); counts may be fractions, as of a mean over seeds."""
+    tables = np.asarray(tables, dtype=float)
+    return np.asarray(np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1)))
+
+
+def ua_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return UA from confusion matrices, (..., C, C) → (...); a class without true utterances has no part in it."""
+    tables = np.asarray(tables, dtype=float)
+    occurs = tables.sum(axis=-1) > 0
+    return np.asarray(np.where(occurs, recalls_of(tables), 0).sum(axis=-1) / occurs.sum(axis=-1))
+
+
+def recalls_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return the recalls from confusion matrices, (..., C, C) → (..., C); NaN where a class has no true utterance."""
+    tables = np.asarray(tables, dtype=float)
+    support = tables.sum(axis=-1)
+    correct = np.diagonal(tables, axis1=-2, axis2=-1)
+    return np.where(support > 0, correct / np.where(support > 0, support, 1), np.nan)
+
+
+def scores_of(table: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what `scores` does, from one confusion matrix, (C, C), rows true.
+
+    Raises:
+        RunError: It isn't a square of the classes, or holds no utterance.
+    """
+    table = np.asarray(table)
+    if table.shape != (len(classes), len(classes)) or not table.sum() > 0:
+        raise RunError(
+            f"A confusion matrix has the shape {table.shape} and counts {table.sum():g} utterances: "
+            f"expected one row and one column for each of {len(classes)} classes, and at least one utterance."
+        )
+    found = recalls_of(table)
     return {
-        "WA": float(np.trace(table) / table.sum()),
-        "UA": float(np.nanmean(found)),
+        "WA": float(wa_of(table)),
+        "UA": float(ua_of(table)),
         "macro_F1": _macro_f1(table),
         "weighted_F1": _weighted_f1(table),
         "recall": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, found, strict=True)},
@@ -135,23 +182,18 @@ def scores(true: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> dic
     }
 
 
-def _recalls(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    support = table.sum(axis=1)
-    return np.where(support > 0, np.diag(table) / np.maximum(support, 1), np.nan)
-
-
-def _f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
+def _f1(table: NDArray[Any]) -> NDArray[np.float64]:
     """Return 2 TP / (true + predicted) of each class, (C,); 0 where the class occurs in neither."""
     occurs = table.sum(axis=0) + table.sum(axis=1)
-    return np.asarray(2 * np.diag(table) / np.maximum(occurs, 1))
+    return np.asarray(2 * np.diag(table) / np.where(occurs > 0, occurs, 1))
 
 
-def _macro_f1(table: NDArray[np.int64]) -> float:
+def _macro_f1(table: NDArray[Any]) -> float:
     occurs = table.sum(axis=0) + table.sum(axis=1) > 0
     return float(_f1(table)[occurs].mean())
 
 
-def _weighted_f1(table: NDArray[np.int64]) -> float:
+def _weighted_f1(table: NDArray[Any]) -> float:
     return float(np.average(_f1(table), weights=table.sum(axis=1)))
 
 

@@ -122,6 +122,30 @@ def test_with_equally_many_utterances_of_each_class_both_accuracies_agree():
     assert measure.ua(true, predicted, C) == pytest.approx(measure.wa(true, predicted))
 
 
+@given(labels, labels)
+def test_scores_of_a_confusion_matrix_equal_those_of_its_labels(one, other):
+    tables = np.stack([measure.confusion(*pair, C) for pair in (one, other)])
+    assert measure.wa_of(tables) == pytest.approx([measure.wa(*pair) for pair in (one, other)])
+    assert measure.ua_of(tables) == pytest.approx([measure.ua(*pair, C) for pair in (one, other)])
+    assert np.array_equal(measure.recalls_of(tables)[1], measure.recalls(*other, C), equal_nan=True)
+    assert measure.scores_of(tables[0], CLASSES) == measure.scores(*one, CLASSES)
+
+
+def test_the_mean_confusion_over_seeds_has_the_mean_accuracies():
+    generator = np.random.default_rng(1)
+    true = generator.integers(0, C, 50)
+    tables = [measure.confusion(true, generator.integers(0, C, 50), C) for _ in range(3)]
+    mean = np.mean(tables, axis=0)
+    assert measure.wa_of(mean) == pytest.approx(np.mean([measure.wa_of(table) for table in tables]))
+    assert measure.ua_of(mean) == pytest.approx(np.mean([measure.ua_of(table) for table in tables]))
+
+
+@pytest.mark.parametrize("table", [np.zeros((C, C)), np.ones((C, C + 1)), np.ones(C)])
+def test_a_confusion_matrix_of_another_shape_or_of_nothing_is_refused(table):
+    with pytest.raises(RunError, match="A confusion matrix has the shape"):
+        measure.scores_of(table, CLASSES)
+
+
 @pytest.mark.parametrize(
     ("true", "predicted", "message"),
     [

@@ -1,0 +1,151 @@
+"""Turns transcripts into one frame per token with RoBERTa or any encoder that has a tokenizer."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from extract import tiny
+from extract.encoder import (
+    TINY,
+    EncoderSpec,
+    Job,
+    Piece,
+    Weights,
+    check_layers,
+    exact_together,
+    find_weights,
+    load_config,
+    load_model,
+    pick_layers,
+    piece_windows,
+)
+from extract.errors import EncoderError, MediaError
+from extract.store import Header
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["TextEncoder"]
+
+CONTEXT_TOKENS = 64
+
+
+class TextEncoder:
+    """RoBERTa or a relative, frozen (Liu et al., 2019, arXiv:1907.11692).
+
+    A transcript gives one frame for each of its tokens, among them the ones that mark its beginning and end, which a
+    model trains to stand for the whole. A transcript longer than the model's limit goes through it in windows.
+
+    Args:
+        model: Hub id, local folder, or "tiny".
+        revision: Hub revision; the main one by default.
+        options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
+
+    Raises:
+        EncoderError: The model can't be found, is none for text, or comes without a tokenizer.
+    """
+
+    def __init__(self, model: str, revision: str | None = None, **options: Any) -> None:
+        self._weights: Weights | None = None
+        self._model: PreTrainedModel | None = None
+        if model == TINY:
+            self._model, self._tokenizer = tiny.text()
+            self._config = self._model.config
+            name, weights = TINY, f"tiny-{tiny.VERSION}"
+        else:
+            self._weights = find_weights(model, revision)
+            self._config = load_config(self._weights)
+            self._tokenizer = _load_tokenizer(self._weights)
+            name, weights = self._weights.name, self._weights.digest
+        if not hasattr(self._config, "vocab_size") or self._tokenizer.pad_token_id is None:
+            raise EncoderError(f"{name} is no text encoder with a padding token: choose a BERT-like model.")
+        # RoBERTa counts positions from its padding id on, so two of its 514 places hold no token
+        limit = min(self._tokenizer.model_max_length, getattr(self._config, "max_position_embeddings", 10**9))
+        if self._config.model_type in ("roberta", "xlm-roberta", "camembert"):
+            limit = min(limit, self._config.max_position_embeddings - self._config.pad_token_id - 1)
+        self.spec = EncoderSpec(
+            modality="text",
+            model=name,
+            weights=weights,
+            window_tokens=limit,
+            context_tokens=min(CONTEXT_TOKENS, limit // 8),
+            **options,
+        )
+        check_layers(self.spec.layers, self._config.num_hidden_layers, name)
+        self._exact_together = exact_together(self._config.model_type)
+
+    @property
+    def header(self) -> Header:
+        """What all frames have in common."""
+        return Header(
+            modality="text",
+            encoder=self.spec.name,
+            fingerprint=self.spec.fingerprint,
+            spec=self.spec.canonical(),
+            dim=self._config.hidden_size * self.spec.layer_count,
+            dtype=self.spec.dtype,
+        )
+
+    def size(self, job: Job) -> int:
+        """Return about how many tokens an utterance has."""
+        return 2 + len(job.text or "") // 4
+
+    def pieces(self, job: Job) -> Iterator[Piece]:
+        """Cut a transcript into tokens, and those into windows.
+
+        Raises:
+            MediaError: There is nothing in it.
+        """
+        if not job.text or not job.text.strip():
+            raise MediaError(f"The transcript of {job.id} is empty: fill it in, or leave the text out of the manifest.")
+        tokens = self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]
+        assert self.spec.window_tokens is not None
+        assert self.spec.context_tokens is not None
+        for begin, end, keep in piece_windows(len(tokens), self.spec.window_tokens, self.spec.context_tokens):
+            yield Piece(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
+
+    def to(self, device: str) -> "TextEncoder":
+        """Load the weights onto a device."""
+        if self._model is None:
+            from transformers import AutoModel
+
+            assert self._weights is not None
+            model = load_model(AutoModel, self._weights, self.spec.precision)
+            self._model = model.get_encoder() if self._config.is_encoder_decoder else model
+        self._model = self._model.to(device, getattr(torch, self.spec.precision))
+        return self
+
+    @torch.inference_mode()
+    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+        """Return each piece's kept frames (T, D) float32, the same in any batch."""
+        if len(pieces) > 1 and not self._exact_together:
+            return [self.encode([piece])[0] for piece in pieces]
+        assert self._model is not None, "call to() first"
+        device = next(self._model.parameters()).device
+        lengths = torch.tensor([len(piece.values) for piece in pieces])
+        tokens = torch.full((len(pieces), int(lengths.max())), self._tokenizer.pad_token_id)
+        for row, piece in zip(tokens, pieces, strict=True):
+            row[: len(piece.values)] = torch.from_numpy(piece.values)
+        mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]
+        outputs = self._model(
+            input_ids=tokens.to(device),
+            attention_mask=mask.to(device),
+            output_hidden_states=self.spec.layers != (-1,),
+        )
+        frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
+        return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+
+def _load_tokenizer(weights: Weights) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            weights.location, revision=weights.revision or "main", trust_remote_code=False
+        )
+    except Exception as error:
+        raise EncoderError(
+            f"{weights.name} comes without a tokenizer that transformers can load: save one in the same folder."
+        ) from error

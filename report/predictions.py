@@ -1,0 +1,114 @@
+"""Turns `predictions.parquet` of a fold into arrays, one entry an utterance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from extract.errors import RunError, one_line
+
+__all__ = ["ABOUT", "Predictions", "read"]
+
+ABOUT = ("dialog", "speaker", "session", "scenario", "text")
+"""Columns that say what an utterance is; a run may be without them."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of each utterance of a test fold.
+
+    Attributes:
+        ids: (B,) str, each once.
+        true: (B,) class indices.
+        predicted: (B,) class indices.
+        probabilities: (B, C) in 0 … 1.
+        about: Columns of `ABOUT` that are there, (B,) str or None each.
+    """
+
+    ids: NDArray[np.object_]
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    about: dict[str, NDArray[np.object_]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read(path: Path, classes: Sequence[str]) -> Predictions:
+    """Read the predictions of a fold.
+
+    Args:
+        path: A `predictions.parquet`.
+        classes: Class names, in the order of class indices and probabilities.
+
+    Raises:
+        RunError: It is missing, isn't Parquet, lacks a column, or holds labels or probabilities that don't fit.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path, memory_map=True)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing, though the fold is finished: train the fold again.") from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RunError(f"{path} can't be read as Parquet ({_first_line(error)}): train the fold again.") from error
+    missing = [name for name in ("id", "true", "predicted", "probabilities") if name not in table.column_names]
+    if missing:
+        raise RunError(f"{path} lacks the columns {one_line(missing)}: train the fold again.")
+    if table.num_rows == 0:
+        raise RunError(f"{path} holds no utterance: train the fold again.")
+    ids = _text(table, "id")
+    if len(set(ids)) < len(ids) or None in set(ids):
+        raise RunError(f"{path} holds an utterance twice, or one without an id: train the fold again.")
+    return Predictions(
+        ids=ids,
+        true=_indices(table, "true", classes, path),
+        predicted=_indices(table, "predicted", classes, path),
+        probabilities=_probabilities(table, len(classes), path),
+        about={name: _text(table, name) for name in ABOUT if name in table.column_names},
+    )
+
+
+def _text(table: pyarrow.Table, name: str) -> NDArray[np.object_]:
+    return np.array(table[name].to_pylist(), dtype=object)
+
+
+def _indices(table: pyarrow.Table, name: str, classes: Sequence[str], path: Path) -> NDArray[np.int64]:
+    try:
+        found = pyarrow.compute.index_in(table[name].cast(pyarrow.string()), pyarrow.array(classes, pyarrow.string()))
+    except pyarrow.ArrowException as error:
+        raise RunError(
+            f"{path}: the column {name!r} isn't text ({_first_line(error)}): train the fold again."
+        ) from error
+    if found.null_count:
+        values: set[Any] = set(table[name].to_pylist()) - set(classes)
+        raise RunError(
+            f"{path}: the column {name!r} holds {one_line(sorted(map(repr, values)))}, but the classes are "
+            f"{one_line(classes)}: train the fold again."
+        )
+    return np.asarray(found.to_numpy(), dtype=np.int64)
+
+
+def _probabilities(table: pyarrow.Table, classes: int, path: Path) -> NDArray[np.float32]:
+    column = table["probabilities"].combine_chunks()
+    try:
+        values = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+        lengths = np.asarray(pyarrow.compute.list_value_length(column).to_numpy(zero_copy_only=False))
+    except (pyarrow.ArrowException, AttributeError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: the probabilities aren't lists of numbers: train the fold again.") from error
+    if not (lengths == classes).all():
+        raise RunError(f"{path}: expected {classes} probabilities an utterance, one a class: train the fold again.")
+    probabilities = values.reshape(-1, classes)
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()) or not np.allclose(
+        probabilities.sum(axis=1), 1, atol=1e-3
+    ):
+        raise RunError(f"{path}: the probabilities of an utterance aren't in 0 … 1 with sum 1: train the fold again.")
+    return probabilities
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,65 @@
+"""Turns the configurations of runs into the lines that say what made a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from extract.errors import one_line
+from report.runs import Run
+
+__all__ = ["facts", "provenance"]
+
+SHORT = 12
+"""Places of a digest that are shown; JSON has all."""
+
+
+def facts(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what made the runs: corpus digests, feature files, commits, versions and commands, each once."""
+    made = [fold.config["provenance"] for run in runs for fold in run.folds]
+    features = [
+        {"modality": modality, **{key: entry.get(key) for key in ("encoder", "fingerprint")}}
+        for run in runs
+        for modality, entry in run.config["features"].items()
+    ]
+    versions: dict[str, list[str]] = {}
+    for entry in made:
+        for name, version in dict(entry.get("versions") or {}).items():
+            if str(version) not in versions.setdefault(str(name), []):
+                versions[str(name)].append(str(version))
+    return {
+        "corpus_digests": _once(run.config["corpus"].get("digest") for run in runs),
+        "features": [dict(entry) for entry in _once(tuple(feature.items()) for feature in features)],
+        "commits": _once(entry.get("commit") for entry in made),
+        "versions": versions,
+        "devices": _once(entry.get("device") for entry in made),
+        "commands": _once(entry.get("command") for entry in made),
+        "created": [min(dates), max(dates)]
+        if (dates := sorted(str(entry["created"]) for entry in made if entry.get("created")))
+        else [],
+    }
+
+
+def provenance(runs: Sequence[Run]) -> list[str]:
+    """Return what made the runs as sentences, digests cut short."""
+    found = facts(runs)
+    features = [
+        f"{entry['modality']} {entry['encoder']} {str(entry['fingerprint'])[:SHORT]}" for entry in found["features"]
+    ]
+    versions = [f"{name} {one_line(several, 3)}" for name, several in found["versions"].items()]
+    sentences = {
+        "Corpus": [str(digest)[:SHORT] for digest in found["corpus_digests"]],
+        "Features": features,
+        "Commit": [str(commit)[:SHORT] for commit in found["commits"]],
+        "Versions": versions,
+        "Command": found["commands"],
+    }
+    notes = [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
+    if len(found["corpus_digests"]) > 1:
+        notes.insert(
+            0,
+            "The corpus changed between these runs (its digests differ), so their test utterances may differ.",
+        )
+    return notes
+
+
+def _once(values: Any) -> list[Any]:
+    return list(dict.fromkeys(value for value in values if value is not None))

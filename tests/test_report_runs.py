@@ -1,0 +1,207 @@
+"""Run folders are read whole or refused in one sentence; what isn't finished is counted."""
+
+import json
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from made_runs import CLASSES, make_fold, make_runs
+
+from extract.errors import RunError
+from report.runs import differences, read_runs
+
+TRUE, PREDICTED = [0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, 0]
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_folds_of_one_configuration_are_one_run(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.8, "gia-mic-s": 0.5}, folds=3, seeds=2)
+    runs = read_runs(tmp_path)
+    assert [run.name for run in runs] == ["gia-mic", "gia-mic-s"]
+    assert [(fold.number, fold.seed) for fold in runs[0].folds] == [(f, s) for f in (1, 2, 3) for s in (0, 1)]
+    assert (runs[0].numbers, runs[0].seeds, runs[0].expected, runs[0].complete) == ([1, 2, 3], [0, 1], 3, True)
+    assert runs[0].folds[2].value == "Ses02"
+
+
+@pytest.mark.parametrize("below", [".", "small", "small/gia-mic"])
+def test_a_corpus_or_a_run_can_be_read_alone(tmp_path, below):
+    make_runs(tmp_path, {"gia-mic": 0.8}, folds=2)
+    (run,) = read_runs(tmp_path / below)
+    assert (run.corpus, run.name, len(run.folds)) == ("small", "gia-mic", 2)
+
+
+def test_two_configurations_under_one_name_are_two_runs_that_say_what_differs(tmp_path):
+    for fold in (1, 2, 3):
+        make_fold(tmp_path, TRUE, PREDICTED, fold=fold, folds=3, training={"epochs": 30 if fold < 3 else 60, "rate": 1})
+    first, second = read_runs(tmp_path)
+    assert (first.numbers, second.numbers) == ([1, 2], [3])
+    assert first.note == "training.epochs 30"
+    assert second.note == "training.epochs 60"
+    assert not first.complete
+
+
+def test_another_commit_or_seed_is_not_another_configuration(tmp_path):
+    make_fold(tmp_path, TRUE, PREDICTED, seed=0, provenance={"commit": "one"})
+    make_fold(tmp_path, TRUE, PREDICTED, seed=1, provenance={"commit": "two"})
+    (run,) = read_runs(tmp_path)
+    assert run.note == ""
+    assert run.seeds == [0, 1]
+
+
+def test_unfinished_folds_are_counted_and_no_error(tmp_path):
+    make_fold(tmp_path, TRUE, PREDICTED, fold=1)
+    (make_fold(tmp_path, TRUE, PREDICTED, fold=2) / "metrics.json").unlink()
+    (run,) = read_runs(tmp_path)
+    assert (run.numbers, run.unfinished, run.complete) == ([1], 1, False)
+
+
+def test_predictions_are_read_in_the_order_of_the_classes(tmp_path):
+    make_fold(tmp_path, TRUE, PREDICTED, about={"dialog": list("aabbcc"), "text": [None, *"vwxyz"]})
+    predictions = read_runs(tmp_path)[0].folds[0].predictions
+    assert predictions.true.tolist() == TRUE
+    assert predictions.predicted.tolist() == PREDICTED
+    assert predictions.probabilities.argmax(axis=1).tolist() == PREDICTED
+    assert predictions.about["dialog"].tolist() == list("aabbcc")
+    assert predictions.about["text"][0] is None
+    assert "scenario" not in predictions.about
+    assert len(predictions) == 6
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": {"b": 1, "c": [1]}}, {"a": {"b": 2, "c": [1]}}, {"a.b": [1, 2]}),
+        ({"a": {}}, {"a": {"b": 1}}, {"a": [{}, None], "a.b": [None, 1]}),
+    ],
+)
+def test_differences_are_named_by_their_path(first, second, expected):
+    assert differences([first, second]) == expected
+
+
+def test_a_folder_without_runs_says_what_to_do(tmp_path):
+    with pytest.raises(RunError, match=r"no run folder in .*: train a model with `mer fuse-train --fold all`"):
+        read_runs(tmp_path / "nowhere")
+    (make_fold(tmp_path, TRUE, PREDICTED) / "metrics.json").unlink()
+    with pytest.raises(RunError, match="only 1 unfinished run folders"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "can't be read as JSON"),
+        ("[" * 100_000, "can't be read as JSON"),
+        ("\udce4", "can't be read as JSON"),
+        ("[]", "is of format 'list', but this version reads format 1"),
+        ('{"format": 2}', "is of format 2, but this version reads format 1"),
+        ('{"format": 1}', "lacks "),
+    ],
+)
+def test_a_broken_json_file_is_refused(tmp_path, name, text, message):
+    folder = make_fold(tmp_path, TRUE, PREDICTED)
+    (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunError, match=rf"{name} {message}"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fold": 2}, "fold-1/seed-0 holds fold 2, which its path contradicts"),
+        ({"seed": 3}, "holds seed 3"),
+        ({"folds": 0}, "is fold 1 of 0"),
+        ({"fold": True}, "lacks fold, or has it in another type"),
+        ({"protocol": None, "select": 1}, "lacks protocol, select"),
+        ({"corpus": {}}, "names no corpus or no model"),
+        ({"model": {}}, "names no corpus or no model"),
+        ({"corpus": {"name": "small", "classes": []}}, "lists no classes"),
+        ({"corpus": {"name": "small", "classes": ["a", "b"]}}, "expected a confusion matrix of 2 × 2 counts"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(tmp_path, changes, message):
+    rewrite(make_fold(tmp_path, TRUE, PREDICTED) / "config.json", **changes)
+    with pytest.raises(RunError, match=message):
+        read_runs(tmp_path)
+
+
+def test_a_finished_fold_without_config_is_refused(tmp_path):
+    (make_fold(tmp_path, TRUE, PREDICTED) / "config.json").unlink()
+    with pytest.raises(RunError, match=r"config\.json is missing, though the fold is finished"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"WA": 0.9}, "WA is 0.9000, but its confusion matrix gives 0.6667"),
+        ({"UA": 0.1}, "UA is 0.1000, but its confusion matrix gives 0.7500"),
+        ({"test_utterances": 7}, "over all 7 test utterances"),
+        ({"confusion": [[1, 2], [3]]}, "expected a confusion matrix of 4 × 4 counts"),
+        ({"confusion": "none"}, "lacks confusion"),
+    ],
+)
+def test_scores_that_do_not_follow_from_the_confusion_matrix_are_refused(tmp_path, changes, message):
+    rewrite(make_fold(tmp_path, TRUE, PREDICTED) / "metrics.json", **changes)
+    with pytest.raises(RunError, match=message):
+        read_runs(tmp_path)
+
+
+def test_predictions_that_contradict_the_scores_are_refused(tmp_path):
+    folder = make_fold(tmp_path, TRUE, PREDICTED)
+    (folder / "predictions.parquet").write_bytes(
+        (make_fold(tmp_path / "other", TRUE, TRUE) / "predictions.parquet").read_bytes()
+    )
+    with pytest.raises(RunError, match=r"predictions\.parquet and the metrics.json beside it contradict each other"):
+        read_runs(tmp_path / "small")[0].folds[0].predictions  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predicted": None}, "lacks the columns predicted"),
+        ({"predicted": ["bored"] * 6}, "the column 'predicted' holds 'bored', but the classes are angry"),
+        ({"true": [None, *["sad"] * 5]}, "the column 'true' holds None"),
+        ({"id": ["a", "a", *"bcde"]}, "holds an utterance twice"),
+        ({"id": [None, *"abcde"]}, "one without an id"),
+        ({"probabilities": [[1.0]] * 6}, "expected 4 probabilities an utterance"),
+        ({"probabilities": [[0.5] * 4] * 6}, "aren't in 0 … 1 with sum 1"),
+        ({"probabilities": [[np.nan] * 4] * 6}, "aren't in 0 … 1 with sum 1"),
+        ({"probabilities": [[2.0, -1.0, 0.0, 0.0]] * 6}, "aren't in 0 … 1 with sum 1"),
+        ({"probabilities": ["text"] * 6}, "aren't lists of numbers"),
+        ({"probabilities": [["text"]] * 6}, "aren't lists of numbers"),
+        ({"true": [[1]] * 6}, "the column 'true' isn't text"),
+    ],
+)
+def test_predictions_that_make_no_sense_are_refused(tmp_path, change, message):
+    path = make_fold(tmp_path, TRUE, PREDICTED) / "predictions.parquet"
+    columns = {**pyarrow.parquet.read_table(path).to_pydict(), **change}
+    pyarrow.parquet.write_table(pyarrow.table({k: v for k, v in columns.items() if v is not None}), path)
+    with pytest.raises(RunError, match=message):
+        read_runs(tmp_path)[0].folds[0].predictions  # noqa: B018
+
+
+def test_a_predictions_file_that_is_cut_or_gone_or_empty_is_refused(tmp_path):
+    path = make_fold(tmp_path, TRUE, PREDICTED) / "predictions.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="can't be read as Parquet"):
+        read_runs(tmp_path)[0].folds[0].predictions  # noqa: B018
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(pyarrow.BufferReader(whole)).slice(0, 0), path)
+    with pytest.raises(RunError, match="holds no utterance"):
+        read_runs(tmp_path)[0].folds[0].predictions  # noqa: B018
+    path.unlink()
+    with pytest.raises(RunError, match="is missing, though the fold is finished"):
+        read_runs(tmp_path)[0].folds[0].predictions  # noqa: B018
+
+
+def test_classes_keep_their_order(tmp_path):
+    make_fold(tmp_path, TRUE, PREDICTED, classes=CLASSES[::-1])
+    (run,) = read_runs(tmp_path)
+    assert run.classes == CLASSES[::-1]
+    assert run.folds[0].metrics["recall"]["sad"] == 0.5

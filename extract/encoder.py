@@ -54,8 +54,7 @@ DEFAULT_MODELS = {
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 EXACT_TOGETHER = frozenset(
-    ["wav2vec2", "hubert", "wavlm", "whisper"]
-    + ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "camembert", "mpnet"]
+    "bert camembert distilbert electra hubert mpnet roberta wav2vec2 wavlm whisper xlm-roberta".split()
 )
 
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")

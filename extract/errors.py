@@ -5,6 +5,7 @@ from collections.abc import Iterable
 __all__ = [
     "CorpusError",
     "EncoderError",
+    "Interrupted",
     "MediaError",
     "MerError",
     "RunError",
@@ -31,6 +32,10 @@ class EncoderError(MerError):
 
 class StoreError(MerError):
     """A feature file is missing, broken, stale, locked or can't be written."""
+
+
+class Interrupted(MerError):
+    """The user stopped a command that goes on when it is run again."""
 
 
 class RunError(MerError):

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from extract.errors import StoreError
 
-__all__ = ["digest", "lock", "make_folder", "replacing", "write_json", "write_text"]
+__all__ = ["digest", "lock", "make_folder", "replacing", "text_digest", "write_json", "write_text"]
 
 
 @contextmanager
@@ -69,6 +69,11 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

@@ -321,6 +321,12 @@ class Builder:
         store = self._finished.get((utterance_id, source))
         return store.item(utterance_id) if store is not None else None
 
+    def extracted_before(self) -> set[str]:
+        """Return the ids that the complete file, if there is one, has frames for, whatever they were made from."""
+        if self.complete is None:
+            return set()
+        return {i for i, status in zip(self.complete.ids, self.complete.status, strict=True) if status == EXTRACTED}
+
     def add(self, items: Sequence[Item]) -> None:
         """Keep finished utterances, as one part: after the return they survive whatever happens."""
         part = self.parts / f"{uuid.uuid4().hex}.h5"

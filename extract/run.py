@@ -1,0 +1,284 @@
+"""Turns a corpus and an encoder into a feature file: decode ahead, encode, write behind, go on after any end.
+
+Batches are planned over the whole corpus, not over what is left, so that a run that was killed and repeated computes
+what an undisturbed one would have, to the last bit.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from extract import files, media
+from extract.corpus import Corpus
+from extract.encoder import DEFAULT_MODELS, Encoder, Job
+from extract.errors import Interrupted, MediaError
+from extract.pipeline import encode_all, reason
+from extract.store import FAILED, MISSING, Builder, Item
+
+__all__ = ["Outcome", "default_model", "extract", "make_encoder"]
+
+POSITIONS = {"cpu": 1500, "cuda": 20_000}
+"""Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
+
+PART_SECONDS, PART_SHARE = 10.0, 0.01
+"""A part is written every so many seconds, or every such share of the time since the start where that is longer."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an extraction did.
+
+    Attributes:
+        path: The feature file.
+        extracted: Utterances encoded by this run.
+        reused: Utterances that were finished before.
+        changed: Those of `extracted` whose input had changed since.
+        missing: Utterances that the corpus doesn't have in this modality.
+        failed: Why others have no frames, by id.
+    """
+
+    path: Path
+    extracted: int
+    reused: int
+    changed: int
+    missing: int
+    failed: dict[str, str]
+
+    def __str__(self) -> str:
+        counts = {
+            "extracted": self.extracted,
+            "of them changed since": self.changed,
+            "reused": self.reused,
+            "missing in the corpus": self.missing,
+            "failed": len(self.failed),
+        }
+        return f"{self.path}: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def default_model(corpus: Corpus, modality: str) -> str:
+    """Return the encoder used where none is named: the corpus's own, or the one for real work."""
+    return str(corpus.about.get("encoder") or DEFAULT_MODELS[modality])
+
+
+def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
+    """Return the encoder of a modality; its weights are loaded when they are first needed.
+
+    Args:
+        modality: speech, text or visual.
+        model: Hub id, local folder, or "tiny".
+        options: `revision`, and fields of `EncoderSpec`.
+
+    Raises:
+        EncoderError: The model can't be found, or doesn't fit.
+    """
+    if modality == "speech":
+        from extract.speech import SpeechEncoder
+
+        return SpeechEncoder(model, **options)
+    if modality == "text":
+        from extract.text import TextEncoder
+
+        return TextEncoder(model, **options)
+    from extract.visual import VisualEncoder
+
+    return VisualEncoder(model, **options)
+
+
+def extract(
+    corpus: Corpus,
+    make: Callable[[], Encoder],
+    *,
+    devices: Sequence[str] = ("cpu",),
+    budget: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    quiet: bool = False,
+) -> Outcome:
+    """Make, complete or refresh one feature file of a corpus.
+
+    Args:
+        corpus: The corpus.
+        make: Gives the encoder; called once for each device.
+        devices: Where to compute, such as ("cpu",) or ("cuda:0", "cuda:1").
+        budget: Positions that a batch may have in the model, padding included; by default what suits the device.
+        say: Takes a line about what is happening.
+        quiet: Whether to show no progress bar.
+
+    Returns:
+        What was done. Utterances that can't be read don't stop the others.
+
+    Raises:
+        MediaError: The corpus has nothing in this modality.
+        StoreError: The file can't be written, is broken, or another process writes it.
+        Interrupted: Ctrl-C; what is finished is kept.
+    """
+    encoder = make()
+    header = encoder.header
+    folder = corpus.folder / header.modality
+    with Builder(folder / header.file_name, header) as builder:
+        jobs, others = _plan(corpus, encoder)
+        if not jobs and all(item.status == MISSING for item in others.values()):
+            raise MediaError(
+                f"The corpus {corpus.name!r} has no {_column(header.modality)}: choose another --modality."
+            )
+        budget = budget or POSITIONS[devices[0].partition(":")[0]]
+        batches = [
+            left
+            for batch in _batches(jobs, budget, seed=header.fingerprint)
+            if (left := [job for job in batch if builder.finished(job.id, job.source) is None])
+        ]
+        todo = {job.id for batch in batches for job in batch}
+        before = builder.extracted_before()
+        changed = todo & before
+        if changed:
+            say(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
+        if batches:
+            encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
+            others.update(_run(builder, encoders, batches, budget, say=say, quiet=quiet))
+        lost = before & {item.id for item in others.values() if item.status == FAILED}
+        if lost:  # a disk that isn't mounted must not cost what was made from it
+            say(
+                f"{len(lost)} utterances that were extracted before can't be read any more: "
+                f"{builder.path} is left as it is."
+            )
+        else:
+            sources = {job.id: job.source for job in jobs}
+            builder.finalise([(utterance_id, sources.get(utterance_id, "")) for utterance_id in corpus.ids], others)
+    failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
+    return Outcome(
+        path=builder.path,
+        extracted=len(todo - failed.keys()),
+        reused=len(jobs) - len(todo),
+        changed=len(changed - failed.keys()),
+        missing=sum(item.status == MISSING for item in others.values()),
+        failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
+    )
+
+
+def _column(modality: str) -> str:
+    return {"speech": "audio", "text": "text", "visual": "video"}[modality]
+
+
+def _plan(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
+    """Return what there is to encode, and the utterances for which nothing is."""
+    modality = encoder.header.modality
+    others: dict[str, Item] = {}
+    if modality == "text":
+        texts = dict(zip(corpus.ids, corpus.column("text"), strict=True))
+        others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
+        jobs = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
+        return [replace(job, size=encoder.size(job)) for job in jobs], others
+
+    clips = {u.id: u.audio if modality == "speech" else u.video for u in corpus}
+    paths = {clip.path: corpus.path(clip) for clip in clips.values() if clip is not None}
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
+        known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
+    jobs = []
+    for utterance_id, clip in clips.items():
+        if clip is None:
+            others[utterance_id] = Item(utterance_id, "", status=MISSING)
+        elif isinstance(looked := known[clip.path], str):
+            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=looked)
+        else:
+            file_digest, length_s = looked
+            source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
+            duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
+            jobs.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
+    return [replace(job, size=encoder.size(job)) for job in jobs], others
+
+
+def _look(path: Path) -> tuple[str, float] | str:
+    """Return a file's digest and length in seconds, or what is wrong with it."""
+    try:
+        return files.digest(path), media.duration_s(path)
+    except (MediaError, OSError) as error:
+        return reason(error)
+
+
+def _batches(jobs: Sequence[Job], budget: int, seed: str) -> list[list[Job]]:
+    """Group jobs of like size under the budget; the largest batch first, the others shuffled.
+
+    The first batch shows at once whether the memory suffices, the shuffle makes the time left believable.
+    """
+    batches: list[list[Job]] = []
+    for job in sorted(jobs, key=lambda job: (job.size, job.id)):
+        if not batches or (len(batches[-1]) + 1) * job.size > budget:
+            batches.append([])
+        batches[-1].append(job)
+    if batches:
+        largest = batches.pop()
+        random.Random(seed).shuffle(batches)
+        batches.insert(0, largest)
+    return batches
+
+
+def _run(
+    builder: Builder,
+    encoders: Sequence[Encoder],
+    batches: Sequence[Sequence[Job]],
+    budget: int,
+    *,
+    say: Callable[[str], None],
+    quiet: bool,
+) -> dict[str, Item]:
+    """Encode batches and add the frames to the builder; return the utterances that failed."""
+    failed: dict[str, Item] = {}
+    held: list[Item] = []
+    total = sum(len(batch) for batch in batches)
+    stop = threading.Event()
+
+    def say_beside_bar(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            say(line)
+
+    started = written = time.monotonic()
+    with (
+        _stop_on_interrupt(stop) as interrupted,
+        tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
+        closing(encode_all(encoders, batches, budget, say_beside_bar, stop)) as results,
+    ):
+        for items in results:
+            failed.update({item.id: item for item in items if item.status == FAILED})
+            held += [item for item in items if item.status != FAILED]
+            bar.update(len(items))
+            now = time.monotonic()
+            if held and now - written > max(PART_SECONDS, PART_SHARE * (now - started)):
+                builder.add(held)
+                held, written = [], now
+        if held:
+            builder.add(held)
+        if interrupted.is_set() and bar.n < total:
+            raise Interrupted(
+                f"Stopped after {bar.n} of {total} utterances; they are kept: run the same command to go on."
+            )
+    return failed
+
+
+@contextmanager
+def _stop_on_interrupt(stop: threading.Event) -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set `stop` and the event given; a second one is Python's own."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def on_interrupt(*_: object) -> None:
+        interrupted.set()
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

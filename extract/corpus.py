@@ -7,6 +7,7 @@ start from, the order of the classes, and facts about the corpus.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -115,6 +116,18 @@ class Corpus:
     def column(self, name: str) -> list[Any]:
         """Return one column as plain values, in the manifest's order; `label` as class indices."""
         return list(self.table[name])
+
+    def describe(self) -> str:
+        """Return what is in the corpus, in two lines."""
+        counts = Counter(self.column("label"))
+        classes = ", ".join(f"{name} {counts[index]}" for index, name in enumerate(self.classes))
+        present = {name: len(self) - self.column(name).count(None) for name in ("audio", "text", "video")}
+        groups = {name: len(set(self.column(name)) - {None}) for name in ("speaker", "session", "dialog", "scenario")}
+        parts = [f"{count} {name}s" for name, count in groups.items() if count]
+        parts += [f"{count} with {name}" for name, count in present.items() if count]
+        return (
+            f"{self.name}: {len(self)} utterances ({classes}).\n{', '.join(parts) or 'Nothing else is known of them'}."
+        )
 
     def path(self, clip: Clip) -> Path:
         """Return the file of a clip.

@@ -14,22 +14,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from extract import files, media
-from extract.corpus import Corpus
-from extract.encoder import DEFAULT_MODELS, Encoder, Job
-from extract.errors import Interrupted, MediaError
+from extract.corpus import MODALITIES, Corpus
+from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
+from extract.errors import EncoderError, Interrupted, MediaError, one_line
 from extract.pipeline import encode_all, reason
-from extract.store import FAILED, MISSING, Builder, Item
+from extract.store import FAILED, MISSING, Builder, Item, find
 
-__all__ = ["Outcome", "default_model", "extract", "make_encoder"]
+__all__ = ["Outcome", "extract", "extract_generated", "has", "make_encoder", "run"]
 
 POSITIONS = {"cpu": 1500, "cuda": 20_000}
 """Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
+
+_COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
+"""Manifest column of each modality."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
@@ -66,9 +70,70 @@ class Outcome:
         return f"{self.path}: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def default_model(corpus: Corpus, modality: str) -> str:
-    """Return the encoder used where none is named: the corpus's own, or the one for real work."""
-    return str(corpus.about.get("encoder") or DEFAULT_MODELS[modality])
+def run(
+    corpus: Corpus,
+    modality: str = "all",
+    model: str | None = None,
+    *,
+    device: str | None = None,
+    allow_failures: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> Iterator[Outcome]:
+    """Extract one modality of a corpus, or all that it has, each with its encoder.
+
+    Args:
+        corpus: The corpus.
+        modality: speech, text, visual, or all.
+        model: Hub id, local folder, or "tiny"; by default the corpus's own encoder, or the one for real work.
+        device: Where to compute, such as cpu, cuda, or "cuda:0,cuda:1"; by default CUDA where there is some.
+        allow_failures: Whether utterances that can't be read are no error.
+        say: Takes a line about what is happening.
+        options: `revision`, and fields of `EncoderSpec`.
+
+    Yields:
+        What was done, once a modality is.
+
+    Raises:
+        MediaError: At the end: utterances couldn't be read. All others are in the file all the same.
+        EncoderError: An encoder can't be found or doesn't fit, or there is no such device.
+        StoreError: A file can't be written.
+    """
+    if modality == "all" and model not in (None, TINY):
+        raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
+    devices = _devices(device)
+    failed: dict[str, str] = {}
+    for name in MODALITIES.values() if modality == "all" else [modality]:
+        if modality == "all" and not has(corpus, name):
+            say(f"The corpus {corpus.name} has no {_COLUMNS[name]}: no {name} features.")
+            continue
+        chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
+        make = partial(make_encoder, name, chosen, **options)
+        outcome = extract(corpus, make, devices=devices, say=say)
+        failed.update(outcome.failed)
+        yield outcome
+    if failed and not allow_failures:
+        raise MediaError(
+            f"{len(failed)} of {len(corpus)} utterances can't be read, the others are done: "
+            f"{one_line(f'{i} ({why.rstrip(chr(46))})' for i, why in failed.items())}. Mend them and run the command "
+            "again, or go on without them with --allow-failures."
+        )
+
+
+def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | None = None) -> None:
+    """Extract all modalities of a corpus that was made with an encoder of its own, such as the demo corpus, if none is.
+
+    So whoever begins with training gets what it needs; a real corpus is never encoded unasked.
+    """
+    if corpus.about.get("encoder") and not any(find(corpus.folder, modality) for modality in MODALITIES.values()):
+        say(f"Nothing is extracted from {corpus.name} yet: doing it now.")
+        for outcome in run(corpus, device=device, say=say):
+            say(str(outcome))
+
+
+def has(corpus: Corpus, modality: str) -> bool:
+    """Whether any utterance of a corpus has this modality."""
+    return any(value is not None for value in corpus.column(_COLUMNS[modality]))
 
 
 def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
@@ -128,9 +193,8 @@ def extract(
     with Builder(folder / header.file_name, header) as builder:
         jobs, others = _plan(corpus, encoder)
         if not jobs and all(item.status == MISSING for item in others.values()):
-            raise MediaError(
-                f"The corpus {corpus.name!r} has no {_column(header.modality)}: choose another --modality."
-            )
+            column = _COLUMNS[header.modality]
+            raise MediaError(f"The corpus {corpus.name!r} has no {column}: choose another --modality.")
         budget = budget or POSITIONS[devices[0].partition(":")[0]]
         batches = [
             left
@@ -165,8 +229,20 @@ def extract(
     )
 
 
-def _column(modality: str) -> str:
-    return {"speech": "audio", "text": "text", "visual": "video"}[modality]
+def _devices(wanted: str | None) -> list[str]:
+    import torch
+
+    if wanted is None:
+        return ["cuda"] if torch.cuda.is_available() else ["cpu"]
+    devices = [device.strip() for device in wanted.split(",")]
+    for device in devices:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise EncoderError(
+                f"There is no device {device!r} here ({reason(error)[:80]}): choose cpu or cuda."
+            ) from error
+    return devices
 
 
 def _plan(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:

@@ -1,1 +1,23 @@
 """Turns each known corpus into a manifest, one file per corpus."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from extract import corpus as corpora
+from extract.corpus import Corpus
+
+__all__ = ["find_or_demo"]
+
+
+def find_or_demo(features: Path, name: str | None, say: Callable[[str], object]) -> Corpus:
+    """Return the named corpus, or the only one there is; where there is none at all, make the demo corpus.
+
+    Raises:
+        CorpusError: There is none of that name, or several to choose from.
+    """
+    if name in (None, "demo") and not corpora.names(features):
+        from extract.corpora import demo
+
+        say(f"No corpus is prepared in {features}: making the demo corpus there.")
+        return demo.prepare(features, say=say)
+    return corpora.find(features, name)

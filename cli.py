@@ -1,0 +1,133 @@
+"""Turns what is typed into one call and prints the answer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from extract.errors import Interrupted, MerError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class _Commands(click.Group):
+    """Commands whose expected errors end in one sentence: exit code 1, or 130 after Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MerError as error:
+            click.echo(f"Error: {error}", err=True)
+            raise click.exceptions.Exit(130 if isinstance(error, Interrupted) else 1) from error
+
+
+def say(line: str) -> None:
+    """Print a line about what is happening, apart from the results."""
+    click.echo(line, err=True)
+
+
+def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --features."""
+    text = "Folder of prepared corpora and their features."
+    return click.option("--features", type=FOLDER, default=Path("features"), show_default=True, help=text)(command)
+
+
+def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --corpus."""
+    text = "Prepared corpus; may be left out where there is only one. With none at all, the demo corpus is made."
+    return click.option("--corpus", metavar="NAME", help=text)(command)
+
+
+def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --runs."""
+    text = "Folder of trained models and their scores."
+    return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="gia-mic", prog_name="mer")
+def main() -> None:
+    """Train and compare fusion models for emotion recognition from speech, text and face video.
+
+    Extraction runs frozen encoders once over a corpus and writes their frames to HDF5; training reads only those.
+    """
+
+
+@main.command()
+@click.option(
+    "--out", type=FOLDER, default=Path(), help="Folder for features/ and runs/.  [default: the current folder]"
+)
+@click.option("--device", help="Where to compute: cpu or cuda.  [default: cuda where there is one]")
+def demo(out: Path, device: str | None) -> None:
+    """Make the demo corpus, extract its features, train and compare models: the whole job in one go."""
+    from gia_mic.demo import run_demo
+
+    click.echo(run_demo(out, device=device, say=say))
+
+
+@main.group()
+def prepare() -> None:
+    """Turn a corpus into a manifest, features/CORPUS/utterances.jsonl."""
+
+
+@prepare.command("manifest")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--name", required=True, help="Name of the new corpus.")
+@click.option("--root", type=FOLDER, help="Folder that the paths start from.  [default: the manifest's folder]")
+@click.option(
+    "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
+)
+@features_option
+def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | None, features: Path) -> None:
+    """Read your own corpus from a CSV, JSONL or Parquet table.
+
+    Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
+    as paths, with audio_start_s, audio_end_s, video_start_s, video_end_s where an utterance is part of a file.
+    """
+    from extract.corpora import manifest
+
+    classes = None if labels is None else labels.split(",")
+    corpus = manifest.prepare(path, features, name, root=root, labels=classes, say=say)
+    click.echo(corpus.describe())
+
+
+@main.command()
+@click.option(
+    "--modality",
+    type=click.Choice(["speech", "text", "visual", "all"]),
+    required=True,
+    help="What to extract; all is whatever the corpus has.",
+)
+@corpus_option
+@click.option(
+    "--encoder",
+    metavar="ID|FOLDER|tiny",
+    help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
+    "[default: wav2vec2-base, roberta-base, clip-vit-base-patch32; tiny for the demo corpus]",
+)
+@click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
+@click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
+@click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
+@features_option
+def extract(corpus: str | None, features: Path, modality: str, encoder: str | None, **options: Any) -> None:
+    """Run frozen encoders over a corpus and cache their frames.
+
+    Stopped at any moment, the same command goes on from there; run again, it does only what is new.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import run
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
+        click.echo(outcome)
+
+
+@main.command()
+@click.argument("runs", type=FOLDER, default=Path("runs"))
+@click.option("--format", "form", default="terminal", show_default=True, help="terminal, md, csv, json or latex.")
+def report(runs: Path, form: str) -> None:
+    """Print the scores of all finished runs in RUNS (by default runs/)."""
+    from report.render import render
+
+    click.echo(render(runs, form))

@@ -1,0 +1,261 @@
+"""Turns test predictions into intervals, comparisons and calibration: how far a number can be believed.
+
+Utterances of one dialog resemble each other, so what is resampled is whole dialogs: an interval over single utterances
+would be too narrow. Everything is drawn from one seed, so a report made twice says the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from extract.errors import RunError
+from fuse import measure
+
+__all__ = [
+    "BINS",
+    "DRAWS",
+    "LEVEL",
+    "Bin",
+    "Difference",
+    "Interval",
+    "bootstrap",
+    "calibration",
+    "calibration_error",
+    "grouped_confusions",
+    "holm",
+    "mcnemar",
+    "paired_bootstrap",
+]
+
+LEVEL = 0.95
+DRAWS = 5000
+"""Bootstrap samples; the smallest p that they can show is 2 / (DRAWS + 1)."""
+BINS = 15
+"""Bins of confidence, as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017."""
+
+SEED = 20250601
+FEW_KINDS = 4
+"""Groups for each kind of confusion matrix among them, above which drawing kinds instead of groups is faster."""
+
+Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a score differs between two models on the same utterances.
+
+    Attributes:
+        value: First minus second.
+        interval: Bootstrap interval of it.
+        p: Two-sided p of no difference.
+    """
+
+    value: float
+    interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of about one confidence.
+
+    Attributes:
+        low: Lower edge; confidence is above it, or equal in the first bin.
+        high: Upper edge.
+        count: Number of predictions; may be a fraction when they are weighted.
+        confidence: Their mean confidence; NaN where there are none.
+        accuracy: The part of them that is right; NaN where there are none.
+    """
+
+    low: float
+    high: float
+    count: float
+    confidence: float
+    accuracy: float
+
+
+def grouped_confusions(
+    true: ArrayLike, predicted: ArrayLike, groups: ArrayLike, classes: int, weights: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return a confusion matrix for each group of utterances, (G, C, C), rows true.
+
+    Args:
+        true: (B,) class indices.
+        predicted: (B,) class indices.
+        groups: (B,) group numbers from 0, such as of dialogs.
+        classes: Number of classes, C.
+        weights: (B,) what each utterance counts; by default 1.
+    """
+    cells = (np.asarray(groups) * classes + np.asarray(true)) * classes + np.asarray(predicted)
+    size = (int(np.max(groups)) + 1) * classes * classes
+    return np.bincount(cells, weights=weights, minlength=size).reshape(-1, classes, classes).astype(float)
+
+
+def bootstrap(tables: ArrayLike, score: Score = measure.ua_of, level: float = LEVEL, draws: int = DRAWS) -> Interval:
+    """Return the percentile interval of a score when groups are drawn with replacement.
+
+    Args:
+        tables: (G, C, C) confusion matrix of each group.
+        score: Turns confusion matrices, (…, C, C), into scores, (…).
+        level: How much of the bootstrap distribution lies inside, in 0 … 1.
+        draws: Bootstrap samples.
+
+    Raises:
+        RunError: There is no group.
+    """
+    return _interval(_drawn([np.asarray(tables, dtype=float)], score, draws)[0], level)
+
+
+def paired_bootstrap(
+    first: ArrayLike, second: ArrayLike, score: Score = measure.ua_of, level: float = LEVEL, draws: int = DRAWS
+) -> Difference:
+    """Return how much a score differs between two models, drawing the same groups for both.
+
+    The p is twice the smaller part of the differences on either side of zero, each with one draw added (Davison and
+    Hinkley, Bootstrap Methods and their Application, 1997, section 4.2), at most 1.
+
+    Args:
+        first: (G, C, C) confusion matrix of each group.
+        second: The same of the other model, for the same groups.
+        score: As `bootstrap`.
+        level: As `bootstrap`.
+        draws: Bootstrap samples.
+
+    Raises:
+        RunError: The groups differ, or there is none.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape:
+        raise RunError(
+            f"The models to compare have confusion matrices of the shapes {first.shape} and {second.shape}: "
+            "compare them on the same utterances and classes."
+        )
+    drawn = _drawn([first, second], score, draws)
+    differences = drawn[0] - drawn[1]
+    side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return Difference(
+        value=float(score(first.sum(axis=0)) - score(second.sum(axis=0))),
+        interval=_interval(differences, level),
+        p=min(1.0, 2 * (side + 1) / (draws + 1)),
+    )
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the p of McNemar's exact test: are two models right equally often on the same utterances?
+
+    Only the utterances that one of them gets right and the other wrong matter; without a difference each is as likely
+    to be either (McNemar, Psychometrika 12, 1947; exact form). It takes utterances as independent.
+
+    Args:
+        first: (B,) whether the first model is right.
+        second: (B,) whether the second one is.
+
+    Raises:
+        RunError: As many of the first as of the second are not given.
+
+    >>> mcnemar([1, 1, 1, 1, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1])
+    0.03125
+    """
+    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if first.shape != second.shape:
+        raise RunError(f"There are {first.size} answers to compare with {second.size}: compare the same utterances.")
+    only_first = int(np.count_nonzero(first & ~second))
+    only_second = int(np.count_nonzero(second & ~first))
+    if only_first + only_second == 0:
+        return 1.0
+    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Return p-values corrected for how many there are (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    The smallest of m is multiplied by m, the next by m − 1, and so on, none below the one before and none above 1.
+
+    Args:
+        p: (M,) p-values.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
+    return corrected
+
+
+def calibration(
+    correct: ArrayLike, confidence: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
+) -> list[Bin]:
+    """Return how often predictions of each confidence are right, in bins of equal width.
+
+    Args:
+        correct: (B,) whether the prediction is right.
+        confidence: (B,) probability of the predicted class, in 0 … 1.
+        weights: (B,) what each prediction counts; by default 1.
+        bins: Number of bins over 0 … 1, each without its lower edge but the first.
+    """
+    said = np.clip(np.asarray(confidence, dtype=float), 0, 1)
+    weight = np.ones(len(said)) if weights is None else np.asarray(weights, dtype=float)
+    edges = np.linspace(0, 1, bins + 1)
+    answers = np.asarray(correct, dtype=float)
+    place = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(place, weight, bins)
+    divisor = np.where(counts > 0, counts, np.nan)
+    means = np.bincount(place, weight * said, bins) / divisor
+    right = np.bincount(place, weight * answers, bins) / divisor
+    return [Bin(*map(float, row)) for row in zip(edges[:-1], edges[1:], counts, means, right, strict=True)]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error: mean distance of accuracy from confidence, by the counts of the bins.
+
+    >>> calibration_error(calibration([1, 0, 1, 1], [0.9, 0.9, 0.9, 0.9]))  # says 90 %, is right in 75 %
+    0.15000000000000002
+    """
+    filled = [entry for entry in bins if entry.count > 0]
+    total = sum(entry.count for entry in filled)
+    return sum(entry.count * abs(entry.accuracy - entry.confidence) for entry in filled) / total
+
+
+def _drawn(tables: Sequence[NDArray[np.float64]], score: Score, draws: int) -> NDArray[np.float64]:
+    """Return the scores of each model over bootstrap samples of the same groups, (M, draws)."""
+    G, C = tables[0].shape[0], tables[0].shape[-1]
+    if G == 0 or not all(table.sum() > 0 for table in tables):
+        raise RunError("There is no utterance to draw from: give at least one group with one.")
+    flat = np.concatenate([table.reshape(G, C * C) for table in tables], axis=1)
+    kinds, counts = np.unique(flat, axis=0, return_counts=True)
+    if len(kinds) * FEW_KINDS < G:  # as when each group is one utterance: how often each kind is drawn says it all
+        sums = np.random.default_rng(SEED).multinomial(G, counts / G, draws) @ kinds
+    else:
+        sums = _weights(G, draws) @ flat
+    return np.stack([score(sums[:, C * C * m : C * C * (m + 1)].reshape(-1, C, C)) for m in range(len(tables))])
+
+
+@lru_cache(maxsize=4)
+def _weights(G: int, draws: int) -> NDArray[np.float64]:
+    """Return how often each of G groups is drawn in each sample of G, (draws, G)."""
+    chosen = np.random.default_rng(SEED).integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
+    return np.bincount(chosen.ravel(), minlength=draws * G).reshape(draws, G).astype(float)
+
+
+def _interval(values: NDArray[np.float64], level: float) -> Interval:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))

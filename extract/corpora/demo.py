@@ -1,0 +1,208 @@
+"""Turns a seed into the demo corpus: speech, sentences and faces whose best possible recognition is known exactly.
+
+Each utterance has one true emotion. Each modality *displays* it with its own known probability, and otherwise one of
+the others, all equally likely, independently of the other modalities. What is displayed can be read off without doubt,
+and nothing else in the recordings depends on the emotion. So the Bayes-optimal accuracy of every subset of modalities
+is a sum over what the subset can display, and a trained model can be held against it.
+"""
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from extract import corpus as corpora
+from extract.corpora import demo_face, demo_speech, demo_text
+from extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
+from extract.corpus import MODALITIES, Clip, Corpus, Utterance
+from extract.errors import CorpusError, one_line
+from extract.files import replacing
+
+__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
+
+_VERSION = 1  # counts up whenever the same parameters give other files
+_SESSIONS = 5
+_SPEAKERS = 2  # in each session
+_DIALOG = 12  # utterances in a dialog
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Parameters of a demo corpus: lower cues and fewer utterances make it harder.
+
+    Attributes:
+        seed: Of everything random in it.
+        utterances: How many, at least 4.
+        cues: For each modality's letter, the probability (0.25 to 1) that it displays the true emotion.
+    """
+
+    seed: int = 0
+    utterances: int = 600
+    cues: Mapping[str, float] = field(default_factory=lambda: dict(CUES))
+
+
+def prepare(
+    features: Path,
+    *,
+    name: str = "demo",
+    demo: Demo | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Corpus:
+    """Make the demo corpus below the features folder, or complete it, or return it as it is.
+
+    Args:
+        features: The features folder.
+        name: Corpus name.
+        demo: Its parameters; by default those of `Demo()`.
+        say: Takes one line that says what was done.
+
+    Returns:
+        The corpus. Its `about` holds `cues`, the `ceiling` of every subset of modalities (Bayes-optimal accuracy, which
+        equals the expected UA since the classes are balanced), and `ceiling_in_sample`: the same optimal decisions
+        counted on these utterances.
+
+    Raises:
+        CorpusError: A parameter is out of range.
+        StoreError: A file can't be written.
+    """
+    demo = demo or Demo()
+    folder = features / corpora.valid_name(name)
+    utterances, shown = plan(demo)
+    about = _about(demo, utterances, shown)
+    media = f"media/{about['generator']['digest']}"
+    utterances = [_with_clips(utterance, media) for utterance in utterances]
+    made = _make_media(demo, folder, utterances, shown)
+    if made == 0 and name in corpora.names(features):
+        known = corpora.load(features, name)
+        if known.about == about:
+            say(f"The demo corpus is complete in {folder}.")
+            return known
+    corpus = corpora.write(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
+    for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
+        if other.name != about["generator"]["digest"]:
+            shutil.rmtree(other)
+    say(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {made} of them now.")
+    return corpus
+
+
+def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
+    """Return the utterances without their recordings, and (U, 3) int64: the emotion each modality displays.
+
+    Raises:
+        CorpusError: A parameter is out of range.
+    """
+    _check(demo)
+    rng = np.random.default_rng([demo.seed, 0])
+    number = np.arange(demo.utterances)
+    # In every 40 in a row, each of the 10 speakers has each of the 4 emotions once.
+    speaker = number % (_SESSIONS * _SPEAKERS)
+    label = (number + number // 20) % len(EMOTIONS)
+    shown = displayed(label, demo.cues, rng)
+    utterances = []
+    displays = []
+    for session in range(_SESSIONS):
+        turns = [rng.permutation(number[speaker == _SPEAKERS * session + who]) for who in range(_SPEAKERS)]
+        order = [turn for pair in itertools.zip_longest(*turns) for turn in pair if turn is not None]
+        scenarios = rng.permutation(demo_text.SCENARIOS)
+        for position, index in enumerate(order):
+            dialog = position // _DIALOG
+            scenario = str(scenarios[dialog % len(scenarios)])
+            where, who = f"Ses{session + 1:02d}", "FM"[speaker[index] % _SPEAKERS]
+            utterances.append(
+                Utterance(
+                    id=f"{where}_{dialog + 1:02d}_{who}{position % _DIALOG + 1:02d}",
+                    label=EMOTIONS[label[index]],
+                    speaker=f"{where}{who}",
+                    session=where,
+                    dialog=f"{where}_{dialog + 1:02d}",
+                    scenario=scenario,
+                    text=demo_text.sentence(EMOTIONS[shown[index, 1]], scenario, rng),
+                )
+            )
+            displays.append(shown[index])
+    return utterances, np.array(displays)
+
+
+def _about(demo: Demo, utterances: Sequence[Utterance], shown: NDArray[np.int64]) -> dict[str, Any]:
+    parameters = {"version": _VERSION, **asdict(demo), "cues": {letter: demo.cues[letter] for letter in MODALITIES}}
+    label = np.array([EMOTIONS.index(utterance.label) for utterance in utterances])
+    return {
+        "description": "Synthetic speech, sentences and faces, made by this program",
+        "licence": "CC0-1.0",
+        "encoder": "tiny",
+        "cues": parameters["cues"],
+        "ceiling": ceilings(demo.cues),
+        "ceiling_in_sample": in_sample(label, shown, demo.cues),
+        "generator": {
+            **parameters,
+            "digest": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8],
+        },
+    }
+
+
+def _with_clips(utterance: Utterance, media: str) -> Utterance:
+    base = f"{media}/{utterance.id}"
+    return replace(utterance, audio=Clip(f"{base}.wav"), video=Clip(f"{base}.mp4"))
+
+
+def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], shown: NDArray[np.int64]) -> int:
+    """Write the recordings that are not there yet; return for how many utterances.
+
+    Two threads: most of the time goes to numpy and the video encoder, which leave the interpreter to others.
+    """
+    speakers = sorted({utterance.speaker for utterance in utterances if utterance.speaker})
+    streams = [np.random.default_rng([demo.seed, 1, number]) for number in range(len(speakers))]
+    voices = {s: demo_speech.voice(rng, low=s.endswith("M")) for s, rng in zip(speakers, streams, strict=True)}
+    faces = {s: demo_face.looks(rng) for s, rng in zip(speakers, streams, strict=True)}
+
+    def make(number: int) -> None:
+        utterance, (emotion_heard, _, emotion_seen) = utterances[number], shown[number]
+        assert utterance.audio
+        assert utterance.video
+        assert utterance.speaker
+        # A stream for each recording: one that is made again later is the same, whatever else is there.
+        duration_s = np.random.default_rng([demo.seed, 2, number]).uniform(1.2, 1.9)
+        with replacing(folder / utterance.audio.path) as temporary:
+            rng = np.random.default_rng([demo.seed, 3, number])
+            samples = demo_speech.speech(EMOTIONS[emotion_heard], voices[utterance.speaker], duration_s, rng)
+            demo_speech.write_wav(temporary, samples)
+        with replacing(folder / utterance.video.path) as temporary:
+            rng = np.random.default_rng([demo.seed, 4, number])
+            frames = demo_face.face(EMOTIONS[emotion_seen], faces[utterance.speaker], duration_s, rng)
+            demo_face.write_video(temporary, frames)
+
+    def missing(utterance: Utterance) -> bool:
+        return any(clip and not (folder / clip.path).is_file() for clip in (utterance.audio, utterance.video))
+
+    todo = [number for number, utterance in enumerate(utterances) if missing(utterance)]
+    with ThreadPoolExecutor(2) as pool:
+        bar = tqdm(
+            pool.map(make, todo), total=len(todo), desc="demo corpus", unit="utt", disable=None if todo else True
+        )
+        for _ in bar:
+            pass
+    return len(todo)
+
+
+def _check(demo: Demo) -> None:
+    problems = []
+    if demo.utterances < len(EMOTIONS):
+        problems.append(f"utterances is {demo.utterances}, at least {len(EMOTIONS)} are needed")
+    if demo.seed < 0:
+        problems.append(f"seed is {demo.seed}, it can't be negative")
+    if set(demo.cues) != set(MODALITIES):
+        problems.append(f"cues are given for {one_line(demo.cues) or 'nothing'}, expected {one_line(MODALITIES)}")
+    for letter, cue in demo.cues.items():
+        if not 1 / len(EMOTIONS) <= cue <= 1:
+            problems.append(f"the cue of {letter} is {cue}, expected 0.25 (chance) to 1")
+    if problems:
+        raise CorpusError(f"The demo corpus can't be made: {'; '.join(problems)}.")

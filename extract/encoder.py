@@ -345,7 +345,7 @@ def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     wrong = [layer for layer in layers if not (isinstance(layer, int) and -1 <= layer <= count)]
     if wrong or not layers:
         raise EncoderError(
-            f"{name} has no layers {one_line(wrong) or layers!r}: choose from 0 (the embeddings) to {count}, -1 (the "
+            f"{name} has no layers {one_line(wrong) or '()'}: choose from 0 (the embeddings) to {count}, -1 (the "
             "last), or mean."
         )
 

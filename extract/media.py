@@ -26,6 +26,9 @@ TOLERANCE_S = 0.25
 BLOCK_S = 10.0
 """Seconds of sound decoded at a time."""
 
+ROUNDING_S = 1e-6
+"""Moments closer than this are the same; the times of pictures are sums of rounded fractions."""
+
 WARM_UP_S = 0.5
 """Seconds decoded before a clip's beginning, because lossy codecs carry over from one frame to the next."""
 
@@ -147,13 +150,13 @@ def stream_video(
     until = start
     for frame, from_s, to_s in _pictures(path, start):
         # the picture before this one stays on the screen until this one's time
-        while shown is not None and start + count / frame_rate_hz < min(from_s, end):
+        while shown is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
             yield framing.apply(shown.to_image(), crop)
             count += 1
         if from_s >= end:
             break
         shown, until = frame, to_s
-    while shown is not None and start + count / frame_rate_hz < min(until, end):
+    while shown is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
         yield framing.apply(shown.to_image(), crop)
         count += 1
     if count == 0:

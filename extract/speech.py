@@ -1,6 +1,7 @@
 """Turns sound into frames with wav2vec 2.0 and its relatives, or with Whisper's encoder."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,8 @@ class SpeechEncoder:
             self._model = model.get_encoder() if self._whisper else model
         if not self._whisper:
             _normalise_each_alone(self._model)
+        # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
         self._model = self._model.to(device, getattr(torch, self.spec.precision))
         return self
 

@@ -305,8 +305,13 @@ class Builder:
         try:
             self.complete = open_store(self.path) if self.path.exists() else None
             self._finished: dict[tuple[str, str], Store] = {}
-            for store in [self.complete, *map(open_store, sorted(self.parts.glob("*.h5")))]:
-                self._remember(store)
+            if self.complete is not None:
+                self._remember(self.complete)
+            for part in sorted(self.parts.glob("*.h5")):
+                try:
+                    self._remember(open_store(part))
+                except StoreError:  # a part is only saved time: what it held is made again
+                    part.unlink(missing_ok=True)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -355,11 +360,10 @@ class Builder:
             self.complete = open_store(self.path)
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _remember(self, store: Store | None) -> None:
-        if store is not None:
-            for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
-                if status == EXTRACTED:
-                    self._finished[utterance_id, source] = store
+    def _remember(self, store: Store) -> None:
+        for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
+            if status == EXTRACTED:
+                self._finished[utterance_id, source] = store
 
     def _unchanged(self, items: Sequence[Item]) -> bool:
         """Whether the finished file already holds just these items."""

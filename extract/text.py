@@ -31,6 +31,8 @@ __all__ = ["TextEncoder"]
 
 CONTEXT_TOKENS = 64
 
+_ADVICE = "save the tokenizer in the same folder with save_pretrained"
+
 
 class TextEncoder:
     """RoBERTa or a relative, frozen (Liu et al., 2019, arXiv:1907.11692).
@@ -61,6 +63,11 @@ class TextEncoder:
             name, weights = self._weights.name, self._weights.digest
         if not hasattr(self._config, "vocab_size") or self._tokenizer.pad_token_id is None:
             raise EncoderError(f"{name} is no text encoder with a padding token: choose a BERT-like model.")
+        if len(self._tokenizer) > self._config.vocab_size:
+            raise EncoderError(
+                f"The tokenizer of {name} has {len(self._tokenizer)} tokens and the model {self._config.vocab_size}: "
+                "they don't belong together."
+            )
         # RoBERTa counts positions from its padding id on, so two of its 514 places hold no token
         limit = min(self._tokenizer.model_max_length, getattr(self._config, "max_position_embeddings", 10**9))
         if self._config.model_type in ("roberta", "xlm-roberta", "camembert"):
@@ -142,10 +149,12 @@ def _load_tokenizer(weights: Weights) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             weights.location, revision=weights.revision or "main", trust_remote_code=False
         )
     except Exception as error:
-        raise EncoderError(
-            f"{weights.name} comes without a tokenizer that transformers can load: save one in the same folder."
-        ) from error
+        raise EncoderError(f"{weights.name} has no tokenizer that transformers can load: {_ADVICE}.") from error
+    # without its files, transformers gives an empty tokenizer that takes every word for unknown
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise EncoderError(f"{weights.name} comes without the files of its tokenizer: {_ADVICE}.")
+    return tokenizer

@@ -1,0 +1,106 @@
+"""Tiny random models of many families, saved as transformers saves real ones."""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+
+SPEECH_SIZE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": 8,
+}
+STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+TEXT_SIZE = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+    "pad_token_id": 1,
+}
+PICTURE_SIZE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "image_size": 32,
+    "patch_size": 8,
+}
+WHISPER_SIZE = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "vocab_size": 60,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
+SPEECH = {
+    "wav2vec2-base": ("Wav2Vec2", SPEECH_SIZE),
+    "wav2vec2-large": ("Wav2Vec2", {**SPEECH_SIZE, **STABLE}),
+    "hubert": ("Hubert", SPEECH_SIZE),
+    "wavlm": ("WavLM", SPEECH_SIZE),
+    "wavlm-large": ("WavLM", {**SPEECH_SIZE, **STABLE}),
+    "data2vec": ("Data2VecAudio", {**SPEECH_SIZE, "conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}),
+    "whisper": ("Whisper", WHISPER_SIZE),
+}
+TEXT = {
+    "roberta": ("Roberta", TEXT_SIZE),
+    "bert": ("Bert", TEXT_SIZE),
+    "deberta": ("DebertaV2", TEXT_SIZE),
+}
+VISUAL = {
+    "clip": ("CLIPVision", PICTURE_SIZE),
+    "vit": ("ViT", PICTURE_SIZE),
+    "dinov2": ("Dinov2", PICTURE_SIZE),
+    "siglip": ("SiglipVision", PICTURE_SIZE),
+}
+
+
+def save(folder: Path, architecture: str, settings: dict) -> Path:
+    """Save a model with weights drawn from a fixed seed."""
+    config = getattr(transformers, f"{architecture}Config")(**settings)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{architecture}Model")(config)
+        for parameter in model.parameters():  # a fresh draw keeps most weights so small that nothing mixes
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_text(folder: Path, architecture: str, settings: dict) -> Path:
+    """Save a text model and a byte-level tokenizer for it."""
+    save(folder, architecture, settings)
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+    vocabulary.update({letter: 4 + n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))})
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    return folder
+
+
+def preprocessor(folder: Path, **settings: object) -> Path:
+    """Save preprocessor settings beside a model."""
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder

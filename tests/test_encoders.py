@@ -1,0 +1,330 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+from made_media import tone, video
+from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
+
+from extract import speech
+from extract.corpus import Clip
+from extract.encoder import Job, piece_windows, pool
+from extract.errors import EncoderError, MediaError
+from extract.run import make_encoder
+
+SENTENCES = ["No.", "I can't believe you did that!", "", "Why would anyone say such a thing to me, today of all days?"]
+
+
+def relative_difference(found, wanted):
+    """Largest difference over the largest value."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def frames_of(encoder, job, batch=1):
+    pieces = list(encoder.pieces(job))
+    parts = [part for i in range(0, len(pieces), batch) for part in encoder.encode(pieces[i : i + batch])]
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    lengths = [0.4, 1.37, 0.026, 2.5, 0.9]
+    return [
+        Job(f"u{n}", "", path=tone(folder / f"{n}.wav", length, hz=150.0 + 40 * n), duration_s=length)
+        for n, length in enumerate(lengths)
+    ]
+
+
+@pytest.fixture(scope="module")
+def speech_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("speech")
+    return {name: save(folder / name, *made) for name, made in SPEECH.items()}
+
+
+@pytest.mark.parametrize("name", SPEECH)
+@pytest.mark.parametrize("layers", [(-1,), (0, 2), "mean"])
+def test_speech_in_any_batch_equals_speech_alone(speech_models, sounds, name, layers):
+    encoder = make_encoder("speech", str(speech_models[name]), layers=layers).to("cpu")
+    alone = [frames_of(encoder, job) for job in sounds]
+    pieces = [piece for job in sounds for piece in encoder.pieces(job)]
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0], [3, 2]):
+        for found, index in zip(encoder.encode([pieces[i] for i in order]), order, strict=True):
+            assert found.shape == alone[index].shape == (len(found), encoder.header.dim)
+            assert relative_difference(found, alone[index]) < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in SPEECH if name != "whisper"])
+def test_speech_alone_equals_what_transformers_gives_for_the_unpadded_recording(speech_models, sounds, name):
+    encoder = make_encoder("speech", str(speech_models[name])).to("cpu")
+    model = transformers.AutoModel.from_pretrained(speech_models[name]).eval()
+    (piece,) = encoder.pieces(sounds[1])
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(piece.values)[None]).last_hidden_state[0].numpy()
+    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+
+
+def test_whisper_alone_equals_what_transformers_gives(speech_models, sounds):
+    encoder = make_encoder("speech", str(speech_models["whisper"])).to("cpu")
+    model = transformers.WhisperModel.from_pretrained(speech_models["whisper"]).eval()
+    extractor = transformers.WhisperFeatureExtractor()
+    (samples,) = encoder._stream(sounds[1])
+    with torch.inference_mode():
+        spectrum = extractor(samples, sampling_rate=16000, return_tensors="pt").input_features
+        wanted = model.get_encoder()(spectrum).last_hidden_state[0].numpy()
+    found = frames_of(encoder, sounds[1])
+    assert len(found) == -(-len(samples) // 320)
+    assert relative_difference(found, wanted[: len(found)]) < 1e-5
+
+
+def test_recordings_are_normalised_as_the_model_was_trained(speech_models, sounds, tmp_path):
+    (piece,) = make_encoder("speech", str(speech_models["hubert"])).pieces(sounds[1])
+    assert abs(piece.values.mean()) < 1e-4
+    assert abs(piece.values.std() - 1) < 1e-3
+    folder = preprocessor(save(tmp_path / "plain", *SPEECH["hubert"]), do_normalize=False, sampling_rate=16000)
+    (piece,) = make_encoder("speech", str(folder)).pieces(sounds[1])
+    assert 0.2 < piece.values.std() < 0.25
+
+
+def test_frames_and_their_rate(speech_models, sounds):
+    encoder = make_encoder("speech", str(speech_models["wav2vec2-base"])).to("cpu")
+    assert encoder.header.frame_rate_hz == 50.0
+    assert len(frames_of(encoder, sounds[1])) == (round(1.37 * 16000) - 400) // 320 + 1
+    assert len(frames_of(encoder, sounds[2])) == 1
+
+
+def test_sound_shorter_than_a_frame_is_refused(speech_models, tmp_path):
+    encoder = make_encoder("speech", str(speech_models["wav2vec2-base"]))
+    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.003))
+    with pytest.raises(MediaError, match="has 3 ms of sound; wav2vec2-base needs at least 25 ms"):
+        list(encoder.pieces(job))
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-base", "wav2vec2-large", "whisper"])
+def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(speech_models, tmp_path, name):
+    job = Job("u", "", path=tone(tmp_path / "a.wav", 33.0), duration_s=33.0)
+    encoder = make_encoder("speech", str(speech_models[name])).to("cpu")
+    pieces = list(encoder.pieces(job))
+    assert len(pieces) == 2
+    assert all(piece.size <= 30 * 50 for piece in pieces)
+    found = frames_of(encoder, job)
+    if name == "whisper":
+        assert len(found) == 33 * 50
+        return
+    whole = frames_of(make_encoder("speech", str(speech_models[name]), window_s=60.0).to("cpu"), job)
+    assert found.shape == whole.shape
+    assert relative_difference(found, whole) < 0.2
+    cosine = (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
+    assert cosine.mean() > 0.99
+
+
+def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tmp_path):
+    job = Job("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
+    encoder = make_encoder("speech", str(speech_models["wav2vec2-large"]), window_s=5.0).to("cpu")
+    held = list(encoder.pieces(job))
+
+    class Forgetful(speech._Samples):
+        def __init__(self, blocks, keep):
+            super().__init__(blocks, keep=-1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speech, "_Samples", Forgetful)
+        pieces = list(encoder.pieces(job))
+    assert len(pieces) == len(held) == 4
+    for one, other in zip(pieces, held, strict=True):
+        assert one.keep == other.keep
+        np.testing.assert_allclose(one.values, other.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text_in_any_batch_equals_text_alone(tmp_path, name):
+    encoder = make_encoder("text", str(save_text(tmp_path / name, *TEXT[name])), layers=(1, 3)).to("cpu")
+    jobs = [Job(f"u{n}", "", text=text) for n, text in enumerate(SENTENCES) if text]
+    pieces = [piece for job in jobs for piece in encoder.pieces(job)]
+    alone = [encoder.encode([piece])[0] for piece in pieces]
+    for one, other in zip(encoder.encode(pieces), alone, strict=True):
+        assert one.shape == other.shape == (len(one), 64)
+        assert relative_difference(one, other) < 1e-4
+
+
+def test_text_over_the_models_limit_is_split_not_cut(tmp_path):
+    encoder = make_encoder("text", str(save_text(tmp_path / "roberta", *TEXT["roberta"]))).to("cpu")
+    assert encoder.spec.window_tokens == 64
+    text = "".join(chr(97 + n % 26) for n in range(500))
+    found = frames_of(encoder, Job("u", "", text=text), batch=3)
+    assert found.shape == (500, 32)
+    near = frames_of(encoder, Job("u", "", text=text[:60]))
+    assert relative_difference(found[:40], near[:40]) < 1.0
+    assert np.isfinite(found).all()
+
+
+def test_an_empty_transcript_is_refused(tmp_path):
+    encoder = make_encoder("text", "tiny")
+    for text in ("", "  \n"):
+        with pytest.raises(MediaError, match="The transcript of u7 is empty"):
+            list(encoder.pieces(Job("u7", "", text=text)))
+
+
+@pytest.mark.parametrize("name", VISUAL)
+def test_pictures_in_any_batch_equal_pictures_alone(tmp_path, name):
+    encoder = make_encoder("visual", str(save(tmp_path / name, *VISUAL[name])), frame_rate_hz=10.0).to("cpu")
+    jobs = [
+        Job("u1", "", path=video(tmp_path / "1.mp4", [30, 90, 150]), duration_s=0.3),
+        Job("u2", "", path=video(tmp_path / "2.mp4", list(range(0, 250, 10))), duration_s=2.5),
+    ]
+    pieces = [piece for job in jobs for piece in encoder.pieces(job)]
+    assert [len(piece.values) for piece in pieces] == [3, 16, 9]
+    alone = [encoder.encode([piece])[0] for piece in pieces]
+    assert [len(one) for one in alone] == [3, 16, 9]
+    for one, other in zip(encoder.encode(pieces), alone, strict=True):
+        assert relative_difference(one, other) < 1e-4
+    assert encoder.header.frame_rate_hz == 10.0
+
+
+def test_clip_frames_are_its_image_embeddings_before_projection(tmp_path):
+    folder = preprocessor(
+        save(tmp_path / "clip", *VISUAL["clip"]),
+        size={"shortest_edge": 32},
+        crop_size={"height": 32, "width": 32},
+        do_center_crop=True,
+        image_mean=[0.48, 0.46, 0.41],
+        image_std=[0.27, 0.26, 0.28],
+        resample=3,
+    )
+    encoder = make_encoder("visual", str(folder)).to("cpu")
+    assert encoder.spec.framing["shortest_edge"] == 32
+    (piece,) = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
+    model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
+    pixels = (torch.from_numpy(piece.values).float() / 255 - torch.tensor([0.48, 0.46, 0.41])) / torch.tensor(
+        [0.27, 0.26, 0.28]
+    )
+    with torch.inference_mode():
+        wanted = model(pixels.permute(0, 3, 1, 2)).pooler_output.numpy()
+    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+
+
+def test_clips_vision_tower_loads_from_a_folder_with_both_towers(tmp_path):
+    text = {**TEXT["bert"][1], "projection_dim": 16, "eos_token_id": 2, "bos_token_id": 0}
+    config = transformers.CLIPConfig(text_config=text, vision_config=VISUAL["clip"][1])
+    transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
+    encoder = make_encoder("visual", str(tmp_path / "clip")).to("cpu")
+    assert frames_of(encoder, Job("u", "", path=video(tmp_path / "1.mp4", [30, 90]))).shape == (1, 32)
+
+
+def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cache = tmp_path / "models--someone--wav2vec2-tiny"
+    snapshot = cache / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    for file in speech_models["wav2vec2-base"].iterdir():
+        (snapshot / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    encoder = make_encoder("speech", "someone/wav2vec2-tiny")
+    assert encoder.spec.model == "someone/wav2vec2-tiny"
+    assert encoder.spec.weights == commit
+    assert encoder.header.encoder == "wav2vec2-tiny"
+    assert frames_of(encoder.to("cpu"), Job("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
+    with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model that the hub gave"):
+        make_encoder("speech", "someone/else")
+
+
+def test_a_folders_fingerprint_follows_its_content_not_its_place(tmp_path, speech_models):
+    first = make_encoder("speech", str(speech_models["hubert"])).spec.fingerprint
+    moved = tmp_path / "hubert"
+    moved.mkdir()
+    for file in speech_models["hubert"].iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    assert make_encoder("speech", str(moved)).spec.fingerprint == first
+    weights = bytearray((moved / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (moved / "model.safetensors").write_bytes(weights)
+    assert make_encoder("speech", str(moved)).spec.fingerprint != first
+
+
+@pytest.mark.parametrize(
+    "options", [{"layers": (1,)}, {"pool": "4"}, {"precision": "bfloat16"}, {"dtype": "float32"}, {"window_s": 10.0}]
+)
+def test_whatever_changes_a_value_changes_the_fingerprint(options):
+    assert make_encoder("speech", "tiny", **options).spec.fingerprint != make_encoder("speech", "tiny").spec.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": (9,)}, "has no layers 9: choose from 0"),
+        ({"layers": ()}, r"has no layers \(\)"),
+        ({"pool": "0"}, "'0' is no pooling"),
+        ({"precision": "int8"}, "precision 'int8' is none of float32"),
+        ({"dtype": "float64"}, "can't be stored as 'float64'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(EncoderError, match=message):
+        make_encoder("speech", "tiny", **options)
+
+
+def test_models_that_do_not_fit_are_refused(tmp_path, speech_models):
+    picture = str(save(tmp_path / "vit", *VISUAL["vit"]))
+    with pytest.raises(EncoderError, match="is a vit model, none for speech"):
+        make_encoder("speech", picture)
+    with pytest.raises(EncoderError, match="is a wav2vec2 model, no vision transformer"):
+        make_encoder("visual", str(speech_models["wav2vec2-base"]))
+    with pytest.raises(EncoderError, match="comes without the files of its tokenizer"):
+        make_encoder("text", str(save(tmp_path / "bert", *TEXT["bert"])))
+    with pytest.raises(EncoderError, match="no folder '/no/such/folder', and a hub id looks like"):
+        make_encoder("speech", "/no/such/folder")
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(EncoderError, match=r"holds no \*\.safetensors"):
+        make_encoder("speech", str(tmp_path / "pickled"))
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    folder = save_text(tmp_path / "bert", "Bert", {**TEXT["bert"][1], "vocab_size": 100})
+    with pytest.raises(EncoderError, match="The tokenizer of bert has 260 tokens and the model 100"):
+        make_encoder("text", str(folder))
+
+
+def test_weights_of_another_architecture_are_refused_not_drawn_at_random(tmp_path, speech_models):
+    folder = save(tmp_path / "mixed", *SPEECH["wavlm"])
+    (folder / "model.safetensors").write_bytes((speech_models["hubert"] / "model.safetensors").read_bytes())
+    with pytest.raises(EncoderError, match=r"lack .*, which would be random"):
+        make_encoder("speech", str(folder)).to("cpu")
+
+
+def test_a_clip_is_encoded_as_if_it_were_the_whole_file(tmp_path):
+    encoder = make_encoder("speech", "tiny").to("cpu")
+    path = tone(tmp_path / "a.wav", 2.0)
+    samples, rate = soundfile.read(path)
+    soundfile.write(tmp_path / "cut.wav", samples[8000:24000], rate)
+    cut = frames_of(encoder, Job("u", "", path=tmp_path / "cut.wav"))
+    clip = frames_of(encoder, Job("u", "", path=path, clip=Clip("a.wav", 0.5, 1.5)))
+    assert relative_difference(clip, cut) < 1e-3
+
+
+@pytest.mark.parametrize(("length", "window", "context"), [(1, 8, 2), (8, 8, 2), (9, 8, 2), (100, 8, 3), (23, 10, 0)])
+def test_windows_tile_the_whole_with_context_on_both_sides(length, window, context):
+    kept = []
+    for begin, end, keep in piece_windows(length, window, context):
+        assert end - begin <= window
+        assert begin == 0 or keep.start >= context
+        assert end == length or end - begin - keep.stop >= context
+        kept += range(begin + keep.start, begin + keep.stop)
+    assert kept == list(range(length))
+
+
+def test_a_window_narrower_than_its_context_is_refused():
+    with pytest.raises(EncoderError, match="no room for 4 of context"):
+        list(piece_windows(100, 8, 4))
+
+
+def test_pooling_averages_neighbours():
+    frames = np.arange(10, dtype=np.float32).reshape(5, 2)
+    np.testing.assert_array_equal(pool(frames, "none"), frames)
+    np.testing.assert_array_equal(pool(frames, "2"), [[1, 2], [5, 6], [8, 9]])
+    np.testing.assert_array_equal(pool(frames, "9"), [[4, 5]])
+    np.testing.assert_array_equal(pool(frames, "utterance"), [[4, 5]])

@@ -1,0 +1,188 @@
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from extract import store
+from extract.errors import StoreError
+from extract.store import EXTRACTED, FAILED, MISSING, Builder, Header, Item, open_store
+
+HEADER = Header("speech", "tiny", "0123456789ab", {"model": "tiny"}, dim=4, frame_rate_hz=50.0)
+
+
+def frames(length, seed=0):
+    return np.random.default_rng(seed).normal(size=(length, 4)).astype(np.float16)
+
+
+ITEMS = [
+    Item("u1", "s1", frames(3, 1)),
+    Item("u2", "", status=MISSING),
+    Item("u3", "s3", status=FAILED, reason="é is cut short"),
+    Item("ü4", "s4", frames(5, 2)),
+]
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = tmp_path / "speech" / HEADER.file_name
+    store.write(path, HEADER, ITEMS)
+    read = open_store(path)
+    assert read.header == HEADER
+    assert read.ids == ["u1", "u2", "u3", "ü4"]
+    assert read.reasons == ["", "", "é is cut short", ""]
+    assert read.status.tolist() == [EXTRACTED, MISSING, FAILED, EXTRACTED]
+    assert read.offsets.tolist() == [0, 3, 3, 3, 8]
+    assert read.offsets.dtype == np.int64
+    np.testing.assert_array_equal(read.frames("ü4"), ITEMS[3].frames)
+    assert read.frames("u2").shape == (0, 4)
+    assert read.index(["ü4", "u1"]).tolist() == [3, 0]
+    assert "u2" in read
+    assert len(read) == 4
+
+
+def test_values_are_mapped_from_the_file_contiguous_and_uncompressed(tmp_path):
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    assert isinstance(open_store(tmp_path / "a.h5").values, np.memmap)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["values"].chunks is None
+        assert file["values"].compression is None
+
+
+def test_a_store_travels_to_another_process_as_its_path(tmp_path):
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    sent = pickle.dumps(open_store(tmp_path / "a.h5"))
+    assert len(sent) < 500
+    program = "import sys, pickle; print(pickle.load(sys.stdin.buffer).frames('u1').tobytes().hex())"
+    answer = subprocess.run([sys.executable, "-c", program], input=sent, capture_output=True, check=True)
+    assert answer.stdout.decode().strip() == ITEMS[0].frames.tobytes().hex()
+
+
+def test_a_file_without_any_frame_can_be_read(tmp_path):
+    store.write(tmp_path / "a.h5", HEADER, ITEMS[1:3])
+    assert open_store(tmp_path / "a.h5").values.shape == (0, 4)
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    read = open_store(path)
+    assert list(read.damaged()) == []
+    content = bytearray(path.read_bytes())
+    for byte, owner in [(0, "u1"), (3 * 4 * 2 - 1, "u1"), (3 * 4 * 2, "ü4"), (8 * 4 * 2 - 1, "ü4")]:
+        broken = bytearray(content)
+        broken[read.values.offset + byte] ^= 1
+        (tmp_path / "b.h5").write_bytes(broken)
+        assert list(open_store(tmp_path / "b.h5").damaged()) == [owner]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500, 3000, -1])
+def test_a_file_cut_short_anywhere_is_refused(tmp_path, keep):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreError, match=r"a\.h5 is broken \(.*\): remove it and run `mer extract` again"):
+        open_store(path)
+
+
+def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["values"] = np.zeros((2, 4))
+    with pytest.raises(StoreError, match="not a gia-mic features file of version 1"):
+        open_store(path)
+    store.write(path, HEADER, ITEMS)
+    with h5py.File(path, "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(StoreError, match="not a gia-mic features file of version 1"):
+        open_store(path)
+    with pytest.raises(StoreError, match="There is no feature file"):
+        open_store(tmp_path / "b.h5")
+
+
+def test_columns_that_do_not_fit_together_are_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    with h5py.File(path, "r+") as file:
+        file["offsets"][1] = 4
+        file["offsets"][2] = 1
+    with pytest.raises(StoreError, match="contradicts itself"):
+        open_store(path)
+
+
+def test_an_unknown_id_is_named(tmp_path):
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    with pytest.raises(StoreError, match="no row for u9"):
+        open_store(tmp_path / "a.h5").index(["u1", "u9"])
+
+
+def test_frames_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"shape \(3, 5\)"):
+        store.write(tmp_path / "a.h5", HEADER, [Item("u1", "s", np.zeros((3, 5)))])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_become_the_file_that_writing_at_once_gives(tmp_path):
+    store.write(tmp_path / "once.h5", HEADER, ITEMS)
+    order = [(item.id, item.source) for item in ITEMS]
+    with Builder(tmp_path / "parts.h5", HEADER) as builder:
+        builder.add([ITEMS[3]])
+        assert not (tmp_path / "parts.h5").exists()
+    with Builder(tmp_path / "parts.h5", HEADER) as builder:
+        np.testing.assert_array_equal(builder.finished("ü4", "s4").frames, ITEMS[3].frames)
+        assert builder.finished("ü4", "changed") is None
+        assert builder.finished("u1", "s1") is None
+        builder.add([ITEMS[0]])
+        builder.finalise(order, {item.id: item for item in ITEMS[1:3]})
+    assert (tmp_path / "parts.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
+    assert not (tmp_path / "parts.parts").exists()
+
+
+def test_a_failure_does_not_count_as_finished(tmp_path):
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        builder.finalise([("u3", "s3")], {"u3": ITEMS[2]})
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        assert builder.finished("u3", "s3") is None
+
+
+def test_a_broken_part_is_made_again_not_believed(tmp_path):
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        builder.add([ITEMS[0]])
+        builder.add([ITEMS[3]])
+    part = next(p for p in (tmp_path / "a.parts").iterdir() if "u1" in open_store(p))
+    part.write_bytes(part.read_bytes()[:100])
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        assert builder.finished("u1", "s1") is None
+        assert builder.finished("ü4", "s4") is not None
+
+
+def test_a_file_is_not_finished_with_utterances_left_out(tmp_path):
+    with Builder(tmp_path / "a.h5", HEADER) as builder, pytest.raises(StoreError, match="u1 is neither extracted nor"):
+        builder.finalise([("u1", "s1")])
+
+
+def test_two_writers_are_one_too_many(tmp_path):
+    with Builder(tmp_path / "a.h5", HEADER), pytest.raises(StoreError, match="Another process is writing here"):
+        Builder(tmp_path / "a.h5", HEADER).__enter__()
+    with Builder(tmp_path / "a.h5", HEADER):
+        pass
+
+
+def test_which_file_is_meant(tmp_path):
+    assert store.find(tmp_path, "speech") is None
+    one = tmp_path / "speech" / HEADER.file_name
+    two = tmp_path / "speech" / replace(HEADER, fingerprint="ba9876543210").file_name
+    three = tmp_path / "speech" / replace(HEADER, encoder="wav2vec2-base").file_name
+    store.write(one, HEADER, ITEMS)
+    assert store.find(tmp_path, "speech") == one
+    store.write(two, HEADER, ITEMS)
+    store.write(three, HEADER, ITEMS)
+    with pytest.raises(StoreError, match="holds 3 feature files"):
+        store.find(tmp_path, "speech")
+    assert store.find(tmp_path, "speech", "wav2vec2-base") == three
+    assert store.find(tmp_path, "speech", "tiny-ba9876543210") == two
+    with pytest.raises(StoreError, match="holds 2 feature files"):
+        store.find(tmp_path, "speech", "tiny")
+    assert store.find(tmp_path, "speech", "hubert") is None

@@ -8,7 +8,9 @@ import numpy as np
 import soundfile
 
 
-def tone(path: Path, seconds: float, *, rate: int = 16000, channels: int = 1, hz: float = 220.0, **options: str) -> Path:
+def tone(
+    path: Path, seconds: float, *, rate: int = 16000, channels: int = 1, hz: float = 220.0, **options: str
+) -> Path:
     """Write a tone with some noise, the same every time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = np.arange(round(seconds * rate)) / rate
@@ -18,7 +20,9 @@ def tone(path: Path, seconds: float, *, rate: int = 16000, channels: int = 1, hz
     return path
 
 
-def video(path: Path, brightness: list[int], *, fps: int = 10, size: tuple[int, int] = (64, 48), sound: bool = False) -> Path:
+def video(
+    path: Path, brightness: list[int], *, fps: int = 10, size: tuple[int, int] = (64, 48), sound: bool = False
+) -> Path:
     """Write a video whose n-th picture is left half black, right half of the n-th brightness."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:

@@ -35,7 +35,9 @@ def test_wav_at_its_own_rate_comes_back_sample_for_sample(tmp_path):
         ("a.wav", 8000, 1, {"subtype": "FLOAT"}),
     ],
 )
-def test_a_tone_keeps_its_pitch_and_length_in_any_format_rate_and_channel_count(tmp_path, name, rate, channels, options):
+def test_a_tone_keeps_its_pitch_and_length_in_any_format_rate_and_channel_count(
+    tmp_path, name, rate, channels, options
+):
     path = tone(tmp_path / name, 2.0, rate=rate, channels=channels, hz=220.0, **options)
     found = samples(path)
     assert abs(len(found) / 16000 - 2.0) < 0.1
@@ -79,7 +81,9 @@ def test_pictures_are_those_on_the_screen_at_each_moment(tmp_path):
 
 def test_a_stretch_of_video_begins_with_the_picture_on_the_screen(tmp_path):
     path = video(tmp_path / "a.mp4", [20, 60, 100, 140, 180, 220], fps=10)
-    np.testing.assert_allclose(right_half(stream_video(path, 10.0, SMALL, start_s=0.25, end_s=0.5)), [100, 140, 180], atol=6)
+    np.testing.assert_allclose(
+        right_half(stream_video(path, 10.0, SMALL, start_s=0.25, end_s=0.5)), [100, 140, 180], atol=6
+    )
 
 
 def test_a_crop_takes_only_its_part(tmp_path):

@@ -1,0 +1,335 @@
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from made_media import tone, video
+
+from extract import corpus as corpora
+from extract import run as run_module
+from extract.corpus import Clip, Utterance
+from extract.errors import EncoderError, Interrupted, MediaError, StoreError
+from extract.run import extract, extract_generated, make_encoder, run
+from extract.store import EXTRACTED, FAILED, MISSING, open_store
+
+KILLS = 50
+
+TINY_SPEECH = partial(make_encoder, "speech", "tiny")
+
+
+def make_corpus(folder, count=12, seed=0):
+    """Utterances of 0.2 to 2 s; the third has no sound."""
+    lengths = np.random.default_rng(seed).uniform(0.2, 2.0, count).round(3)
+    utterances = []
+    for n, length in enumerate(lengths):
+        name = f"u{n:03d}"
+        tone(folder / "corpus" / f"{name}.wav", float(length), hz=100.0 + 10 * n)
+        audio = None if n == 2 else Clip(f"{name}.wav")
+        utterances.append(Utterance(name, "ab"[n % 2], audio=audio, text=f"This is sentence number {n}."))
+    return corpora.write(folder / "features", "made", utterances, root=folder / "corpus")
+
+
+def content(path):
+    store = open_store(path)
+    return store.ids, store.offsets.tolist(), store.values.tobytes(), store.status.tolist()
+
+
+def test_every_utterance_is_extracted_in_the_manifests_order(tmp_path):
+    corpus = make_corpus(tmp_path)
+    outcome = extract(corpus, TINY_SPEECH, budget=150)
+    assert (outcome.extracted, outcome.reused, outcome.missing, outcome.failed) == (11, 0, 1, {})
+    store = open_store(outcome.path)
+    assert store.ids == corpus.ids
+    assert store.status[2] == MISSING
+    assert (np.delete(store.status, 2) == EXTRACTED).all()
+    assert outcome.path.name == f"tiny-{TINY_SPEECH().spec.fingerprint}.h5"
+    assert [path.name for path in outcome.path.parent.glob("*.h5")] == [outcome.path.name]
+    assert list(store.damaged()) == []
+    assert str(outcome) == f"{outcome.path}: 11 extracted, 1 missing in the corpus"
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_batches_change_nothing(tmp_path, modality):
+    corpus = make_corpus(tmp_path)
+    make = partial(make_encoder, modality, "tiny", dtype="float32")
+    together = open_store(extract(corpus, make, budget=400).path)
+    kept = {utterance_id: np.array(together.frames(utterance_id)) for utterance_id in corpus.ids}
+    together.path.unlink()
+    alone = open_store(extract(corpus, make, budget=1).path)
+    for utterance_id in corpus.ids:
+        np.testing.assert_allclose(alone.frames(utterance_id), kept[utterance_id], rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_run_does_nothing(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path)
+    path = extract(corpus, TINY_SPEECH).path
+    before = path.stat()
+    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode"))
+    outcome = extract(corpus, TINY_SPEECH)
+    assert (outcome.extracted, outcome.reused) == (0, 11)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_only_what_has_changed_is_extracted_again(tmp_path):
+    corpus = make_corpus(tmp_path)
+    first = content(extract(corpus, TINY_SPEECH).path)
+    tone(tmp_path / "corpus" / "u004.wav", 0.7)
+    said = []
+    outcome = extract(corpus, TINY_SPEECH, say=said.append)
+    assert (outcome.extracted, outcome.changed, outcome.reused) == (1, 1, 10)
+    assert said == ["1 of 12 utterances have changed since they were extracted."]
+    store = open_store(outcome.path)
+    assert len(store.frames("u004")) == (int(0.7 * 16000) - 400) // 320 + 1
+    assert content(outcome.path)[0] == first[0]
+
+
+def test_a_corrected_transcript_or_a_moved_cut_is_a_changed_input(tmp_path):
+    corpus = make_corpus(tmp_path)
+    make_text = partial(make_encoder, "text", "tiny")
+    extract(corpus, make_text)
+    extract(corpus, TINY_SPEECH)
+    utterances = list(corpus)
+    utterances[5] = Utterance("u005", "b", audio=Clip("u005.wav", end_s=0.15), text="This is another sentence.")
+    corpus = corpora.write(tmp_path / "features", "made", utterances, root=corpus.root)
+    assert extract(corpus, make_text).changed == 1
+    assert extract(corpus, TINY_SPEECH).changed == 1
+
+
+def test_a_new_label_changes_no_feature(tmp_path):
+    corpus = make_corpus(tmp_path)
+    extract(corpus, TINY_SPEECH)
+    relabelled = [Utterance(u.id, "c", audio=u.audio, text=u.text) for u in corpus]
+    corpus = corpora.write(tmp_path / "features", "made", relabelled, root=corpus.root)
+    assert extract(corpus, TINY_SPEECH).reused == 11
+
+
+def test_another_spec_is_another_file(tmp_path):
+    corpus = make_corpus(tmp_path)
+    one = extract(corpus, TINY_SPEECH).path
+    other = extract(corpus, partial(TINY_SPEECH, pool="4")).path
+    assert one != other
+    assert one.exists()
+    lengths = np.diff(open_store(one).offsets)
+    np.testing.assert_array_equal(np.diff(open_store(other).offsets), -(-lengths // 4))
+
+
+def test_files_that_can_not_be_read_do_not_stop_the_others(tmp_path):
+    corpus = make_corpus(tmp_path)
+    folder = tmp_path / "corpus"
+    (folder / "u000.wav").write_bytes((folder / "u000.wav").read_bytes()[:2000])
+    (folder / "u001.wav").write_text("no sound")
+    (folder / "u003.wav").unlink()
+    tone(folder / "u004.wav", 0.01)
+    with pytest.raises(MediaError, match=r"4 of 12 utterances can't be read.*u000 \(.*cut short.*--allow-failures"):
+        list(run(corpus, "speech", "tiny", device="cpu"))
+    (outcome,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
+    assert (outcome.extracted, outcome.reused, len(outcome.failed)) == (0, 7, 4)
+    assert list(outcome.failed) == ["u000", "u001", "u003", "u004"]
+    store = open_store(outcome.path)
+    assert store.status[:5].tolist() == [FAILED, FAILED, MISSING, FAILED, FAILED]
+    assert "has 10 ms of sound" in store.reasons[4]
+    assert len(store.frames("u000")) == 0
+    tone(folder / "u000.wav", 0.5)
+    (outcome,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
+    assert (outcome.extracted, len(outcome.failed)) == (1, 3)
+
+
+def test_an_empty_transcript_fails_and_a_missing_one_is_missing(tmp_path):
+    utterances = [Utterance("u1", "a", text=""), Utterance("u2", "a"), Utterance("u3", "a", text="Yes.")]
+    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    with pytest.raises(MediaError, match=r"1 of 3 utterances can't be read.*The transcript of u1 is empty"):
+        list(run(corpus, "text", "tiny", device="cpu"))
+    assert open_store(next(tmp_path.glob("made/text/*.h5"))).status.tolist() == [FAILED, MISSING, EXTRACTED]
+
+
+def test_an_unmounted_disk_costs_nothing_that_was_extracted(tmp_path):
+    corpus = make_corpus(tmp_path)
+    path = extract(corpus, TINY_SPEECH).path
+    before = path.read_bytes()
+    (tmp_path / "corpus").rename(tmp_path / "elsewhere")
+    (tmp_path / "corpus").mkdir()
+    said = []
+    outcome = extract(corpus, TINY_SPEECH, say=said.append)
+    assert len(outcome.failed) == 11
+    assert "11 utterances that were extracted before can't be read any more" in said[-1]
+    assert path.read_bytes() == before
+
+
+def test_all_takes_what_the_corpus_has(tmp_path):
+    said = []
+    outcomes = list(run(make_corpus(tmp_path), "all", "tiny", device="cpu", say=said.append))
+    assert [outcome.path.parent.name for outcome in outcomes] == ["speech", "text"]
+    assert said == ["The corpus made has no video: no visual features."]
+    with pytest.raises(MediaError, match="The corpus 'made' has no video"):
+        list(run(corpora.find(tmp_path / "features"), "visual", "tiny", device="cpu"))
+
+
+def test_video_is_extracted_at_the_wanted_rate(tmp_path):
+    video(tmp_path / "a.mp4", [50] * 20, fps=10)
+    utterances = [Utterance("u1", "a", video=Clip("a.mp4")), Utterance("u2", "a", video=Clip("a.mp4", 0.5, 1.5))]
+    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    (outcome,) = run(corpus, "visual", "tiny", device="cpu")
+    store = open_store(outcome.path)
+    assert store.frame_rate_hz == 4.0
+    assert np.diff(store.offsets).tolist() == [8, 4]
+
+
+def test_a_corpus_with_an_encoder_of_its_own_is_extracted_once(tmp_path):
+    corpus = make_corpus(tmp_path)
+    extract_generated(corpus, say=lambda line: pytest.fail(line))
+    corpus = corpora.write(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
+    said = []
+    extract_generated(corpus, say=said.append)
+    assert said[0] == "Nothing is extracted from made yet: doing it now."
+    extract_generated(corpus, say=lambda line: pytest.fail(line))
+
+
+def test_wrong_settings_are_refused_before_any_work(tmp_path):
+    corpus = make_corpus(tmp_path, count=3)
+    with pytest.raises(EncoderError, match="'some/model' is the encoder of one modality"):
+        list(run(corpus, "all", "some/model"))
+    with pytest.raises(EncoderError, match="no device 'gpu' here"):
+        list(run(corpus, "speech", "tiny", device="gpu"))
+    assert not (corpus.folder / "speech").exists()
+
+
+def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path):
+    corpus = make_corpus(tmp_path, count=3)
+    (corpus.folder / "speech").write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match="can't be made|can't be written"):
+        extract(corpus, TINY_SPEECH)
+
+
+def test_a_broken_feature_file_is_one_sentence_and_stays(tmp_path):
+    corpus = make_corpus(tmp_path, count=4)
+    path = extract(corpus, TINY_SPEECH).path
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(StoreError, match="is broken .*: remove it and run `mer extract` again"):
+        extract(corpus, TINY_SPEECH)
+    assert path.stat().st_size == 1000
+
+
+def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
+    from extract.speech import SpeechEncoder
+
+    corpus = make_corpus(tmp_path)
+    wanted = content(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
+    encode = SpeechEncoder.encode
+
+    def small(self, pieces):
+        if len(pieces) > 2:
+            raise MemoryError
+        return encode(self, pieces)
+
+    monkeypatch.setattr(SpeechEncoder, "encode", small)
+    said = []
+    next((corpus.folder / "speech").glob("*.h5")).unlink()
+    found = content(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800, say=said.append).path)
+    assert found[:2] == wanted[:2]
+    np.testing.assert_allclose(np.frombuffer(found[2], "f4"), np.frombuffer(wanted[2], "f4"), atol=1e-4)
+    assert said[0] == "Out of memory: going on with batches of 400 positions."
+
+
+def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch):
+    from extract.speech import SpeechEncoder
+
+    corpus = make_corpus(tmp_path)
+    encode = SpeechEncoder.encode
+    longest = max(next(TINY_SPEECH().pieces(job)).size for job in run_module._plan(corpus, TINY_SPEECH())[0])
+
+    def small(self, pieces):
+        if any(piece.size == longest for piece in pieces):
+            raise MemoryError
+        return encode(self, pieces)
+
+    monkeypatch.setattr(SpeechEncoder, "encode", small)
+    outcome = extract(corpus, TINY_SPEECH, budget=800)
+    assert list(outcome.failed.values()) == [f"not enough memory to encode even {longest} positions alone"]
+    assert outcome.extracted == 10
+
+
+def test_an_error_in_the_model_is_not_swallowed(tmp_path, monkeypatch):
+    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extract(make_corpus(tmp_path), TINY_SPEECH)
+
+
+def test_two_models_side_by_side_give_what_one_gives(tmp_path):
+    corpus = make_corpus(tmp_path)
+    one = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    next((corpus.folder / "speech").glob("*.h5")).unlink()
+    assert content(extract(corpus, TINY_SPEECH, budget=100, devices=("cpu", "cpu")).path) == one
+
+
+def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkeypatch):
+    from extract.speech import SpeechEncoder
+
+    corpus = make_corpus(tmp_path, count=40)
+    undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    next((corpus.folder / "speech").glob("*.h5")).unlink()
+    encode = SpeechEncoder.encode
+    calls = []
+
+    def interrupting(self, pieces):
+        calls.append(len(pieces))
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        return encode(self, pieces)
+
+    monkeypatch.setattr(SpeechEncoder, "encode", interrupting)
+    with pytest.raises(Interrupted, match=r"Stopped after \d+ of 39 utterances; they are kept: run the same command"):
+        extract(corpus, TINY_SPEECH, budget=100)
+    done = sum(calls)
+    outcome = extract(corpus, TINY_SPEECH, budget=100)
+    assert outcome.reused == done < 39
+    assert content(outcome.path) == undisturbed
+    assert threading.active_count() < 10
+
+
+def extract_in_child(features, sender):
+    """Extract in a process of its own, writing a part after every batch, and send what was done."""
+    torch.set_num_threads(1)
+    run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
+    sender.send("begun")
+    outcome = extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+    sender.send((outcome.extracted, outcome.reused))
+
+
+def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
+    corpus = make_corpus(tmp_path, count=150)
+    undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    path = next((corpus.folder / "speech").glob("*.h5"))
+    path.unlink()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["extract.run", "extract.speech", "datasets", "tqdm"])
+    rng = random.Random(0)
+    kills = kills_between_parts = 0
+    while True:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=extract_in_child, args=(tmp_path / "features", sender))
+        process.start()
+        sender.close()
+        assert receiver.recv() == "begun"
+        process.join(rng.uniform(0.0, 0.4) if kills < KILLS else None)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+            kills_between_parts += any(path.parent.glob("*.parts/*.h5"))
+            assert not path.exists() or content(path) == undisturbed
+        else:
+            extracted, reused = receiver.recv()
+            assert extracted + reused == 149
+            if kills >= KILLS:
+                break
+            path.unlink()  # it was faster than the kill: begin anew
+    assert kills_between_parts > 5
+    assert content(path) == undisturbed
+    assert list(path.parent.glob("*.parts")) == []

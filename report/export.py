@@ -3,20 +3,25 @@
 JSON, scores as fractions in 0 … 1 with all their digits:
 
     {"format": 1,
-     "groups": [{"corpus", "protocol", "optimistic": epoch chosen on the test fold,
-       "runs": [{"name", "fusion", "modalities", "select", "note", "ceiling": float | null, "complete": bool,
-         "folds_expected": int, "seeds": [int], "trainings": int, "unfinished": int,
-         "WA": {"mean", "std": float | null, "count"}, "UA": the same,
+     "groups": [{"corpus", "protocol", "caveat": why these numbers are too high, else "", "best": name,
+       "runs": [{"name": as in the tables, "run": folder, "fusion", "modalities", "select", "note",
+         "ceiling": float | null, "complete": bool, "folds_expected": int, "seeds": [int], "trainings": int,
+         "unfinished": int, "WA": {"mean", "std": float | null, "count"}, "UA": the same,
          "pooled": scores, "folds": [{"fold": int, "value", "seeds": [int], **scores}],
+         "intervals": {"level", "draws", "over": "dialogs" | "utterances", "count", "WA": [low, high], "UA": the same},
+         "calibration_error": float, "against_best": comparison | null, "against_reference": comparison | null,
          "config": the shared part of config.json,
          "provenance": {"corpus_digests", "features", "commits", "versions", "devices", "commands", "created"}}]}]}
 
+    comparison: {"utterances": int, "UA": difference, "interval": [low, high], "p", "p_holm", "mcnemar_p",
+      "mcnemar_p_holm", "distinguishable": bool}, of pooled scores, null where nothing can be compared
     scores: {"WA", "UA", "macro_F1", "weighted_F1", "recall": {class: float | null}, "confusion": [[counts]], rows true}
 
 Over several seeds a fold's scores are those of the mean confusion matrix, so its counts may be fractions.
 
 CSV, scores in percent with one decimal: one line a fold, then three a run (`mean` and `std` over folds, and `pooled`),
-named in the column `fold`. Only `--format json` has the confusion matrices.
+named in the column `fold`. The line `pooled` also has the 95 % intervals and the calibration error. Only
+`--format json` has the confusion matrices and comparisons.
 """
 
 import csv
@@ -27,28 +32,32 @@ from typing import Any
 
 import numpy as np
 
+from report.compare import Comparison
+from report.group import Group
 from report.provenance import facts
+from report.statistics import DRAWS, LEVEL
 from report.summary import Spread, Summary
 from report.table import clean
-from report.tables import Group
 
 __all__ = ["as_csv", "as_json"]
 
 FORMAT = 1
 LABELS = ("corpus", "protocol", "select", "run", "note", "fusion", "modalities", "seeds", "ceiling")
+EVIDENCE = ("WA low", "WA high", "UA low", "UA high", "calibration error")
 SCORES = ("WA", "UA", "macro_F1", "weighted_F1")
 
 
-def as_json(groups: Sequence[Group]) -> str:
-    """Return everything that is known of the groups, as JSON."""
+def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
+    """Return everything that is known of the groups, as JSON; `reference` as in `render.render`."""
     value = {
         "format": FORMAT,
         "groups": [
             {
                 "corpus": group.corpus,
                 "protocol": group.protocol,
-                "optimistic": group.optimistic,
-                "runs": [_run(row) for row in group.rows],
+                "caveat": group.caveat,
+                "best": group.names[group.best],
+                "runs": _runs(group, reference),
             }
             for group in groups
         ],
@@ -62,19 +71,62 @@ def as_csv(groups: Sequence[Group]) -> str:
     names = [*SCORES, *(f"recall {label}" for label in classes)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([clean(name) for name in (*LABELS, "fold", "tested on", *names)])
+    writer.writerow([clean(name) for name in (*LABELS, "fold", "tested on", *names, *EVIDENCE)])
     for group in groups:
-        for row in group.rows:
+        for row, found in zip(group.rows, group.evidence, strict=True):
             for fold, value, scores in _lines(row, names):
                 labels = [clean(label) for label in (*_labels(row), fold, value)]
-                writer.writerow([*labels, *(_percent(scores.get(name)) for name in names)])
+                sure = (found.wa.low, found.wa.high, found.ua.low, found.ua.high, found.calibration_error)
+                numbers = [*(scores.get(name) for name in names), *(sure if fold == "pooled" else [None] * len(sure))]
+                writer.writerow([*labels, *map(_percent, numbers)])
     return text.getvalue().rstrip("\n")
 
 
-def _run(row: Summary) -> dict[str, Any]:
+def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
+    place = None if reference is None else group.find(reference)
+    against = [None] * len(group.rows) if place is None else group.against(place)
+    columns = (group.names, group.rows, group.evidence, group.against_best, against)
+    return [
+        {
+            **_run(name, row),
+            "intervals": {
+                "level": LEVEL,
+                "draws": DRAWS,
+                "over": "dialogs" if found.by_dialog else "utterances",
+                "count": found.dialogs,
+                "WA": [found.wa.low, found.wa.high],
+                "UA": [found.ua.low, found.ua.high],
+            },
+            "calibration_error": found.calibration_error,
+            "against_best": _comparison(best),
+            "against_reference": _comparison(other),
+            "config": dict(row.run.config),
+            "provenance": facts([row.run]),
+        }
+        for name, row, found, best, other in zip(*columns, strict=True)
+    ]
+
+
+def _comparison(found: Comparison | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "utterances": found.utterances,
+        "UA": found.ua.value,
+        "interval": [found.ua.interval.low, found.ua.interval.high],
+        "p": found.ua.p,
+        "p_holm": found.holm,
+        "mcnemar_p": found.mcnemar,
+        "mcnemar_p_holm": found.mcnemar_holm,
+        "distinguishable": found.distinguishable,
+    }
+
+
+def _run(name: str, row: Summary) -> dict[str, Any]:
     run = row.run
     return {
-        "name": run.name,
+        "name": name,
+        "run": run.name,
         "fusion": run.fusion,
         "modalities": run.modalities,
         "select": run.select,
@@ -91,8 +143,6 @@ def _run(row: Summary) -> dict[str, Any]:
         "folds": [
             {"fold": fold.number, "value": fold.value, "seeds": list(fold.seeds), **fold.scores} for fold in row.folds
         ],
-        "config": dict(run.config),
-        "provenance": facts([run]),
     }
 
 

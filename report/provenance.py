@@ -52,13 +52,7 @@ def provenance(runs: Sequence[Run]) -> list[str]:
         "Versions": versions,
         "Command": found["commands"],
     }
-    notes = [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
-    if len(found["corpus_digests"]) > 1:
-        notes.insert(
-            0,
-            "The corpus changed between these runs (its digests differ), so their test utterances may differ.",
-        )
-    return notes
+    return [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
 
 
 def _once(values: Any) -> list[Any]:

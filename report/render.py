@@ -4,28 +4,50 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from extract.errors import RunError, one_line
+from report import contrasts
 from report.export import as_csv, as_json
+from report.group import Group, groups
 from report.provenance import provenance
 from report.runs import read_runs
-from report.table import GAP, WIDTH, clean, escaped_markdown, latex, markdown, terminal, wrapped
-from report.tables import Group, groups, headline, tables
+from report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
+from report.tables import confusions, folds, headline, recalls
 
-__all__ = ["FORMATS", "render", "render_headline"]
+__all__ = ["FORMATS", "render", "render_headline", "tables"]
 
 
-def render(runs: Path, format: str = "terminal") -> str:
+def render(runs: Path, format: str = "terminal", reference: str | None = None) -> str:
     """Return the report of all finished runs in a folder, without a line break at its end.
 
     Args:
         runs: The runs folder, or the folder of one corpus or one run in it.
         format: One of `FORMATS`.
+        reference: Name of the run that an ablation table compares the others with; None makes no such table.
 
     Raises:
-        RunError: The format isn't known, nothing is finished, or a run folder is broken.
+        RunError: The format or the reference isn't known, nothing is finished, or a run folder is broken.
     """
     if format not in FORMATS:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
-    return FORMATS[format](groups(read_runs(runs)))
+    found = groups(read_runs(runs))
+    if reference is not None and all(group.find(reference) is None for group in found):
+        names = one_line(name for group in found for name in group.names)
+        raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {names}.")
+    return FORMATS[format](found, reference)
+
+
+def tables(group: Group, reference: str | None = None) -> list[Table]:
+    """Return all tables of a group."""
+    place = None if reference is None else group.find(reference)
+    found = [
+        headline(group),
+        contrasts.evidence(group),
+        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
+        contrasts.subsets(group),
+        folds(group),
+        recalls(group),
+        confusions(group),
+    ]
+    return [table for table in found if table is not None]
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
@@ -48,27 +70,27 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
     return "\n\n\n".join(terminal(headline(group)) for group in groups(chosen))
 
 
-def _terminal(found: Sequence[Group]) -> str:
+def _terminal(found: Sequence[Group], reference: str | None) -> str:
     reports = []
     for group in found:
         footer = "\n".join(GAP + line for note in _made_by(group) for line in wrapped(note, WIDTH - len(GAP)))
-        reports.append("\n\n".join([*(terminal(table) for table in tables(group)), "made by", footer]))
+        reports.append("\n\n".join([*(terminal(table) for table in tables(group, reference)), "made by", footer]))
     return "\n\n\n".join(reports)
 
 
-def _markdown(found: Sequence[Group]) -> str:
+def _markdown(found: Sequence[Group], reference: str | None) -> str:
     parts = []
     for group in found:
-        parts += [markdown(table) for table in tables(group)]
+        parts += [markdown(table) for table in tables(group, reference)]
         parts.append("\n".join(["Made by:", "", *(f"- {escaped_markdown(note)}" for note in _made_by(group))]))
     return "\n\n".join(parts)
 
 
-def _latex(found: Sequence[Group]) -> str:
+def _latex(found: Sequence[Group], reference: str | None) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
     for group in found:
         footer = "\n".join(f"% {clean(note)}" for note in _made_by(group))
-        parts += [f"{latex(table)}\n{footer}" for table in tables(group)]
+        parts += [f"{latex(table)}\n{footer}" for table in tables(group, reference)]
     return "\n\n".join(parts)
 
 
@@ -76,10 +98,10 @@ def _made_by(group: Group) -> list[str]:
     return provenance([row.run for row in group.rows])
 
 
-FORMATS: dict[str, Callable[[Sequence[Group]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Group], str | None], str]] = {
     "terminal": _terminal,
     "md": _markdown,
-    "csv": as_csv,
+    "csv": lambda found, reference: as_csv(found),
     "json": as_json,
     "latex": _latex,
 }

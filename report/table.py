@@ -34,6 +34,7 @@ LATEX = {
     "×": r"$\times$",
     "→": r"$\rightarrow$",
     "≈": r"$\approx$",
+    "≥": r"$\geq$",
     "★": r"$\star$",
     "·": r"$\cdot$",
     "–": "--",
@@ -50,11 +51,13 @@ class Column:
         title: Its heading.
         group: A heading over this column and its neighbours of the same group.
         number: Whether its cells are numbers, and stand to the right.
+        foldable: Whether it may become a note where the table is too wide and all its cells are the same.
     """
 
     title: str
     group: str = ""
     number: bool = False
+    foldable: bool = False
 
     @property
     def heading(self) -> str:
@@ -91,17 +94,23 @@ def clean(text: object) -> str:
 def terminal(table: Table, width: int = WIDTH) -> str:
     """Return a table as aligned text.
 
-    What doesn't fit into `width` goes below as further columns, beside the first column again.
+    Where it is wider than `width`, foldable columns that say the same in every row become a note; what still doesn't
+    fit goes below as further columns, beside the first column again.
     """
     columns = [replace(column, title=clean(column.title), group=clean(column.group)) for column in table.columns]
     rows = [[clean(cell) for cell in row] for row in table.rows]
-    widths = [
-        max(_width(text) for text in (column.title, *(row[place] for row in rows)))
-        for place, column in enumerate(columns)
-    ]
-    _widen_for_groups(columns, widths)
+    widths = _widths(columns, rows)
+    folded = []
+    for place in reversed(range(len(columns))):
+        same = {row[place] for row in rows}
+        if columns[place].foldable and len(same) == 1 and len(GAP) * len(widths) + sum(widths) > width:
+            folded.append(f"{columns[place].heading} {same.pop()}")
+            columns = [*columns[:place], *columns[place + 1 :]]
+            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+            widths = _widths(columns, rows)
     blocks = [_block(columns, rows, widths, places) for places in _places(widths, width - len(GAP))]
-    notes = [line for note in table.notes for line in wrapped(note, width - len(GAP))]
+    said = [f"In every row: {', '.join(reversed(folded))}."] if folded else []
+    notes = [line for note in (*said, *table.notes) for line in wrapped(note, width - len(GAP))]
     return "\n".join(
         [clean(table.title), "", "\n\n".join(blocks), *([""] if notes else []), *(GAP + line for line in notes)]
     )
@@ -207,10 +216,15 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int, int]]:
     return groups
 
 
-def _widen_for_groups(columns: Sequence[Column], widths: list[int]) -> None:
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how wide each column is, so that its cells and the headings over it fit."""
+    widths = [
+        max(_width(text) for text in (column.title, *(row[place] for row in rows)))
+        for place, column in enumerate(columns)
+    ]
     for name, start, size in _groups(columns):
-        lacking = _width(name) - sum(widths[start : start + size]) - len(GAP) * (size - 1)
-        widths[start] += max(0, lacking)
+        widths[start] += max(0, _width(name) - sum(widths[start : start + size]) - len(GAP) * (size - 1))
+    return widths
 
 
 def _width(text: str) -> int:

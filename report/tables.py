@@ -1,15 +1,19 @@
-"""Turns the runs of a corpus under one protocol into the tables of a report."""
+"""Turns a group of runs into tables of its scores: headline, per fold, recall per class, confusion."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from extract.corpus import MODALITIES
 from extract.errors import one_line
+from report.compare import SIGNIFICANCE
+from report.group import Group
 from report.runs import Run
-from report.summary import Spread, Summary, summarise
+from report.summary import Spread
 from report.table import Column, Table
 
-__all__ = ["Group", "groups", "headline", "percent", "tables"]
+__all__ = ["confusions", "folds", "headline", "modalities", "percent", "recalls", "spread"]
+
+BEST, EQUAL = "★", "≈"
+"""Beside the row with the highest UA, and beside those not distinguishable from it."""
 
 MOST_CONFUSIONS = 4
 """Up to so many rows get a confusion matrix each; of more only the best one does, outside JSON and HTML."""
@@ -21,73 +25,35 @@ SELECTION = {
 }
 
 
-@dataclass(frozen=True)
-class Group:
-    """What may stand in one table: runs of one corpus under one protocol, selected with or without the test fold.
-
-    Attributes:
-        corpus: Name of the corpus.
-        protocol: Column that the folds come from.
-        optimistic: Whether the epoch was chosen on the test fold.
-        rows: Summaries, highest UA first.
-    """
-
-    corpus: str
-    protocol: str
-    optimistic: bool
-    rows: tuple[Summary, ...]
-
-    @property
-    def classes(self) -> list[str]:
-        """Class names that occur in the runs, in their order."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.run.classes))
-
-
-def groups(runs: Iterable[Run]) -> list[Group]:
-    """Sort runs into groups, those chosen on the test fold last."""
-    found: dict[tuple[bool, str, str], list[Summary]] = {}
-    for run in runs:
-        found.setdefault((run.select == "test", run.corpus, run.protocol), []).append(summarise(run))
-    return [
-        Group(corpus, protocol, optimistic, tuple(sorted(rows, key=lambda row: -row.ua.mean)))
-        for (optimistic, corpus, protocol), rows in sorted(found.items(), key=lambda item: item[0])
-    ]
-
-
-def tables(group: Group) -> list[Table]:
-    """Return all tables of a group: headline, per fold, recall per class, confusion."""
-    return [headline(group), _folds(group), _recalls(group), _confusions(group)]
-
-
 def headline(group: Group) -> Table:
     """Return one row a model: WA and UA as mean ± std over folds and pooled, the ceiling, protocol and selection."""
     limited = any(row.run.ceiling is not None for row in group.rows)
     columns = [
         Column("model"),
-        Column("modalities"),
+        Column("modalities", foldable=True),
         Column("folds", number=True),
         Column("mean ± std", "WA", number=True),
         Column("mean ± std", "UA", number=True),
         Column("WA", "pooled", number=True),
         Column("UA", "pooled", number=True),
         *([Column("ceiling", number=True)] if limited else []),
-        Column("protocol"),
-        Column("select"),
+        Column("protocol", foldable=True),
+        Column("select", foldable=True),
     ]
     rows = [
         [
             name,
-            _modalities(row.run.modalities),
+            modalities(row.run.modalities),
             _fold_count(row.run),
-            _spread(row.wa),
-            _spread(row.ua),
+            spread(row.wa),
+            spread(row.ua) + mark,
             percent(row.pooled["WA"]),
             percent(row.pooled["UA"]),
             *([percent(row.run.ceiling)] if limited else []),
             row.run.protocol,
             row.run.select,
         ]
-        for name, row in zip(_names(group), group.rows, strict=True)
+        for name, row, mark in zip(group.names, group.rows, _marks(group), strict=True)
     ]
     return Table(_title(group), columns, rows, _notes(group, limited))
 
@@ -101,10 +67,11 @@ def percent(share: float | None) -> str:
     return "—" if share is None else f"{100 * share:.1f}"
 
 
-def _folds(group: Group) -> Table:
+def folds(group: Group) -> Table:
+    """Return WA and UA of each fold."""
     tested = dict(sorted({(fold.number, fold.value) for row in group.rows for fold in row.folds}))
     rows = []
-    for name, row in zip(_names(group), group.rows, strict=True):
+    for name, row in zip(group.names, group.rows, strict=True):
         scores = {fold.number: f"{percent(fold.scores['WA'])} / {percent(fold.scores['UA'])}" for fold in row.folds}
         rows.append([name, *(scores.get(number, "—") for number in tested)])
     columns = [
@@ -113,10 +80,11 @@ def _folds(group: Group) -> Table:
     return Table(f"WA / UA of each fold, named by the {group.protocol} tested on, %", [Column("model"), *columns], rows)
 
 
-def _recalls(group: Group) -> Table:
+def recalls(group: Group) -> Table:
+    """Return the recall of each class, pooled over the folds."""
     rows = [
         [name, *(percent(row.pooled["recall"].get(label)) for label in group.classes), percent(row.pooled["UA"])]
-        for name, row in zip(_names(group), group.rows, strict=True)
+        for name, row in zip(group.names, group.rows, strict=True)
     ]
     columns = [Column(label, number=True) for label in group.classes]
     return Table(
@@ -124,11 +92,12 @@ def _recalls(group: Group) -> Table:
     )
 
 
-def _confusions(group: Group) -> Table:
-    shown = list(zip(_names(group), group.rows, strict=True))
+def confusions(group: Group) -> Table:
+    """Return the confusion matrices, pooled over the folds, one below the other."""
+    shown = list(zip(group.names, group.rows, strict=True))
     notes = []
     if len(shown) > MOST_CONFUSIONS:
-        shown = shown[:1]
+        shown = shown[group.best : group.best + 1]
         notes = [f"Of the model with the highest UA; `--format json` has the others of these {len(group.rows)} models."]
     rows = []
     for name, row in shown:
@@ -149,10 +118,35 @@ def _confusions(group: Group) -> Table:
     return Table("Confusion, pooled, % of the utterances of each true class", [*columns, *predicted], rows, notes)
 
 
+def modalities(names: Sequence[str]) -> str:
+    """Return the letters of modalities in their places, so that a column of them lines up.
+
+    >>> modalities(["speech", "visual"])
+    's · v'
+    """
+    known = " ".join(letter if name in names else "·" for letter, name in MODALITIES.items())
+    return " ".join([known, *(name for name in names if name not in MODALITIES.values())])
+
+
+def spread(scores: Spread) -> str:
+    """Return mean ± std as percentages."""
+    return percent(scores.mean) if scores.std is None else f"{percent(scores.mean)} ± {percent(scores.std)}"
+
+
 def _title(group: Group) -> str:
     corpus = group.rows[0].run.config["corpus"]
     title = f"{group.corpus}, by {group.protocol}: {corpus.get('utterances', '?')} utterances, scores in %"
-    return f"{title}; epoch chosen on the test fold (optimistic)" if group.optimistic else title
+    return f"{title}; optimistic: {group.caveat}" if group.caveat else title
+
+
+def _marks(group: Group) -> list[str]:
+    """Return what follows each row's UA; one row alone has nothing to stand out from."""
+    if len(group.rows) == 1:
+        return [""]
+    return [
+        f" {BEST}" if place == group.best else f" {EQUAL}" if found and not found.distinguishable else "  "
+        for place, found in enumerate(group.against_best)
+    ]
 
 
 def _notes(group: Group, limited: bool) -> list[str]:
@@ -168,12 +162,19 @@ def _notes(group: Group, limited: bool) -> list[str]:
         notes.append(
             f"× {one_line(several)} seeds: a fold's score is the mean over its seeds, so ± is between folds, not seeds."
         )
+    if len(group.rows) > 1:
+        notes.append(
+            f"{BEST} highest mean UA; {EQUAL} not distinguishable from it on the same utterances "
+            f"(p ≥ {SIGNIFICANCE}, corrected for the number of models)."
+        )
     if limited:
         notes.append(
             "ceiling: the accuracy of the best possible model of these modalities (Bayes), known by construction."
         )
     notes.extend(f"select {SELECTION[select]}." for select in SELECTION if any(run.select == select for run in runs))
-    for name, run in zip(_names(group), runs, strict=True):
+    if len({run.config["corpus"].get("digest") for run in runs}) > 1:
+        notes.append("The corpus changed between these runs (its digests differ), so their utterances may differ.")
+    for name, run in zip(group.names, runs, strict=True):
         lacking = [str(number) for number in range(1, run.expected + 1) if number not in run.numbers]
         if lacking:
             notes.append(f"{name}: incomplete, fold {one_line(lacking)} of {run.expected} not finished.")
@@ -181,40 +182,16 @@ def _notes(group: Group, limited: bool) -> list[str]:
             notes.append(f"{name}: incomplete, {len(run.folds)} of {run.expected * len(run.seeds)} trainings finished.")
         if run.unfinished:
             notes.append(f"{name}: {run.unfinished} run folders without metrics.json, unfinished or still in training.")
-    notes.extend(
-        f"{name}: {row.run.note}." for name, row in zip(_names(group), group.rows, strict=True) if row.run.note
-    )
+        if run.note:
+            notes.append(f"{name}: {run.note}.")
+        blind = sum(int((fold.metrics.get("without_features") or {}).get("test") or 0) for fold in run.folds)
+        if blind:
+            notes.append(
+                f"{name}: {blind} test answers are the most frequent class, as their utterances have no features."
+            )
     return notes
-
-
-def _names(group: Group) -> list[str]:
-    """Return a name for each row: the run's, with its fusion where the name doesn't say it, numbered if not unique."""
-    names = []
-    for row in group.rows:
-        run = row.run
-        names.append(run.name if run.name.startswith(run.fusion) else f"{run.name} ({run.fusion})")
-    counts: dict[str, int] = {}
-    unique = []
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        unique.append(f"{name} [{counts[name]}]" if names.count(name) > 1 else name)
-    return unique
-
-
-def _modalities(names: Sequence[str]) -> str:
-    """Return the letters of modalities in their places, so that a column of them lines up.
-
-    >>> _modalities(["speech", "visual"])
-    's · v'
-    """
-    known = " ".join(letter if name in names else "·" for letter, name in MODALITIES.items())
-    return " ".join([known, *(name for name in names if name not in MODALITIES.values())])
 
 
 def _fold_count(run: Run) -> str:
     count = f"{len(run.numbers)}/{run.expected}"
     return f"{count} ×{len(run.seeds)}" if len(run.seeds) > 1 else count
-
-
-def _spread(scores: Spread) -> str:
-    return percent(scores.mean) if scores.std is None else f"{percent(scores.mean)} ± {percent(scores.std)}"

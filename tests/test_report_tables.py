@@ -94,7 +94,7 @@ def test_rows_chosen_on_the_test_fold_stand_in_a_table_of_their_own(tmp_path):
     assert "gia-mic-last" in honest
     assert "gia-mic-test" not in honest
     assert "gia-mic-test" in optimistic
-    assert "epoch chosen on the test fold (optimistic)" in optimistic
+    assert "; optimistic: epoch chosen on the test fold" in optimistic
 
 
 def test_corpora_and_protocols_do_not_share_a_table(tmp_path):
@@ -139,6 +139,7 @@ def test_many_models_get_one_confusion_matrix(tmp_path):
 def test_the_terminal_keeps_to_its_width(tmp_path):
     make_runs(tmp_path, {"gia-mic-with-a-rather-long-name": 0.7, "gia-mic": 0.8}, folds=12, seeds=2, B=16)
     text = render(tmp_path)
+    assert "In every row: protocol session, select last." in text
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "12 Ses12" in text
 
@@ -147,7 +148,7 @@ def test_json_is_complete_and_its_sums_check(tmp_path):
     make_runs(tmp_path, {"gia-mic": 0.8, "gia-mic-s": 0.5}, folds=3)
     value = json.loads(render(tmp_path, "json"))
     (group,) = value["groups"]
-    assert (value["format"], group["corpus"], group["protocol"], group["optimistic"]) == (1, "small", "session", False)
+    assert (value["format"], group["corpus"], group["protocol"], group["caveat"]) == (1, "small", "session", "")
     assert [run["name"] for run in group["runs"]] == ["gia-mic", "gia-mic-s"]
     for run in group["runs"]:
         assert np.sum(run["pooled"]["confusion"]) == 120
@@ -197,7 +198,7 @@ def test_every_format_takes_hostile_names(tmp_path, format):
 def test_latex_is_balanced_and_every_row_has_all_its_cells(tmp_path):
     make_runs(tmp_path, {"gia-mic": 0.8, "gia-mic-s": 0.5}, folds=3)
     text = render(tmp_path, "latex")
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption{") == 4
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption{") == 5
     for columns, body in re.findall(r"\\begin{tabular}{([lr]+)}\n(.*?)\\end{tabular}", text, re.DOTALL):
         for line in body.splitlines():
             if line.endswith(r"\\"):
@@ -240,6 +241,27 @@ def test_a_table_that_is_too_wide_goes_on_below():
         "  ───────────────",
         "  m      3",
     ]
+
+
+def test_columns_that_say_the_same_give_way_where_there_is_no_room():
+    columns = [
+        Column("model"),
+        Column("one", foldable=True),
+        Column("two", foldable=True),
+        Column("three", foldable=True),
+    ]
+    table = Table("title", columns, [["m", "same", "a", "same"], ["n", "same", "b", "same"]])
+    assert terminal(table).splitlines()[2] == "  model  one   two  three"
+    assert terminal(table, width=22).splitlines()[2:] == [
+        "  model  one   two",
+        "  ────────────────",
+        "  m      same  a",
+        "  n      same  b",
+        "",
+        "  In every row: three",
+        "  same.",
+    ]
+    assert terminal(table, width=12).splitlines()[2] == "  model  two"
 
 
 def test_markdown_and_latex_name_groups():

@@ -1,0 +1,212 @@
+"""Turns the runs of a table into evidence: an interval for each, its calibration, and its distance from another run.
+
+What a run says of an utterance is the mean over its seeds, as in the table; McNemar's test, which needs one answer an
+utterance, takes the lowest seed that both runs share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuse import measure
+from report import statistics
+from report.runs import Run
+from report.statistics import Bin, Difference, Interval
+from report.summary import Summary
+
+__all__ = ["SIGNIFICANCE", "Comparison", "Evidence", "best", "compare", "gather"]
+
+SIGNIFICANCE = 0.05
+"""A difference whose corrected p is below it is taken as one."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All answers of a run, and what they alone show.
+
+    N is the number of answers of all its folds and seeds, which stand one after the other.
+
+    Attributes:
+        utterance: (N,) utterance numbers, the same in all runs gathered together.
+        true: (N,) class indices.
+        predicted: (N,) class indices.
+        weight: (N,) what an answer counts: 1 / number of its fold's seeds.
+        seed: (N,) seed of the training.
+        dialog: (N,) dialog numbers, the same in all runs gathered together.
+        classes: Number of classes, C.
+        dialogs: Number of dialogs, or of utterances where they name none.
+        by_dialog: Whether they name dialogs.
+        wa: Interval of the pooled WA.
+        ua: Interval of the pooled UA.
+        bins: Calibration.
+        calibration_error: Expected calibration error.
+    """
+
+    utterance: NDArray[np.int64] = field(repr=False)
+    true: NDArray[np.int64] = field(repr=False)
+    predicted: NDArray[np.int64] = field(repr=False)
+    weight: NDArray[np.float64] = field(repr=False)
+    seed: NDArray[np.int64] = field(repr=False)
+    dialog: NDArray[np.int64] = field(repr=False)
+    classes: int
+    dialogs: int
+    by_dialog: bool
+    wa: Interval
+    ua: Interval
+    bins: list[Bin] = field(repr=False)
+    calibration_error: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against another one, on the utterances that both were tested on.
+
+    Attributes:
+        utterances: How many those are.
+        ua: Difference of the pooled UA, this run minus the other, with the p uncorrected.
+        mcnemar: p of McNemar's test, uncorrected.
+        holm: p of the UA difference, corrected for the number of comparisons.
+        mcnemar_holm: p of McNemar's test, corrected.
+    """
+
+    utterances: int
+    ua: Difference
+    mcnemar: float
+    holm: float
+    mcnemar_holm: float
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the UA differs beyond chance."""
+        return self.holm < SIGNIFICANCE
+
+
+def gather(runs: Sequence[Run]) -> list[Evidence]:
+    """Read the predictions of runs of one corpus.
+
+    Raises:
+        RunError: A predictions file is broken.
+    """
+    columns = [fold.predictions.about.get("dialog") for run in runs for fold in run.folds]
+    by_dialog = all(column is not None and None not in column for column in columns)
+    utterances: dict[str, int] = {}
+    dialogs: dict[str, int] = {}
+    return [_evidence(run, utterances, dialogs if by_dialog else None) for run in runs]
+
+
+def best(rows: Sequence[Summary]) -> int:
+    """Return which row has the highest mean UA, among those with all folds where there is one."""
+    complete = [place for place, row in enumerate(rows) if row.run.complete] or range(len(rows))
+    return max(complete, key=lambda place: rows[place].ua.mean)
+
+
+def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | None]:
+    """Compare each run with one of them, and correct for their number.
+
+    Returns:
+        A comparison a run; None for the reference itself, and for a run that shares no utterance with it or has other
+        classes or labels for one.
+    """
+    found = [None if place == reference else _pair(one, evidence[reference]) for place, one in enumerate(evidence)]
+    made = [place for place, entry in enumerate(found) if entry is not None]
+    pairs = [entry for entry in found if entry is not None]
+    corrected = statistics.holm([difference.p for _, difference, _ in pairs])
+    corrected_mcnemar = statistics.holm([p for _, _, p in pairs])
+    comparisons: list[Comparison | None] = [None] * len(evidence)
+    for place, (count, difference, p), holm, mcnemar_holm in zip(
+        made, pairs, corrected, corrected_mcnemar, strict=True
+    ):
+        comparisons[place] = Comparison(count, difference, p, float(holm), float(mcnemar_holm))
+    return comparisons
+
+
+def _evidence(run: Run, utterances: dict[str, int], dialogs: dict[str, int] | None) -> Evidence:
+    C = len(run.classes)
+    predictions = [fold.predictions for fold in run.folds]
+    trainings = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
+    sizes = [len(entry) for entry in predictions]
+    utterance = _numbers(np.concatenate([entry.ids for entry in predictions]), utterances)
+    true = np.concatenate([entry.true for entry in predictions])
+    predicted = np.concatenate([entry.predicted for entry in predictions])
+    weight = np.repeat([1 / trainings[fold.number] for fold in run.folds], sizes)
+    if dialogs is None:
+        dialog = utterance
+    else:
+        dialog = _numbers(np.concatenate([entry.about["dialog"] for entry in predictions]), dialogs)
+    tables = _tables(true, predicted, dialog, weight, C)
+    confidence = np.concatenate([entry.probabilities.max(axis=1) for entry in predictions])
+    bins = statistics.calibration(predicted == true, confidence, weight)
+    return Evidence(
+        utterance=utterance,
+        true=true,
+        predicted=predicted,
+        weight=weight,
+        seed=np.repeat([fold.seed for fold in run.folds], sizes),
+        dialog=dialog,
+        classes=C,
+        dialogs=len(tables),
+        by_dialog=dialogs is not None,
+        wa=statistics.bootstrap(tables, measure.wa_of),
+        ua=statistics.bootstrap(tables, measure.ua_of),
+        bins=bins,
+        calibration_error=statistics.calibration_error(bins),
+    )
+
+
+def _pair(one: Evidence, other: Evidence) -> tuple[int, Difference, float] | None:
+    """Return the number of common utterances, the difference of UA on them and McNemar's p."""
+    size = int(max(one.utterance.max(), other.utterance.max())) + 1
+    labels = np.full((2, size), -1)
+    labels[0, one.utterance], labels[1, other.utterance] = one.true, other.true
+    common: NDArray[np.bool_] = np.all(labels >= 0, axis=0)
+    if one.classes != other.classes or not common.any() or not np.array_equal(labels[0, common], labels[1, common]):
+        return None
+    dialogs = int(max(one.dialog.max(), other.dialog.max())) + 1
+    tables = []
+    for side in (one, other):
+        kept = common[side.utterance]
+        chosen = (side.true[kept], side.predicted[kept], side.dialog[kept], side.weight[kept])
+        tables.append(_tables(*chosen, side.classes, dialogs))
+    used = tables[0].any(axis=(1, 2))
+    return (
+        int(common.sum()),
+        statistics.paired_bootstrap(tables[0][used], tables[1][used]),
+        _mcnemar(one, other, common),
+    )
+
+
+def _mcnemar(one: Evidence, other: Evidence, common: NDArray[np.bool_]) -> float:
+    shared = np.intersect1d(one.seed, other.seed)
+    answers = []
+    for side in (one, other):
+        kept = common[side.utterance] & (side.seed == (shared if len(shared) else side.seed).min())
+        right = np.full(len(common), -1)
+        right[side.utterance[kept]] = (side.true == side.predicted)[kept]
+        answers.append(right)
+    both = (answers[0] >= 0) & (answers[1] >= 0)
+    return statistics.mcnemar(answers[0][both], answers[1][both])
+
+
+def _tables(
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    dialog: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    classes: int,
+    dialogs: int | None = None,
+) -> NDArray[np.float64]:
+    """Return a confusion matrix a dialog; with `dialogs` for each of so many, else for those that occur."""
+    if dialogs is None:
+        _, dialog = np.unique(dialog, return_inverse=True)
+        return statistics.grouped_confusions(true, predicted, dialog, classes, weight)
+    tables = np.zeros((dialogs, classes, classes))
+    found = statistics.grouped_confusions(true, predicted, dialog, classes, weight)
+    tables[: len(found)] = found
+    return tables
+
+
+def _numbers(names: NDArray[np.object_], known: dict[str, int]) -> NDArray[np.int64]:
+    """Return a number for each name, the same as before for one that is known."""
+    return np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))

@@ -1,0 +1,188 @@
+"""Turns a group of runs into tables of what differs between them: from the best, from a reference, by modality."""
+
+import json
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from extract.corpus import MODALITIES
+from extract.errors import one_line
+from report.compare import SIGNIFICANCE, Comparison
+from report.group import Group
+from report.runs import Run, differences
+from report.statistics import BINS, DRAWS, LEVEL, Interval
+from report.summary import Summary
+from report.table import Column, Table
+from report.tables import modalities, percent, spread
+
+__all__ = ["ablation", "evidence", "subsets"]
+
+
+def evidence(group: Group) -> Table:
+    """Return the interval and calibration of each row, and its comparison with the best one."""
+    several = len(group.rows) > 1
+    columns = [
+        Column("model"),
+        Column("value", "pooled UA", number=True),
+        Column(f"{LEVEL:.0%} interval".replace("%", " %"), "pooled UA", number=True),
+        *(_comparison_columns("from the best") if several else []),
+        Column("McNemar p", number=True) if several else None,
+        Column("ECE", number=True),
+    ]
+    rows = []
+    for name, row, found, compared in zip(
+        group.names, group.rows, group.evidence, group.against_best if several else [None], strict=True
+    ):
+        cells = [name, percent(row.pooled["UA"]), _interval(found.ua)]
+        if several:
+            cells += [*_comparison(compared), "—" if compared is None else _p(compared.mcnemar_holm)]
+        rows.append([*cells, percent(found.calibration_error)])
+    notes = [_how(group), *_uncommon(group, group.against_best if several else [])]
+    if several:
+        notes.append(
+            f"p: no difference from {group.names[group.best]}; both corrected for the number of models (Holm). The "
+            "best was picked from the same data, which flatters it. McNemar's exact test takes utterances as "
+            "independent, and one seed."
+        )
+    notes.append(f"ECE: expected calibration error in {BINS} bins, %.")
+    return Table("How sure that is", [column for column in columns if column], rows, notes)
+
+
+def ablation(group: Group, reference: int) -> Table:
+    """Return what sets each row apart from a reference, and what that does to UA."""
+    against = group.against(reference)
+    base = group.rows[reference]
+    rows = [[f"{group.names[reference]} (reference)", spread(base.ua), "", "", "", ""]]
+    for place, (name, row, compared) in enumerate(zip(group.names, group.rows, against, strict=True)):
+        if place != reference:
+            rows.append([name, spread(row.ua), *_comparison(compared), _changes(base.run, row.run)])
+    columns = [
+        Column("model"),
+        Column("mean ± std", "UA", number=True),
+        *_comparison_columns("from the reference"),
+        Column("differs in"),
+    ]
+    notes = [
+        _how(group),
+        f"Differences are of the pooled UA; p corrected for the number of models (Holm), real below {SIGNIFICANCE}.",
+        *_uncommon(group, against),
+    ]
+    return Table(f"What each change does, against {group.names[reference]}, %", columns, rows, notes)
+
+
+def subsets(group: Group) -> Table | None:
+    """Return the UA of each model by its modalities; None where no model was trained on two subsets of them."""
+    letters = list(MODALITIES)
+    every = ["".join(chosen) for size in range(1, len(letters) + 1) for chosen in combinations(letters, size)]
+    families: dict[str, list[dict[str, Summary]]] = {}
+    ceilings: dict[str, float] = {}
+    for row in group.rows:
+        subset = "".join(letter for letter, name in MODALITIES.items() if name in row.run.modalities)
+        alike = families.setdefault(_family(row.run), [{}])
+        if subset in alike[-1]:
+            alike.append({})
+        alike[-1][subset] = row
+        if row.run.ceiling is not None:
+            ceilings[subset] = row.run.ceiling
+    found = [family for alike in families.values() for family in alike if len(family) > 1]
+    if not found:
+        return None
+    shown = [subset for subset in every if any(subset in family for family in found)]
+    rows = []
+    for family in found:
+        widest = max(family.values(), key=lambda row: len(row.run.modalities))
+        name = group.names[group.rows.index(widest)]
+        rows.append([name, *(spread(family[subset].ua) if subset in family else "—" for subset in shown)])
+    if ceilings:
+        rows.append(["ceiling", *(percent(ceilings.get(subset)) for subset in shown)])
+    columns = [Column(" ".join(subset), number=True) for subset in shown]
+    meaning = ", ".join(f"{letter} {name}" for letter, name in MODALITIES.items())
+    return Table(
+        "UA of each subset of the modalities, mean ± std over folds, %",
+        [Column("model"), *columns],
+        rows,
+        [f"{meaning}."],
+    )
+
+
+def _family(run: Run) -> str:
+    """Return what runs of different modalities share when all else is the same."""
+    config = {key: value for key, value in run.config.items() if key not in ("modalities", "features", "corpus")}
+    return json.dumps([config, run.config["corpus"].get("digest")], sort_keys=True)
+
+
+def _changes(base: Run, run: Run) -> str:
+    """Say in few words what sets a run apart; of another fusion not all its settings."""
+    if run.fusion != base.fusion:
+        said = [f"fusion {run.fusion}"]
+    else:
+        said = [f"{path} {_value(new)}" for path, new in _changed(base.config["model"], run.config["model"])]
+    if run.modalities != base.modalities:
+        said.append(f"modalities {modalities(run.modalities)}")
+    else:
+        fingerprints = [
+            {name: entry.get("fingerprint") for name, entry in one.config["features"].items()} for one in (base, run)
+        ]
+        said += [f"{name} features" for name in differences(fingerprints)]
+    said += [f"{path} {_value(new)}" for path, new in _changed(base.config["training"], run.config["training"])]
+    if run.select != base.select:
+        said.append(f"select {run.select}")
+    if run.seeds != base.seeds:
+        said.append(f"seeds {one_line(run.seeds)}")
+    return one_line(said, 4) or "nothing"
+
+
+def _changed(base: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(path, new) for path, (_, new) in differences([base, config]).items()]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _how(group: Group) -> str:
+    found = group.evidence
+    what = "dialogs" if found[0].by_dialog else "utterances (they name no dialogs)"
+    counts = sorted({entry.dialogs for entry in found})
+    size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    return f"Intervals and p: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws."
+
+
+def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:
+    """Say which rows couldn't be compared on all of their utterances."""
+    notes = []
+    if comparisons.count(None) > 1:
+        notes.append("—: no utterance in common with the other run, or other classes or labels.")
+    for name, row, found in zip(group.names, group.rows, comparisons, strict=True) if comparisons else ():
+        tested = round(sum(sum(counts) for counts in row.pooled["confusion"]))
+        if found is not None and found.utterances < tested:
+            notes.append(f"{name}: compared on the {found.utterances:,} of its {tested:,} utterances that both have.")
+    return notes
+
+
+def _comparison_columns(group: str) -> list[Column]:
+    return [
+        Column("difference", group, number=True),
+        Column(f"{LEVEL:.0%} interval".replace("%", " %"), group, number=True),
+        Column("p", group, number=True),
+    ]
+
+
+def _comparison(found: Comparison | None) -> list[str]:
+    if found is None:
+        return ["—", "—", "—"]
+    return [_signed(found.ua.value), _interval(found.ua.interval, signed=True), _p(found.holm)]
+
+
+def _interval(interval: Interval, signed: bool = False) -> str:
+    show = _signed if signed else percent
+    return f"{show(interval.low)} … {show(interval.high)}"
+
+
+def _signed(share: float) -> str:
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,98 @@
+"""Turns runs into groups that may stand in one table, each with the evidence for its numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from extract.errors import RunError, one_line
+from report import compare
+from report.compare import Comparison, Evidence
+from report.runs import Run
+from report.summary import Summary, summarise
+
+__all__ = ["Group", "groups"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What may stand in one table: runs of one corpus under one protocol with the same caveat, or none.
+
+    Attributes:
+        corpus: Name of the corpus.
+        protocol: Column that the folds come from.
+        caveat: Why its numbers are too high to stand beside others; empty where they aren't.
+        rows: Summaries, highest mean UA first.
+    """
+
+    corpus: str
+    protocol: str
+    caveat: str
+    rows: tuple[Summary, ...]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names that occur in the runs, in their order."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.run.classes))
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each row: the run's, with its fusion where the name doesn't say it, numbered if not unique."""
+        runs = [row.run for row in self.rows]
+        names = [run.name if run.name.startswith(run.fusion) else f"{run.name} ({run.fusion})" for run in runs]
+        return [
+            f"{name} [{names[:place].count(name) + 1}]" if names.count(name) > 1 else name
+            for place, name in enumerate(names)
+        ]
+
+    @cached_property
+    def evidence(self) -> list[Evidence]:
+        """Intervals and calibration, in the order of the rows."""
+        return compare.gather([row.run for row in self.rows])
+
+    @cached_property
+    def best(self) -> int:
+        """Place of the row with the highest mean UA, among those with all folds where there is one."""
+        return compare.best(self.rows)
+
+    @cached_property
+    def against_best(self) -> list[Comparison | None]:
+        """Comparison of each row with the best one."""
+        return compare.compare(self.evidence, self.best)
+
+    def against(self, place: int) -> list[Comparison | None]:
+        """Return the comparison of each row with one of them."""
+        return self.against_best if place == self.best else compare.compare(self.evidence, place)
+
+    def find(self, name: str) -> int | None:
+        """Return the place of the row of a run, by the run's name or the name in the table; None if it isn't here.
+
+        Raises:
+            RunError: Several rows have that name.
+        """
+        places = [place for place, shown in enumerate(self.names) if shown == name]
+        places = places or [place for place, row in enumerate(self.rows) if row.run.name == name]
+        if len(places) > 1:
+            several = one_line(self.names[place] for place in places)
+            raise RunError(f"{name!r} is the name of {len(places)} rows: choose one of {several} as the reference.")
+        return places[0] if places else None
+
+
+def groups(runs: Iterable[Run]) -> list[Group]:
+    """Sort runs into groups, those with a caveat last."""
+    found: dict[tuple[str, str, str], list[Summary]] = {}
+    for run in runs:
+        found.setdefault((_caveat(run), run.corpus, run.protocol), []).append(summarise(run))
+    return [
+        Group(corpus, protocol, caveat, tuple(sorted(rows, key=lambda row: -row.ua.mean)))
+        for (caveat, corpus, protocol), rows in sorted(found.items(), key=lambda item: item[0])
+    ]
+
+
+def _caveat(run: Run) -> str:
+    reasons = []
+    if run.select == "test":
+        reasons.append("epoch chosen on the test fold")
+    if run.config.get("allow_shared"):
+        kept_apart = "scenarios" if run.protocol == "scenario" else "speakers"
+        reasons.append(f"training and test share {kept_apart}")
+    return " and ".join(reasons)

@@ -1,0 +1,197 @@
+"""Runs are compared on the same utterances, whatever their order, and only where they can be."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from made_runs import CLASSES, make_fold, make_runs
+
+from extract.errors import RunError
+from fuse import measure
+from report import statistics
+from report.compare import compare, gather
+from report.group import groups
+from report.render import render, render_headline
+from report.runs import read_runs
+
+B = 80
+TRUE = np.arange(B) % len(CLASSES)
+DIALOGS = [f"dialog {row // 8}" for row in range(B)]
+
+
+def wrong(share, seed):
+    generator = np.random.default_rng(seed)
+    return np.where(generator.random(B) < share, (TRUE + 1) % len(CLASSES), TRUE)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A better and a worse model on the same two folds."""
+    for fold in (1, 2):
+        about = {"dialog": [f"{fold} {name}" for name in DIALOGS]}
+        make_fold(tmp_path, TRUE, wrong(0.1, fold), name="gia-mic", fold=fold, about=about)
+        make_fold(tmp_path, TRUE, wrong(0.5, 10 + fold), name="gia-mic-s", fold=fold, about=about)
+    return tmp_path
+
+
+def test_a_comparison_equals_that_of_the_arrays(two):
+    (group,) = groups(read_runs(two))
+    predicted = [np.concatenate([wrong(0.1, 1), wrong(0.1, 2)]), np.concatenate([wrong(0.5, 11), wrong(0.5, 12)])]
+    true, dialogs = np.tile(TRUE, 2), np.repeat(np.arange(20), 8)
+    tables = [statistics.grouped_confusions(true, one, dialogs, 4) for one in predicted]
+    found = group.against_best[1]
+    assert group.names[group.best] == "gia-mic"
+    assert group.against_best[0] is None
+    assert found.utterances == 2 * B
+    assert found.ua == statistics.paired_bootstrap(tables[1], tables[0])
+    assert found.ua.value == pytest.approx(measure.ua(true, predicted[1], 4) - measure.ua(true, predicted[0], 4))
+    assert found.mcnemar == statistics.mcnemar(predicted[1] == true, predicted[0] == true)
+    assert (found.holm, found.mcnemar_holm) == (found.ua.p, found.mcnemar)
+    assert found.distinguishable
+    assert group.evidence[0].ua == statistics.bootstrap(tables[0])
+    assert group.evidence[0].wa == statistics.bootstrap(tables[0], measure.wa_of)
+    right = (predicted[0] == true).mean()
+    assert group.evidence[0].calibration_error == pytest.approx(abs(right - 0.8), abs=1e-6)
+
+
+def test_the_order_of_utterances_in_a_file_changes_nothing(tmp_path, two):
+    order = np.random.default_rng(0).permutation(B)
+    for fold in (1, 2):
+        make_fold(
+            tmp_path / "shuffled",
+            TRUE[order],
+            wrong(0.5, 10 + fold)[order],
+            name="gia-mic-s",
+            fold=fold,
+            ids=[f"{fold}-{row:04d}" for row in order],
+            about={"dialog": [f"{fold} {DIALOGS[row]}" for row in order]},
+        )
+    one, other = read_runs(two / "small")
+    shuffled = read_runs(tmp_path / "shuffled")[0]
+    straight = compare(gather([one, other]), 0)[1]
+    assert compare(gather([one, shuffled]), 0)[1] == straight
+
+
+def test_seeds_count_as_one_answer_of_several_minds(tmp_path):
+    """The UA of three seeds is the mean of theirs, and McNemar takes the lowest seed that both have."""
+    about = {"dialog": DIALOGS}
+    for seed in range(3):
+        make_fold(tmp_path, TRUE, wrong(0.2 * seed, seed), name="gia-mic", folds=1, seed=seed, about=about)
+    make_fold(tmp_path, TRUE, wrong(0.3, 9), name="gia-mic-s", folds=1, seed=1, about=about)
+    several, single = read_runs(tmp_path)
+    found = compare(gather([several, single]), 1)[0]
+    mean = np.mean([measure.ua(TRUE, wrong(0.2 * seed, seed), 4) for seed in range(3)])
+    assert found.ua.value == pytest.approx(mean - measure.ua(TRUE, wrong(0.3, 9), 4))
+    assert found.mcnemar == statistics.mcnemar(wrong(0.2, 1) == TRUE, wrong(0.3, 9) == TRUE)
+
+
+def test_runs_are_compared_on_the_utterances_that_both_have(tmp_path, two):
+    make_fold(
+        two, TRUE, wrong(0.3, 20), name="gia-mic-half", fold=2, about={"dialog": [f"2 {name}" for name in DIALOGS]}
+    )
+    (group,) = groups(read_runs(two))
+    found = dict(zip(group.names, group.against_best, strict=True))["gia-mic-half"]
+    assert found.utterances == B
+    assert found.ua.value == pytest.approx(measure.ua(TRUE, wrong(0.3, 20), 4) - measure.ua(TRUE, wrong(0.1, 2), 4))
+
+
+def test_runs_without_a_common_utterance_or_with_other_labels_are_not_compared(tmp_path, two):
+    make_fold(two, TRUE, wrong(0.3, 20), name="gia-mic-other", ids=[f"other {row}" for row in range(B)])
+    make_fold(two, (TRUE + 1) % 4, wrong(0.3, 20), name="gia-mic-relabelled")
+    (group,) = groups(read_runs(two))
+    found = dict(zip(group.names, group.against_best, strict=True))
+    assert found["gia-mic-other"] is None
+    assert found["gia-mic-relabelled"] is None
+    text = render(two)
+    assert re.search(r"gia-mic-other +[\d.]+ +[\d.]+ … [\d.]+ +— +— +— +—", text)
+    assert "—: no utterance in common with the other run, or other classes or labels." in text
+
+
+def test_without_dialogs_the_intervals_say_so(tmp_path):
+    make_fold(tmp_path, TRUE, wrong(0.3, 1), folds=1)
+    (group,) = groups(read_runs(tmp_path))
+    assert not group.evidence[0].by_dialog
+    assert group.evidence[0].dialogs == B
+    assert "over 80 utterances (they name no dialogs)" in render(tmp_path)
+
+
+def test_the_best_row_and_those_like_it_are_marked(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.8, "gia-mic-like": 0.79, "gia-mic-s": 0.4})
+    text = render_headline(tmp_path)
+    marks = dict(re.findall(r"(?m)^  (gia-mic\S*) .* ± \d+\.\d ([★≈ ])", text))
+    assert sorted(marks.values()) == [" ", "≈", "★"]
+    assert marks["gia-mic-s"] == " "
+    make_runs(tmp_path / "alone", {"gia-mic": 0.8})
+    assert "★" not in render_headline(tmp_path / "alone")
+
+
+def test_an_unfinished_run_is_not_the_best_one(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.6, "gia-mic-s": 0.5}, folds=2)
+    make_fold(tmp_path, TRUE, TRUE, name="gia-mic-lucky", fold=1)
+    (group,) = groups(read_runs(tmp_path))
+    assert group.names[0] == "gia-mic-lucky"
+    assert group.names[group.best] == "gia-mic"
+
+
+def test_an_ablation_names_what_differs(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.9})
+    make_runs(tmp_path, {"gia-mic-no-gate": 0.8}, model={"name": "gia-mic", "width": 64, "gate": False})
+    make_runs(tmp_path, {"mult": 0.7}, model={"name": "mult", "heads": 4}, training={"epochs": 60})
+    make_runs(tmp_path, {"gia-mic-st": 0.6}, modalities=["speech", "text"])
+    text = render(tmp_path, reference="gia-mic")
+    table = text[text.index("What each change does") : text.index("UA of each subset")]
+    assert "What each change does, against gia-mic, %" in table
+    assert re.search(r"gia-mic \(reference\) +[\d.]+ ± [\d.]+\n", table)
+    assert re.search(r"gia-mic-no-gate .* gate false\n", table)
+    assert re.search(r"mult .* fusion mult, epochs 60, learning_rate null\n", table)
+    assert re.search(r"gia-mic-st .* modalities s t ·\n", table)
+    value = json.loads(render(tmp_path, "json", "gia-mic"))["groups"][0]
+    against = {run["name"]: run["against_reference"] for run in value["runs"]}
+    assert against["gia-mic"] is None
+    assert against["gia-mic-st"]["UA"] < 0
+    assert against["gia-mic-st"]["p_holm"] >= against["gia-mic-st"]["p"]
+    assert render(tmp_path).count("What each change does") == 0
+
+
+def test_an_unknown_or_ambiguous_reference_is_refused(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.9, "gia-mic-s": 0.5}, folds=2)
+    with pytest.raises(RunError, match=r"no run 'gia' in .* choose one of gia-mic, gia-mic-s"):
+        render(tmp_path, reference="gia")
+    make_fold(tmp_path, TRUE, TRUE, name="gia-mic-s", fold=2, folds=2, seed=1, training={"epochs": 1})
+    with pytest.raises(RunError, match=r"'gia-mic-s' is the name of 2 rows: choose one of gia-mic-s \[1\]"):
+        render(tmp_path, reference="gia-mic-s")
+    assert "against gia-mic-s [1]" in render(tmp_path, reference="gia-mic-s [1]")
+
+
+def test_subsets_of_the_modalities_stand_in_one_row(tmp_path):
+    for name, share, modalities in [
+        ("gia-mic", 0.9, ["speech", "text", "visual"]),
+        ("gia-mic-sv", 0.7, ["speech", "visual"]),
+        ("gia-mic-t", 0.6, ["text"]),
+    ]:
+        make_runs(tmp_path, {name: share}, modalities=modalities)
+    make_runs(tmp_path, {"mult": 0.8}, model={"name": "mult"})
+    text = render(tmp_path)
+    table = text[text.index("UA of each subset") : text.index("WA / UA of each fold")]
+    (group,) = groups(read_runs(tmp_path))
+    mean = {row.run.name: f"{100 * row.ua.mean:.1f}" for row in group.rows}
+    cells = rf"gia-mic +{mean['gia-mic-t']} ± \S+ +{mean['gia-mic-sv']} ± \S+ +{mean['gia-mic']} ± \S+\n"
+    assert re.search(cells, table)
+    assert "mult" not in table
+    assert re.search(r"model +t +s v +s t v\n", table)
+
+
+def test_runs_that_share_speakers_stand_apart(tmp_path):
+    make_runs(tmp_path, {"gia-mic": 0.7}, folds=2)
+    make_runs(tmp_path, {"gia-mic-shared": 0.9}, folds=2, allow_shared=True)
+    honest, optimistic = render_headline(tmp_path).split("\n\n\n")
+    assert "gia-mic-shared" not in honest
+    assert "optimistic: training and test share speakers" in optimistic
+
+
+def test_answers_without_features_are_told(tmp_path):
+    folder = make_fold(tmp_path, TRUE, wrong(0.3, 1), folds=1)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "without_features": {"train": 3, "test": 5}}))
+    assert "gia-mic: 5 test answers are the most frequent class" in render(tmp_path)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -26,7 +26,7 @@ from extract.corpora.demo_text import WORDS
 
 __all__ = ["IMAGE_MEAN", "IMAGE_SIZE", "IMAGE_STD", "VERSION", "speech", "text", "visual"]
 
-VERSION = 1
+VERSION = 2
 """Counts up whenever the weights change: part of an encoder's fingerprint."""
 
 IMAGE_SIZE = 64
@@ -94,10 +94,11 @@ def visual() -> ViTModel:
     model, generator = _built(lambda: ViTModel(config, add_pooling_layer=False))
     filters = nn.functional.interpolate(torch.randn(128, 1, 8, 8, generator=generator), (16, 16), mode="bilinear")
     filters -= filters.mean(dim=(2, 3), keepdim=True)
+    filters *= 2 / filters.norm(dim=(2, 3), keepdim=True) / 3**0.5
     with torch.no_grad():
-        model.embeddings.patch_embeddings.projection.weight.copy_(
-            0.5 * filters / filters.norm(dim=(2, 3), keepdim=True) / 3**0.5
-        )
+        model.embeddings.patch_embeddings.projection.weight.copy_(filters)  # the same for red, green and blue
+        model.embeddings.cls_token.mul_(0.1)  # almost empty, so that it ends up with what it gathers from the patches
+        model.embeddings.position_embeddings[:, 0].mul_(0.1)
     return model
 
 
@@ -124,10 +125,9 @@ def _built(build: Callable[[], Model]) -> tuple[Model, torch.Generator]:
                     module.weight.copy_(drawn)
                 if module.bias is not None:
                     module.bias.zero_()
-            else:
-                for vector in module.parameters(recurse=False):
-                    if vector.ndim > 1:  # ViT's positions and class token
-                        vector.normal_(generator=generator)
+            elif not isinstance(module, nn.LayerNorm | nn.GroupNorm | ParametrizationList):
+                for vector in module.parameters(recurse=False):  # ViT's positions and class token, wav2vec2's mask
+                    vector.normal_(generator=generator)
     return model.eval(), generator
 
 

@@ -1,0 +1,204 @@
+"""Turns a user's own table of utterances into a corpus, or into one list of all that is wrong with it."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from extract import corpus as corpora
+from extract import media
+from extract.corpora.table import Problems, columns, read_table
+from extract.corpus import Clip, Corpus, Utterance
+from extract.errors import CorpusError, MediaError, one_line
+
+__all__ = ["prepare"]
+
+_TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "split")
+_CLIPS = {
+    "audio": ("audio", "audio_start_s", "audio_end_s"),
+    "video": ("video", "video_start_s", "video_end_s", "video_crop"),
+}
+_COLUMNS = (*_TEXT, *_CLIPS["audio"], *_CLIPS["video"])
+_NO_LABEL = {"nan", "none", "null"}  # what becomes of a missing value that is written as text
+
+
+def prepare(
+    path: Path,
+    features: Path,
+    name: str,
+    *,
+    root: Path | None = None,
+    labels: Sequence[str] | None = None,
+    about: Mapping[str, Any] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Corpus:
+    """Prepare a corpus from a table with one row for each utterance.
+
+    Columns are `id` and `label`, and as far as there is something to say `speaker`, `session`, `dialog`, `scenario`,
+    `source_label`, `text`, `split`, `audio`, `audio_start_s`, `audio_end_s`, `video`, `video_start_s`, `video_end_s`
+    and `video_crop` ("left,top,right,bottom" in fractions of the picture). In JSONL and Parquet `audio` and `video`
+    may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`. An empty cell is one that isn't given.
+
+    Args:
+        path: CSV, TSV, JSONL or Parquet file.
+        features: The features folder.
+        name: Name of the new corpus.
+        root: Folder that media paths start from, and that they can't leave; by default the table's own.
+        labels: Classes in their order; by default the labels that occur, sorted.
+        about: Facts to keep with the corpus.
+        say: Takes one line that says what was done.
+
+    Raises:
+        CorpusError: The table can't be read, or something is wrong with it; everything that is wrong is listed.
+    """
+    root = path.parent if root is None else root
+    if not root.is_dir():
+        raise CorpusError(f"The corpus root {root} is no folder: give the one that the table's paths start from.")
+    labels = None if labels is None else [label.strip() for label in labels]
+    if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
+        raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
+    utterances = _Reader(path, root, labels).utterances()
+    corpus = corpora.write(features, name, utterances, root=root, classes=labels, about=about)
+    say(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
+    return corpus
+
+
+class _Reader:
+    """Reads a table; whatever is wrong goes to `problems`, so that the rest is still looked at."""
+
+    def __init__(self, path: Path, root: Path, labels: Sequence[str] | None) -> None:
+        self.path, self.root, self.labels = path, root, labels
+        self.real_root = root.resolve()
+        self.problems = Problems()
+        self.files: dict[str, str | None] = {}
+        self.durations_s: dict[str, float] = {}
+
+    def utterances(self) -> list[Utterance]:
+        rows = read_table(self.path)
+        present = columns(rows)
+        missing = [column for column in ("id", "label") if column not in present]
+        unknown = [column for column in present if column not in _COLUMNS]
+        if missing:
+            self.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *missing)
+        if unknown:
+            self.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
+        utterances = [self._utterance(number, row) for number, row in enumerate(rows, start=1)]
+        counts = Counter(utterance.id for utterance in utterances)
+        if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
+            self.problems.add("duplicate ids", *twice)
+        self.problems.raise_if_any(self.path, "mend them and run the command again")
+        return utterances
+
+    def _utterance(self, number: int, row: Mapping[str, Any]) -> Utterance:
+        values = {column: self._text(number, row, column) for column in _TEXT}
+        given_id, label = values.pop("id"), values.pop("label") or ""
+        utterance_id = given_id or f"row {number}"
+        if not given_id:
+            self.problems.add("rows without an id", number)
+        if not label or label.lower() in _NO_LABEL:
+            self.problems.add("utterances without a label", utterance_id)
+        elif self.labels is not None and label not in self.labels:
+            self.problems.add(f"labels that are none of {one_line(self.labels)}", f"{utterance_id} ({label})")
+        audio, video = (self._clip(utterance_id, row, kind) for kind in _CLIPS)
+        if not (values["text"] or row.get("audio") or row.get("video")):
+            self.problems.add("utterances without text, audio or video", utterance_id)
+        return Utterance(utterance_id, label, audio=audio, video=video, **values)
+
+    def _text(self, number: int, row: Mapping[str, Any], column: str) -> str | None:
+        value = row.get(column)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # whole numbers beside empty cells come as floats
+        if isinstance(value, str | int) or value is None:
+            return None if value is None else str(value).strip() or None
+        self.problems.add(f"values in {column} that are not text", f"row {number} ({value!r:.40})")
+        return None
+
+    def _clip(self, utterance_id: str, row: Mapping[str, Any], kind: str) -> Clip | None:
+        given = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
+        nested = given.pop(kind)
+        if isinstance(nested, Mapping):
+            keys = {"path", "start_s", "end_s"} | ({"crop"} if kind == "video" else set())
+            if unknown := set(nested) - keys:
+                self.problems.add(f"unknown parts of {kind} (known are {one_line(sorted(keys))})", *sorted(unknown))
+            given.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
+            nested = nested.get("path")
+        if nested is None:
+            if any(value is not None for value in given.values()):
+                self.problems.add(f"times or crops without a path in {kind}", utterance_id)
+            return None
+        if not isinstance(nested, str):
+            self.problems.add(f"paths in {kind} that are not text", f"{utterance_id} ({nested!r:.40})")
+            return None
+        path = self._file(utterance_id, nested)
+        start_s = self._time(utterance_id, kind, given["start_s"])
+        end_s = self._time(utterance_id, kind, given["end_s"])
+        crop = self._crop(utterance_id, given.get("crop"))
+        if path is None:
+            return None
+        self._check_times(utterance_id, path, start_s, end_s)
+        return Clip(path, start_s, end_s, crop)
+
+    def _file(self, utterance_id: str, path: str) -> str | None:
+        """Return the path relative to the root, if a file is there."""
+        if path not in self.files:
+            self.files[path] = None
+            try:
+                whole = self.root / path
+                real = whole.resolve()
+                there = whole.is_file()
+            except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL character
+                self.problems.add("paths that can't be", f"{utterance_id} ({path[:40]!r}: {error})")
+                return None
+            if ".." in Path(path).parts or not real.is_relative_to(self.real_root):
+                self.problems.add(f"files outside the corpus root {self.root}", f"{utterance_id} ({path})")
+            elif not there:
+                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path})")
+            else:
+                relative = real.relative_to(self.real_root) if Path(path).is_absolute() else Path(path)
+                self.files[path] = relative.as_posix()
+        return self.files[path]
+
+    def _time(self, utterance_id: str, kind: str, value: Any) -> float | None:
+        if value is None or value == "":
+            return None
+        try:
+            time_s = float(value)
+        except (TypeError, ValueError):
+            time_s = math.nan
+        if not math.isfinite(time_s) or time_s < 0 or isinstance(value, bool):
+            self.problems.add(f"times in {kind} that are no seconds from 0 on", f"{utterance_id} ({value!r:.40})")
+            return None
+        return time_s
+
+    def _check_times(self, utterance_id: str, path: str, start_s: float | None, end_s: float | None) -> None:
+        if start_s is None and end_s is None:
+            return
+        if end_s is not None and (start_s or 0.0) >= end_s:
+            self.problems.add("clips that end before they start", f"{utterance_id} ({start_s or 0:g} to {end_s:g} s)")
+            return
+        if path not in self.durations_s:
+            try:
+                self.durations_s[path] = media.duration_s(self.root / path)
+            except MediaError:  # extraction says what is wrong with the file, and goes on with the others
+                self.durations_s[path] = math.inf
+        duration_s = self.durations_s[path]
+        last_s = (start_s or 0.0) if end_s is None else end_s - media.TOLERANCE_S
+        if last_s >= duration_s:
+            shown = f"{utterance_id} ({start_s or 0:g} to {'' if end_s is None else f'{end_s:g} '}of {duration_s:g} s)"
+            self.problems.add("clips that end after their recording", shown)
+
+    def _crop(self, utterance_id: str, value: Any) -> tuple[float, float, float, float] | None:
+        if value is None or value == "":
+            return None
+        try:
+            left, top, right, bottom = (float(part) for part in (value.split(",") if isinstance(value, str) else value))
+        except (TypeError, ValueError):
+            left = top = right = bottom = math.nan
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+            return left, top, right, bottom
+        self.problems.add(
+            "crops that are not left,top,right,bottom with 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1",
+            f"{utterance_id} ({value!r:.40})",
+        )
+        return None

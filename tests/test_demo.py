@@ -1,0 +1,211 @@
+import itertools
+import shutil
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from extract.corpora import demo, demo_cues, demo_face, demo_speech, demo_text
+from extract.corpora.demo import Demo
+from extract.errors import CorpusError
+
+SUBSETS = ["s", "t", "v", "st", "sv", "tv", "stv"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A demo corpus of 40 utterances."""
+    return demo.prepare(tmp_path_factory.mktemp("features"), demo=Demo(utterances=40))
+
+
+def pictures(path):
+    with av.open(str(path)) as container:
+        return np.array([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_corpus_is_balanced_and_complete(small):
+    utterances = list(small)
+    assert len(utterances) == 40
+    assert small.classes == ("angry", "happy", "neutral", "sad")
+    assert {(u.speaker, u.label) for u in utterances} == set(
+        itertools.product([f"Ses0{n}{who}" for n in range(1, 6) for who in "FM"], small.classes)
+    )
+    assert all(u.speaker.startswith(u.session) and u.dialog.startswith(u.session) for u in utterances)
+    for utterance in utterances:
+        rate, samples = wavfile.read(small.path(utterance.audio))
+        assert (rate, samples.dtype, samples.ndim) == (16_000, np.int16, 1)
+        assert 1.2 <= len(samples) / rate <= 1.9
+        assert 1000 < np.abs(samples.astype(int)).max() < 32767
+        shown = pictures(small.path(utterance.video))
+        assert shown.shape[1:] == (96, 96, 3)
+        assert abs(len(shown) / demo_face.FRAME_RATE_HZ - len(samples) / rate) < 0.1
+
+
+def test_whole_plan_has_unique_ids_and_five_equal_sessions():
+    utterances, shown = demo.plan(Demo())
+    assert len({u.id for u in utterances}) == len(utterances) == len(shown) == 600
+    for session in {u.session for u in utterances}:
+        assert [sum(u.session == session and u.label == label for u in utterances) for label in demo.EMOTIONS] == [
+            30
+        ] * 4
+    assert {u.scenario for u in utterances} == set(demo_text.SCENARIOS)
+    assert len({u.dialog for u in utterances}) == 50
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_others(small, tmp_path):
+    again = demo.prepare(tmp_path / "again", demo=Demo(utterances=40))
+    other = demo.prepare(tmp_path / "other", demo=Demo(utterances=40, seed=1))
+    assert again.digest == small.digest
+    for mine, same, different in zip(small, again, other, strict=True):
+        assert small.path(mine.audio).read_bytes() == again.path(same.audio).read_bytes()
+        assert (pictures(small.path(mine.video)) == pictures(again.path(same.video))).all()
+        assert small.path(mine.audio).read_bytes() != other.path(different.audio).read_bytes()
+
+
+def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path):
+    features = tmp_path / "features"
+    shutil.copytree(small.folder, features / "demo")
+    paths = [small.folder / clip.path for u in small for clip in (u.audio, u.video)]
+    lost = [features / "demo" / path.relative_to(small.folder) for path in (paths[0], paths[3])]
+    kept = [features / "demo" / path.relative_to(small.folder) for path in paths[4:]]
+    for path in lost:
+        path.unlink()
+    before = [path.stat().st_mtime_ns for path in kept]
+    said = []
+    assert demo.prepare(features, demo=Demo(utterances=40), say=said.append).digest == small.digest
+    assert "2 of them now" in said[0]
+    assert [path.read_bytes() for path in lost] == [paths[0].read_bytes(), paths[3].read_bytes()]
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    demo.prepare(features, demo=Demo(utterances=40), say=said.append)
+    assert "is complete" in said[1]
+
+
+def test_other_parameters_take_the_place_of_the_old_recordings(tmp_path):
+    first = demo.prepare(tmp_path, demo=Demo(utterances=4))
+    second = demo.prepare(tmp_path, demo=Demo(utterances=5, cues={"s": 0.5, "t": 0.5, "v": 0.5}))
+    assert len(second) == 5
+    assert second.about["cues"] == {"s": 0.5, "t": 0.5, "v": 0.5}
+    assert len(list((tmp_path / "demo").rglob("*.wav"))) == 5
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize("cues", [demo.CUES, {"s": 0.6, "t": 0.6, "v": 0.6}, {"s": 0.9, "t": 0.4, "v": 0.25}])
+def test_ceilings_equal_a_simulation(cues):
+    rng = np.random.default_rng(0)
+    count = 200_000
+    truth = rng.integers(4, size=count)
+    shows = {
+        letter: np.where(rng.random(count) < p, truth, (truth + rng.integers(1, 4, count)) % 4)
+        for letter, p in cues.items()
+    }
+    closed = demo.ceilings(cues)
+    assert list(closed) == SUBSETS
+    for subset in SUBSETS:
+        # the posterior of each emotion up to a factor, as products of what each modality says
+        score = np.zeros((count, 4))
+        for letter in subset:
+            says = np.full((count, 4), np.log((1 - cues[letter]) / 3))
+            says[np.arange(count), shows[letter]] = np.log(cues[letter])
+            score += says
+        score += rng.random(score.shape) * 1e-9  # ties fall at random
+        assert closed[subset] == pytest.approx((score.argmax(axis=1) == truth).mean(), abs=0.005)
+
+
+def test_ceilings_by_hand():
+    assert demo.ceilings({"s": 1.0, "t": 0.25, "v": 0.25}) == {
+        **dict.fromkeys(["s", "st", "sv", "stv"], 1.0),
+        **dict.fromkeys(["t", "v", "tv"], 0.25),
+    }
+    # Three of 0.7: right if two or three are, 0.7³ + 3 · 0.7² · 0.3, or in a third of the cases where all differ and
+    # one is right, 3 · 0.7 · 0.3² · 2/3 · 1/3.
+    p = 0.7
+    by_hand = p**3 + 3 * p**2 * (1 - p) + 3 * p * (1 - p) ** 2 * 2 / 9
+    assert demo.ceilings({"s": p, "t": p, "v": p})["stv"] == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_decisions_on_the_sample_reach_the_closed_form(seed):
+    _, shown = demo.plan(Demo(seed=seed))
+    utterances, _ = demo.plan(Demo(seed=seed))
+    label = np.array([demo.EMOTIONS.index(u.label) for u in utterances])
+    sample, closed = demo_cues.in_sample(label, shown, demo.CUES), demo.ceilings(demo.CUES)
+    assert all(abs(sample[subset] - closed[subset]) < 0.01 for subset in SUBSETS)
+    assert closed["stv"] > max(closed[letter] for letter in "stv") + 0.08
+
+
+def test_displayed_emotions_are_independent_given_the_truth():
+    label = np.repeat(np.arange(4), 5000)
+    shown = demo_cues.displayed(label, demo.CUES, np.random.default_rng(0))
+    for one, other in itertools.combinations(range(3), 2):
+        for truth in range(4):
+            members = label == truth
+            joint = np.zeros((4, 4))
+            np.add.at(joint, (shown[members, one], shown[members, other]), 1 / members.sum())
+            product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
+            assert np.abs(joint - product).max() < 4 * np.sqrt(0.25 / members.sum())
+    for column, letter in enumerate("stv"):
+        assert (shown[:, column] == label).mean() == pytest.approx(demo.CUES[letter], abs=1e-4)
+
+
+def test_sentences_show_their_emotion_and_repeat_little():
+    utterances, shown = demo.plan(Demo())
+    bearing = {e: {*demo_text._EXCLAMATIONS[e], *demo_text._ADJECTIVES[e]} for e in demo.EMOTIONS}
+    for utterance, (_, emotion, _) in zip(utterances, shown, strict=True):
+        words = utterance.text.lower().rstrip(".").replace(",", "").split()
+        assert set(words) <= set(demo_text.WORDS)
+        assert [e for e in bearing for word in words if word in bearing[e]] == [demo.EMOTIONS[emotion]] * 2
+    assert len({u.text for u in utterances}) > 550
+    assert sum(map(len, bearing.values())) == len(set().union(*bearing.values()))
+
+
+def test_anger_is_louder_and_brighter_than_calm_and_sadness_quieter():
+    speaker = demo_speech.voice(np.random.default_rng(0), low=True)
+
+    def measured(emotion):
+        sounds = [demo_speech.speech(emotion, speaker, 1.5, np.random.default_rng(n)) / 32768 for n in range(8)]
+        spectrum = np.mean([np.abs(np.fft.rfft(sound)) ** 2 for sound in sounds], axis=0)
+        hertz = np.fft.rfftfreq(24_000, 1 / 16_000)
+        return np.std(sounds), spectrum[(hertz > 500) & (hertz < 4000)].sum() / spectrum[hertz <= 500].sum()
+
+    (sad_level, _), (neutral_level, neutral_tilt), (angry_level, angry_tilt) = map(
+        measured, ("sad", "neutral", "angry")
+    )
+    assert sad_level < neutral_level < angry_level
+    assert neutral_tilt < angry_tilt
+
+
+def test_corners_of_the_mouth_rise_with_happiness_and_fall_with_sadness():
+    speaker = demo_face.looks(np.random.default_rng(0))
+
+    def drop_of_corners(emotion):
+        frames = demo_face.face(emotion, speaker, 1.5, np.random.default_rng(1)).astype(float)
+        lips = np.mean(frames[:, 54:92, 18:78, 0] > 2.2 * frames[:, 54:92, 18:78, 1], axis=0)  # red beyond any skin
+        rows = np.arange(len(lips))
+        middle, sides = lips[:, 26:34].sum(axis=1), (lips[:, 20:24] + lips[:, 36:40]).sum(axis=1)
+        return rows @ sides / sides.sum() - rows @ middle / middle.sum()
+
+    assert drop_of_corners("happy") < -0.5 < 0.5 < drop_of_corners("sad")
+
+
+def test_voices_and_faces_differ_by_speaker():
+    voices = [demo_speech.voice(np.random.default_rng([0, 1, n]), low=bool(n % 2)) for n in range(10)]
+    faces = [demo_face.looks(np.random.default_rng([0, 1, n])) for n in range(10)]
+    assert len(set(voices)) == len(set(faces)) == 10
+    assert max(v.pitch_hz for v in voices[1::2]) < min(v.pitch_hz for v in voices[::2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"utterances": 3}, "utterances is 3, at least 4"),
+        ({"seed": -1}, "seed is -1"),
+        ({"cues": {"s": 0.2, "t": 0.5, "v": 1.1}}, r"cue of s is 0.2, .*; the cue of v is 1.1"),
+        ({"cues": {"s": 0.5}}, "cues are given for s, expected s, t, v"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(tmp_path, wrong, message):
+    with pytest.raises(CorpusError, match=message):
+        demo.prepare(tmp_path, demo=replace(Demo(), **wrong))
+    assert not list(tmp_path.iterdir())

@@ -125,9 +125,38 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
 
 @main.command()
 @click.argument("runs", type=FOLDER, default=Path("runs"))
-@click.option("--format", "form", default="terminal", show_default=True, help="terminal, md, csv, json or latex.")
-def report(runs: Path, form: str) -> None:
+@click.option(
+    "--format", "form", default="terminal", show_default=True, help="terminal, md, csv, json, latex or html (a page)."
+)
+@click.option("--reference", metavar="RUN", help="Run that an ablation table compares the others with.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing.")
+def report(runs: Path, form: str, reference: str | None, out: Path | None) -> None:
     """Print the scores of all finished runs in RUNS (by default runs/)."""
+    from extract.files import write_text
     from report.render import render
 
-    click.echo(render(runs, form))
+    text = render(runs, form, reference)
+    if out is None:
+        click.echo(text)
+    else:
+        write_text(out, text + "\n")
+        say(f"Wrote {out}.")
+
+
+@main.command()
+@corpus_option
+@features_option
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    help="Look only at the folds by session, speaker, split or scenario; may be given several times.  [default: all]",
+)
+@click.option("--format", "form", default="terminal", show_default=True, help="terminal, md or latex.")
+def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: str) -> None:
+    """Show what test and training share in each fold, and what controls score without any feature."""
+    from extract.corpora import find_or_demo
+    from report.audit import render_audit
+
+    prepared = find_or_demo(features, corpus, say=say)
+    click.echo(render_audit(prepared, protocols, form) if protocols else render_audit(prepared, format=form))

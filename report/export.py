@@ -4,6 +4,7 @@ JSON, scores as fractions in 0 … 1 with all their digits:
 
     {"format": 1,
      "groups": [{"corpus", "protocol", "caveat": why these numbers are too high, else "", "best": name,
+       "controls": {"majority" | "scenario": {"folds": [scores], "pooled": scores}}, which see no feature,
        "runs": [{"name": as in the tables, "run": folder, "fusion", "modalities", "select", "note",
          "ceiling": float | null, "complete": bool, "folds_expected": int, "seeds": [int], "trainings": int,
          "unfinished": int, "WA": {"mean", "std": float | null, "count"}, "UA": the same,
@@ -57,6 +58,9 @@ def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
                 "protocol": group.protocol,
                 "caveat": group.caveat,
                 "best": group.names[group.best],
+                "controls": {
+                    name: {"folds": control.folds, "pooled": control.pooled} for name, control in group.controls.items()
+                },
                 "runs": _runs(group, reference),
             }
             for group in groups

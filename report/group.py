@@ -1,10 +1,14 @@
 """Turns runs into groups that may stand in one table, each with the evidence for its numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from extract.errors import RunError, one_line
+from fuse.audit import Control, by_value, majority, scores_of_control
 from report import compare
 from report.compare import Comparison, Evidence
 from report.runs import Run
@@ -58,6 +62,31 @@ class Group:
     def against_best(self) -> list[Comparison | None]:
         """Comparison of each row with the best one."""
         return compare.compare(self.evidence, self.best)
+
+    @cached_property
+    def controls(self) -> dict[str, Control]:
+        """What the most frequent class and the scenario alone score on the same folds; none where a fold is missing.
+
+        The training part of a fold is taken to be the test parts of all others, as under every protocol but `split`.
+        """
+        run = self.rows[self.best].run
+        if run.protocol == "split" or run.expected < 2 or run.numbers != list(range(1, run.expected + 1)):
+            return {}
+        first = {fold.number: fold.predictions for fold in reversed(run.folds)}
+        folds = [first[number] for number in run.numbers]
+        true = [fold.true for fold in folds]
+        C = len(run.classes)
+
+        def rest(parts: Sequence[Any], number: int) -> Any:
+            return np.concatenate([part for place, part in enumerate(parts) if place != number])
+
+        answers = {"majority": [majority(rest(true, k), len(fold), C) for k, fold in enumerate(folds)]}
+        scenarios = [fold.about.get("scenario", np.array([None], dtype=object)) for fold in folds]
+        if all(None not in part for part in scenarios):
+            answers["scenario"] = [
+                by_value(rest(true, k), rest(scenarios, k), part, C) for k, part in enumerate(scenarios)
+            ]
+        return {name: scores_of_control(name, true, found, run.classes) for name, found in answers.items()}
 
     def against(self, place: int) -> list[Comparison | None]:
         """Return the comparison of each row with one of them."""

@@ -11,6 +11,8 @@ __all__ = ["GAP", "WIDTH", "Column", "Table", "clean", "escaped_markdown", "late
 WIDTH = 100
 """Columns of a terminal that a table keeps to."""
 
+NOTHING = "—"
+"""A cell without a value."""
 GAP = "  "
 """Between columns, and before each line."""
 
@@ -102,7 +104,7 @@ def terminal(table: Table, width: int = WIDTH) -> str:
     widths = _widths(columns, rows)
     folded = []
     for place in reversed(range(len(columns))):
-        same = {row[place] for row in rows}
+        same = {row[place] for row in rows} - {NOTHING}
         if columns[place].foldable and len(same) == 1 and len(GAP) * len(widths) + sum(widths) > width:
             folded.append(f"{columns[place].heading} {same.pop()}")
             columns = [*columns[:place], *columns[place + 1 :]]

@@ -8,9 +8,13 @@ from report.compare import SIGNIFICANCE
 from report.group import Group
 from report.runs import Run
 from report.summary import Spread
+from report.summary import spread as spread_of
 from report.table import Column, Table
 
-__all__ = ["confusions", "folds", "headline", "modalities", "percent", "recalls", "spread"]
+__all__ = ["CONTROLS", "confusions", "folds", "headline", "modalities", "percent", "recalls", "spread"]
+
+CONTROLS = {"majority": "most frequent class", "scenario": "scenario alone", "words": "bag of words"}
+"""Controls, which see no feature, as tables name them."""
 
 BEST, EQUAL = "★", "≈"
 """Beside the row with the highest UA, and beside those not distinguishable from it."""
@@ -55,7 +59,7 @@ def headline(group: Group) -> Table:
         ]
         for name, row, mark in zip(group.names, group.rows, _marks(group), strict=True)
     ]
-    return Table(_title(group), columns, rows, _notes(group, limited))
+    return Table(_title(group), columns, [*rows, *_controls(group, limited)], _notes(group, limited))
 
 
 def percent(share: float | None) -> str:
@@ -139,6 +143,25 @@ def _title(group: Group) -> str:
     return f"{title}; optimistic: {group.caveat}" if group.caveat else title
 
 
+def _controls(group: Group, limited: bool) -> list[list[str]]:
+    """Return a row for each control; it is no model, so its name stands in brackets."""
+    return [
+        [
+            f"({CONTROLS[name]})",
+            "· · ·",
+            f"{len(control.folds)}/{len(control.folds)}",
+            spread(spread_of([scores["WA"] for scores in control.folds])),
+            spread(spread_of([scores["UA"] for scores in control.folds])) + ("  " if len(group.rows) > 1 else ""),
+            percent(control.pooled["WA"]),
+            percent(control.pooled["UA"]),
+            *(["—"] if limited else []),
+            group.protocol,
+            "—",
+        ]
+        for name, control in group.controls.items()
+    ]
+
+
 def _marks(group: Group) -> list[str]:
     """Return what follows each row's UA; one row alone has nothing to stand out from."""
     if len(group.rows) == 1:
@@ -166,6 +189,11 @@ def _notes(group: Group, limited: bool) -> list[str]:
         notes.append(
             f"{BEST} highest mean UA; {EQUAL} not distinguishable from it on the same utterances "
             f"(p ≥ {SIGNIFICANCE}, corrected for the number of models)."
+        )
+    if group.controls:
+        notes.append(
+            "(in brackets): what can be had without any feature, by always answering the most frequent class of the "
+            "training part" + (", or that of the same scenario." if "scenario" in group.controls else ".")
         )
     if limited:
         notes.append(

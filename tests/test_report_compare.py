@@ -195,3 +195,23 @@ def test_answers_without_features_are_told(tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({**metrics, "without_features": {"train": 3, "test": 5}}))
     assert "gia-mic: 5 test answers are the most frequent class" in render(tmp_path)
+
+
+def test_controls_without_features_stand_below_the_models(tmp_path):
+    """Of two folds the first has more of class 0, the second more of class 1; the scenario tells every label."""
+    for fold, true in ((1, [0, 0, 0, 1]), (2, [0, 1, 1, 1])):
+        about = {"scenario": [f"script {label}" for label in true], "dialog": ["a", "a", "b", "b"]}
+        make_fold(tmp_path, true, true, fold=fold, about=about)
+    (group,) = groups(read_runs(tmp_path))
+    assert [scores["WA"] for scores in group.controls["majority"].folds] == [0.25, 0.25]
+    assert group.controls["scenario"].pooled["UA"] == 1
+    text = render_headline(tmp_path)
+    assert re.search(r"\(most frequent class\) +· · · +2/2 +25\.0 ± 0\.0 +50\.0 ± 0\.0 +25\.0 +25\.0 +session +—", text)
+    assert re.search(r"\(scenario alone\) +· · · +2/2 +100\.0", text)
+    assert json.loads(render(tmp_path, "json"))["groups"][0]["controls"]["scenario"]["pooled"]["WA"] == 1
+
+
+def test_there_are_no_controls_where_the_training_part_is_not_known(tmp_path):
+    make_fold(tmp_path, TRUE, TRUE, fold=1, folds=2)
+    make_fold(tmp_path, TRUE, TRUE, name="gia-mic-split", fold=1, folds=1, protocol="split")
+    assert all(group.controls == {} for group in groups(read_runs(tmp_path)))

@@ -1,0 +1,209 @@
+"""Turns a corpus and its folds into what can be known without any feature: overlaps, and what simple controls score.
+
+A control that sees no speech and no face shows how much of a score comes from something else, such as the script that
+was acted. Whatever is fitted is fitted on the training part.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from extract.corpus import Corpus
+from extract.errors import RunError
+from fuse import measure, split
+
+__all__ = ["Audit", "Control", "Overlap", "audit", "by_value", "majority", "normalised", "scores_of_control"]
+
+COLUMNS = ("speaker", "session", "dialog", "scenario", "sentence")
+"""What training and test may share; `sentence` is the transcript, normalised."""
+
+Labels = NDArray[np.int64]
+Values = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What the test part of a fold has in common with its training part, in one column.
+
+    Attributes:
+        values: Number of different values in the test part.
+        shared: How many of them occur in the training part too.
+        utterances: Number of test utterances that have a value.
+        covered: How many of them have a shared one.
+    """
+
+    values: int
+    shared: int
+    utterances: int
+    covered: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a control scores.
+
+    Attributes:
+        name: majority, scenario or words.
+        folds: Its scores in each fold, as `measure.scores`.
+        pooled: Its scores over the predictions of all folds.
+    """
+
+    name: str
+    folds: list[dict[str, Any]] = field(repr=False)
+    pooled: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The folds of a corpus under one protocol.
+
+    Attributes:
+        protocol: What makes the folds.
+        folds: They.
+        overlaps: For each fold, by column; columns without any value are left out.
+        controls: By name; scenario and words only where the corpus names scenarios or has transcripts.
+        problem: Why this protocol can't be used, as `split.folds` says; empty where it can.
+    """
+
+    protocol: str
+    folds: list[split.Fold] = field(repr=False)
+    overlaps: list[dict[str, Overlap]] = field(repr=False)
+    controls: dict[str, Control] = field(repr=False)
+    problem: str = ""
+
+
+def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> list[Audit]:
+    """Look at a corpus under each protocol.
+
+    A protocol whose folds share what they must keep apart is still looked at, and its problem told; one that the
+    corpus's columns don't allow has no folds.
+
+    Raises:
+        RunError: A protocol is unknown.
+    """
+    labels = np.array(corpus.column("label"), dtype=np.int64)
+    columns = {name: np.array(corpus.column(name), dtype=object) for name in COLUMNS if name != "sentence"} | {
+        "sentence": np.array([normalised(text) for text in corpus.column("text")], dtype=object)
+    }
+    columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    found = []
+    for protocol in protocols:
+        if protocol not in split.PROTOCOLS:
+            raise RunError(f"There is no protocol {protocol!r}: choose one of {', '.join(split.PROTOCOLS)}.")
+        folds, problem = _folds(corpus, protocol)
+        overlaps = [
+            {name: _overlap(values[fold.train], values[fold.test]) for name, values in columns.items()}
+            for fold in folds
+        ]
+        found.append(Audit(protocol, folds, overlaps, _controls(corpus, labels, columns, folds), problem))
+    return found
+
+
+def majority(train: Labels, size: int, classes: int) -> Labels:
+    """Return the most frequent class of the training part, for each of `size` test utterances."""
+    return np.full(size, np.bincount(train, minlength=classes).argmax(), dtype=np.int64)
+
+
+def by_value(train: Labels, train_values: Values, test_values: Values, classes: int) -> Labels:
+    """Return the most frequent class of the training utterances that have the same value, such as the scenario.
+
+    Where no training utterance has it, the class is the most frequent of all; ties go to the class that is more
+    frequent in the whole training part.
+
+    Args:
+        train: (B,) class indices of the training part.
+        train_values: (B,) str or None.
+        test_values: (B of the test part,) str or None.
+        classes: Number of classes, C.
+    """
+    overall = np.bincount(train, minlength=classes)
+    counts: dict[str | None, NDArray[np.int64]] = {None: np.zeros(classes, dtype=np.int64)}
+    for value, label in zip(train_values, train, strict=True):
+        if value is not None:
+            counts.setdefault(value, np.zeros(classes, dtype=np.int64))[label] += 1
+    tie_break = overall / (overall.sum() + 1)
+    return np.array([(counts.get(value, counts[None]) + tie_break).argmax() for value in test_values], dtype=np.int64)
+
+
+def scores_of_control(
+    name: str, true: Sequence[Labels], predicted: Sequence[Labels], classes: Sequence[str]
+) -> Control:
+    """Return a control's scores from its answers in each fold."""
+    return Control(
+        name=name,
+        folds=[measure.scores(one, other, classes) for one, other in zip(true, predicted, strict=True)],
+        pooled=measure.scores(np.concatenate(true), np.concatenate(predicted), classes),
+    )
+
+
+def normalised(text: str | None) -> str | None:
+    """Return a sentence in lower case without punctuation, so that only its words count; None without any.
+
+    >>> normalised("Well -- I DON'T know!")
+    "well i don't know"
+    """
+    words = re.findall(r"[\w']+", unicodedata.normalize("NFKC", text or "").replace("’", "'").casefold())
+    return " ".join(words) or None
+
+
+def _folds(corpus: Corpus, protocol: str) -> tuple[list[split.Fold], str]:
+    try:
+        return split.folds(corpus, protocol), ""
+    except RunError as error:
+        problem = str(error)
+    try:
+        return split.folds(corpus, protocol, allow_shared=True), problem
+    except RunError:
+        return [], problem
+
+
+def _overlap(train: Values, test: Values) -> Overlap:
+    given = [value for value in test if value is not None]
+    shared = set(given) & set(train)
+    return Overlap(len(set(given)), len(shared), len(given), sum(value in shared for value in given))
+
+
+def _controls(
+    corpus: Corpus, labels: Labels, columns: dict[str, Values], folds: list[split.Fold]
+) -> dict[str, Control]:
+    if not folds:
+        return {}
+    C = len(corpus.classes)
+    answers: dict[str, Callable[[split.Fold], Labels]] = {
+        "majority": lambda fold: majority(labels[fold.train], len(fold.test), C)
+    }
+    if "scenario" in columns:
+        scenarios = columns["scenario"]
+        answers["scenario"] = lambda fold: by_value(labels[fold.train], scenarios[fold.train], scenarios[fold.test], C)
+    if "sentence" in columns:
+        texts = np.array([text or "" for text in columns["sentence"]], dtype=object)
+        bar = tqdm(total=len(folds), desc="words", unit="fold", disable=None, leave=False)
+        answers["words"] = lambda fold: _words(labels[fold.train], texts[fold.train], texts[fold.test], bar)
+    true = [labels[fold.test] for fold in folds]
+    found = {
+        name: scores_of_control(name, true, [answer(fold) for fold in folds], corpus.classes)
+        for name, answer in answers.items()
+    }
+    if "sentence" in columns:
+        bar.close()
+    return found
+
+
+def _words(train: Labels, train_texts: Values, test_texts: Values, bar: Any) -> Labels:
+    """Return what a logistic regression on words and pairs of words (tf-idf) says, fitted on the training part."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    bar.update()
+    vectorizer = TfidfVectorizer(token_pattern=r"[^ ]+", lowercase=False, ngram_range=(1, 2), sublinear_tf=True)
+    if len(set(train)) < 2 or not any(train_texts):
+        return majority(train, len(test_texts), int(train.max()) + 1)
+    model = LogisticRegression(class_weight="balanced", C=4.0, max_iter=1000)
+    model.fit(vectorizer.fit_transform(train_texts), train)
+    return np.asarray(model.predict(vectorizer.transform(test_texts)), dtype=np.int64)

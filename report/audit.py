@@ -1,0 +1,153 @@
+"""Turns the audit of a corpus into tables and plain words."""
+
+from collections.abc import Sequence
+
+from extract.corpus import Corpus
+from extract.errors import RunError, one_line
+from fuse.audit import Audit, Overlap, audit
+from fuse.split import PROTOCOLS
+from report.summary import spread as spread_of
+from report.table import GAP, WIDTH, Column, Table, escaped_markdown, latex, markdown, terminal, wrapped
+from report.tables import CONTROLS, percent, spread
+
+__all__ = ["FORMATS", "render_audit", "tables", "verdict"]
+
+FORMATS = ("terminal", "md", "latex")
+
+PREDICTS = {
+    "scenario": (
+        "The scenario alone predicts the emotion: UA {scores}, where chance is {chance} %. A model can score that much "
+        "by recognising the script and hearing nothing: read no score under such a protocol without it, and train "
+        "with --protocol scenario too."
+    ),
+    "words": (
+        "The words alone predict the emotion in part: UA {scores}, where chance is {chance} %. A model with text "
+        "should be well above it."
+    ),
+}
+NOTHING = {
+    "scenario": "The scenario alone says nothing of the emotion: UA {scores}, where chance is {chance} %.",
+    "words": "The words alone say nothing of the emotion: UA {scores}, where chance is {chance} %.",
+}
+
+NOTICEABLE = 0.05
+"""How much UA above chance makes a control worth a warning, in 0 … 1."""
+
+
+def render_audit(corpus: Corpus, protocols: Sequence[str] = tuple(PROTOCOLS), format: str = "terminal") -> str:
+    """Return the audit of a corpus under each protocol, without a line break at its end.
+
+    Raises:
+        RunError: A protocol or the format isn't known.
+    """
+    if format not in FORMATS:
+        raise RunError(f"There is no audit format {format!r}: choose one of {', '.join(FORMATS)}.")
+    audits = audit(corpus, protocols)
+    made, said = tables(corpus, audits), verdict(corpus, audits)
+    if format == "md":
+        return "\n\n".join([*map(markdown, made), "\n".join(f"- {escaped_markdown(line)}" for line in said)])
+    if format == "latex":
+        return "\n\n".join(["% needs \\usepackage{booktabs}", *map(latex, made)])
+    lines = ["\n".join(GAP + part for part in wrapped(line, WIDTH - len(GAP))) for line in said]
+    return "\n\n".join([*map(terminal, made), "In plain words", *lines])
+
+
+def tables(corpus: Corpus, audits: Sequence[Audit]) -> list[Table]:
+    """Return a table of the controls under all protocols, and one of the overlaps under each."""
+    return [_controls(corpus, audits), *(_overlaps(corpus, found) for found in audits if found.folds)]
+
+
+def verdict(corpus: Corpus, audits: Sequence[Audit]) -> list[str]:
+    """Say in plain sentences what the audit means."""
+    said = [f"By {found.protocol}: {found.problem}" for found in audits if found.problem]
+    for name in ("scenario", "words"):
+        said += _about(name, [found for found in audits if name in found.controls], 1 / len(corpus.classes))
+    for found in audits:
+        overlaps = [overlaps["sentence"] for overlaps in found.overlaps if "sentence" in overlaps]
+        covered, given = (sum(getattr(entry, count) for entry in overlaps) for count in ("covered", "utterances"))
+        if given and covered / given > NOTICEABLE:
+            said.append(
+                f"By {found.protocol}, {covered:,} of {given:,} test sentences ({percent(covered / given)} %) occur "
+                "word for word in the training part: a model with text may know them by heart."
+            )
+    if not any("scenario" in found.controls for found in audits):
+        said.append("The manifest names no scenarios, so whether the script gives the emotion away can't be known.")
+    return said
+
+
+def _about(name: str, audits: Sequence[Audit], chance: float) -> list[str]:
+    """Say under which protocols a control predicts the emotion, and under which it doesn't."""
+    scores = {found.protocol: found.controls[name].pooled["UA"] for found in audits}
+    said = []
+    for template, chosen in (
+        (PREDICTS[name], {key: score for key, score in scores.items() if score > chance + NOTICEABLE}),
+        (NOTHING[name], {key: score for key, score in scores.items() if score <= chance + NOTICEABLE}),
+    ):
+        if chosen:
+            shown = ", ".join(f"{percent(score)} % by {key}" for key, score in chosen.items())
+            said.append(template.format(scores=shown, chance=percent(chance)))
+    return said
+
+
+def _controls(corpus: Corpus, audits: Sequence[Audit]) -> Table:
+    columns = [
+        Column("protocol"),
+        Column("control"),
+        Column("folds", number=True),
+        Column("mean ± std", "WA", number=True),
+        Column("mean ± std", "UA", number=True),
+        Column("WA", "pooled", number=True),
+        Column("UA", "pooled", number=True),
+    ]
+    rows = [
+        [
+            found.protocol,
+            CONTROLS[name],
+            str(len(found.folds)),
+            *(spread(spread_of([scores[score] for scores in control.folds])) for score in ("WA", "UA")),
+            *(percent(control.pooled[score]) for score in ("WA", "UA")),
+        ]
+        for found in audits
+        for name, control in found.controls.items()
+    ]
+    notes = [
+        "most frequent class: of the training part. scenario alone: the most frequent class of the training "
+        "utterances of the same scenario. bag of words: logistic regression on the words of the transcript. "
+        "None of them sees a feature."
+    ]
+    lacking = [found.protocol for found in audits if not found.folds]
+    if lacking:
+        notes.append(f"No folds by {one_line(lacking)}; the reason is below.")
+    title = f"{corpus.name}: what controls score without any feature, {len(corpus)} utterances, %"
+    return Table(title, columns, rows, notes)
+
+
+def _overlaps(corpus: Corpus, found: Audit) -> Table:
+    names = list(found.overlaps[0])
+    columns = [
+        Column("fold"),
+        Column("training", "utterances", number=True),
+        Column("test", "utterances", number=True),
+        *(Column(f"{name}s", "in test and training", number=True) for name in names),
+    ]
+    rows = [
+        [
+            fold.value if fold.value == str(fold.number) else f"{fold.number} {fold.value}",
+            str(len(fold.train)),
+            str(len(fold.test)),
+            *(_shared(overlaps[name]) for name in names),
+        ]
+        for fold, overlaps in zip(found.folds, found.overlaps, strict=True)
+    ]
+    notes = [
+        "Of the values in the test part, how many occur in the training part too; in brackets what part of the test "
+        "utterances has one of those."
+    ]
+    return Table(f"{corpus.name}, by {found.protocol}: what test and training share", columns, rows, notes)
+
+
+def _shared(overlap: Overlap) -> str:
+    if not overlap.utterances:
+        return "—"
+    share = f" ({100 * overlap.covered / overlap.utterances:.0f} %)" if 0 < overlap.shared < overlap.values else ""
+    return f"{overlap.shared} of {overlap.values}{share}"

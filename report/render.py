@@ -8,6 +8,7 @@ from report import contrasts
 from report.export import as_csv, as_json
 from report.group import Group, groups
 from report.provenance import provenance
+from report.published import published
 from report.runs import read_runs
 from report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
 from report.tables import confusions, folds, headline, recalls
@@ -43,6 +44,7 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
         contrasts.evidence(group),
         contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
         contrasts.subsets(group),
+        published(group),
         folds(group),
         recalls(group),
         confusions(group),

@@ -1,0 +1,80 @@
+"""The rules between the rooms, read off the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("extract", "fuse", "report")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+ENCODERS = {f"extract/{name}.py" for name in ("encoder", "speech", "text", "visual", "tiny")}
+
+
+def imports(path):
+    """Absolute names of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def place(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def importers(*modules):
+    """Files that import a module or something in it."""
+    found = {
+        place(path)
+        for path in SOURCES
+        for name in imports(path)
+        if any(name == module or name.startswith(f"{module}.") for module in modules)
+    }
+    return found
+
+
+def test_there_is_something_to_look_at():
+    assert len(SOURCES) > 25
+
+
+def test_extract_knows_nothing_of_what_comes_after_it():
+    assert not {path for path in importers("fuse", "report") if path.startswith("extract/")}
+
+
+def test_fuse_knows_nothing_of_report():
+    assert not {path for path in importers("report") if path.startswith("fuse/")}
+
+
+def test_nothing_imports_the_command_line():
+    assert not importers("cli")
+
+
+def test_fuse_and_report_see_of_extract_only_its_contracts():
+    allowed = {"extract", "extract.store", "extract.corpus", "extract.errors", "extract.files"}
+    for path in SOURCES:
+        if place(path).startswith(("fuse/", "report/")) and place(path) != "fuse/predict.py":
+            modules = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "extract"}
+            assert modules <= allowed, f"{place(path)} imports {modules - allowed}"
+
+
+def test_only_the_store_knows_hdf5():
+    assert importers("h5py") == {"extract/store.py"}
+
+
+def test_only_the_encoders_import_transformers():
+    assert importers("transformers") <= ENCODERS
+
+
+@pytest.mark.parametrize("module", ["cli", "extract.errors", "extract.corpus", "extract.files"])
+def test_what_the_command_line_loads_first_is_light(module):
+    program = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

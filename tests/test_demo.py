@@ -1,5 +1,6 @@
 import itertools
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import av
@@ -52,6 +53,20 @@ def test_whole_plan_has_unique_ids_and_five_equal_sessions():
         ] * 4
     assert {u.scenario for u in utterances} == set(demo_text.SCENARIOS)
     assert len({u.dialog for u in utterances}) == 50
+
+
+def test_a_scenario_says_nothing_about_the_emotion():
+    utterances, _ = demo.plan(Demo())
+    counts = Counter((u.session, u.scenario, u.label) for u in utterances)
+    assert len(counts) == 5 * 10 * 4
+    assert 1 <= min(counts.values()) <= max(counts.values()) <= 5
+    right = 0
+    for utterance in utterances:  # the commonest label of the scenario in the other sessions
+        others = Counter(
+            u.label for u in utterances if u.scenario == utterance.scenario and u.session != utterance.session
+        )
+        right += others.most_common(1)[0][0] == utterance.label
+    assert 0.2 < right / len(utterances) < 0.3
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(small, tmp_path):

@@ -29,7 +29,7 @@ from extract.files import replacing
 
 __all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
 
-_VERSION = 1  # counts up whenever the same parameters give other files
+_VERSION = 2  # counts up whenever the same parameters give other files
 _SESSIONS = 5
 _SPEAKERS = 2  # in each session
 _DIALOG = 12  # utterances in a dialog
@@ -110,7 +110,8 @@ def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
     utterances = []
     displays = []
     for session in range(_SESSIONS):
-        turns = [rng.permutation(number[speaker == _SPEAKERS * session + who]) for who in range(_SPEAKERS)]
+        members = [number[speaker == _SPEAKERS * session + who] for who in range(_SPEAKERS)]
+        turns = [_spread(own, label[own], rng) for own in members]
         order = [turn for pair in itertools.zip_longest(*turns) for turn in pair if turn is not None]
         scenarios = rng.permutation(demo_text.SCENARIOS)
         for position, index in enumerate(order):
@@ -130,6 +131,18 @@ def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
             )
             displays.append(shown[index])
     return utterances, np.array(displays)
+
+
+def _spread(turns: NDArray[np.int64], label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Shuffle a speaker's turns such that any stretch of them has about as many of each emotion.
+
+    Dialogs are such stretches, so neither a dialog nor its scenario tells anything about the emotion.
+    """
+    place = np.empty(len(turns))
+    for emotion in range(len(EMOTIONS)):
+        own = rng.permutation(np.flatnonzero(label == emotion))
+        place[own] = (np.arange(len(own)) + rng.random(len(own))) / max(1, len(own))
+    return turns[np.argsort(place)]
 
 
 def _about(demo: Demo, utterances: Sequence[Utterance], shown: NDArray[np.int64]) -> dict[str, Any]:

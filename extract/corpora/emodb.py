@@ -1,0 +1,82 @@
+"""Turns the Berlin Database of Emotional Speech (EmoDB) into utterances.
+
+535 recordings of ten actors (five men, five women) who say ten German sentences: angry 127, bored 81, disgusted 46,
+fearful 69, happy 71, neutral 79, sad 62. Sound alone, 16 kHz. Licence: free to use, cite Burkhardt et al. (2005);
+http://emodb.bilderbar.info
+
+`wav/03a01Fa.wav`: speaker 03, sentence a01, emotion F by its German letter, version a.
+"""
+
+import re
+from pathlib import Path
+
+from extract.corpora.release import ALL, Facts, Reading, scan
+from extract.corpus import Clip, Utterance
+
+__all__ = ["FACTS", "read"]
+
+_NAMES = {
+    "W": ("angry", 127),  # Wut (Ärger)
+    "L": ("bored", 81),  # Langeweile
+    "E": ("disgusted", 46),  # Ekel
+    "A": ("fearful", 69),  # Angst
+    "F": ("happy", 71),  # Freude
+    "N": ("neutral", 79),
+    "T": ("sad", 62),  # Trauer
+}
+_SENTENCES = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
+_NAME = re.compile(r"(\d\d)([ab]\d\d)([AEFLNTW])([a-z])")
+
+FACTS = Facts(
+    title="EmoDB: actors saying ten sentences (German)",
+    utterances=535,
+    classes=tuple(name for name, _ in _NAMES.values()),
+    holds=("audio", "text"),
+    folds="speaker",
+    licence="free to use, with citation",
+    source="http://emodb.bilderbar.info",
+)
+
+
+def read(path: Path) -> Reading:
+    """Read the release.
+
+    Args:
+        path: Folder that holds wav, or that folder itself.
+
+    Raises:
+        CorpusError: A file links out of the folder.
+    """
+    utterances, others = [], []
+    for stem, file in scan(path, ".wav").items():
+        match = _NAME.fullmatch(stem)
+        if match is None or match[2] not in _SENTENCES:
+            others.append(stem)
+            continue
+        speaker, sentence, emotion, _ = match.groups()
+        utterances.append(
+            Utterance(
+                id=stem,
+                label=_NAMES[emotion][0],
+                speaker=speaker,
+                scenario=sentence,
+                source_label=emotion,
+                text=_SENTENCES[sentence],
+                audio=Clip(file),
+            )
+        )
+    expected = {(ALL, name): count for name, count in _NAMES.values()}
+    return Reading(
+        utterances, FACTS.classes, expected, odd={"files of another name, left out": others} if others else {}
+    )

@@ -1,0 +1,143 @@
+"""Turns IEMOCAP's raw release into utterances.
+
+About 12 hours of ten actors in five sessions of two, scripted and improvised; 10,039 turns, each judged by several
+people. Four classes, with excitement merged into happiness: angry 1103, happy 1636, neutral 1708, sad 1084, in all
+5,531; by session 1085, 1023, 1151, 1031, 1241. With frustration (1849) five classes and 7,380 turns; six where
+excitement (1041) stays apart from happiness (595). Improvised turns of four classes: 289, 947, 1099, 608.
+
+Licence: for research, after signing a release form; https://sail.usc.edu/iemocap/ (Busso et al., 2008).
+
+In `IEMOCAP_full_release/Session<n>/`:
+
+    dialog/EmoEvaluation/<dialog>.txt    [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
+    dialog/transcriptions/<dialog>.txt   Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
+    dialog/avi/DivX/<dialog>.avi         both actors side by side
+    sentences/wav/<dialog>/<turn>.wav
+
+A turn's video is its time in the dialog's, and the half in which its speaker sits: the left one if the actor with
+the motion-capture markers (sixth letter of the id) is the one who speaks (fourth from the end).
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from extract.corpora.release import ALL, Facts, Reading
+from extract.corpus import Clip, Utterance
+from extract.errors import CorpusError, one_line
+
+__all__ = ["FACTS", "read"]
+
+FACTS = Facts(
+    title="IEMOCAP: dyadic acted conversations, scripted and improvised (English)",
+    utterances=10_039,
+    classes=("angry", "happy", "neutral", "sad", "excited", "frustrated"),
+    holds=("audio", "text", "video"),
+    folds="session",
+    licence="research only, after a signed form",
+    source="https://sail.usc.edu/iemocap/iemocap_release.htm",
+)
+
+_NAMES = {"ang": "angry", "exc": "excited", "fru": "frustrated", "hap": "happy", "neu": "neutral", "sad": "sad"}
+_COUNTS = {  # turns of each label by session 1 to 5
+    "ang": (229, 137, 240, 327, 170),
+    "exc": (143, 210, 151, 238, 299),
+    "fru": (280, 325, 382, 481, 381),
+    "hap": (135, 117, 135, 65, 143),
+    "neu": (384, 362, 320, 258, 384),
+    "sad": (194, 197, 305, 143, 245),
+}
+_IMPROVISED = {"ang": 289, "exc": 663, "hap": 284, "neu": 1099, "sad": 608}
+_TURN = re.compile(r"\[(\d+\.?\d*) - (\d+\.?\d*)\]\t(Ses0\d[FM]_\w+_[FM]\d+)\t(\w+)\t")
+_LINE = re.compile(r"(Ses0\d[FM]_\w+) \[(\d+\.?\d*)-(\d+\.?\d*)\]: ?(.*)")
+_TAG = re.compile(r"\[[A-Z_ ]+\]")
+_SAME_TIME_S = 0.05
+
+
+def read(path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tags: bool = False) -> Reading:
+    """Read the release.
+
+    Args:
+        path: The folder that holds Session1 to Session5.
+        labels: 4 (angry, happy with excited, neutral, sad), 5 (and frustrated) or 6 (excited apart).
+        improvised_only: Leave the scripted dialogs out.
+        keep_tags: Keep tags such as [LAUGHTER] in the text.
+
+    Raises:
+        CorpusError: There are no evaluation files, a turn is evaluated twice, or no such set of labels exists.
+    """
+    if labels not in (4, 5, 6):
+        raise CorpusError(f"There is no set of {labels} labels for IEMOCAP: choose 4, 5 or 6.")
+    names = dict(_NAMES) if labels == 6 else {**_NAMES, "exc": "happy"}
+    if labels == 4:
+        del names["fru"]
+    which = "Ses*impro*.txt" if improvised_only else "Ses*.txt"
+    evaluations = sorted(path.glob(f"Session[1-5]/dialog/EmoEvaluation/{which}"))
+    if not evaluations:
+        raise CorpusError(
+            f"{path} has no Session1/dialog/EmoEvaluation/Ses*.txt: give the folder IEMOCAP_full_release itself."
+        )
+    odd: dict[str, list[str]] = defaultdict(list)
+    if absent := [f"Session{number}" for number in range(1, 6) if not (path / f"Session{number}").is_dir()]:
+        odd["sessions that are not there"] = absent
+    utterances = [turn for file in evaluations for turn in _dialog(path, file, names, keep_tags, odd)]
+    if twice := [turn for turn, count in Counter(utterance.id for utterance in utterances).items() if count > 1]:
+        raise CorpusError(f"{path} evaluates turns twice: {one_line(twice)}; unpack the release again.")
+    expected: Counter[tuple[str, str]] = Counter()
+    for label, name in names.items():
+        sessions = {f"Ses{number:02d}": count for number, count in enumerate(_COUNTS[label], start=1)}
+        published = {ALL: _IMPROVISED.get(label, 0)} if improvised_only else sessions
+        expected.update({(group, name): count for group, count in published.items() if count})
+    return Reading(utterances, sorted(set(names.values())), expected, ALL if improvised_only else "session", odd)
+
+
+def _dialog(
+    path: Path, evaluation: Path, names: dict[str, str], keep_tags: bool, odd: dict[str, list[str]]
+) -> Iterator[Utterance]:
+    dialog, session = evaluation.stem, evaluation.parents[2]
+    texts = _transcript(session / "dialog" / "transcriptions" / f"{dialog}.txt", odd)
+    film = session / "dialog" / "avi" / "DivX" / f"{dialog}.avi"
+    if not film.is_file():
+        odd["dialogs without video"].append(dialog)
+    for start, end, turn, label in _TURN.findall(_text(evaluation)):
+        if label not in names:
+            continue
+        start_s, end_s = float(start), float(end)
+        text, text_start_s, text_end_s = texts.get(turn, (None, start_s, end_s))
+        if text is None:
+            odd["turns without a transcript"].append(turn)
+        elif max(abs(text_start_s - start_s), abs(text_end_s - end_s)) > _SAME_TIME_S:
+            odd["turns with another time in the transcript (the evaluation's is taken)"].append(turn)
+        if text is not None and not keep_tags:
+            text = " ".join(_TAG.sub(" ", text).split())
+        sound = session / "sentences" / "wav" / dialog / f"{turn}.wav"
+        if not sound.is_file():
+            odd["turns without sound"].append(turn)
+        half = (0.0, 0.0, 0.5, 1.0) if turn[5] == turn[-4] else (0.5, 0.0, 1.0, 1.0)
+        seen = film.is_file() and start_s < end_s
+        yield Utterance(
+            id=turn,
+            label=names[label],
+            speaker=f"{turn[:5]}{turn[-4]}",
+            session=turn[:5],
+            dialog=dialog,
+            scenario=re.sub(r"(?<=\d)[a-z]$", "", dialog[7:]),  # the second part of a take ends in b
+            source_label=label,
+            text=text or None,
+            audio=Clip(sound.relative_to(path).as_posix()) if sound.is_file() else None,
+            video=Clip(film.relative_to(path).as_posix(), start_s, end_s, half) if seen else None,
+        )
+
+
+def _transcript(file: Path, odd: dict[str, list[str]]) -> dict[str, tuple[str, float, float]]:
+    """Return text and times by turn; lines of turns that nobody judged (`M: …`, `_FXX0`) are passed over."""
+    if not file.is_file():
+        odd["transcripts that are not there"].append(file.name)
+        return {}
+    lines = map(_LINE.match, _text(file).splitlines())
+    return {line[1]: (line[4].strip(), float(line[2]), float(line[3])) for line in lines if line}
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace").replace("\r", "")

@@ -1,0 +1,126 @@
+"""Turns MELD's raw release into utterances.
+
+1,433 dialogs of the series Friends, 13,708 utterances in the authors' own parts: train 9,989, dev 1,109, test 2,610.
+Seven classes: angry, disgusted, fearful, happy ("joy"), neutral, sad, surprised. Licence: GPL-3.0 for the annotations;
+the clips are from television, for research. https://affective-meld.github.io (Poria et al., 2019).
+
+`<part>_sent_emo.csv` has the columns Sr No., Utterance, Speaker, Emotion, Sentiment, Dialogue_ID, Utterance_ID, Season,
+Episode, StartTime, EndTime. The clips `dia<D>_utt<U>.mp4`, numbered anew in each part, lie in train_splits,
+dev_splits_complete and output_repeated_splits_test. Known oddities: dev's dia110_utt7 is not there and train's
+dia125_utt3 is broken; there are clips without a line, `._` twins and `final_videos_test…` copies; apostrophes and
+dashes are control characters of Windows-1252.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from extract.corpora.release import Facts, Reading, scan
+from extract.corpora.table import Problems, read_table
+from extract.corpus import Clip, Utterance
+from extract.errors import CorpusError
+
+__all__ = ["FACTS", "read"]
+
+_NAMES = {
+    "anger": "angry",
+    "disgust": "disgusted",
+    "fear": "fearful",
+    "joy": "happy",
+    "neutral": "neutral",
+    "sadness": "sad",
+    "surprise": "surprised",
+}
+_COUNTS = {  # in the order of _NAMES
+    "train": (1109, 271, 268, 1743, 4710, 683, 1205),
+    "dev": (153, 22, 40, 163, 470, 111, 150),
+    "test": (345, 68, 50, 402, 1256, 208, 281),
+}
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+
+FACTS = Facts(
+    title="MELD: conversations from the series Friends (English)",
+    utterances=13_708,
+    classes=tuple(_NAMES.values()),
+    holds=("audio", "text", "video"),
+    folds="split",
+    licence="GPL-3.0 (annotations); clips for research",
+    source="https://affective-meld.github.io",
+)
+
+
+def read(path: Path) -> Reading:
+    """Read the release; sound and pictures are both in its clips.
+
+    Args:
+        path: MELD.Raw, with its archives unpacked.
+
+    Raises:
+        CorpusError: There is no annotation file, or one lacks columns, has unknown emotions or repeats an utterance.
+    """
+    tables = scan(path, ".csv")
+    clips = {part: _clips(path, part) for part in _COUNTS}
+    odd: dict[str, list[str]] = defaultdict(list)
+    utterances: dict[str, Utterance] = {}
+    for part in _COUNTS:
+        table = tables.get(f"{part}_sent_emo")
+        if table is None:
+            odd["annotations that are not there"].append(f"{part}_sent_emo.csv")
+            continue
+        problems = Problems()
+        used = set()
+        for row in read_table(path / table):
+            lacking = [column for column in _COLUMNS if column not in row]
+            if lacking:
+                problems.add(f"no value for {', '.join(lacking)} in row", row.get("Sr No.", "?"))
+                continue
+            clip, emotion = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}", row["Emotion"].lower()
+            utterance_id = f"{part}_{clip}"
+            if emotion not in _NAMES:
+                problems.add("emotions that MELD doesn't have", f"{utterance_id} ({emotion})")
+                continue
+            if utterance_id in utterances:
+                problems.add("utterances that come twice", utterance_id)
+            if clip not in clips[part]:
+                odd["utterances without a clip"].append(utterance_id)
+            used.add(clip)
+            film = Clip(clips[part][clip]) if clip in clips[part] else None
+            utterances[utterance_id] = Utterance(
+                id=utterance_id,
+                label=_NAMES[emotion],
+                speaker=row["Speaker"],
+                dialog=f"{part}_dia{row['Dialogue_ID']}",
+                source_label=emotion,
+                text=_readable(row["Utterance"]),
+                audio=film,
+                video=film,
+                split=part,
+            )
+        problems.raise_if_any(path / table, "take the annotations from the release")
+        odd["clips without a line, left out"] += [f"{part}: {clip}" for clip in clips[part] if clip not in used]
+    if not utterances:
+        raise CorpusError(f"{path} has no train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv: give MELD.Raw.")
+    expected = {
+        (part, name): count
+        for part, counts in _COUNTS.items()
+        for name, count in zip(_NAMES.values(), counts, strict=True)
+    }
+    odd = {what: items for what, items in odd.items() if items}
+    return Reading(list(utterances.values()), FACTS.classes, expected, by="split", odd=odd)
+
+
+def _clips(path: Path, part: str) -> dict[str, str]:
+    """Return the clips in folders of a part, such as train_splits, by name."""
+    found = {}
+    for folder in sorted(path.glob("*/")) + sorted(path.glob("*/*/")):
+        if part in folder.name.lower() and not folder.name.startswith(".") and folder.name.lower() != part:
+            prefix = folder.relative_to(path).as_posix()
+            found.update({stem: f"{prefix}/{file}" for stem, file in scan(folder, ".mp4").items()})
+    return found
+
+
+def _readable(text: str) -> str:
+    """Give back the apostrophes and dashes that became control characters."""
+    return "".join(
+        bytes([ord(letter)]).decode("cp1252", errors="replace") if "\x80" <= letter <= "\x9f" else letter
+        for letter in text
+    )

@@ -1,0 +1,171 @@
+"""Turns the file tree of a published corpus into a manifest, and its counts into a table beside the published ones."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from extract import corpus as corpora
+from extract.corpus import Corpus, Utterance
+from extract.errors import CorpusError, one_line
+
+__all__ = ["RELEASES", "Facts", "Reading", "counts", "facts", "prepare", "scan"]
+
+RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
+"""Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to know about a corpus before one has it.
+
+    Attributes:
+        title: Its name and what it is.
+        utterances: How many the release has.
+        classes: Emotions.
+        holds: Which of audio, video and text.
+        folds: Manifest column to make folds from.
+        licence: Terms of use.
+        source: Where to get it or ask for it.
+    """
+
+    title: str
+    utterances: int
+    classes: tuple[str, ...]
+    holds: tuple[str, ...]
+    folds: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found in a release.
+
+    Attributes:
+        utterances: In the order of the manifest.
+        classes: In the order of class indices.
+        expected: Published number of utterances by (group, class), where it is known.
+        by: Manifest column of those groups, or "all".
+        odd: What is missing or unusual: a sentence's beginning, and the files or ids it is true of.
+    """
+
+    utterances: Sequence[Utterance]
+    classes: Sequence[str]
+    expected: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    by: str = ALL
+    odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def facts(release: str) -> Facts:
+    """Return the facts of a published corpus."""
+    known: Facts = import_module(f"extract.corpora.{release}").FACTS
+    return known
+
+
+def prepare(
+    release: str,
+    path: Path,
+    features: Path,
+    *,
+    name: str | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    **options: Any,
+) -> Corpus:
+    """Prepare a published corpus from its release.
+
+    Args:
+        release: One of `RELEASES`.
+        path: Folder that the release was unpacked to; the corpus root.
+        features: The features folder.
+        name: Corpus name; by default the release's.
+        say: Takes a line for everything missing or odd.
+        options: What the release's `read` takes beside the path.
+
+    Raises:
+        CorpusError: The folder doesn't look like the release, or a file in it links out of it.
+    """
+    if not path.is_dir():
+        raise CorpusError(f"{path} is no folder: give the one that {release} was unpacked to.")
+    reading: Reading = import_module(f"extract.corpora.{release}").read(path, **options)
+    if not reading.utterances:
+        raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
+    for what, items in reading.odd.items():
+        say(f"{what}: {one_line(items)}.")
+    expected = [{"group": group, "class": label, "count": count} for (group, label), count in reading.expected.items()]
+    known = facts(release)
+    about = {
+        "release": release,
+        "description": known.title,
+        "licence": known.licence,
+        "source": known.source,
+        "options": dict(options),
+        "odd": {what: list(items) for what, items in reading.odd.items()},
+        "counted_by": reading.by,
+        "expected": expected,
+    }
+    return corpora.write(features, name or release, reading.utterances, root=path, classes=reading.classes, about=about)
+
+
+def counts(corpus: Corpus) -> str:
+    """Return the number of utterances per group and class, with the published one wherever that differs."""
+    by = corpus.about.get("counted_by", ALL)
+    groups = [ALL] * len(corpus) if by == ALL else corpus.column(by)
+    found = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
+    expected = {(row["group"], row["class"]): row["count"] for row in corpus.about.get("expected", [])}
+    rows = sorted({group for group, _ in [*found, *expected]})
+
+    def cell(keys: Sequence[tuple[str, str]]) -> str:
+        count = sum(found[key] for key in keys)
+        published = sum(expected[key] for key in keys) if all(key in expected for key in keys) else None
+        return f"{count} of {published}" if published not in (None, count) else str(count)
+
+    table = [
+        [row, *(cell([(row, label)]) for label in corpus.classes), cell([(row, label) for label in corpus.classes])]
+        for row in rows
+    ]
+    if len(rows) > 1:
+        columns = [cell([(row, label) for row in rows]) for label in corpus.classes]
+        table.append([ALL, *columns, cell([(row, label) for row in rows for label in corpus.classes])])
+    same = expected and all(found[key] == expected.get(key, found[key]) for key in {*found, *expected})
+    verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
+    return f"{tabulate(table, ['', *corpus.classes, ALL], stralign='right')}\n{verdict}".rstrip()
+
+
+def scan(root: Path, *suffixes: str) -> dict[str, str]:
+    """Return the files below `root` with one of the suffixes, by their name without it, as paths relative to it.
+
+    Of several files of one name, the one whose suffix is given first is taken, then the one nearest to the root.
+    Hidden files are left out, among them the `._` twins that macOS leaves in archives.
+
+    Raises:
+        CorpusError: A file is a symbolic link out of the root.
+    """
+    found: dict[str, tuple[int, int, str]] = {}
+    outside = []
+    real_root = root.resolve()
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for file in files:
+            path = Path(folder, file)
+            suffix = path.suffix.lower()
+            if file.startswith(".") or suffix not in suffixes:
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+                outside.append(file)
+                continue
+            relative = path.relative_to(root)
+            rank = (suffixes.index(suffix), len(relative.parts), relative.as_posix())
+            found[path.stem] = min(found.get(path.stem, rank), rank)
+    if outside:
+        raise CorpusError(
+            f"{root} has symbolic links that lead out of it: {one_line(outside)}; copy the files instead."
+        )
+    return {stem: rank[2] for stem, rank in sorted(found.items())}

@@ -136,7 +136,8 @@ def counts(corpus: Corpus) -> str:
         table.append([ALL, *columns, cell([(row, label) for row in rows for label in corpus.classes])])
     same = expected and all(found[key] == expected.get(key, found[key]) for key in {*found, *expected})
     verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
-    return f"{tabulate(table, ['', *corpus.classes, ALL], stralign='right')}\n{verdict}".rstrip()
+    sides = ["left", *["right"] * (len(corpus.classes) + 1)]
+    return f"{tabulate(table, ['', *corpus.classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
 
 
 def scan(root: Path, *suffixes: str) -> dict[str, str]:

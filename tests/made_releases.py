@@ -1,0 +1,116 @@
+"""Small trees in the layouts of published corpora."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+from made_media import tone, video
+
+
+def write(path: Path, text: str) -> Path:
+    """Write text with the line ends it has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
+
+
+def flash(path: Path) -> Path:
+    """Write three pictures as Flash video."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flv", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8))))
+        container.mux(stream.encode())
+    return path
+
+
+def iemocap(root: Path) -> Path:
+    """Five sessions of two improvised dialogs and one scripted, with the release's oddities in the first."""
+    for number in range(1, 6):
+        session = root / f"Session{number}"
+        for take in ("F_impro01", "M_impro02", "F_script01_1b"):
+            dialog = f"Ses{number:02d}{take}"
+            turns, lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\r\n"], []
+            for index, label in enumerate(["ang", "hap", "exc", "sad", "neu", "fru", "xxx"]):
+                turn, start = f"{dialog}_{'FM'[index % 2]}{index:03d}", 0.25 * index
+                turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t[2.5000, 2.5000, 2.5000]\r\n")
+                turns.append(f"C-E1:\tNeutral;\t()\r\nA-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
+                lines.append(f"{turn} [{start:08.4f}-{start + 0.25:08.4f}]: Well, [LAUGHTER] number {index}.\r\n")
+                tone(session / "sentences/wav" / dialog / f"{turn}.wav", 0.25)
+            write(session / "dialog/EmoEvaluation" / f"{dialog}.txt", "\r\n".join(turns))
+            write(session / "dialog/transcriptions" / f"{dialog}.txt", "".join(lines))
+            video(session / "dialog/avi/DivX" / f"{dialog}.avi", [40] * 20)
+    first = root / "Session1"
+    write(first / "dialog/EmoEvaluation/._Ses01F_impro01.txt", "\x00\x05\x16\x07")
+    transcript = first / "dialog/transcriptions/Ses01F_impro01.txt"
+    text = transcript.read_bytes().decode().replace("M001 [000.2500", "M001 [000.9000")
+    write(transcript, text + "M: [BREATHING]\r\nSes01F_impro01_FXX0 [001.0000-001.2000]: Mmhmm.\r\n")
+    (first / "sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav").unlink()
+    (first / "dialog/avi/DivX/Ses01M_impro02.avi").unlink()
+    (first / "dialog/transcriptions/Ses01F_script01_1b.txt").unlink()
+    return root
+
+
+def meld(root: Path) -> Path:
+    """Three parts of three dialogs, with a clip missing, one too many and macOS's twins."""
+    emotions = ["neutral", "joy", "anger", "sadness", "surprise", "fear", "disgust"]
+    folders = {
+        "train": "train/train_splits",
+        "dev": "dev/dev_splits_complete",
+        "test": "test/output_repeated_splits_test",
+    }
+    header = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+    for part, folder in folders.items():
+        rows = []
+        for dialog in range(3):
+            for turn, emotion in enumerate(emotions[:4]):
+                number = 4 * dialog + turn
+                text = f"I\x92m in dialog {dialog}, turn {turn}"
+                times = '"00:00:01,250","00:00:02,000"'
+                rows.append(f'{number + 1},"{text}",Monica,{emotion},neutral,{dialog},{turn},8,21,{times}\n')
+                video(root / folder / f"dia{dialog}_utt{turn}.mp4", [20 * number + 5] * 4, sound=True)
+        write(root / ("train" if part == "train" else ".") / f"{part}_sent_emo.csv", header + "".join(rows))
+    (root / folders["dev"] / "dia1_utt2.mp4").unlink()
+    write(root / folders["test"] / "._dia0_utt0.mp4", "twin")
+    video(root / folders["test"] / "final_videos_testdia0_utt0.mp4", [1] * 4)
+    return root
+
+
+def cremad(root: Path) -> Path:
+    """Two actors, two sentences, six emotions; one clip without video, one of another name."""
+    for actor in (1001, 1002):
+        for sentence in ("DFA", "IEO"):
+            for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"):
+                name = f"{actor}_{sentence}_{emotion}_XX"
+                tone(root / "AudioWAV" / f"{name}.wav", 0.3)
+                flash(root / "VideoFlash" / f"{name}.flv")
+    (root / "VideoFlash/1002_IEO_SAD_XX.flv").unlink()
+    tone(root / "AudioWAV/README_EXTRA.wav", 0.1)
+    for file in ("AudioWAV/1001_IEO_SAD_XX.wav", "VideoFlash/1001_IEO_SAD_XX.flv"):
+        (root / file).rename(root / file.replace("XX", "X"))
+    return root
+
+
+def ravdess(root: Path) -> Path:
+    """Two actors, eight emotions: sound, video with sound, video alone; one song."""
+    for actor in ("01", "02"):
+        for emotion in range(1, 9):
+            name = f"01-{emotion:02d}-01-01-01-{actor}"
+            tone(root / f"Audio_Speech_Actors_01-24/Actor_{actor}/03-{name}.wav", 0.3)
+            video(root / f"Video_Speech_Actor_{actor}/Actor_{actor}/01-{name}.mp4", [90] * 3, sound=True)
+            video(root / f"Video_Speech_Actor_{actor}/Actor_{actor}/02-{name}.mp4", [90] * 3)
+    tone(root / "Audio_Song_Actors_01-24/Actor_01/03-02-03-01-01-01-01.wav", 0.1)
+    (root / "Audio_Speech_Actors_01-24/Actor_02/03-01-08-01-01-01-02.wav").unlink()
+    return root
+
+
+def emodb(root: Path) -> Path:
+    """Two speakers, two sentences, seven emotions; and laryngograms of the same names elsewhere are not there."""
+    for speaker in ("03", "08"):
+        for sentence in ("a01", "b10"):
+            for emotion in "WLEAFNT":
+                tone(root / "wav" / f"{speaker}{sentence}{emotion}a.wav", 0.3)
+    tone(root / "wav/silence.wav", 0.1)
+    return root

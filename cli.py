@@ -92,6 +92,56 @@ def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | Non
     click.echo(corpus.describe())
 
 
+@prepare.command("iemocap")
+@click.argument("path", type=FOLDER)
+@click.option("--name", default="iemocap", show_default=True, help="Name of the new corpus.")
+@click.option(
+    "--labels",
+    type=click.Choice(["4", "5", "6"]),
+    default="4",
+    show_default=True,
+    help="4: angry, happy with excited, neutral, sad; 5: and frustrated; 6: excited apart from happy.",
+)
+@click.option("--improvised-only", is_flag=True, help="Leave the scripted dialogs out.")
+@click.option("--keep-tags", is_flag=True, help="Keep tags such as [LAUGHTER] in the text.")
+@features_option
+def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:
+    """Read IEMOCAP from PATH, the folder IEMOCAP_full_release."""
+    from extract.corpora import release
+
+    corpus = release.prepare("iemocap", path, features, name=name, say=say, labels=int(labels), **options)
+    click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+
+
+def _add_release(release_name: str, what: str) -> None:
+    """Add `mer prepare RELEASE PATH`."""
+
+    @prepare.command(release_name, help=f"Read {what}.")
+    @click.argument("path", type=FOLDER)
+    @click.option("--name", default=release_name, show_default=True, help="Name of the new corpus.")
+    @features_option
+    def prepare_release(path: Path, name: str, features: Path) -> None:
+        from extract.corpora import release
+
+        corpus = release.prepare(release_name, path, features, name=name, say=say)
+        click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+
+
+_add_release("meld", "MELD from PATH, the folder MELD.Raw with its archives unpacked")
+_add_release("cremad", "CREMA-D from PATH, the folder with AudioWAV and VideoFlash")
+_add_release("ravdess", "RAVDESS from PATH, the folder with Actor_01 to Actor_24 at any depth")
+_add_release("emodb", "EmoDB from PATH, the folder with wav")
+
+
+@main.command("corpora")
+@features_option
+def list_corpora(features: Path) -> None:
+    """List the published corpora that `mer prepare` reads, and those that are prepared."""
+    from extract.corpora import release
+
+    click.echo(release.overview(features))
+
+
 @main.command()
 @click.option(
     "--modality",

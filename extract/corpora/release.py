@@ -14,7 +14,7 @@ from extract import corpus as corpora
 from extract.corpus import Corpus, Utterance
 from extract.errors import CorpusError, one_line
 
-__all__ = ["RELEASES", "Facts", "Reading", "counts", "facts", "prepare", "scan"]
+__all__ = ["RELEASES", "Facts", "Reading", "counts", "facts", "overview", "prepare", "scan"]
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
 """Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
@@ -138,6 +138,27 @@ def counts(corpus: Corpus) -> str:
     verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
     sides = ["left", *["right"] * (len(corpus.classes) + 1)]
     return f"{tabulate(table, ['', *corpus.classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
+
+
+def overview(features: Path) -> str:
+    """Return a table of the published corpora, and the names of those that are prepared."""
+    known = {release: facts(release) for release in RELEASES}
+    rows = [
+        [
+            name,
+            f"{fact.utterances:,}",
+            ", ".join(fact.classes),
+            ", ".join(fact.holds),
+            fact.folds,
+            fact.licence,
+            fact.source,
+        ]
+        for name, fact in known.items()
+    ]
+    headers = ["corpus", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
+    table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, 30, 12, None, 24, None])
+    prepared = corpora.names(features)
+    return f"{table}\n\nPrepared in {features}: {one_line(prepared, 100) or 'none'}."
 
 
 def scan(root: Path, *suffixes: str) -> dict[str, str]:

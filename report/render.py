@@ -96,6 +96,12 @@ def _latex(found: Sequence[Group], reference: str | None) -> str:
     return "\n\n".join(parts)
 
 
+def _html(found: Sequence[Group], reference: str | None) -> str:
+    from report.page import page
+
+    return page(found, reference)
+
+
 def _made_by(group: Group) -> list[str]:
     return provenance([row.run for row in group.rows])
 
@@ -106,5 +112,6 @@ FORMATS: dict[str, Callable[[Sequence[Group], str | None], str]] = {
     "csv": lambda found, reference: as_csv(found),
     "json": as_json,
     "latex": _latex,
+    "html": _html,
 }
 """Formats by their name on the command line."""

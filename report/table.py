@@ -83,6 +83,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
 
+    @property
+    def headings(self) -> list[tuple[str, int]]:
+        """Headings over the columns with the number of columns below each; empty text where there is none."""
+        return [(name, size) for name, _, size in _groups(self.columns)]
+
 
 def clean(text: object) -> str:
     r"""Return text on one line without control characters, which a terminal could obey.

@@ -1,0 +1,119 @@
+"""Turns numbers into inline SVG, coloured by the page's style sheet so that light and dark both work."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup, escape
+
+from report.statistics import Bin, Interval
+
+__all__ = ["axis", "curves", "interval", "reliability", "scale"]
+
+WIDTH, HEIGHT = 240, 24
+"""Pixels of an interval."""
+SIDE = 220
+"""Pixels of a diagram's plot, which is square for reliability."""
+MARGIN = 34
+
+
+def scale(scores: Sequence[float]) -> tuple[float, float]:
+    """Return a stretch of 0 … 1, in whole tenths, that holds all scores.
+
+    >>> scale([0.62, 0.78])
+    (0.6, 0.8)
+    """
+    low, high = math.floor(min(scores) * 10 + 1e-9) / 10, math.ceil(max(scores) * 10 - 1e-9) / 10
+    return max(0.0, low), min(1.0, max(high, low + 0.1))
+
+
+def axis(low: float, high: float) -> Markup:
+    """Return the axis over a column of intervals, in percent."""
+    step = 0.1 if high - low <= 0.5 else 0.2
+    ticks = [low + step * number for number in range(round((high - low) / step + 1e-6) + 1)]
+    labels = "".join(
+        f'<text x="{_x(tick, low, high):.1f}" y="15" text-anchor="middle">{100 * tick:.0f}</text>' for tick in ticks
+    )
+    return _svg(WIDTH, HEIGHT, labels, "axis, percent", "axis")
+
+
+def interval(
+    value: float, found: Interval, folds: Sequence[float], ceiling: float | None, low: float, high: float
+) -> Markup:
+    """Return a score with its interval as a line, its folds as dots and its ceiling as a mark."""
+    middle = HEIGHT / 2
+
+    def x(score: float) -> str:
+        return f"{_x(min(max(score, low), high), low, high):.1f}"
+
+    parts = [
+        f'<line class="rule" x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}"/>',
+        *(f'<circle class="fold" cx="{x(score)}" cy="{middle}" r="2.5"/>' for score in folds),
+        f'<line class="interval" x1="{x(found.low)}" x2="{x(found.high)}" y1="{middle}" y2="{middle}"/>',
+        f'<circle class="value" cx="{x(value)}" cy="{middle}" r="4.5"/>',
+    ]
+    said = f"{100 * value:.1f}, interval {100 * found.low:.1f} to {100 * found.high:.1f}"
+    if ceiling is not None:
+        parts.append(f'<line class="ceiling" x1="{x(ceiling)}" x2="{x(ceiling)}" y1="4" y2="{HEIGHT - 4}"/>')
+        said += f", ceiling {100 * ceiling:.1f}"
+    return _svg(WIDTH, HEIGHT, "".join(parts), said, "interval")
+
+
+def reliability(bins: Sequence[Bin]) -> Markup:
+    """Return how often predictions of each confidence are right, beside the diagonal of a perfectly honest model."""
+    total = sum(entry.count for entry in bins) or 1
+    parts = [_frame("confidence", "right"), f'<line class="honest" {_line(0, 0, 1, 1)}/>']
+    for entry in bins:
+        if entry.count:
+            x, width = MARGIN + SIDE * entry.low, SIDE * (entry.high - entry.low)
+            height = SIDE * entry.accuracy
+            share = 0.35 + 0.65 * min(1.0, 3 * entry.count / total)
+            parts.append(
+                f'<rect class="bar" x="{x + 1:.1f}" y="{4 + SIDE - height:.1f}" width="{width - 2:.1f}" '
+                f'height="{height:.1f}" opacity="{share:.2f}"><title>confidence {100 * entry.confidence:.0f} %, '
+                f"right {100 * entry.accuracy:.0f} %, {entry.count:.0f} predictions</title></rect>"
+            )
+    return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), "reliability diagram", "diagram")
+
+
+def curves(lines: Mapping[str, Sequence[float]], high: float | None = None) -> Markup:
+    """Return lines over epochs, from 0 to `high` or their largest value; the legend names them by their last value."""
+    top = high or max((value for line in lines.values() for value in line), default=1) or 1
+    epochs = max(len(line) for line in lines.values())
+    parts = [_frame("epoch", "", last=str(epochs), top=f"{top:.2g}" if high is None else f"{100 * top:.0f}")]
+    for number, (name, line) in enumerate(lines.items()):
+        points = " ".join(
+            f"{MARGIN + SIDE * place / max(1, epochs - 1):.1f},{4 + SIDE * (1 - min(value, top) / top):.1f}"
+            for place, value in enumerate(line)
+        )
+        parts.append(f'<polyline class="line line-{number % 4}" points="{points}"/>')
+        parts.append(
+            f'<text class="legend line-{number % 4}" x="{MARGIN + SIDE - 6}" y="{22 + 16 * number}" '
+            f'text-anchor="end">{escape(name)}</text>'
+        )
+    return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), f"{', '.join(lines)} by epoch", "diagram")
+
+
+def _frame(across: str, up: str, last: str = "100", top: str = "100") -> str:
+    bottom = 4 + SIDE
+    return (
+        f'<path class="frame" d="M{MARGIN} 4V{bottom}H{MARGIN + SIDE}"/>'
+        f'<text x="{MARGIN - 6}" y="14" text-anchor="end">{top}</text>'
+        f'<text x="{MARGIN - 6}" y="{bottom}" text-anchor="end">0</text>'
+        f'<text x="{MARGIN + SIDE}" y="{bottom + 16}" text-anchor="end">{last}</text>'
+        f'<text x="{MARGIN + SIDE / 2}" y="{bottom + 16}" text-anchor="middle">{across}</text>'
+        f'<text x="{MARGIN - 6}" y="{4 + SIDE / 2}" text-anchor="end">{up}</text>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    place = [MARGIN + SIDE * x1, 4 + SIDE * (1 - y1), MARGIN + SIDE * x2, 4 + SIDE * (1 - y2)]
+    return 'x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"'.format(*place)
+
+
+def _x(score: float, low: float, high: float) -> float:
+    return 12 + (WIDTH - 24) * (score - low) / (high - low)
+
+
+def _svg(width: float, height: float, inside: str, label: str, kind: str) -> Markup:
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    return Markup(f'<svg class="{kind}" {size} role="img" aria-label="{escape(label)}">{inside}</svg>')

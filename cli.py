@@ -113,6 +113,28 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
     click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
 
 
+@prepare.command("hf")
+@click.argument("source", metavar="NAME|FOLDER")
+@click.option("--name", required=True, help="Name of the new corpus.")
+@click.option("--subset", help="Configuration, where the set has several.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What the set calls id, label, text, speaker, session, dialog or scenario; may be given several times.  "
+    "[default: the usual names]",
+)
+@features_option
+def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, ...], features: Path) -> None:
+    """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
+    from extract.corpora import hf
+
+    given = dict(column.partition("=")[::2] for column in columns)
+    corpus = hf.prepare(source, features, name, subset=subset, columns=given, say=say)
+    click.echo(corpus.describe())
+
+
 def _add_release(release_name: str, what: str) -> None:
     """Add `mer prepare RELEASE PATH`."""
 

@@ -108,6 +108,8 @@ def test_paths_start_at_the_given_root_and_may_be_absolute_inside_it(root, tmp_p
         ("a,happy,yes,,,", "duplicate ids: a;"),
         ("b,,yes,,,", "utterances without a label: b;"),
         ("b,NaN,yes,,,", "utterances without a label: b;"),
+        ("../b,happy,yes,,,", r"ids that lead out of a folder or have control characters: '../b';"),
+        ("/b,happy,yes,,,", r"ids that lead out .*: '/b';"),
         ("b,bored,yes,,,", r"labels that are none of happy, sad: b \(bored\);"),
         ("b,happy,,,,", "utterances without text, audio or video: b;"),
         ("b,happy,,none.wav,,", r"files that are not in .*: b \(none.wav\);"),

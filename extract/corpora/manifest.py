@@ -8,11 +8,11 @@ from typing import Any
 
 from extract import corpus as corpora
 from extract import media
-from extract.corpora.table import Problems, columns, read_table
+from extract.corpora.table import Problems, bad_id, columns, read_table
 from extract.corpus import Clip, Corpus, Utterance
 from extract.errors import CorpusError, MediaError, one_line
 
-__all__ = ["prepare"]
+__all__ = ["check", "prepare"]
 
 _TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "split")
 _CLIPS = {
@@ -30,6 +30,7 @@ def prepare(
     *,
     root: Path | None = None,
     labels: Sequence[str] | None = None,
+    features_only: bool = False,
     about: Mapping[str, Any] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Corpus:
@@ -46,6 +47,7 @@ def prepare(
         name: Name of the new corpus.
         root: Folder that media paths start from, and that they can't leave; by default the table's own.
         labels: Classes in their order; by default the labels that occur, sorted.
+        features_only: Let utterances have neither text, audio nor video: their features come from elsewhere.
         about: Facts to keep with the corpus.
         say: Takes one line that says what was done.
 
@@ -58,50 +60,70 @@ def prepare(
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
-    utterances = _Reader(path, root, labels).utterances()
+    utterances = check(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
     corpus = corpora.write(features, name, utterances, root=root, classes=labels, about=about)
     say(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
 
-class _Reader:
-    """Reads a table; whatever is wrong goes to `problems`, so that the rest is still looked at."""
+def check(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    where: object,
+    root: Path,
+    labels: Sequence[str] | None = None,
+    features_only: bool = False,
+) -> list[Utterance]:
+    """Return the utterances that rows with the manifest's columns describe.
 
-    def __init__(self, path: Path, root: Path, labels: Sequence[str] | None) -> None:
-        self.path, self.root, self.labels = path, root, labels
+    Args:
+        rows: As `read_table` gives them.
+        where: What to call their source in an error.
+        root: Folder that media paths start from.
+        labels: The only ones allowed; None allows any.
+        features_only: Let utterances have neither text, audio nor video.
+
+    Raises:
+        CorpusError: Something is wrong; everything that is wrong is listed.
+    """
+    reader = _Reader(root, labels, features_only)
+    present = columns(rows)
+    if missing := [column for column in ("id", "label") if column not in present]:
+        reader.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *missing)
+    if unknown := [column for column in present if column not in _COLUMNS]:
+        reader.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
+    utterances = [reader.utterance(number, row) for number, row in enumerate(rows, start=1)]
+    counts = Counter(utterance.id for utterance in utterances)
+    if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
+        reader.problems.add("duplicate ids", *twice)
+    reader.problems.raise_if_any(where, "mend them and run the command again")
+    return utterances
+
+
+class _Reader:
+    """Reads rows; whatever is wrong goes to `problems`, so that the rest is still looked at."""
+
+    def __init__(self, root: Path, labels: Sequence[str] | None, features_only: bool) -> None:
+        self.root, self.labels, self.features_only = root, labels, features_only
         self.real_root = root.resolve()
         self.problems = Problems()
         self.files: dict[str, str | None] = {}
         self.durations_s: dict[str, float] = {}
 
-    def utterances(self) -> list[Utterance]:
-        rows = read_table(self.path)
-        present = columns(rows)
-        missing = [column for column in ("id", "label") if column not in present]
-        unknown = [column for column in present if column not in _COLUMNS]
-        if missing:
-            self.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *missing)
-        if unknown:
-            self.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
-        utterances = [self._utterance(number, row) for number, row in enumerate(rows, start=1)]
-        counts = Counter(utterance.id for utterance in utterances)
-        if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
-            self.problems.add("duplicate ids", *twice)
-        self.problems.raise_if_any(self.path, "mend them and run the command again")
-        return utterances
-
-    def _utterance(self, number: int, row: Mapping[str, Any]) -> Utterance:
+    def utterance(self, number: int, row: Mapping[str, Any]) -> Utterance:
         values = {column: self._text(number, row, column) for column in _TEXT}
         given_id, label = values.pop("id"), values.pop("label") or ""
         utterance_id = given_id or f"row {number}"
         if not given_id:
             self.problems.add("rows without an id", number)
+        elif bad_id(given_id):
+            self.problems.add("ids that lead out of a folder or have control characters", repr(given_id))
         if not label or label.lower() in _NO_LABEL:
             self.problems.add("utterances without a label", utterance_id)
         elif self.labels is not None and label not in self.labels:
             self.problems.add(f"labels that are none of {one_line(self.labels)}", f"{utterance_id} ({label})")
         audio, video = (self._clip(utterance_id, row, kind) for kind in _CLIPS)
-        if not (values["text"] or row.get("audio") or row.get("video")):
+        if not self.features_only and not (values["text"] or row.get("audio") or row.get("video")):
             self.problems.add("utterances without text, audio or video", utterance_id)
         return Utterance(utterance_id, label, audio=audio, video=video, **values)
 

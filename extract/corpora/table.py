@@ -2,13 +2,13 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from extract.errors import CorpusError, one_line
 
-__all__ = ["Problems", "read_table"]
+__all__ = ["Problems", "bad_id", "columns", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -72,6 +72,21 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not _empty(value)} for row in rows]
 
 
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns that have a value in some row, in the order of their first one."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def bad_id(utterance_id: str) -> bool:
+    r"""Whether an id, taken as a path, would lead out of a folder, or couldn't be printed on one line.
+
+    >>> [bad_id(name) for name in ("a/1", "a$_$1", "../a", "/a", "C:\\a", "a\nb")]
+    [False, False, True, True, True, True]
+    """
+    parts = utterance_id.replace("\\", "/").split("/")
+    return ".." in parts or parts[0] == "" or "\\" in utterance_id or not utterance_id.isprintable()
+
+
 def _read_csv(path: Path, suffix: str) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
@@ -132,8 +147,3 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 def _empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and value != value)
-
-
-def columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the names of the columns that have a value in some row, in the order of their first one."""
-    return list(dict.fromkeys(key for row in rows for key in row))

@@ -1,0 +1,168 @@
+"""Turns an audio classification set of the `datasets` library, from the hub or a local folder, into a corpus.
+
+Three things are understood: a folder of sound (one subfolder per class, or metadata.csv, .jsonl or .parquet with a
+column file_name), a folder of Parquet or Arrow tables, and whatever else `load_dataset` finds under a hub id. Sound
+that lies as files in the folder stays there; sound inside tables is written below the corpus's own folder, byte for
+byte.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from extract import corpus as corpora
+from extract.corpora import manifest
+from extract.corpora.table import read_table
+from extract.corpus import Corpus
+from extract.errors import CorpusError, one_line
+from extract.files import replacing
+
+__all__ = ["prepare"]
+
+_USUAL = {  # manifest column → what sets call it
+    "id": ("id", "utterance_id", "utt_id"),
+    "label": ("label", "emotion", "labels", "class"),
+    "text": ("text", "transcript", "transcription", "sentence", "raw_text"),
+    "speaker": ("speaker", "speaker_id", "actor", "client_id"),
+    "session": ("session", "session_id"),
+    "dialog": ("dialog", "dialogue_id", "dialog_id"),
+    "scenario": ("scenario",),
+}
+_SOUND = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_PARTS = {"train": "train", "validation": "dev", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
+_KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
+
+Row = dict[str, Any]
+"""A row of a set: "file" (below the folder) or "bytes" of its sound, "part", and the set's own columns."""
+
+
+def prepare(
+    source: str,
+    features: Path,
+    name: str,
+    *,
+    subset: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Corpus:
+    """Prepare a corpus from a data set with sound and labels.
+
+    Args:
+        source: Local folder, or hub id.
+        features: The features folder.
+        name: Name of the new corpus.
+        subset: Configuration of a hub set that has several.
+        columns: Manifest column → the set's column; others are found by their usual names.
+        say: Takes one line that says what was done.
+
+    Raises:
+        CorpusError: The set can't be had, lacks sound or labels, or contradicts itself.
+    """
+    given = dict(columns or {})
+    if wrong := sorted(set(given) - set(_USUAL)):
+        raise CorpusError(f"There are no manifest columns {one_line(wrong)}: choose among {one_line(_USUAL)}.")
+    folder = features / corpora.valid_name(name)
+    local = Path(source) if Path(source).is_dir() else None
+    in_files = local is not None and not any(local.rglob("*.arrow")) and not _tables(local)
+    rows = list(_from_files(local) if in_files and local else _from_tables(source, local, subset))
+    if not rows:
+        raise CorpusError(f"{source} holds no sound: expected {one_line(_SOUND)}, or tables with a column of sound.")
+    present = list(dict.fromkeys(column for row in rows for column in row))
+    for column, usual in _USUAL.items():
+        found = next((name for name in usual if name in present), None)
+        if column not in given and found:
+            given[column] = found
+    if absent := [f"{theirs} (for {ours})" for ours, theirs in given.items() if theirs not in present]:
+        raise CorpusError(f"{source} has no column {one_line(absent)}; it has {one_line(present, 20)}.")
+    if "label" not in given:
+        raise CorpusError(f"{source} has no column of labels; it has {one_line(present, 20)}: name one with --column.")
+    ours = [{column: row[theirs] for column, theirs in given.items() if row.get(theirs) is not None} for row in rows]
+    for number, (row, own) in enumerate(zip(rows, ours, strict=True)):
+        own.setdefault("id", row.get("file") or f"{row['part'] or 'all'}-{number:06d}")
+        own["split"] = row["part"]
+        own["audio"] = row.get("file") or _write_sound(folder, number, row)
+    root = local if in_files and local else folder
+    utterances = manifest.check(
+        [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
+    )
+    corpus = corpora.write(features, name, utterances, root=root, about={"source": source, "columns": given})
+    say(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
+    return corpus
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.parquet") if path.name not in _METADATA]
+
+
+def _from_files(folder: Path) -> Iterator[Row]:
+    """Read a folder of sound: metadata beside the files, or else folders named after classes."""
+    metadata = sorted(path for name in _METADATA for path in folder.rglob(name))
+    for table in metadata:
+        for row in read_table(table):
+            file = row.pop("file_name", None)
+            if not isinstance(file, str):
+                raise CorpusError(
+                    f"{table} has a row without file_name: expected the sound's path from {table.parent}."
+                )
+            sound = file if Path(file).is_absolute() else (table.parent / file).relative_to(folder).as_posix()
+            yield {**row, "file": sound, "part": _part(sound)}
+    if not metadata:
+        for path in sorted(folder.rglob("*")):
+            relative = path.relative_to(folder)
+            if path.suffix.lower() in _SOUND and len(relative.parts) > 1 and not path.name.startswith("."):
+                yield {"label": path.parent.name, "file": relative.as_posix(), "part": _part(relative.as_posix())}
+
+
+def _part(path: str) -> str | None:
+    return next((_PARTS[name] for name in Path(path).parts[:-1] if name in _PARTS), None)
+
+
+def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterator[Row]:
+    """Read tables with the library itself; the sound stays the bytes or the file that it is."""
+    import datasets
+
+    try:
+        if local is not None and ((local / "dataset_dict.json").is_file() or (local / "state.json").is_file()):
+            loaded = datasets.load_from_disk(str(local))
+        else:
+            loaded = datasets.load_dataset(source, subset)
+    except Exception as error:  # the library raises whatever its many readers do
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorpusError(
+            f"The data set {source!r} can't be loaded ({reason}): give a hub id, with --subset if it has several, "
+            "or a local folder of it."
+        ) from error
+    parts = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
+    for part, table in parts.items():
+        known = None if part is None else _PARTS.get(part, str(part))
+        sound = next((name for name, kind in table.features.items() if isinstance(kind, datasets.Audio)), None)
+        if sound is None:
+            raise CorpusError(f"{source} has no column of sound; it has {one_line(table.column_names, 20)}.")
+        names = {name: kind.names for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
+        for row in table.cast_column(sound, datasets.Audio(decode=False)):
+            data = row.pop(sound) or {}
+            labels = {name: names[name][row[name]] for name in names if row[name] is not None and row[name] >= 0}
+            yield {
+                **row,
+                **labels,
+                "bytes": data.get("bytes"),
+                "path": data.get("path"),
+                "part": known,
+            }
+
+
+def _write_sound(folder: Path, number: int, row: Row) -> str | None:
+    """Write an utterance's sound below the corpus's folder, unless it is there; return its path from there."""
+    data, origin = row.get("bytes"), Path(row.get("path") or "")
+    if data is None and origin.is_file():
+        data = origin.read_bytes()
+    if data is None:
+        return None
+    suffix = _KINDS.get(data[:4]) or (origin.suffix.lower() if origin.suffix.lower() in _SOUND else ".bin")
+    path = f"media/{row['part'] or 'all'}-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
+    if not (folder / path).is_file():
+        with replacing(folder / path) as temporary:
+            temporary.write_bytes(data)
+    return path

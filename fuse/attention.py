@@ -1,0 +1,110 @@
+"""Turns two masked sequences into what the one takes from the other by attention, at the least cost.
+
+Between modalities one sequence is long (speech, hundreds of frames) and the other short (words, a few pictures).
+Multi-head attention with its projections is a product of matrices, and a product may be bracketed in any way: here the
+projections are folded into the short side, so that the long side is touched by two products and by no reshaping:
+
+    H_i W_Q (H_j W_K)ᵀ = H_i (W_Q (H_j W_K)ᵀ)          one product with H_i where j is short
+                       = ((H_i W_Q) W_Kᵀ) H_jᵀ          one product with H_j where i is short
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fuse.frames import Padded
+
+__all__ = ["CrossAttention", "read"]
+
+FAR = -1e30
+"""Added to the scores of padding; finite, so that a row of padding alone becomes a mean and not NaN."""
+
+
+def read(queries: Tensor, frames: Padded, each: int) -> Tensor:
+    """Attend with given queries to frames that are keys and values at once: softmax(x H_mᵀ / sqrt(d)) H_m.
+
+    Args:
+        queries: (B, M K, d), `each` = K of them for each modality.
+        frames: Values (B, T, d) of all modalities end to end; mask (B, M, T), which of them belong to which.
+        each: K.
+
+    Returns:
+        (B, M K, d). Where an utterance lacks a modality it means nothing.
+    """
+    values, mask = frames
+    bias = _bias(mask, values).repeat_interleave(each, 1)
+    return _scores(queries, values, bias, values.shape[-1]).softmax(-1) @ values
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of sequence i to sequence j, without biases and without an output matrix.
+
+        C_h = softmax(H_i W_Q (H_j W_K)ᵀ / sqrt(d_h)) H_j W_V,    C = [C_1 ; … ; C_heads]
+
+    where head h has its own d_h = d / heads columns of W_Q, W_K and W_V.
+
+    Args:
+        width: d.
+        heads: Number of heads; divides d.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+
+    def forward(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
+        """Return C (B, T_i, d) and the weights (B, heads, T_i, T_j); without meaning where j is missing."""
+        short = min(to.shape[1], of.values.shape[1])
+        if self.heads * short > 3 * to.shape[2]:
+            return self._plain(to, of)
+        return self._short_source(to, of) if of.values.shape[1] <= to.shape[1] else self._short_receiver(to, of)
+
+    def _plain(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
+        queries, keys, values = (
+            tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for tensor in (self.query(to), self.key(of.values), self.value(of.values))
+        )
+        scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
+        shares = (scores + _bias(of.mask, scores)[:, None, None]).softmax(-1)
+        return (shares @ values).transpose(1, 2).flatten(2), shares
+
+    def _short_source(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
+        (B, T, d), J, h = to.shape, of.values.shape[1], self.heads
+        folded = self._fold(self.key(of.values), self.query)
+        bias = _bias(of.mask, to).repeat(1, h).unsqueeze(-1)
+        # keys in rows and queries in columns: the softmax runs down the short columns, all queries side by side
+        shares = _scores(folded, to, bias, d // h).view(B, h, J, T).softmax(2)
+        # values of head h only in the columns of head h, so that one product joins the heads
+        apart = torch.eye(h, dtype=to.dtype, device=to.device).view(1, h, 1, h, 1)
+        values = self.value(of.values).view(B, 1, J, h, d // h) * apart
+        return shares.view(B, h * J, T).transpose(1, 2) @ values.view(B, h * J, d), shares.transpose(2, 3)
+
+    def _short_receiver(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
+        (B, T, d), h = to.shape, self.heads
+        folded = self._fold(self.query(to), self.key)
+        shares = _scores(folded, of.values, _bias(of.mask, to).unsqueeze(1), d // h).softmax(-1)
+        taken = (shares @ of.values).view(B, h, T, d)
+        context = torch.einsum("bhtd,hed->bthe", taken, self._by_head(self.value, taken))
+        return context.reshape(B, T, d), shares.view(B, h, T, -1)
+
+    def _fold(self, projected: Tensor, other: nn.Linear) -> Tensor:
+        """Take the short side's projection (B, T, d) back through the other side's matrix, by head: (B, heads T, d)."""
+        by_head = projected.unflatten(-1, (self.heads, -1))
+        return torch.einsum("bthe,hed->bhtd", by_head, self._by_head(other, projected)).flatten(1, 2)
+
+    def _by_head(self, linear: nn.Linear, like: Tensor) -> Tensor:
+        return linear.weight.to(like.dtype).view(self.heads, -1, linear.weight.shape[1])
+
+
+def _bias(mask: Tensor, like: Tensor) -> Tensor:
+    """Return 0 at frames and FAR at padding, (B, T), of the float type of `like`."""
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, FAR)
+
+
+def _scores(rows: Tensor, columns: Tensor, bias: Tensor, dim: int) -> Tensor:
+    """Return rows columnsᵀ / sqrt(dim) + bias, in one product; the rows are the short side and take the division."""
+    return torch.baddbmm(bias, rows * (1 / math.sqrt(dim)), columns.transpose(1, 2))

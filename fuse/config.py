@@ -1,0 +1,108 @@
+"""Turns the choices of a training run into frozen values; every default of the fusion stage stands here, once.
+
+Nothing here imports torch, so the command line reads its defaults from these classes without loading it.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["ABLATIONS", "CONSTRAINTS", "GiaMicConfig", "TrainingConfig"]
+
+ABLATIONS = ("gate", "interaction", "generator")
+CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything about training that can be chosen.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Most utterances in a batch, B.
+        learning_rate: Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.
+        weight_decay: AdamW's.
+        warm_up: Part of all steps in which the rate rises from 0, in [0, 1).
+        clip: Longest gradient (Euclidean); 0 doesn't clip.
+        label_smoothing: ε: part of the target that is spread over all classes, in [0, 1).
+        class_weights: Whether a class counts by the inverse of its frequency in the training part.
+        drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
+        patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warm_up: float = 0.1
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    drop_modality: float = 0.0
+    patience: int = 10
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = [
+            f"{name} is {value}, and must be at least 1"
+            for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size))
+            if value < 1
+        ]
+        found += [
+            f"{name} is {value}, and must be in [0, 1)"
+            for name, value in (
+                ("warm_up", self.warm_up),
+                ("label_smoothing", self.label_smoothing),
+                ("drop_modality", self.drop_modality),
+            )
+            if not 0 <= value < 1
+        ]
+        found += [
+            f"{name} is {value}, and can't be negative"
+            for name, value in (("weight_decay", self.weight_decay), ("clip", self.clip), ("patience", self.patience))
+            if value < 0
+        ]
+        if self.learning_rate <= 0:
+            found.append(f"learning_rate is {self.learning_rate}, and must be above 0")
+        return found
+
+
+@dataclass(frozen=True)
+class GiaMicConfig:
+    """Everything about GIA-MIC that can be chosen.
+
+    Attributes:
+        width: d, features inside the model; a multiple of `heads`.
+        heads: Attention heads.
+        latents: K, latent tokens of the generator.
+        layers: L, refinements of the latent tokens.
+        dropout: Probability that a feature of H_m or of the head's hidden layer is dropped in training.
+        constraint: L_MIC by name, one of `CONSTRAINTS`.
+        weight: λ of loss = cross-entropy + λ L_MIC.
+        without: Parts left out, of `ABLATIONS`.
+    """
+
+    width: int = 64
+    heads: int = 4
+    latents: int = 4
+    layers: int = 2
+    dropout: float = 0.3
+    constraint: str = "similarity"
+    weight: float = 0.1
+    without: tuple[str, ...] = ()
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = []
+        if min(self.width, self.heads, self.latents, self.layers) < 1:
+            found.append("width, heads, latents and layers must be at least 1")
+        elif self.width % self.heads:
+            found.append(f"the width {self.width} is no multiple of the {self.heads} heads")
+        if not 0 <= self.dropout < 1:
+            found.append(f"the dropout {self.dropout} is not in [0, 1)")
+        if self.weight < 0:
+            found.append(f"the constraint's weight {self.weight} is negative")
+        if self.constraint not in CONSTRAINTS:
+            found.append(f"the constraint {self.constraint!r} is none of {', '.join(CONSTRAINTS)}")
+        found += [
+            f"{part!r} can't be left out, only {', '.join(ABLATIONS)}" for part in self.without if part not in ABLATIONS
+        ]
+        return found

@@ -1,0 +1,239 @@
+"""Turns feature files and a manifest into batches of padded frames.
+
+Frames are read once, in one pass through the memory map, and stay end to end in one array for each modality, in half
+precision where they were stored so. A batch is gathered from it by index and padded to its own longest utterance, so an
+epoch costs one copy of its frames and no worker processes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from extract.corpus import MODALITIES, Corpus
+from extract.errors import RunError, one_line
+from extract.store import Store, find
+from fuse.frames import Padded
+
+__all__ = ["Data", "Packed", "epoch", "find_stores", "read", "sorted_batches"]
+
+POOL = 2
+"""How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The frames of all utterances in one modality, end to end.
+
+    Attributes:
+        values: (N + 1, D) float16 or float32; the last row is the zero that padding shows.
+        starts: (U,) int64, first row of each utterance.
+        lengths: (U,) int64, its rows; 0 where it has no frames.
+    """
+
+    values: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+    @property
+    def dim(self) -> int:
+        """Features per frame, D."""
+        return self.values.shape[1]
+
+    def gather(self, rows: Tensor, length: int | None = None) -> Padded:
+        """Return the frames of utterances (B,) padded to `length`, or to the longest of them, at least 1.
+
+        A row number of −1 is nobody: an utterance without frames.
+        """
+        lengths = torch.where(rows >= 0, self.lengths[rows], 0)
+        longest = max(int(lengths.max()), 1) if length is None else length
+        steps = torch.arange(longest, device=rows.device)
+        mask = steps < lengths.unsqueeze(1)
+        places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps, len(self.values) - 1)
+        return Padded(self.values.index_select(0, places.flatten()).view(*places.shape, -1), mask)
+
+    def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (D,) of the frames of these utterances, in float64 block by block.
+
+        Without any frame the mean is 0 and the deviation 1.
+        """
+        total = torch.zeros(self.dim, dtype=torch.float64)
+        squares = torch.zeros(self.dim, dtype=torch.float64)
+        count = 0
+        # the mean of the first utterances keeps the squares small: a deviation survives a mean a thousand times larger
+        shift: Tensor | None = None
+        for block in torch.as_tensor(rows).split(256):
+            values, mask = self.gather(block.to(self.starts.device))
+            frames = values[mask].double().cpu()
+            if not len(frames):
+                continue
+            shift = frames.mean(0) if shift is None else shift
+            frames = frames - shift
+            total += frames.sum(0)
+            squares += frames.square().sum(0)
+            count += len(frames)
+        if shift is None:
+            return total, total + 1
+        mean = total / count
+        return shift + mean, (squares / count - mean.square()).clamp(min=0).sqrt()
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus ready to train on.
+
+    Attributes:
+        modalities: Packed frames by modality, in the project's order.
+        labels: (U,) int64 class indices.
+        classes: Class names.
+    """
+
+    modalities: Mapping[str, Packed]
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Features per frame of each modality."""
+        return {name: packed.dim for name, packed in self.modalities.items()}
+
+    @property
+    def costs(self) -> np.ndarray:
+        """(U,) frames of each utterance over all modalities: what it costs to compute, and 0 where it has nothing."""
+        return sum(packed.lengths for packed in self.modalities.values()).cpu().numpy()  # type: ignore[union-attr]
+
+    def batch(self, rows: Tensor) -> dict[str, Padded]:
+        """Gather the utterances (B,), −1 for nobody, each modality padded to its own longest."""
+        return {name: packed.gather(rows) for name, packed in self.modalities.items()}
+
+    def to(self, device: torch.device) -> "Data":
+        """Return the same on a device."""
+        return Data(
+            {
+                name: Packed(packed.values.to(device), packed.starts.to(device), packed.lengths.to(device))
+                for name, packed in self.modalities.items()
+            },
+            self.labels.to(device),
+            self.classes,
+        )
+
+
+def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequence[str] = ()) -> dict[str, Path]:
+    """Return the feature file of each modality, in the project's order.
+
+    Args:
+        corpus: A prepared corpus.
+        modalities: Letters such as "s,t,v" or "st"; None takes every modality that is extracted.
+        encoders: Encoders' short names or feature files' names, for modalities that have several files.
+
+    Raises:
+        RunError: A letter is unknown, a wanted modality isn't extracted, nothing is, or an encoder is none of any.
+        StoreError: A modality has several files and no encoder says which.
+    """
+    letters = list(MODALITIES) if modalities is None else [letter for letter in modalities if letter not in ", "]
+    unknown = [letter for letter in letters if letter not in MODALITIES]
+    if unknown or not letters:
+        known = ", ".join(f"{letter} ({name})" for letter, name in MODALITIES.items())
+        raise RunError(f"{modalities!r} doesn't name modalities: give some of {known}, such as s,t.")
+    found: dict[str, Path] = {}
+    used: set[str] = set()
+    for letter, name in MODALITIES.items():
+        if letter not in letters:
+            continue
+        fitting = [encoder for encoder in encoders if find(corpus.folder, name, encoder) is not None]
+        if len(fitting) > 1:
+            raise RunError(f"For {name} several encoders are named ({one_line(fitting)}): name one.")
+        path = find(corpus.folder, name, *fitting)
+        used.update(fitting)
+        if path is not None:
+            found[name] = path
+        elif modalities is not None:
+            raise RunError(
+                f"Corpus {corpus.name} has no {name} features: "
+                f"run `mer extract --corpus {corpus.name} --modality {name}`."
+            )
+    if not found:
+        raise RunError(
+            f"Corpus {corpus.name} has no features: run `mer extract --corpus {corpus.name} --modality all`."
+        )
+    strange = [encoder for encoder in encoders if encoder not in used]
+    if strange:
+        there = one_line(path.stem for path in sorted(corpus.folder.glob("*/*.h5")))
+        raise RunError(f"No feature file is of the encoder {one_line(strange)}: there are {there}.")
+    return found
+
+
+def read(corpus: Corpus, stores: Mapping[str, Store]) -> Data:
+    """Read the features of a corpus, aligned by utterance id.
+
+    Args:
+        corpus: A prepared corpus; its order is the order of all rows here.
+        stores: Feature files by modality, in the project's order.
+
+    Raises:
+        StoreError: A file lacks utterances of the corpus.
+        RunError: A frame is not a finite number.
+    """
+    ids = corpus.ids
+    packed = {}
+    for name, store in stores.items():
+        rows = store.index(ids)
+        starts, lengths = store.offsets[:-1][rows], np.diff(store.offsets)[rows]
+        values = torch.empty((len(store.values) + 1, store.dim), dtype=getattr(torch, store.values.dtype.name))
+        values[-1] = 0
+        whole = values[:-1].numpy()
+        np.copyto(whole, store.values)
+        broken = _not_finite(whole)
+        if len(broken):
+            hit = np.unique(np.searchsorted(store.offsets, broken, side="right") - 1)
+            raise RunError(
+                f"{store.path} has frames that are no finite numbers, in {one_line(store.ids[row] for row in hit)}: "
+                "extract them again in float32."
+            )
+        packed[name] = Packed(values, torch.from_numpy(starts.astype(np.int64)), torch.from_numpy(lengths))
+    return Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
+
+
+def epoch(
+    rows: np.ndarray, costs: np.ndarray, batches: int, generator: torch.Generator, order: Sequence[int] | None = None
+) -> list[np.ndarray]:
+    """Divide the training part into batches of utterances of about the same length, in random order.
+
+    Utterances are sorted by length, moved up by a random part of `POOL` batches, and cut into batches. These number
+    `batches` whatever the fold's size (their sizes differ by one at most), so that the folds of a corpus step together.
+
+    Args:
+        rows: Rows to train on.
+        costs: (U,) length of each utterance.
+        batches: Number of batches.
+        generator: Draws the order.
+        order: Order in which the batches, from the shortest utterances to the longest, are visited; by default random.
+
+    Returns:
+        Rows of each batch.
+    """
+    noise = torch.rand(len(rows), generator=generator).numpy()
+    ranks = np.argsort(np.argsort(costs[rows], kind="stable"), kind="stable") / max(len(rows), 1)
+    arranged = rows[np.argsort(ranks + noise * POOL / batches, kind="stable")]
+    parts = np.array_split(arranged, batches)
+    visit = torch.randperm(batches, generator=generator).tolist() if order is None else order
+    return [parts[number] for number in visit]
+
+
+def sorted_batches(rows: np.ndarray, costs: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Give batches of at most `size` utterances, the longest first: for evaluation, where order means nothing."""
+    arranged = rows[np.argsort(-costs[rows], kind="stable")]
+    for start in range(0, len(arranged), size):
+        yield arranged[start : start + size]
+
+
+def _not_finite(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that hold NaN or infinity."""
+    blocks = [
+        start + np.flatnonzero(~np.isfinite(values[start : start + 65536]).all(1))
+        for start in range(0, len(values), 65536)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)

@@ -1,0 +1,249 @@
+"""Turns frames of speech, text and face into emotion logits by GIA-MIC.
+
+GIA-MIC is gated interactive attention with a modality-invariant generator and constraint (He, Mi and Toda,
+INTERSPEECH 2025, arXiv:2506.00865). The equations are our reading of the abstract's claims, not the authors' code.
+
+Letters: m, i, j are modalities; X_m (B, T_m, D_m) are frames of a frozen encoder; H_m, S_m (B, T_m, d); x (B, K, d)
+are latent tokens. [a ; b] joins features, ⊙ multiplies element by element, σ is the logistic function.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fuse import constraint as constraints
+from fuse.attention import CrossAttention, read
+from fuse.config import GiaMicConfig
+from fuse.frames import Batch, Output, Padded, Scaler, drop, mean, missing
+
+__all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
+
+
+class GatedInteractiveAttention(nn.Module):
+    """What modality i takes from modality j, frame by frame of i, beside what it keeps of its own.
+
+        C = softmax(H_i W_Q (H_j W_K)ᵀ / sqrt(d_h)) H_j W_V        each head alone, over the frames of j
+        G = σ(W_g LayerNorm(C) + b_g)
+        P_{i←j} = G ⊙ C + (1 − G) ⊙ H_i W_self
+
+    Args:
+        width: d.
+        heads: Attention heads, d_h = d / heads.
+        gate: False fixes G ≡ 1, so that P = C.
+    """
+
+    def __init__(self, width: int, heads: int, *, gate: bool = True) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, heads)
+        self.norm = nn.LayerNorm(width) if gate else None
+        self.gate = nn.Linear(width, width) if gate else None
+
+    def forward(self, to: Tensor, of: Padded, own: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return P, the attention's weights and G.
+
+        Args:
+            to: H_i (B, T_i, d).
+            of: H_j (B, T_j, d).
+            own: H_i W_self (B, T_i, d), the same for each j; None without gate.
+
+        Returns:
+            P (B, T_i, d), 0 where j is missing; weights (B, heads, T_i, T_j); G (B, T_i, d), None without gate.
+        """
+        context, shares = self.attention(to, of)
+        gate = None
+        if self.gate is not None and self.norm is not None and own is not None:
+            gate = torch.sigmoid(self.gate(self.norm(context)))
+            context = torch.lerp(own, context, gate)
+        return context * of.present[:, None, None].to(context.dtype), shares, gate
+
+
+class Refinement(nn.Module):
+    """One layer of the generator: what tokens x take from the frames of one modality.
+
+        r_m = PReLU(W_r softmax(x H_mᵀ / sqrt(d)) H_m + b_r)
+        U_m = W_u (r_m ⊙ σ(W_s [r_m ; x] + b_s)) + b_u
+
+    Args:
+        width: d.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(width, width)
+        self.bend = nn.PReLU()
+        self.gate = nn.Linear(2 * width, width)
+        self.change = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, frames: Padded) -> Tensor:
+        """Return U_m.
+
+        Args:
+            x: Tokens that read each modality, (B, M, K, d).
+            frames: All modalities' frames end to end, (B, T, d), with a mask (B, M, T) of which are whose.
+
+        Returns:
+            (B, M, K, d), 0 where a modality is missing.
+        """
+        taken = self.bend(self.read(read(x.flatten(1, 2), frames, x.shape[2]).view_as(x)))
+        gate = torch.sigmoid(self.gate(torch.cat([taken, x], -1)))
+        return self.change(taken * gate) * frames.mask.any(-1)[:, :, None, None].to(x.dtype)
+
+
+class Generator(nn.Module):
+    """The modality-invariant generator 𝒢: K latent tokens refined over L layers, with weights all modalities share.
+
+        x ← LayerNorm(x + Σ_m U_m(x))           in each layer, over a set of modalities
+
+    x starts from a learned vector for each token. A missing modality adds nothing to the sum.
+
+    Args:
+        width: d.
+        latents: K.
+        layers: L.
+    """
+
+    def __init__(self, width: int, latents: int, layers: int) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.empty(latents, width))
+        self.layers = nn.ModuleList(Refinement(width) for _ in range(layers))
+
+    def forward(self, frames: Sequence[Padded], *, alone: bool) -> tuple[Tensor, Tensor | None]:
+        """Refine the tokens by all modalities together and, if wanted, by each alone.
+
+        Both read the same frames with the same weights, so all of them go through at once.
+
+        Returns:
+            x (B, K, d) of all present modalities; and, if `alone`, z (B, M, K, d) of each.
+        """
+        joined = Padded(torch.cat([values for values, _ in frames], 1), _owners([mask for _, mask in frames]))
+        B, M, K = len(joined.values), len(frames), len(self.start)
+        together = self.start.to(joined.values.dtype).expand(B, 1, -1, -1)
+        single = together.expand(-1, M, -1, -1)
+        for layer in self.layers:
+            assert isinstance(layer, Refinement)
+            shared = together.expand(-1, M, -1, -1)
+            update = layer(torch.cat([shared, single], 2) if alone else shared, joined)
+            changed = together + update[:, :, :K].sum(1, keepdim=True)
+            if alone:
+                both = layer.norm(torch.cat([changed, single + update[:, :, K:]], 1))
+                together, single = both[:, :1], both[:, 1:]
+            else:
+                together = layer.norm(changed)
+        return together.squeeze(1), single if alone else None
+
+
+class GiaMic(nn.Module):
+    """GIA-MIC for any set of modalities.
+
+        H_m = LayerNorm(W_m X_m)
+        S_i = LayerNorm(H_i + W_o [P_{i←j} ; P_{i←k}])                     one P for each other modality
+        logits = W_2 ReLU(W_1 [pool S_s ; pool S_t ; pool S_v ; pool x] + b_1) + b_2
+
+    pool is the mean over an utterance's frames (or tokens); a missing modality pools to 0 and its P are 0. With one
+    modality alone there is no P, and S = LayerNorm(H). Without interaction, S_i = LayerNorm(H_i + W_o A(H_i)), where A
+    is multi-head self-attention; without generator the head sees no x and there is no constraint.
+
+    Args:
+        dims: Features of each modality's frames, D_m, in the project's order of modalities.
+        classes: C.
+        config: Everything else; the defaults stand in `GiaMicConfig`.
+    """
+
+    def __init__(self, dims: Mapping[str, int], classes: int, config: GiaMicConfig) -> None:
+        super().__init__()
+        self.modalities = tuple(dims)
+        self.dims = dict(dims)
+        self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
+        self.heads, self.weight, self.constraint = config.heads, config.weight, config.constraint
+        d, interaction = config.width, "interaction" not in config.without
+        self.scalers = nn.ModuleDict({name: Scaler(dim) for name, dim in dims.items()})
+        self.project = nn.ModuleDict({name: nn.Linear(dim, d, bias=False) for name, dim in dims.items()})
+        self.norm = nn.ModuleDict({name: nn.LayerNorm(d) for name in dims})
+        self.sources = {
+            name: tuple(other for other in dims if other != name) if interaction else (name,) for name in dims
+        }
+        self.pairs = nn.ModuleDict(
+            {
+                f"{to}_{of}": GatedInteractiveAttention(
+                    d, config.heads, gate=interaction and "gate" not in config.without
+                )
+                for to in dims
+                for of in self.sources[to]
+            }
+        )
+        gated = interaction and "gate" not in config.without and len(dims) > 1
+        self.own = nn.ModuleDict({name: nn.Linear(d, d, bias=False) for name in dims}) if gated else None
+        self.join = nn.ModuleDict(
+            {name: nn.Linear(len(of) * d, d, bias=False) for name, of in self.sources.items() if of}
+        )
+        self.specific = nn.ModuleDict({name: nn.LayerNorm(d) for name in dims})
+        generator = "generator" not in config.without
+        self.generator = Generator(d, config.latents, config.layers) if generator else None
+        self.adversary = (
+            constraints.Adversary(d, len(dims)) if generator and config.constraint == "adversarial" else None
+        )
+        self.head = nn.ModuleList([nn.Linear((len(dims) + generator) * d, d), nn.Linear(d, classes)])
+
+    def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
+        """Fuse a batch.
+
+        Args:
+            batch: Raw frames by modality, (B, T_m, D_m) with masks.
+            keep: (B, M + 1, d) dropout masks; None outside training.
+            details: Also return `gate/i_j` (B, T_i, d), `attention/i_j` (B, heads, T_i, T_j), `invariant` (B, K, d).
+        """
+        frames = {
+            name: self._project(name, given, keep, slot)
+            for slot, (name, given) in enumerate(missing(self.dims, batch, self.modalities).items())
+        }
+        kept: dict[str, Tensor] = {}
+        pooled = []
+        for name in self.modalities:
+            values, mask = frames[name]
+            own = self.own[name](values) if self.own is not None else None
+            taken = []
+            for other in self.sources[name]:
+                part, shares, gate = self.pairs[f"{name}_{other}"](values, frames[other], own)
+                taken.append(part)
+                if details:
+                    kept[f"attention/{name}_{other}"] = shares
+                    if gate is not None:
+                        kept[f"gate/{name}_{other}"] = gate
+            joined = values + self.join[name](torch.cat(taken, -1)) if taken else values
+            pooled.append(mean(Padded(self.specific[name](joined), mask)))
+        loss = pooled[0].new_zeros((), dtype=torch.float32)
+        if self.generator is not None:
+            constrained = self.training and self.constraint != "none" and len(self.modalities) > 1
+            together, single = self.generator(list(frames.values()), alone=constrained)
+            pooled.append(together.mean(1))
+            if details:
+                kept["invariant"] = together
+            if single is not None:
+                loss = self.weight * self._apart(
+                    {name: single[:, number].mean(1) for number, name in enumerate(frames)},
+                    {name: given.present for name, given in frames.items()},
+                )
+        hidden = drop(torch.relu(self.head[0](torch.cat(pooled, -1))), keep, self.dropouts - 1)
+        return Output(self.head[1](hidden), loss, kept)
+
+    def _project(self, name: str, given: Padded, keep: Tensor | None, slot: int) -> Padded:
+        values = self.norm[name](self.project[name](self.scalers[name](given.values)))
+        return Padded(drop(values, keep, slot), given.mask)
+
+    def _apart(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        if self.adversary is not None:
+            return self.adversary(z, present)
+        return {"similarity": constraints.similarity, "cosine": constraints.cosine, "cmd": constraints.cmd}[
+            self.constraint
+        ](z, present)
+
+
+def _owners(masks: Sequence[Tensor]) -> Tensor:
+    """Return whose frame is whose, (B, M, ΣT) bool, for modalities end to end: True at a frame of modality m."""
+    rows = [
+        torch.cat([mask if this == that else torch.zeros_like(mask) for that, mask in enumerate(masks)], 1)
+        for this in range(len(masks))
+    ]
+    return torch.stack(rows, 1)

@@ -1,0 +1,176 @@
+"""Turns a column of the manifest into folds.
+
+A fold is a value of the column: its utterances are the test part, the others the training part. Folds come from what
+the corpus says about its utterances and never from row counts, so shuffled rows give the same folds.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from extract.corpus import Corpus
+from extract.errors import RunError, one_line
+
+__all__ = ["PROTOCOLS", "SELECTIONS", "Fold", "choose", "development", "folds"]
+
+PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
+"""Protocol, which is also its column, and the column whose values must not occur on both sides."""
+
+SELECTIONS = ("last", "dev", "test")
+"""How a run's epoch is chosen: the schedule's last, the best on a part of the training, the best on the test fold."""
+
+TEST, TRAIN, DEVELOPMENT = "test", "train", ("dev", "val", "valid", "validation")
+DEVELOPMENT_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One test part and what may be trained on.
+
+    Rows are numbers in the manifest's order, sorted by utterance id, so that nothing depends on the manifest's order.
+
+    Attributes:
+        number: K, counted from 1, in natural order of the values.
+        value: What the test part has in the column, such as Ses03.
+        train: Rows of the training part, int64.
+        test: Rows of the test part, int64.
+        development: Rows that the corpus itself sets apart for choosing; empty but under `split`.
+    """
+
+    number: int
+    value: str
+    train: np.ndarray
+    test: np.ndarray
+    development: np.ndarray
+
+
+def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = False) -> list[Fold]:
+    """Return all folds of a corpus.
+
+    `split` with a value "test" gives one fold: test against train, with dev (or val) set apart; with any other values
+    it gives a fold for each, like the other protocols.
+
+    Args:
+        corpus: A prepared corpus.
+        protocol: One of `PROTOCOLS`.
+        allow_shared: Go on although both sides share speakers (or, under `scenario`, scenarios).
+
+    Raises:
+        RunError: The protocol is unknown, its column isn't filled or has one value, or both sides of a fold share
+            what the protocol keeps apart.
+    """
+    if protocol not in PROTOCOLS:
+        raise RunError(f"There is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    values = corpus.column(protocol)
+    empty = sum(value is None for value in values)
+    if empty:
+        raise RunError(_unfilled(corpus, protocol, empty))
+    order = np.argsort(np.array(corpus.ids, dtype=object), kind="stable")
+    column = np.array(values, dtype=object)[order]
+    names = sorted(set(values), key=_natural)
+    if protocol == "split" and TEST in names:
+        found = [_fixed(corpus, order, column, names)]
+    elif len(names) < 2:
+        raise RunError(
+            f"Corpus {corpus.name} has the one {protocol} {names[0]!r}, and a fold needs another to train on: "
+            f"choose another --protocol of {', '.join(PROTOCOLS)}."
+        )
+    else:
+        nobody = np.empty(0, dtype=np.int64)
+        found = [
+            Fold(number, name, order[column != name], order[column == name], nobody)
+            for number, name in enumerate(names, start=1)
+        ]
+    if not allow_shared:
+        for fold in found:
+            _refuse_shared(corpus, protocol, fold)
+    return found
+
+
+def choose(found: list[Fold], wanted: int | None) -> list[Fold]:
+    """Return the fold of that number, or all of them for None.
+
+    Raises:
+        RunError: There is no such fold.
+    """
+    if wanted is None:
+        return found
+    if not 1 <= wanted <= len(found):
+        there = one_line(f"{fold.number} ({fold.value})" for fold in found)
+        raise RunError(f"There is no fold {wanted}: choose one of {there}, or all.")
+    return [found[wanted - 1]]
+
+
+def development(corpus: Corpus, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the training part into what is trained on and what the epoch is chosen on.
+
+    Whole dialogs go to one side (where the corpus names none, whole speakers), taken in an order that depends on their
+    names alone, until the second side has 15 % of the utterances. A corpus's own development part is taken instead.
+
+    Returns:
+        Rows to train on and rows to choose on, int64.
+
+    Raises:
+        RunError: The training part has a single dialog, or the corpus names neither dialogs nor speakers.
+    """
+    if len(fold.development):
+        return fold.train, fold.development
+    for name in ("dialog", "speaker"):
+        column = np.array(corpus.column(name), dtype=object)[fold.train]
+        groups = sorted({value for value in column if value is not None}, key=_shuffled)
+        if len(groups) > 1 and not any(value is None for value in column):
+            break
+    else:
+        raise RunError(
+            f"Fold {fold.number} of {corpus.name} has no two dialogs or speakers to choose an epoch on: "
+            "fill the column dialog, or choose --select last."
+        )
+    chosen: set[str] = set()
+    for group in groups[:-1]:
+        if chosen and np.isin(column, list(chosen)).mean() >= DEVELOPMENT_SHARE:
+            break
+        chosen.add(group)
+    apart = np.array([value in chosen for value in column])
+    return fold.train[~apart], fold.train[apart]
+
+
+def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> Fold:
+    unknown = [name for name in names if name not in (TEST, TRAIN, *DEVELOPMENT)]
+    if unknown or TRAIN not in names:
+        raise RunError(
+            f"The column split of {corpus.name} has the values {one_line(names)}: beside {TEST!r} it needs {TRAIN!r}, "
+            f"may have {', '.join(DEVELOPMENT)}, and nothing else."
+        )
+    apart = np.array([value in DEVELOPMENT for value in column])
+    return Fold(1, TEST, order[column == TRAIN], order[column == TEST], order[apart])
+
+
+def _refuse_shared(corpus: Corpus, protocol: str, fold: Fold) -> None:
+    apart = PROTOCOLS[protocol]
+    column = np.array(corpus.column(apart), dtype=object)
+    sides = [{str(value) for value in column[rows].tolist() if value is not None} for rows in (fold.train, fold.test)]
+    shared = sides[0] & sides[1]
+    if shared:
+        raise RunError(
+            f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {apart}s "
+            f"{one_line(sorted(shared, key=_natural))} in training and test, which makes its score an easy one: "
+            f"choose --protocol {apart}, or allow it explicitly with --allow-shared."
+        )
+
+
+def _unfilled(corpus: Corpus, protocol: str, empty: int) -> str:
+    others = [name for name in PROTOCOLS if None not in corpus.column(name)]
+    hint = f"choose --protocol {' or '.join(others)}" if others else f"fill the column {protocol} of the manifest"
+    what = f"no {protocol}s" if empty == len(corpus) else f"{empty} of {len(corpus)} utterances without a {protocol}"
+    return f"Corpus {corpus.name} has {what}, so there are no folds by {protocol}: {hint}."
+
+
+def _natural(value: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts Ses2 before Ses10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", value) if part]
+
+
+def _shuffled(value: str) -> bytes:
+    return hashlib.sha256(value.encode()).digest()

@@ -1,0 +1,216 @@
+"""Turns one fold and one seed into a trained model.
+
+Everything random comes from one generator: first the matrices, then in each epoch the order and in each step the
+dropout masks. Every run of a corpus makes the same number of steps, visits short and long utterances in the same order
+and computes on one thread, so that it gives the same numbers alone and beside others.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, cos, isfinite, pi
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from extract.errors import RunError
+from fuse import measure
+from fuse.config import TrainingConfig
+from fuse.data import Data, epoch, sorted_batches
+from fuse.frames import Padded, Scaler, initialise
+
+__all__ = ["Trained", "fit", "predict", "steps_per_epoch"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives.
+
+    Attributes:
+        model: The fusion, in evaluation mode, with the chosen epoch's weights.
+        history: One row an epoch: epoch, loss, constraint, learning_rate, train_UA, and dev_UA or test_UA where the
+            epoch is chosen by it.
+        epoch: The chosen epoch, from 1.
+        unusable: Utterances of the training part without a frame in any modality, which were left out.
+    """
+
+    model: nn.Module
+    history: list[dict[str, Any]]
+    epoch: int
+    unusable: int
+
+
+def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:
+    """Return the number of batches for folds with training parts of these sizes: the same for all."""
+    return max(1, ceil(max(sizes) / batch_size))
+
+
+def fit(
+    build: Callable[[], nn.Module],
+    data: Data,
+    rows: np.ndarray,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    steps: int,
+    choose: np.ndarray | None = None,
+    choose_by: str = "dev",
+    report: Callable[[Mapping[str, Any]], None] = lambda row: None,
+) -> Trained:
+    """Train a model on one training part.
+
+    Args:
+        build: Makes the fusion, untrained.
+        data: Frames and labels.
+        rows: Rows to train on; those without any frame are left out.
+        config: How.
+        seed: Of all that is random.
+        steps: Batches in an epoch, see `steps_per_epoch`.
+        choose: Rows on which the best epoch is chosen by UA; None takes the last epoch.
+        choose_by: What the history calls them: dev or test.
+        report: Called with each row of the history.
+
+    Raises:
+        RunError: No training utterance has a frame, or the loss is not a finite number.
+    """
+    costs = data.costs
+    usable = rows[costs[rows] > 0]
+    if not len(usable):
+        raise RunError("No utterance of the training part has features in any of the chosen modalities: extract them.")
+    generator = torch.Generator().manual_seed(seed)
+    device = data.labels.device
+    model = build()
+    initialise(model, generator)
+    _fit_scalers(model, data, usable)
+    model.to(device)
+    table = _targets(data, usable, config, device)
+    parameters = list(model.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    history: list[dict[str, Any]] = []
+    best, best_state, best_epoch = -1.0, None, config.epochs
+    for number in range(config.epochs):
+        model.train()
+        order = torch.randperm(steps, generator=torch.Generator().manual_seed(number)).tolist()
+        losses, apart = torch.zeros((), device=device), torch.zeros((), device=device)
+        true, predicted = [], []
+        for step, members in enumerate(epoch(usable, costs, steps, generator, order)):
+            rate = config.learning_rate * _schedule(number * steps + step, config.epochs * steps, config.warm_up)
+            if not len(members):
+                continue
+            picked = torch.from_numpy(members).to(device)
+            batch = hide(data.batch(picked), config.drop_modality, generator)
+            keep = dropout_masks(model, len(members), generator, device)
+            labels = data.labels[picked]
+            output = model(batch, keep)
+            entropy = -(output.logits.float().log_softmax(-1) * table[labels]).sum() / table[labels].sum()
+            loss = entropy + output.constraint
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.clip:
+                torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+            losses += loss.detach() * len(members)
+            apart += output.constraint.detach() * len(members)
+            true.append(labels)
+            predicted.append(output.logits.detach().argmax(-1))
+        row: dict[str, Any] = {
+            "epoch": number + 1,
+            "loss": float(losses) / len(usable),
+            "constraint": float(apart) / len(usable),
+            "learning_rate": rate,
+            "train_UA": measure.ua(torch.cat(true).cpu(), torch.cat(predicted).cpu(), len(data.classes)),
+        }
+        if not isfinite(row["loss"]):
+            raise RunError(f"The loss is {row['loss']} in epoch {number + 1}: lower the learning rate.")
+        if choose is not None:
+            found = predict(model, data, choose)
+            row[f"{choose_by}_UA"] = measure.ua(
+                data.labels.cpu()[torch.from_numpy(choose)], found.argmax(-1), len(data.classes)
+            )
+            if row[f"{choose_by}_UA"] > best:
+                best, best_epoch, best_state = row[f"{choose_by}_UA"], number + 1, copy.deepcopy(model.state_dict())
+        history.append(row)
+        report(row)
+        if choose_by == "dev" and choose is not None and config.patience and number + 1 - best_epoch >= config.patience:
+            break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return Trained(model.eval(), history, best_epoch, len(rows) - len(usable))
+
+
+def predict(
+    model: nn.Module, data: Data, rows: np.ndarray, *, hidden: Sequence[str] = (), batch_size: int = 64
+) -> np.ndarray:
+    """Return the class probabilities of utterances, (B, C) float32, in the order of `rows`.
+
+    Args:
+        model: A trained fusion.
+        data: Frames.
+        rows: Utterances.
+        hidden: Modalities to go without.
+        batch_size: Most utterances at once.
+    """
+    model.eval()
+    device = data.labels.device
+    found = np.empty((len(rows), len(data.classes)), dtype=np.float32)
+    costs = data.costs[rows]
+    with torch.inference_mode():
+        for places in sorted_batches(np.arange(len(rows)), costs, batch_size):
+            batch = data.batch(torch.from_numpy(rows[places]).to(device))
+            seen = {name: frames for name, frames in batch.items() if name not in hidden}
+            found[places] = model(seen).logits.float().softmax(-1).cpu().numpy()
+    return found
+
+
+def dropout_masks(model: Any, count: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
+    """Draw the dropout masks of one step, (B, P, d), for `frames.drop`."""
+    if not model.dropout:
+        return None
+    kept = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
+    return (kept.float() / (1 - model.dropout)).to(device)
+
+
+def hide(batch: Mapping[str, Padded], probability: float, generator: torch.Generator) -> dict[str, Padded]:
+    """Hide each modality of each utterance with a probability; an utterance that would lose all keeps all."""
+    if not probability:
+        return dict(batch)
+    present = torch.stack([frames.present for frames in batch.values()], 1)
+    hit = torch.rand(present.shape, generator=generator).to(present.device) < probability
+    left = present & ~hit
+    left = torch.where(left.any(1, keepdim=True), left, present)
+    return {
+        name: Padded(frames.values, frames.mask & left[:, number, None])
+        for number, (name, frames) in enumerate(batch.items())
+    }
+
+
+def _schedule(step: int, steps: int, warm_up: float) -> float:
+    """Return the rate of a step as a part of the highest: linear warm-up, then half a cosine down to 0."""
+    rising = warm_up * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + cos(pi * (step - rising) / max(steps - rising, 1)))
+
+
+def _fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
+    scalers: Any = model.scalers
+    for name, packed in data.modalities.items():
+        scaler = scalers[name]
+        if isinstance(scaler, Scaler):
+            mean, deviation = packed.statistics(rows)
+            scaler.fit(mean.float(), deviation.float())
+
+
+def _targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.device) -> Tensor:
+    """Return the target distribution of each class, (C, C), already multiplied by the class weights."""
+    C = len(data.classes)
+    table = torch.eye(C) * (1 - config.label_smoothing) + config.label_smoothing / C
+    if config.class_weights:
+        counts = torch.bincount(data.labels.cpu()[torch.from_numpy(rows)], minlength=C).float()
+        weights = torch.where(counts > 0, len(rows) / (C * counts.clamp(min=1)), 0)
+        table = table * weights.unsqueeze(1)
+    return table.to(device)

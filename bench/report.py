@@ -29,7 +29,7 @@ def main():
                 make(runs, run, fold)
         print(f"{len(list(runs.glob('*/*/fold-*/seed-*')))} run folders of {B} predictions")
         slowest = 0.0
-        for form in ("terminal",):
+        for form in ("terminal", "md", "csv", "json", "latex", "html"):
             command = [sys.executable, "-c", MAIN, "report", str(runs), "--format", form]
             start = time.perf_counter()
             text = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True).stdout

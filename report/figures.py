@@ -21,9 +21,12 @@ def scale(scores: Sequence[float]) -> tuple[float, float]:
 
     >>> scale([0.62, 0.78])
     (0.6, 0.8)
+    >>> scale([1.0])
+    (0.9, 1.0)
     """
     low, high = math.floor(min(scores) * 10 + 1e-9) / 10, math.ceil(max(scores) * 10 - 1e-9) / 10
-    return max(0.0, low), min(1.0, max(high, low + 0.1))
+    low = min(max(0.0, low), 0.9)
+    return low, min(1.0, max(high, low + 0.1))
 
 
 def axis(low: float, high: float) -> Markup:
@@ -76,9 +79,11 @@ def reliability(bins: Sequence[Bin]) -> Markup:
 
 
 def curves(lines: Mapping[str, Sequence[float]], high: float | None = None) -> Markup:
-    """Return lines over epochs, from 0 to `high` or their largest value; the legend names them by their last value."""
+    """Return lines over epochs, from 0 to `high` or their largest value; the legend stands where they don't end."""
     top = high or max((value for line in lines.values() for value in line), default=1) or 1
     epochs = max(len(line) for line in lines.values())
+    ends_high = any(line[-1] > top / 2 for line in lines.values())
+    legend = SIDE - 8 - 16 * (len(lines) - 1) if ends_high else 22
     parts = [_frame("epoch", "", last=str(epochs), top=f"{top:.2g}" if high is None else f"{100 * top:.0f}")]
     for number, (name, line) in enumerate(lines.items()):
         points = " ".join(
@@ -87,7 +92,7 @@ def curves(lines: Mapping[str, Sequence[float]], high: float | None = None) -> M
         )
         parts.append(f'<polyline class="line line-{number % 4}" points="{points}"/>')
         parts.append(
-            f'<text class="legend line-{number % 4}" x="{MARGIN + SIDE - 6}" y="{22 + 16 * number}" '
+            f'<text class="legend line-{number % 4}" x="{MARGIN + SIDE - 6}" y="{legend + 16 * number}" '
             f'text-anchor="end">{escape(name)}</text>'
         )
     return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), f"{', '.join(lines)} by epoch", "diagram")

@@ -16,11 +16,13 @@ from report.provenance import provenance
 from report.published import published
 from report.summary import Summary
 from report.table import Table, clean
-from report.tables import folds, headline, percent
+from report.tables import folds, headline, percent, recalls
 
 __all__ = ["page"]
 
 HERE = Path(__file__).resolve().parent
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser lets the page do: nothing from elsewhere, and no script but its own."""
 
 
 def page(groups: Sequence[Group], reference: str | None = None) -> str:
@@ -39,7 +41,7 @@ def page(groups: Sequence[Group], reference: str | None = None) -> str:
     return environment.get_template("page.html").render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'",
+        policy=f"{POLICY}; script-src 'sha256-{digest}'",
         groups=[_group(number, group, reference) for number, group in enumerate(groups, start=1)],
     )
 
@@ -52,6 +54,7 @@ def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
         contrasts.subsets(group),
         published(group),
         folds(group),
+        recalls(group),
     ]
     low, high = _scale(group)
     drawn = [

@@ -1,5 +1,7 @@
 """Turns what is typed into one call and prints the answer."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import click
 
 from extract.errors import Interrupted, MerError
+from fuse.config import TrainingConfig
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -43,6 +46,25 @@ def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --runs."""
     text = "Folder of trained models and their scores."
     return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
+
+
+def typed() -> str:
+    """Return the command as it was typed, for the record."""
+    return shlex.join(["mer", *sys.argv[1:]])
+
+
+def parse_fold(text: str) -> int | None:
+    """Return a fold's number, or None for all.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor all.", param_hint="--fold") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -155,6 +177,40 @@ _add_release("ravdess", "RAVDESS from PATH, the folder with Actor_01 to Actor_24
 _add_release("emodb", "EmoDB from PATH, the folder with wav")
 
 
+@main.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--modality", type=click.Choice(["speech", "text", "visual"]), required=True, help="What the features are of."
+)
+@click.option(
+    "--corpus", "name", metavar="NAME", required=True, help="Corpus they belong to; made if it isn't prepared."
+)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of id, label and, where known, split, speaker, session, to make the corpus from; or a label sequence "
+    "(.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
+)
+@click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
+@click.option("--frame-rate", "frame_rate_hz", type=float, help="Frames per second, where they are evenly spaced.")
+@click.option(
+    "--nonfinite",
+    type=click.Choice(["fail", "skip", "zero"]),
+    default="fail",
+    show_default=True,
+    help="An utterance with NaN or infinite values: record it as failed and exit with 1, only record it, or put zeros.",
+)
+@features_option
+def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, **options: Any) -> None:
+    """Take over features that others made: MMSA or MulT pickles, .csd, .npz, or a folder of ID.npy.
+
+    The result is a feature file like any other, for `fuse-train` and `report`.
+    """
+    from extract.imported import import_features
+
+    click.echo(import_features(files, modality, features, name, say=say, **options))
+
+
 @main.command("corpora")
 @features_option
 def list_corpora(features: Path) -> None:
@@ -193,6 +249,71 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
     chosen = {name: value for name, value in options.items() if value is not None}
     for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
         click.echo(outcome)
+
+
+@main.command("fuse-train")
+@click.option("--fold", default="all", show_default=True, metavar="K|all", help="Fold to test on, from 1, or all.")
+@corpus_option
+@click.option(
+    "--modalities", metavar="s,t,v", help="Letters of speech, text, visual.  [default: all that are extracted]"
+)
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="NAME",
+    help="Features to use where there are several of a modality.",
+)
+@click.option(
+    "--epochs", type=int, default=TrainingConfig.epochs, show_default=True, help="Passes over the training part."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--protocol", default="session", show_default=True, help="Folds by session, speaker, split or scenario.")
+@click.option(
+    "--select",
+    default="last",
+    show_default=True,
+    help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: optimistic).",
+)
+@click.option("--name", help="Name of the run.  [default: the fusion and its modalities]")
+@click.option("--device", help="cpu or cuda.  [default: cuda where there is one]")
+@features_option
+@runs_option
+def fuse_train(
+    fold: str,
+    corpus: str | None,
+    modalities: str | None,
+    encoders: tuple[str, ...],
+    epochs: int,
+    seed: int,
+    features: Path,
+    runs: Path,
+    **options: Any,
+) -> None:
+    """Train GIA-MIC on cached features and test it on held-out folds.
+
+    A finished fold is not trained again unless its settings have changed.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.data import find_stores
+    from fuse.run import train_folds
+    from report.render import render_headline
+
+    found = find_or_demo(features, corpus, say=say)
+    extract_generated(found, say=say)
+    folders = train_folds(
+        found,
+        find_stores(found, modalities, encoders),
+        runs=runs,
+        training=TrainingConfig(epochs=epochs),
+        fold=parse_fold(fold),
+        seeds=[seed],
+        command=typed(),
+        say=say,
+        **options,
+    )
+    click.echo(render_headline(runs, found.name, {folders[0].parent.parent.name}))
 
 
 @main.command()

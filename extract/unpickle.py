@@ -1,0 +1,64 @@
+"""Turns a pickle of numpy arrays and plain containers into them, and refuses one that asks for anything else.
+
+A pickle is a program: whatever callable it names, the ordinary reader runs. Published features come as pickles all the
+same, so this reader knows the few names that arrays and containers need, and no other.
+"""
+
+import codecs
+import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import StoreError
+
+__all__ = ["load"]
+
+_ARRAY = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+_BUFFER = {"_frombuffer": np.empty(0).__reduce_ex__(5)[0]}
+_PLAIN = (dict, list, tuple, set, frozenset, bytearray, complex)
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    # numpy 1 and numpy 2 keep these under different names
+    **{(f"numpy.{core}.multiarray", name): value for core in ("core", "_core") for name, value in _ARRAY.items()},
+    **{(f"numpy.{core}.numeric", name): value for core in ("core", "_core") for name, value in _BUFFER.items()},
+    ("_codecs", "encode"): codecs.encode,  # how protocol 2 writes bytes
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): defaultdict,
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _PLAIN},
+}
+
+
+class _Refused(Exception):
+    pass
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Refused(f"{module}.{name}") from None
+
+
+def load(path: Path) -> Any:
+    """Return what a pickle holds; text of Python 2 as Latin-1.
+
+    Raises:
+        StoreError: It asks for something other than arrays and plain containers, or is broken.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Unpickler(file, encoding="latin1").load()
+    except _Refused as refused:
+        raise StoreError(
+            f"{path} is refused: besides numpy arrays and plain containers it asks for {refused}, and loading it could "
+            "run anything; get the features in another format, or from somebody you trust and convert them."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path} can't be read ({error.strerror or error}): give a file you may read.") from error
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise StoreError(f"{path} is no readable pickle ({type(error).__name__}: {error}): copy it again.") from error

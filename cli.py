@@ -3,15 +3,18 @@
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from extract.errors import Interrupted, MerError
-from fuse.config import TrainingConfig
+from fuse.config import ABLATIONS, CONSTRAINTS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+TRAINING = [field.name for field in fields(TrainingConfig)]
+MODEL = [field.name for field in fields(GiaMicConfig)]
 
 
 class _Commands(click.Group):
@@ -251,32 +254,73 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
         click.echo(outcome)
 
 
+def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable[..., Any]:
+    """Make an option of a field of a frozen config, which alone knows the default."""
+    default = next(field.default for field in fields(config) if field.name == name)
+    shown = "off" if default is False else "none" if default in ((), None) else default
+    if default not in (False, ()):
+        options.setdefault("type", type(default))
+    return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help}  [default: {shown}]", **options)
+
+
 @main.command("fuse-train")
-@click.option("--fold", default="all", show_default=True, metavar="K|all", help="Fold to test on, from 1, or all.")
+@click.option("--fold", default="all", show_default=True, help="K, the fold that is tested on, from 1; or all.")
 @corpus_option
 @click.option(
-    "--modalities", metavar="s,t,v", help="Letters of speech, text, visual.  [default: all that are extracted]"
+    "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
 )
+@click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Which features, where there are several.")
+@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
 @click.option(
-    "--encoder",
-    "encoders",
-    multiple=True,
-    metavar="NAME",
-    help="Features to use where there are several of a modality.",
+    "--seed", type=int, default=0, show_default=True, help="Seed of all that is random; with --seeds, the first."
 )
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
+@click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
 @click.option(
-    "--epochs", type=int, default=TrainingConfig.epochs, show_default=True, help="Passes over the training part."
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    default="session",
+    show_default=True,
+    help="Column that makes the folds.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--protocol", default="session", show_default=True, help="Folds by session, speaker, split or scenario.")
 @click.option(
     "--select",
+    type=click.Choice(SELECTIONS),
     default="last",
     show_default=True,
     help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: optimistic).",
 )
-@click.option("--name", help="Name of the run.  [default: the fusion and its modalities]")
-@click.option("--device", help="cpu or cuda.  [default: cuda where there is one]")
+@click.option(
+    "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
+)
+@setting(TrainingConfig, "epochs", "Passes over the training part.")
+@setting(TrainingConfig, "batch_size", "Most utterances in a batch.")
+@setting(TrainingConfig, "learning_rate", "Highest learning rate.")
+@setting(TrainingConfig, "weight_decay", "AdamW's weight decay.")
+@setting(TrainingConfig, "warm_up", "Part of all steps in which the rate rises, 0 to 1.")
+@setting(TrainingConfig, "clip", "Longest gradient; 0 doesn't clip.")
+@setting(TrainingConfig, "label_smoothing", "Part of the target spread over all classes, 0 to 1.")
+@setting(TrainingConfig, "class_weights", "Weight classes by their inverse frequency.", is_flag=True)
+@setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
+@setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
+@setting(GiaMicConfig, "width", "Features inside the model.")
+@setting(GiaMicConfig, "heads", "Attention heads.")
+@setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")
+@setting(GiaMicConfig, "layers", "Layers of GIA-MIC's generator.")
+@setting(GiaMicConfig, "dropout", "Probability that a feature is dropped, 0 to 1.")
+@setting(GiaMicConfig, "constraint", "GIA-MIC's modality-invariant constraint.", type=click.Choice(CONSTRAINTS))
+@setting(GiaMicConfig, "weight", "Weight of the fusion's own loss beside cross-entropy.")
+@setting(
+    GiaMicConfig,
+    "without",
+    "Part of GIA-MIC to leave out; may be repeated.",
+    type=click.Choice(ABLATIONS),
+    multiple=True,
+)
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
+)
 @features_option
 @runs_option
 def fuse_train(
@@ -284,36 +328,54 @@ def fuse_train(
     corpus: str | None,
     modalities: str | None,
     encoders: tuple[str, ...],
-    epochs: int,
+    fusion: str,
     seed: int,
+    seeds: int,
     features: Path,
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train GIA-MIC on cached features and test it on held-out folds.
+    """Train a fusion on cached features and test it on the fold that was left out.
 
-    A finished fold is not trained again unless its settings have changed.
+    Finished folds are kept unless their settings have changed.
     """
     from extract.corpora import find_or_demo
     from extract.run import extract_generated
     from fuse.data import find_stores
+    from fuse.fusions import configure
     from fuse.run import train_folds
     from report.render import render_headline
 
-    found = find_or_demo(features, corpus, say=say)
-    extract_generated(found, say=say)
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    stores = find_stores(prepared, modalities, encoders)
+    for modality, path in stores.items():
+        say(f"{modality}: {path}")
+    given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
+    given = {name: value for name, value in given.items() if value not in (None, ())}
     folders = train_folds(
-        found,
-        find_stores(found, modalities, encoders),
+        prepared,
+        stores,
         runs=runs,
-        training=TrainingConfig(epochs=epochs),
+        fusion=fusion,
+        model=configure(fusion, {name: value for name, value in given.items() if name in MODEL}),
+        training=TrainingConfig(**{name: value for name, value in given.items() if name in TRAINING}),
         fold=parse_fold(fold),
-        seeds=[seed],
+        seeds=range(seed, seed + seeds),
         command=typed(),
         say=say,
         **options,
     )
-    click.echo(render_headline(runs, found.name, {folders[0].parent.parent.name}))
+    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
+
+
+@main.command()
+def fusions() -> None:
+    """List the fusion models."""
+    from fuse.fusions import FUSIONS
+
+    for entry in FUSIONS.values():
+        click.echo(f"{entry.name:10} {entry.about} ({entry.source})")
 
 
 @main.command()

@@ -257,8 +257,8 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
 def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable[..., Any]:
     """Make an option of a field of a frozen config, which alone knows the default."""
     default = next(field.default for field in fields(config) if field.name == name)
-    shown = "off" if default is False else "none" if default in ((), None) else default
-    if default not in (False, ()):
+    shown = "off" if default is False else "none" if default == () else default
+    if not isinstance(default, bool | tuple):
         options.setdefault("type", type(default))
     return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help}  [default: {shown}]", **options)
 

@@ -5,7 +5,13 @@ Nothing here imports torch, so the command line reads its defaults from these cl
 
 from dataclasses import dataclass
 
-__all__ = ["ABLATIONS", "CONSTRAINTS", "GiaMicConfig", "TrainingConfig"]
+__all__ = ["ABLATIONS", "CONSTRAINTS", "PROTOCOLS", "SELECTIONS", "GiaMicConfig", "TrainingConfig"]
+
+PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
+"""Protocol, which is also its column, and the column whose values must not occur on both sides."""
+
+SELECTIONS = ("last", "dev", "test")
+"""How a run's epoch is chosen: the schedule's last, the best on a part of the training, the best on the test fold."""
 
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")

@@ -1,16 +1,16 @@
 """Turns the name of a fusion into a model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
-from extract.errors import RunError
+from extract.errors import RunError, one_line
 from fuse.config import GiaMicConfig
 from fuse.model import GiaMic
 
-__all__ = ["FUSIONS", "Entry", "build", "find"]
+__all__ = ["FUSIONS", "Entry", "build", "configure", "find"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,20 @@ def find(name: str) -> Entry:
     if name not in FUSIONS:
         raise RunError(f"There is no fusion {name!r}: choose one of {', '.join(FUSIONS)}.")
     return FUSIONS[name]
+
+
+def configure(name: str, given: Mapping[str, Any]) -> Any:
+    """Return a fusion's config with some of its settings given, the others at their defaults.
+
+    Raises:
+        RunError: The fusion is unknown, or has no such setting.
+    """
+    config = find(name).config
+    known = [field.name for field in fields(config)]
+    strange = [key for key in given if key not in known]
+    if strange:
+        raise RunError(f"The fusion {name} has no setting {one_line(strange)}: it has {one_line(known, 20)}.")
+    return config(**given)
 
 
 def build(name: str, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> nn.Module:

@@ -12,14 +12,9 @@ import numpy as np
 
 from extract.corpus import Corpus
 from extract.errors import RunError, one_line
+from fuse.config import PROTOCOLS, SELECTIONS
 
 __all__ = ["PROTOCOLS", "SELECTIONS", "Fold", "choose", "development", "folds"]
-
-PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
-"""Protocol, which is also its column, and the column whose values must not occur on both sides."""
-
-SELECTIONS = ("last", "dev", "test")
-"""How a run's epoch is chosen: the schedule's last, the best on a part of the training, the best on the test fold."""
 
 TEST, TRAIN, DEVELOPMENT = "test", "train", ("dev", "val", "valid", "validation")
 DEVELOPMENT_SHARE = 0.15
@@ -151,11 +146,11 @@ def _refuse_shared(corpus: Corpus, protocol: str, fold: Fold) -> None:
     apart = PROTOCOLS[protocol]
     column = np.array(corpus.column(apart), dtype=object)
     sides = [{str(value) for value in column[rows].tolist() if value is not None} for rows in (fold.train, fold.test)]
-    shared = sides[0] & sides[1]
+    shared = sorted(sides[0] & sides[1], key=_natural)
     if shared:
         raise RunError(
             f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {apart}s "
-            f"{one_line(sorted(shared, key=_natural))} in training and test, which makes its score an easy one: "
+            f"{one_line(shared)} in training and test, which makes its score an easy one: "
             f"choose --protocol {apart}, or allow it explicitly with --allow-shared."
         )
 

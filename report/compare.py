@@ -4,7 +4,7 @@ What a run says of an utterance is the mean over its seeds, as in the table; McN
 utterance, takes the lowest seed that both runs share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,7 @@ class Evidence:
         weight: (N,) what an answer counts: 1 / number of its fold's seeds.
         seed: (N,) seed of the training.
         dialog: (N,) dialog numbers, the same in all runs gathered together.
+        names: Utterance id → utterance number.
         classes: Number of classes, C.
         dialogs: Number of dialogs, or of utterances where they name none.
         by_dialog: Whether they name dialogs.
@@ -50,6 +51,7 @@ class Evidence:
     weight: NDArray[np.float64] = field(repr=False)
     seed: NDArray[np.int64] = field(repr=False)
     dialog: NDArray[np.int64] = field(repr=False)
+    names: Mapping[str, int] = field(repr=False)
     classes: int
     dialogs: int
     by_dialog: bool
@@ -89,10 +91,9 @@ def gather(runs: Sequence[Run]) -> list[Evidence]:
     Raises:
         RunError: A predictions file is broken.
     """
-    columns = [fold.predictions.about.get("dialog") for run in runs for fold in run.folds]
+    columns = [fold.predictions.about("dialog") for run in runs for fold in run.folds]
     by_dialog = all(column is not None and None not in column for column in columns)
-    utterances: dict[str, int] = {}
-    dialogs: dict[str, int] = {}
+    utterances, dialogs = _Numbers(), _Numbers()
     return [_evidence(run, utterances, dialogs if by_dialog else None) for run in runs]
 
 
@@ -122,22 +123,25 @@ def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | N
     return comparisons
 
 
-def _evidence(run: Run, utterances: dict[str, int], dialogs: dict[str, int] | None) -> Evidence:
+def _evidence(run: Run, utterances: "_Numbers", dialogs: "_Numbers | None") -> Evidence:
     C = len(run.classes)
     predictions = [fold.predictions for fold in run.folds]
     trainings = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
     sizes = [len(entry) for entry in predictions]
-    utterance = _numbers(np.concatenate([entry.ids for entry in predictions]), utterances)
+    utterance = np.concatenate([utterances.of(entry.ids) for entry in predictions])
     true = np.concatenate([entry.true for entry in predictions])
     predicted = np.concatenate([entry.predicted for entry in predictions])
     weight = np.repeat([1 / trainings[fold.number] for fold in run.folds], sizes)
     if dialogs is None:
         dialog = utterance
     else:
-        dialog = _numbers(np.concatenate([entry.about["dialog"] for entry in predictions]), dialogs)
+        dialog = np.concatenate(
+            [dialogs.of(found) for entry in predictions if (found := entry.about("dialog")) is not None]
+        )
     tables = _tables(true, predicted, dialog, weight, C)
     confidence = np.concatenate([entry.probabilities.max(axis=1) for entry in predictions])
     bins = statistics.calibration(predicted == true, confidence, weight)
+    wa, ua = statistics.bootstrap(tables, [measure.wa_of, measure.ua_of])
     return Evidence(
         utterance=utterance,
         true=true,
@@ -145,11 +149,12 @@ def _evidence(run: Run, utterances: dict[str, int], dialogs: dict[str, int] | No
         weight=weight,
         seed=np.repeat([fold.seed for fold in run.folds], sizes),
         dialog=dialog,
+        names=utterances.known,
         classes=C,
         dialogs=len(tables),
         by_dialog=dialogs is not None,
-        wa=statistics.bootstrap(tables, measure.wa_of),
-        ua=statistics.bootstrap(tables, measure.ua_of),
+        wa=wa,
+        ua=ua,
         bins=bins,
         calibration_error=statistics.calibration_error(bins),
     )
@@ -207,6 +212,22 @@ def _tables(
     return tables
 
 
-def _numbers(names: NDArray[np.object_], known: dict[str, int]) -> NDArray[np.int64]:
-    """Return a number for each name, the same as before for one that is known."""
-    return np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))
+class _Numbers:
+    """Gives each name a number, the same whenever it comes again.
+
+    The runs of a table have the same test parts, so a whole column that came before is recognised at once.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+        self.before: dict[tuple[str, int], tuple[NDArray[np.object_], NDArray[np.int64]]] = {}
+
+    def of(self, names: NDArray[np.object_]) -> NDArray[np.int64]:
+        """Return a number for each name."""
+        key = (names[0], len(names))
+        if key in self.before and np.array_equal(self.before[key][0], names):
+            return self.before[key][1]
+        known = self.known
+        numbers = np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))
+        self.before[key] = (names, numbers)
+        return numbers

@@ -1,10 +1,12 @@
 """Turns runs into what a page shows beyond tables: speakers, learning curves and confused utterances."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from extract.errors import RunError
 from fuse import measure
@@ -63,7 +65,7 @@ def speakers(run: Run) -> list[Speaker]:
     seeds = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
     for fold in run.folds:
         found = fold.predictions
-        names = found.about.get("speaker")
+        names = found.about("speaker")
         if names is None or None in names:
             return []
         for name in set(names):
@@ -95,58 +97,65 @@ def learning_curves(run: Run) -> dict[str, list[float]]:
 
 
 def confused(group: Group, most: int = 200) -> list[Confused]:
-    """Return the utterances that the models of a group get wrong most often, at most `most` of them."""
-    answers: dict[str, np.ndarray] = {}
-    true: dict[str, int] = {}
-    about: dict[str, tuple[str, str]] = {}
-    C = len(group.rows[group.best].run.classes)
-    for row in group.rows:
-        if row.run.classes != group.rows[group.best].run.classes:
-            continue
-        for fold in row.run.folds:
-            found = fold.predictions
-            texts, names = (found.about.get(name, [None] * len(found)) for name in ("text", "speaker"))
-            for place, utterance in enumerate(found.ids):
-                if utterance not in answers:
-                    answers[utterance] = np.zeros(C, dtype=np.int64)
-                    true[utterance] = int(found.true[place])
-                    about[utterance] = (texts[place] or "", names[place] or "")
-                answers[utterance][found.predicted[place]] += 1
-    probabilities = _probabilities(group.rows[group.best].run)
-    rows = []
-    for utterance, counts in answers.items():
-        label = true[utterance]
-        wrong = counts.copy()
-        wrong[label] = 0
-        if wrong.sum() and utterance in probabilities:
-            rows.append(
-                (-(wrong.sum() / counts.sum()), probabilities[utterance][label], utterance, wrong, counts.sum())
-            )
-    rows.sort(key=lambda row: row[:3])
-    classes = group.rows[group.best].run.classes
+    """Return the utterances that the models of a group get wrong most often, at most `most` of them.
+
+    They are among those that the best model was tested on, and come with its probabilities.
+    """
+    best = group.rows[group.best].run
+    C = len(best.classes)
+    names = group.evidence[group.best].names
+    counts = np.zeros((len(names), C), dtype=np.int64)
+    true = np.full(len(names), -1)
+    for row, found in zip(group.rows, group.evidence, strict=True):
+        if row.run.classes == best.classes:
+            counts += np.bincount(found.utterance * C + found.predicted, minlength=counts.size).reshape(-1, C)
+            true[found.utterance] = found.true
+    probabilities = _probabilities(best, names)
+    tested = np.flatnonzero((true >= 0) & np.isfinite(probabilities[:, 0]))
+    wrong = counts.copy()
+    wrong[tested, true[tested]] = 0
+    share = wrong[tested].sum(axis=1) / counts[tested].sum(axis=1)
+    order = np.lexsort((probabilities[tested, true[tested]], -share))
+    chosen = [int(place) for place in tested[order][:most] if wrong[place].any()]
+    about = _about(best, names, set(chosen))
+    ids = {number: name for name, number in names.items()}
     return [
         Confused(
-            id=utterance,
-            text=about[utterance][0],
-            speaker=about[utterance][1],
-            true=classes[true[utterance]],
-            predicted=classes[int(wrong.argmax())],
-            wrong=-share,
-            answers=int(count),
-            probabilities=tuple(float(value) for value in probabilities[utterance]),
+            id=ids[place],
+            text=about[place][0],
+            speaker=about[place][1],
+            true=best.classes[true[place]],
+            predicted=best.classes[int(wrong[place].argmax())],
+            wrong=float(wrong[place].sum() / counts[place].sum()),
+            answers=int(counts[place].sum()),
+            probabilities=tuple(float(value) for value in probabilities[place]),
         )
-        for share, _, utterance, wrong, count in rows[:most]
+        for place in chosen
     ]
 
 
-def _probabilities(run: Run) -> dict[str, np.ndarray]:
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
+def _probabilities(run: Run, names: Mapping[str, int]) -> NDArray[np.float64]:
+    """Return the mean probabilities over seeds of each utterance number, NaN where the run has none."""
+    sums = np.zeros((len(names), len(run.classes)))
+    counts = np.zeros(len(names))
     for fold in run.folds:
-        for utterance, row in zip(fold.predictions.ids, fold.predictions.probabilities, strict=True):
-            sums[utterance] = sums.get(utterance, 0) + row
-            counts[utterance] = counts.get(utterance, 0) + 1
-    return {utterance: row / counts[utterance] for utterance, row in sums.items()}
+        places = [names[name] for name in fold.predictions.ids]
+        sums[places] += fold.predictions.probabilities
+        counts[places] += 1
+    return sums / np.where(counts > 0, counts, np.nan)[:, None]
+
+
+def _about(run: Run, names: Mapping[str, int], wanted: set[int]) -> dict[int, tuple[str, str]]:
+    """Return text and speaker of utterance numbers, empty where they aren't known."""
+    found = {}
+    for fold in run.folds:
+        texts, speakers = (fold.predictions.about(name) for name in ("text", "speaker"))
+        for row, name in enumerate(fold.predictions.ids):
+            if names[name] in wanted:
+                columns = ("" if column is None else column[row] or "" for column in (texts, speakers))
+                text, speaker = columns
+                found[names[name]] = (text, speaker)
+    return found
 
 
 def _history(path: Path) -> dict[str, list[float]]:

@@ -81,8 +81,8 @@ class Group:
             return np.concatenate([part for place, part in enumerate(parts) if place != number])
 
         answers = {"majority": [majority(rest(true, k), len(fold), C) for k, fold in enumerate(folds)]}
-        scenarios = [fold.about.get("scenario", np.array([None], dtype=object)) for fold in folds]
-        if all(None not in part for part in scenarios):
+        scenarios = [part for fold in folds if (part := fold.about("scenario")) is not None and None not in part]
+        if len(scenarios) == len(folds):
             answers["scenario"] = [
                 by_value(rest(true, k), rest(scenarios, k), part, C) for k, part in enumerate(scenarios)
             ]

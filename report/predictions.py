@@ -1,7 +1,7 @@
 """Turns `predictions.parquet` of a fold into arrays, one entry an utterance."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,26 @@ class Predictions:
         true: (B,) class indices.
         predicted: (B,) class indices.
         probabilities: (B, C) in 0 … 1.
-        about: Columns of `ABOUT` that are there, (B,) str or None each.
+        table: What the file says beside that.
     """
 
     ids: NDArray[np.object_]
     true: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probabilities: NDArray[np.float32]
-    about: dict[str, NDArray[np.object_]]
+    table: pyarrow.Table = field(repr=False)
+    decoded: dict[str, NDArray[np.object_]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def about(self, name: str) -> NDArray[np.object_] | None:
+        """Return a column of `ABOUT`, (B,) str or None each; None where the file is without it."""
+        if name not in self.table.column_names:
+            return None
+        if name not in self.decoded:
+            self.decoded[name] = _text(self.table, name)
+        return self.decoded[name]
 
 
 def read(path: Path, classes: Sequence[str]) -> Predictions:
@@ -51,7 +60,8 @@ def read(path: Path, classes: Sequence[str]) -> Predictions:
         RunError: It is missing, isn't Parquet, lacks a column, or holds labels or probabilities that don't fit.
     """
     try:
-        table = pyarrow.parquet.read_table(path, memory_map=True)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError:
         raise RunError(f"{path} is missing, though the fold is finished: train the fold again.") from None
     except (pyarrow.ArrowException, OSError) as error:
@@ -69,7 +79,7 @@ def read(path: Path, classes: Sequence[str]) -> Predictions:
         true=_indices(table, "true", classes, path),
         predicted=_indices(table, "predicted", classes, path),
         probabilities=_probabilities(table, len(classes), path),
-        about={name: _text(table, name) for name in ABOUT if name in table.column_names},
+        table=table.select([name for name in ABOUT if name in table.column_names]),
     )
 
 

@@ -108,19 +108,22 @@ def grouped_confusions(
     return np.bincount(cells, weights=weights, minlength=size).reshape(-1, classes, classes).astype(float)
 
 
-def bootstrap(tables: ArrayLike, score: Score = measure.ua_of, level: float = LEVEL, draws: int = DRAWS) -> Interval:
-    """Return the percentile interval of a score when groups are drawn with replacement.
+def bootstrap(
+    tables: ArrayLike, scores: Sequence[Score] = (measure.ua_of,), level: float = LEVEL, draws: int = DRAWS
+) -> list[Interval]:
+    """Return the percentile interval of each score when groups are drawn with replacement.
 
     Args:
         tables: (G, C, C) confusion matrix of each group.
-        score: Turns confusion matrices, (…, C, C), into scores, (…).
+        scores: Each turns confusion matrices, (…, C, C), into scores, (…).
         level: How much of the bootstrap distribution lies inside, in 0 … 1.
         draws: Bootstrap samples.
 
     Raises:
         RunError: There is no group.
     """
-    return _interval(_drawn([np.asarray(tables, dtype=float)], score, draws)[0], level)
+    (drawn,) = _drawn([np.asarray(tables, dtype=float)], draws)
+    return [_interval(score(drawn), level) for score in scores]
 
 
 def paired_bootstrap(
@@ -134,7 +137,7 @@ def paired_bootstrap(
     Args:
         first: (G, C, C) confusion matrix of each group.
         second: The same of the other model, for the same groups.
-        score: As `bootstrap`.
+        score: Turns confusion matrices, (…, C, C), into scores, (…).
         level: As `bootstrap`.
         draws: Bootstrap samples.
 
@@ -147,8 +150,8 @@ def paired_bootstrap(
             f"The models to compare have confusion matrices of the shapes {first.shape} and {second.shape}: "
             "compare them on the same utterances and classes."
         )
-    drawn = _drawn([first, second], score, draws)
-    differences = drawn[0] - drawn[1]
+    drawn = _drawn([first, second], draws)
+    differences = score(drawn[0]) - score(drawn[1])
     side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return Difference(
         value=float(score(first.sum(axis=0)) - score(second.sum(axis=0))),
@@ -235,8 +238,8 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(entry.count * abs(entry.accuracy - entry.confidence) for entry in filled) / total
 
 
-def _drawn(tables: Sequence[NDArray[np.float64]], score: Score, draws: int) -> NDArray[np.float64]:
-    """Return the scores of each model over bootstrap samples of the same groups, (M, draws)."""
+def _drawn(tables: Sequence[NDArray[np.float64]], draws: int) -> list[NDArray[np.float64]]:
+    """Return the confusion matrices of each model over bootstrap samples of the same groups, (draws, C, C) each."""
     G, C = tables[0].shape[0], tables[0].shape[-1]
     if G == 0 or not all(table.sum() > 0 for table in tables):
         raise RunError("There is no utterance to draw from: give at least one group with one.")
@@ -246,7 +249,7 @@ def _drawn(tables: Sequence[NDArray[np.float64]], score: Score, draws: int) -> N
         sums = np.random.default_rng(SEED).multinomial(G, counts / G, draws) @ kinds
     else:
         sums = _weights(G, draws) @ flat
-    return np.stack([score(sums[:, C * C * m : C * C * (m + 1)].reshape(-1, C, C)) for m in range(len(tables))])
+    return [sums[:, C * C * m : C * C * (m + 1)].reshape(-1, C, C) for m in range(len(tables))]
 
 
 @lru_cache(maxsize=4)

@@ -49,8 +49,8 @@ def test_a_comparison_equals_that_of_the_arrays(two):
     assert found.mcnemar == statistics.mcnemar(predicted[1] == true, predicted[0] == true)
     assert (found.holm, found.mcnemar_holm) == (found.ua.p, found.mcnemar)
     assert found.distinguishable
-    assert group.evidence[0].ua == statistics.bootstrap(tables[0])
-    assert group.evidence[0].wa == statistics.bootstrap(tables[0], measure.wa_of)
+    assert [group.evidence[0].ua] == statistics.bootstrap(tables[0])
+    assert [group.evidence[0].wa] == statistics.bootstrap(tables[0], [measure.wa_of])
     right = (predicted[0] == true).mean()
     assert group.evidence[0].calibration_error == pytest.approx(abs(right - 0.8), abs=1e-6)
 

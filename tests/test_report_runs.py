@@ -65,9 +65,9 @@ def test_predictions_are_read_in_the_order_of_the_classes(tmp_path):
     assert predictions.true.tolist() == TRUE
     assert predictions.predicted.tolist() == PREDICTED
     assert predictions.probabilities.argmax(axis=1).tolist() == PREDICTED
-    assert predictions.about["dialog"].tolist() == list("aabbcc")
-    assert predictions.about["text"][0] is None
-    assert "scenario" not in predictions.about
+    assert predictions.about("dialog").tolist() == list("aabbcc")
+    assert predictions.about("text")[0] is None
+    assert predictions.about("scenario") is None
     assert len(predictions) == 6
 
 

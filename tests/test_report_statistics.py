@@ -37,7 +37,7 @@ def test_the_interval_of_single_utterances_equals_scipys():
     """With groups of one, WA is a mean of zeros and ones, which SciPy can bootstrap too."""
     true, predicted = generated(300, 0.7)
     tables = statistics.grouped_confusions(true, predicted, np.arange(300), C)
-    ours = statistics.bootstrap(tables, measure.wa_of, draws=20_000)
+    (ours,) = statistics.bootstrap(tables, [measure.wa_of], draws=20_000)
     theirs = stats.bootstrap(
         ((true == predicted).astype(float),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
@@ -50,13 +50,13 @@ def test_the_interval_of_groups_equals_scipys():
     right = generator.random(40)[:, None] > generator.random((40, 10))
     groups = np.repeat(np.arange(40), 10)
     tables = statistics.grouped_confusions(np.zeros(400, int), np.where(right, 0, 1).ravel(), groups, C)
-    ours = statistics.bootstrap(tables, measure.wa_of, draws=20_000)
+    (ours,) = statistics.bootstrap(tables, [measure.wa_of], draws=20_000)
     theirs = stats.bootstrap(
         (right.mean(axis=1),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
     alone = statistics.grouped_confusions(np.zeros(400, int), np.where(right, 0, 1).ravel(), np.arange(400), C)
-    narrow = statistics.bootstrap(alone, measure.wa_of)
+    (narrow,) = statistics.bootstrap(alone, [measure.wa_of])
     assert ours.high - ours.low > 1.4 * (narrow.high - narrow.low)
 
 
@@ -70,7 +70,7 @@ def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100():
         predicted = np.where(right, 0, 1)
         for name, groups in (("dialogs", np.repeat(np.arange(30), 20)), ("utterances", np.arange(600))):
             tables = statistics.grouped_confusions(np.zeros(600, int), predicted, groups, 2)
-            found = statistics.bootstrap(tables, measure.wa_of, draws=400)
+            (found,) = statistics.bootstrap(tables, [measure.wa_of], draws=400)
             covered[name] += found.low <= 0.7 <= found.high
     assert 0.88 <= covered["dialogs"] / 200 <= 0.99
     assert covered["utterances"] < covered["dialogs"] - 20
@@ -80,9 +80,9 @@ def test_drawing_kinds_of_groups_is_drawing_groups():
     """Many equal groups are drawn by kind; a trace added to each, which no score sees, forces the other way."""
     true, predicted = generated(400, 0.7)
     tables = statistics.grouped_confusions(true, predicted, np.arange(400), C)
-    by_kind = statistics.bootstrap(tables, draws=20_000)
+    (by_kind,) = statistics.bootstrap(tables, draws=20_000)
     apart = tables * (1 + 1e-9 * np.arange(400))[:, None, None]
-    by_group = statistics.bootstrap(apart, draws=20_000)
+    (by_group,) = statistics.bootstrap(apart, draws=20_000)
     assert (by_kind.low, by_kind.high) == pytest.approx((by_group.low, by_group.high), abs=0.004)
 
 
@@ -92,14 +92,14 @@ def test_an_interval_holds_its_own_score_and_ignores_names(B, share, seed):
     true, predicted = generated(B, share, seed)
     groups = np.arange(B) % 10
     tables = statistics.grouped_confusions(true, predicted, groups, C)
-    found = statistics.bootstrap(tables, measure.wa_of, draws=500)
+    (found,) = statistics.bootstrap(tables, [measure.wa_of], draws=500)
     assert 0 <= found.low <= measure.wa(true, predicted) <= found.high <= 1
     order = np.random.default_rng(seed).permutation(B)
     shuffled = statistics.grouped_confusions(true[order], predicted[order], groups[order], C)
-    assert statistics.bootstrap(shuffled, measure.wa_of, draws=500) == found
+    assert statistics.bootstrap(shuffled, [measure.wa_of], draws=500) == [found]
     relabelled = statistics.grouped_confusions((true + 1) % C, (predicted + 1) % C, groups, C)
-    other = statistics.bootstrap(relabelled, draws=500)
-    same = statistics.bootstrap(tables, draws=500)
+    (other,) = statistics.bootstrap(relabelled, draws=500)
+    (same,) = statistics.bootstrap(tables, draws=500)
     assert (other.low, other.high) == pytest.approx((same.low, same.high))
 
 
@@ -107,8 +107,10 @@ def test_every_utterance_twice_in_its_dialog_changes_no_interval():
     """Copies are no new evidence, as dialogs are drawn; drawn one by one they would be."""
     true, predicted = generated(200, 0.7)
     groups = np.arange(200) % 20
-    once = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C))
-    twice = statistics.bootstrap(statistics.grouped_confusions(*(np.tile(a, 2) for a in (true, predicted, groups)), C))
+    (once,) = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C))
+    (twice,) = statistics.bootstrap(
+        statistics.grouped_confusions(*(np.tile(a, 2) for a in (true, predicted, groups)), C)
+    )
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
 
 
@@ -233,7 +235,7 @@ def test_the_bootstrap_of_scikit_learns_balanced_accuracy_is_ours():
     for draw in generator.integers(0, 9, (300, 9)):
         rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
         values.append(metrics.balanced_accuracy_score(true[rows], predicted[rows]))
-    found = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C), draws=300)
+    (found,) = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C), draws=300)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 

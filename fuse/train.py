@@ -6,7 +6,8 @@ and computes on one thread, so that it gives the same numbers alone and beside o
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, cos, isfinite, pi
 from typing import Any
@@ -21,7 +22,7 @@ from fuse.config import TrainingConfig
 from fuse.data import Data, epoch, sorted_batches
 from fuse.frames import Padded, Scaler, initialise
 
-__all__ = ["Trained", "fit", "predict", "steps_per_epoch"]
+__all__ = ["Trained", "fit", "one_thread", "predict", "steps_per_epoch"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,32 @@ def fit(
     Raises:
         RunError: No training utterance has a frame, or the loss is not a finite number.
     """
+    with one_thread():
+        return _fit(build, data, rows, config, seed, steps, choose, choose_by, report)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums come out the same wherever they are made, and runs beside each other don't wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(
+    build: Callable[[], nn.Module],
+    data: Data,
+    rows: np.ndarray,
+    config: TrainingConfig,
+    seed: int,
+    steps: int,
+    choose: np.ndarray | None,
+    choose_by: str,
+    report: Callable[[Mapping[str, Any]], None],
+) -> Trained:
     costs = data.costs
     usable = rows[costs[rows] > 0]
     if not len(usable):

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from made_features import CLASSES, make_corpus, make_stores, utterances
+
+from extract import store
+from extract.errors import RunError, StoreError
+from fuse.data import epoch, find_stores, read, sorted_batches
+
+
+def data_of(corpus, paths):
+    return read(corpus, {name: store.open_store(path) for name, path in paths.items()})
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return make_corpus(tmp_path)
+
+
+def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
+    paths = make_stores(corpus, missing={"text": ["u005"]})
+    data = data_of(corpus, paths)
+    rows = torch.tensor([7, 5, 40])
+    for name, padded in data.batch(rows).items():
+        opened = store.open_store(paths[name])
+        lengths = [len(opened.frames(f"u{row:03d}")) for row in rows]
+        assert padded.mask.sum(1).tolist() == lengths
+        assert padded.mask.shape[1] == max(lengths)
+        for row, frames, length in zip(rows.tolist(), padded.values, lengths, strict=True):
+            np.testing.assert_array_equal(frames[:length].numpy(), opened.frames(f"u{row:03d}"))
+            assert not frames[length:].any()
+    assert data.batch(rows)["text"].present.tolist() == [True, False, True]
+
+
+def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
+    paths = make_stores(corpus)
+    backwards = make_corpus(tmp_path, utterances()[::-1], "backwards")
+    data, again = data_of(corpus, paths), data_of(backwards, paths)
+    for number in (0, 17, 79):
+        one, other = data.batch(torch.tensor([number])), again.batch(torch.tensor([79 - number]))
+        for name in one:
+            assert torch.equal(one[name].values, other[name].values)
+    assert data.labels[17] == again.labels[62]
+
+
+def test_nobody_is_an_utterance_without_frames(corpus):
+    batch = data_of(corpus, make_stores(corpus)).batch(torch.tensor([3, -1]))
+    assert all(padded.present.tolist() == [True, False] for padded in batch.values())
+
+
+def test_a_modality_missing_from_all_is_one_padding_frame(corpus):
+    data = data_of(corpus, make_stores(corpus, missing={"visual": corpus.ids}))
+    padded = data.batch(torch.tensor([0, 1]))["visual"]
+    assert padded.values.shape == (2, 1, 4)
+    assert not padded.mask.any()
+    mean, deviation = data.modalities["visual"].statistics(np.arange(80))
+    assert mean.abs().sum() == 0
+    assert deviation.tolist() == [1] * 4
+
+
+def test_statistics_are_those_of_the_given_utterances_alone(corpus):
+    paths = make_stores(corpus)
+    data = data_of(corpus, paths)
+    opened = store.open_store(paths["speech"])
+    rows = np.arange(0, 80, 3)
+    frames = np.concatenate([opened.frames(f"u{row:03d}") for row in rows]).astype(np.float64)
+    mean, deviation = data.modalities["speech"].statistics(rows)
+    np.testing.assert_allclose(mean, frames.mean(0))
+    np.testing.assert_allclose(deviation, frames.std(0))
+
+
+def test_an_epoch_visits_everybody_once_in_batches_of_like_length():
+    random = np.random.default_rng(0)
+    costs = random.integers(1, 500, 1000)
+    rows = np.flatnonzero(costs < 450)
+    generator = torch.Generator().manual_seed(0)
+    batches = epoch(rows, costs, 30, generator)
+    assert sorted(np.concatenate(batches)) == sorted(rows)
+    assert {len(batch) for batch in batches} <= {len(rows) // 30, len(rows) // 30 + 1}
+    padded = sum(costs[batch].max() * len(batch) for batch in batches)
+    assert padded < 1.2 * costs[rows].sum()
+    again = epoch(rows, costs, 30, torch.Generator().manual_seed(0))
+    assert all((one == other).all() for one, other in zip(batches, again, strict=True))
+    later = epoch(rows, costs, 30, generator)
+    assert not any(set(one) == set(other) for one in batches for other in later)
+
+
+def test_evaluation_batches_hold_everybody_once_longest_first():
+    costs = np.array([3, 9, 1, 7, 5])
+    assert [batch.tolist() for batch in sorted_batches(np.arange(5), costs, 2)] == [[1, 3], [4, 0], [2]]
+
+
+def test_frames_that_are_no_numbers_are_refused(corpus):
+    path = corpus.folder / "speech" / "tiny-9.h5"
+    items = [
+        store.Item(name, "", np.full((2, 3), np.nan if name == "u004" else 1, dtype=np.float16)) for name in corpus.ids
+    ]
+    store.write(path, store.Header("speech", "tiny", "9", {}, 3), items)
+    with pytest.raises(RunError, match="no finite numbers, in u004: extract them again in float32"):
+        data_of(corpus, {"speech": path})
+
+
+def test_a_file_that_lacks_utterances_is_refused(corpus, tmp_path):
+    paths = make_stores(corpus)
+    grown = make_corpus(tmp_path, utterances(84), "grown")
+    with pytest.raises(StoreError, match="has no row for u080"):
+        data_of(grown, paths)
+
+
+def test_feature_files_are_found_by_letter_and_encoder(corpus):
+    paths = make_stores(corpus)
+    assert find_stores(corpus) == paths
+    assert list(find_stores(corpus, "v,s")) == ["speech", "visual"]
+    other = corpus.folder / "text" / "bert-1.h5"
+    store.write(other, store.Header("text", "bert", "1", {}, 3), [store.Item("u000", "", np.ones((1, 3)))])
+    with pytest.raises(StoreError, match="choose one with --encoder"):
+        find_stores(corpus, "t")
+    assert find_stores(corpus, "st", ["bert"]) == {"speech": paths["speech"], "text": other}
+    with pytest.raises(RunError, match="For text several encoders are named"):
+        find_stores(corpus, "t", ["bert", "tiny"])
+    with pytest.raises(RunError, match="No feature file is of the encoder wavlm"):
+        find_stores(corpus, "s", ["wavlm"])
+    with pytest.raises(RunError, match="'x' doesn't name modalities"):
+        find_stores(corpus, "x")
+    paths["visual"].unlink()
+    with pytest.raises(RunError, match="run `mer extract --corpus toy --modality visual`"):
+        find_stores(corpus, "v")
+
+
+def test_no_features_at_all_say_how_to_make_them(corpus):
+    with pytest.raises(RunError, match="run `mer extract --corpus toy --modality all`"):
+        find_stores(corpus)
+    assert corpus.classes == CLASSES

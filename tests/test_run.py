@@ -1,0 +1,213 @@
+import json
+import shutil
+
+import numpy as np
+import pandas
+import pytest
+from made_features import CLASSES, make_corpus, make_stores
+
+from extract.errors import RunError
+from fuse import folder
+from fuse.config import GiaMicConfig, TrainingConfig
+from fuse.data import read
+from fuse.run import default_name, train_folds
+from fuse.train import predict
+
+SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
+QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def stores(corpus):
+    return make_stores(corpus)
+
+
+def train(corpus, stores, runs, **options):
+    said = []
+    settings = {"model": SMALL, "training": QUICK, "say": said.append, **options}
+    return train_folds(corpus, stores, runs=runs, **settings), said
+
+
+def contents(place):
+    return {name: (place / name).read_bytes() for name in (folder.WEIGHTS, folder.HISTORY, folder.PREDICTIONS)}
+
+
+def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
+    (place,), _ = train(corpus, stores, tmp_path, fold=3, command="mer fuse-train --fold 3")
+    assert place == tmp_path / "toy" / "gia-mic" / "fold-3" / "seed-0"
+    config = json.loads((place / "config.json").read_text())
+    assert config["corpus"] == {
+        "name": "toy", "digest": corpus.digest, "utterances": 80, "classes": list(CLASSES), "ceiling": 0.9,
+    }  # fmt: skip
+    assert (config["fold"], config["fold_value"], config["folds"], config["seed"]) == (3, "Ses10", 5, 0)
+    assert (config["protocol"], config["select"]) == ("session", "last")
+    assert config["features"]["text"] == {
+        "file": "text/tiny-0123.h5", "encoder": "tiny", "fingerprint": "0123", "dim": 5, "frame_rate_hz": None,
+    }  # fmt: skip
+    assert config["model"]["name"] == "gia-mic"
+    assert config["model"]["width"] == 16
+    assert config["training"]["epochs"] == 3
+    assert config["provenance"]["command"] == "mer fuse-train --fold 3"
+    assert set(config["provenance"]["versions"]) == {"gia-mic", "python", "torch", "numpy"}
+    metrics = json.loads((place / "metrics.json").read_text())
+    table = pandas.read_parquet(place / "predictions.parquet")
+    assert list(table) == [
+        "id",
+        "true",
+        "predicted",
+        "probabilities",
+        "dialog",
+        "speaker",
+        "session",
+        "scenario",
+        "text",
+    ]
+    assert set(table["session"]) == {"Ses10"}
+    assert len(table) == metrics["test_utterances"] == 16
+    assert metrics["train_utterances"] == 64
+    assert metrics["WA"] == np.mean(table["true"] == table["predicted"])
+    counted = pandas.crosstab(table["true"], table["predicted"]).reindex(index=CLASSES, columns=CLASSES, fill_value=0)
+    assert metrics["confusion"] == counted.to_numpy().tolist()
+    probabilities = np.stack(table["probabilities"])
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert [CLASSES[best] for best in probabilities.argmax(1)] == table["predicted"].tolist()
+    assert len((place / "history.csv").read_text().splitlines()) == 4
+
+
+def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
+    from extract.store import open_store
+
+    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    model, config = folder.load(place)
+    data = read(corpus, {name: open_store(path) for name, path in stores.items()})
+    table = pandas.read_parquet(place / "predictions.parquet")
+    rows = np.array([corpus.ids.index(name) for name in table["id"]])
+    np.testing.assert_allclose(predict(model, data, rows), np.stack(table["probabilities"]), atol=1e-6)
+    assert config["fold"] == 1
+
+
+def test_finished_folds_are_kept_and_unfinished_ones_trained_to_the_same_end(corpus, stores, tmp_path):
+    places, said = train(corpus, stores, tmp_path)
+    assert [place.parent.name for place in places] == [f"fold-{k}" for k in range(1, 6)]
+    assert said == []
+    before = [contents(place) for place in places]
+    stamps = [(place / "metrics.json").stat().st_mtime_ns for place in places]
+    (places[2] / "metrics.json").unlink()
+    shutil.rmtree(places[4])
+    assert train(corpus, stores, tmp_path) == (places, ["gia-mic: 3 of 5 runs are finished and kept."])
+    assert [contents(place) for place in places] == before
+    after = [(place / "metrics.json").stat().st_mtime_ns for place in places]
+    assert [one == other for one, other in zip(stamps, after, strict=True)] == [True, True, False, True, False]
+
+
+def test_a_changed_setting_trains_again_and_says_so(corpus, stores, tmp_path):
+    (place,), _ = train(corpus, stores, tmp_path, fold=2)
+    before = contents(place)
+    changed = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3)
+    _, said = train(corpus, stores, tmp_path, fold=2, training=changed)
+    assert said == [f"{place}: trained before with other settings; training it again."]
+    assert contents(place) != before
+    (place / "config.json").write_text("{")
+    _, said = train(corpus, stores, tmp_path, fold=2)
+    assert contents(place) == before
+
+
+def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_path):
+    together, _ = train(corpus, stores, tmp_path / "together", seeds=(0, 1), jobs=3)
+    one_by_one, _ = train(corpus, stores, tmp_path / "alone", seeds=(0, 1), jobs=1)
+    (alone,), _ = train(corpus, stores, tmp_path / "single", fold=4, seeds=(1,))
+    assert len(together) == 10
+    assert [contents(place) for place in together] == [contents(place) for place in one_by_one]
+    assert contents(alone) == contents(together[7])
+    assert contents(together[6]) != contents(together[7])
+
+
+def test_selection_on_dev_and_on_test_says_so(corpus, stores, tmp_path):
+    (place,), _ = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
+    assert place.parent.parent.name == "chosen"
+    assert json.loads((place / "config.json").read_text())["select"] == "dev"
+    assert "dev_UA" in (place / "history.csv").read_text()
+    assert json.loads((place / "metrics.json").read_text())["train_utterances"] < 64
+    (place,), _ = train(corpus, stores, tmp_path, fold=1, select="test")
+    assert "test_UA" in (place / "history.csv").read_text()
+
+
+def test_utterances_without_features_are_named_and_get_the_majority_class(tmp_path):
+    corpus = make_corpus(tmp_path)
+    missing = {name: ["u000", "u040"] for name in ("speech", "text")}
+    stores = make_stores(corpus, dims={"speech": 6, "text": 5}, missing=missing)
+    (place,), said = train(corpus, stores, tmp_path / "runs", fold=1)
+    assert place.parent.parent.name == "gia-mic-st"
+    assert len(said) == 1
+    assert "2 of 16 test utterances have no features" in said[0]
+    metrics = json.loads((place / "metrics.json").read_text())
+    assert metrics["without_features"] == {"train": 0, "test": 2}
+    table = pandas.read_parquet(place / "predictions.parquet").set_index("id")
+    np.testing.assert_allclose(table.loc["u000", "probabilities"], table.loc["u040", "probabilities"])
+    _, said = train(corpus, stores, tmp_path / "runs", fold=2)
+    assert said == [
+        f"{place.parent.parent / 'fold-2' / 'seed-0'}: 2 training utterances have no features and were left out."
+    ]
+
+
+def test_all_wrong_settings_are_named_at_once(corpus, stores, tmp_path):
+    with pytest.raises(RunError) as raised:
+        train(
+            corpus, stores, tmp_path, model=GiaMicConfig(width=5), training=TrainingConfig(epochs=0), select="luck",
+            seeds=(1, 1), device="abacus",
+        )  # fmt: skip
+    for part in ("width 5 is no multiple", "epochs is 0", "no selection 'luck'", "seeds 1, 1", "no device 'abacus'"):
+        assert part in str(raised.value)
+    with pytest.raises(RunError, match=r"there is no fusion 'magic' .*gia-mic"):
+        train(corpus, stores, tmp_path, fusion="magic")
+    with pytest.raises(RunError, match="the modalities are smell, not some of speech, text, visual"):
+        train(corpus, {"smell": stores["text"]}, tmp_path)
+    with pytest.raises(RunError, match="gia-mic takes a GiaMicConfig, not int"):
+        train(corpus, stores, tmp_path, model=3)
+    with pytest.raises(RunError, match="There is no fold 9"):
+        train(corpus, stores, tmp_path, fold=9)
+    with pytest.raises(RunError, match="holds text features, not speech"):
+        train(corpus, {"speech": stores["text"]}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
+    wild = TrainingConfig(epochs=500, learning_rate=1e20, clip=0.0)
+    with pytest.raises(RunError, match="lower the learning rate"):
+        train(corpus, stores, tmp_path, training=wild, jobs=2)
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_a_folder_that_is_no_run_is_refused(corpus, stores, tmp_path):
+    with pytest.raises(RunError, match=r"is no run folder \(config.json is missing\)"):
+        folder.load(tmp_path)
+    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    weights = (place / "model.safetensors").read_bytes()
+    (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(RunError, match="doesn't fit its configuration"):
+        folder.load(place)
+    (place / "metrics.json").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        folder.load(place)
+    (place / "config.json").write_text('{"format": 99}')
+    with pytest.raises(RunError, match="is not of format 1"):
+        folder.load(place)
+
+
+def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
+    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    config = json.loads((place / "config.json").read_text())
+    config["model"]["depth"] = 4
+    (place / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"The settings of gia-mic are not those of this version"):
+        folder.load(place)
+
+
+def test_names_follow_the_modalities():
+    assert default_name("gia-mic", ["speech", "text", "visual"]) == "gia-mic"
+    assert default_name("tfn", ["visual", "speech"]) == "tfn-sv"

@@ -1,0 +1,171 @@
+
+import numpy as np
+import pytest
+import torch
+from made_features import make_corpus, make_stores, utterances
+
+from extract import store
+from extract.errors import RunError
+from fuse import measure
+from fuse.config import GiaMicConfig, TrainingConfig
+from fuse.data import Data, read
+from fuse.frames import Padded
+from fuse.model import GiaMic
+from fuse.split import folds
+from fuse.train import fit, hide, predict, steps_per_epoch
+
+SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
+QUICK = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("features"), utterances(160))
+
+
+@pytest.fixture(scope="module")
+def data(corpus):
+    return read(corpus, {name: store.open_store(path) for name, path in make_stores(corpus).items()})
+
+
+def trained(data, rows, config=QUICK, seed=0, **options):
+    return fit(lambda: GiaMic(data.dims, 4, SMALL), data, rows, config, seed=seed, steps=8, **options)
+
+
+def ua(model, data, rows):
+    return measure.ua(data.labels[torch.from_numpy(rows)], predict(model, data, rows).argmax(-1), 4)
+
+
+def test_training_learns_the_emotion_and_labels_at_random_land_at_chance(corpus, data):
+    fold = folds(corpus)[0]
+    assert ua(trained(data, fold.train).model, data, fold.test) > 0.7
+    found = []
+    for seed in range(4):
+        shuffled = data.labels.clone()
+        order = np.random.default_rng(seed).permutation(fold.train)
+        shuffled[torch.from_numpy(fold.train)] = data.labels[torch.from_numpy(order)]
+        control = Data(data.modalities, shuffled, data.classes)
+        found.append(ua(trained(control, fold.train, seed=seed).model, data, fold.test))
+    # four times 32 utterances: two standard deviations of the mean are 0.08
+    assert 0.1 < np.mean(found) < 0.4
+
+
+def test_the_same_seed_gives_the_same_predictions_and_another_does_not(corpus, data):
+    fold = folds(corpus)[1]
+    one, again, other = (predict(trained(data, fold.train, seed=seed).model, data, fold.test) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_test_part_changes_nothing_about_training(corpus, data):
+    fold = folds(corpus)[0]
+    noisy = {
+        name: type(packed)(packed.values.clone(), packed.starts, packed.lengths)
+        for name, packed in data.modalities.items()
+    }
+    for packed in noisy.values():
+        for row in fold.test:
+            packed.values[packed.starts[row] : packed.starts[row] + packed.lengths[row]] = 1000
+    other = Data(noisy, data.labels, data.classes)
+    one, two = trained(data, fold.train).model.state_dict(), trained(other, fold.train).model.state_dict()
+    assert any("scalers" in name for name in one)
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+def test_history_has_a_row_an_epoch(corpus, data):
+    rows = []
+    history = trained(data, folds(corpus)[0].train, report=rows.append).history
+    assert rows == history
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert list(history[0]) == ["epoch", "loss", "constraint", "learning_rate", "train_UA"]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert 0 < history[-1]["learning_rate"] < QUICK.learning_rate / 10
+
+
+def test_the_best_epoch_is_chosen_and_training_stops_early(corpus, data):
+    fold = folds(corpus)[0]
+    config = TrainingConfig(epochs=40, batch_size=16, learning_rate=5e-3, patience=2)
+    found = trained(data, fold.train, config, choose=fold.test)
+    scores = [row["dev_UA"] for row in found.history]
+    assert len(scores) < 40
+    assert found.epoch == int(np.argmax(scores)) + 1 == len(scores) - 2
+    assert ua(found.model, data, fold.test) == max(scores)
+    optimistic = trained(data, fold.train, QUICK, choose=fold.test, choose_by="test")
+    assert len(optimistic.history) == QUICK.epochs
+    assert "test_UA" in optimistic.history[0]
+
+
+def test_utterances_without_features_are_left_out_and_counted(tmp_path):
+    corpus = make_corpus(tmp_path)
+    lacking = corpus.ids[20:26]
+    paths = make_stores(corpus, missing={"speech": lacking, "text": [*lacking, "u040"], "visual": lacking})
+    data = read(corpus, {name: store.open_store(path) for name, path in paths.items()})
+    rows = np.arange(80)
+    found = trained(data, rows)
+    assert found.unusable == 6
+    assert predict(found.model, data, rows).shape == (80, 4)
+    with pytest.raises(RunError, match="No utterance of the training part has features"):
+        trained(data, np.arange(20, 26))
+
+
+def test_hidden_modalities_are_as_good_as_absent(corpus, data):
+    fold = folds(corpus)[0]
+    model = trained(data, fold.train).model
+    speech = Data({"speech": data.modalities["speech"]}, data.labels, data.classes)
+    np.testing.assert_allclose(
+        predict(model, data, fold.test, hidden=["text", "visual"]), predict(model, speech, fold.test), atol=1e-6
+    )
+
+
+def test_hiding_keeps_at_least_one_modality_and_adds_none():
+    mask = torch.ones(500, 2, dtype=torch.bool)
+    some = mask.clone()
+    some[:100] = False
+    batch = {"speech": Padded(torch.zeros(500, 2, 3), mask), "text": Padded(torch.zeros(500, 2, 3), some)}
+    found = hide(batch, 0.5, torch.Generator().manual_seed(0))
+    left = torch.stack([padded.present for padded in found.values()], 1)
+    assert left.any(1).all()
+    assert left[:100].tolist() == [[True, False]] * 100
+    assert 0.25 < (left[100:].sum(1) == 1).float().mean() < 0.75
+    assert hide(batch, 0.0, torch.Generator()) == batch
+
+
+@pytest.mark.parametrize(
+    "change", [{"class_weights": True}, {"label_smoothing": 0.2}, {"clip": 0.0}, {"drop_modality": 0.5}]
+)
+def test_every_option_trains(corpus, data, change):
+    config = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3, **change)
+    assert ua(trained(data, folds(corpus)[0].train, config).model, data, folds(corpus)[0].test) > 0.5
+
+
+def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
+    from fuse.train import _targets
+
+    rows = np.concatenate([np.arange(0, 160, 4), np.arange(1, 80, 4)])
+    table = _targets(data, rows, TrainingConfig(label_smoothing=0.1, class_weights=True), torch.device("cpu"))
+    logits, labels = torch.randn(9, 4), torch.tensor([0, 1, 0, 1, 1, 0, 0, 0, 1])
+    weights = torch.tensor([60 / (4 * 40), 60 / (4 * 20), 0, 0])
+    expected = torch.nn.functional.cross_entropy(logits, labels, weights, label_smoothing=0.1)
+    found = -(logits.log_softmax(-1) * table[labels]).sum() / weights[labels].sum()
+    # torch spreads the smoothing over the classes' own weights, we by the true class's weight
+    plain = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(found, (plain * weights[labels]).sum() / weights[labels].sum())
+    assert expected.isfinite()
+
+
+def test_a_loss_that_is_no_number_is_refused(corpus, data):
+    config = TrainingConfig(epochs=8, learning_rate=1e20, clip=0.0)
+    with pytest.raises(RunError, match=r"The loss is \w+ in epoch \d: lower the learning rate"):
+        trained(data, folds(corpus)[0].train, config)
+
+
+def test_every_fold_makes_the_same_number_of_steps():
+    assert steps_per_epoch([100, 96, 70], 32) == 4
+    assert steps_per_epoch([3], 32) == 1
+
+
+def test_a_wrong_config_names_every_problem():
+    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0)
+    assert len(wrong.problems()) == 4
+    assert TrainingConfig().problems() == []

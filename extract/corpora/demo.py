@@ -29,7 +29,7 @@ from extract.files import replacing
 
 __all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
 
-_VERSION = 2  # counts up whenever the same parameters give other files
+_VERSION = 3  # counts up whenever the same parameters give other files
 _SESSIONS = 5
 _SPEAKERS = 2  # in each session
 _DIALOG = 12  # utterances in a dialog

@@ -10,7 +10,7 @@ from extract.corpus import MODALITIES
 __all__ = ["CUES", "EMOTIONS", "ceilings", "displayed", "in_sample"]
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
-CUES = {"s": 0.74, "t": 0.72, "v": 0.74}
+CUES = {"s": 0.8, "t": 0.78, "v": 0.8}
 """Probability that a modality displays the true emotion, by its letter."""
 
 _SUBSETS = ("s", "t", "v", "st", "sv", "tv", "stv")

@@ -55,14 +55,14 @@ _EXPRESSIONS = {
 
 def looks(rng: np.random.Generator) -> Looks:
     """Draw a speaker's face."""
-    tone = rng.uniform(0.6, 0.95)
+    tone = rng.uniform(0.7, 0.95)
     return Looks(
         skin=(tone, tone * rng.uniform(0.72, 0.82), tone * rng.uniform(0.55, 0.68)),
-        hair=_colour(rng, 0.03, 0.25),
+        hair=_colour(rng, 0.03, 0.2),
         wall=_colour(rng, 0.35, 0.65),
-        width=rng.uniform(0.58, 0.68),
-        height=rng.uniform(0.72, 0.84),
-        eye_distance=rng.uniform(0.24, 0.28),
+        width=rng.uniform(0.60, 0.68),
+        height=rng.uniform(0.74, 0.84),
+        eye_distance=rng.uniform(0.25, 0.27),
         fringe=rng.uniform(-0.62, -0.48),
     )
 
@@ -72,8 +72,8 @@ def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generat
     shown = _EXPRESSIONS[emotion]
     T = max(2, round(duration_s * FRAME_RATE_HZ))
     time_s = np.arange(T) / FRAME_RATE_HZ
-    sway_x, sway_y, roll = (_drift(time_s, size, rng) for size in (0.02, 0.02, 0.03))
-    strength = rng.uniform(0.9, 1.1)
+    sway_x, sway_y, roll = (_drift(time_s, size, rng) for size in (0.012, 0.012, 0.02))
+    strength = rng.uniform(0.95, 1.05)
     talk = 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(1.5, 3.0) * time_s + rng.uniform()))
     blink = np.where(np.arange(T) == rng.integers(2 * T), 0.2, 1.0)
 
@@ -111,7 +111,7 @@ def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generat
     _paint(picture[box], (0.65, 0.2, 0.2), _soft(gap + 0.045 - np.abs(down - middle)) * ends)
     _paint(picture[box], (0.2, 0.03, 0.03), _soft(gap - 0.005 - np.abs(down - middle)) * ends)
 
-    picture *= np.float32(rng.uniform(0.9, 1.1))
+    picture *= np.float32(rng.uniform(0.95, 1.05))
     picture += rng.normal(0, 0.02, (SIZE, SIZE, 1)).astype(np.float32)
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 

@@ -20,16 +20,8 @@ SAMPLING_RATE = 16_000
 
 Signal = NDArray[Any]  # float64
 
-_VOWELS_HZ = np.array(  # F1 to F3 of an adult male's /i e a o u ə/, after Peterson and Barney (1952)
-    [
-        [270, 2290, 3010],
-        [530, 1840, 2480],
-        [730, 1090, 2440],
-        [570, 840, 2410],
-        [300, 870, 2240],
-        [490, 1350, 1690],
-    ],
-    dtype=np.float64,
+_VOWELS_HZ = np.array(  # F1 to F3 of an adult male's /ɛ æ ɑ ʌ/, after Peterson and Barney (1952)
+    [[530, 1840, 2480], [660, 1720, 2410], [730, 1090, 2440], [640, 1190, 2390]], dtype=np.float64
 )
 _BANDWIDTHS_HZ = np.array([80.0, 100.0, 150.0, 250.0])
 _WINDOW = 512
@@ -71,18 +63,18 @@ class _Manner:
 
 
 _MANNERS = {
-    "angry": _Manner(4.0, 3.0, -4.0, 6.0, 5.5, 6000.0, 0.40, 0.02, 0.6, 8.0, 0.8),
-    "happy": _Manner(10.0, 6.0, 4.0, 3.0, 6.5, 3000.0, 0.55, 0.03, 0.0, 5.0, 1.6),
-    "neutral": _Manner(0.0, 1.0, -1.0, 0.0, 4.3, 600.0, 0.70, 0.04, 0.0, 1.0, 0.3),
-    "sad": _Manner(-3.0, 0.5, -2.0, -5.0, 2.6, 250.0, 0.90, 0.60, 0.0, 0.5, 0.6),
+    "angry": _Manner(2.0, 3.0, -4.0, 6.0, 5.0, 6000.0, 0.40, 0.02, 0.75, 8.0, 0.8),
+    "happy": _Manner(12.0, 6.0, 4.0, 3.0, 7.0, 3000.0, 0.55, 0.02, 0.0, 5.0, 1.6),
+    "neutral": _Manner(0.0, 1.0, -1.0, 0.0, 4.3, 700.0, 0.70, 0.03, 0.0, 1.0, 0.3),
+    "sad": _Manner(-3.0, 0.5, -2.0, -5.0, 2.4, 250.0, 0.90, 0.90, 0.0, 0.5, 0.6),
 }
 
 
 def voice(rng: np.random.Generator, *, low: bool) -> Voice:
     """Draw a speaker: a low voice with a long vocal tract, or a high one with a short tract."""
     return Voice(
-        pitch_hz=rng.uniform(100, 125) if low else rng.uniform(180, 215),
-        tract=rng.uniform(0.96, 1.05) if low else rng.uniform(0.82, 0.90),
+        pitch_hz=rng.uniform(105, 120) if low else rng.uniform(180, 205),
+        tract=rng.uniform(0.97, 1.03) if low else rng.uniform(0.85, 0.90),
         breath=rng.uniform(0.0, 0.03),
         tempo=rng.uniform(0.95, 1.05),
     )
@@ -96,7 +88,7 @@ def speech(emotion: str, speaker: Voice, duration_s: float, rng: np.random.Gener
     pitch_hz = _pitch(manner, speaker, position, syllable, count, rng)
     source = _source(manner, speaker, pitch_hz, rng) * level
     sound = _through_formants(source, speaker, syllable, rng, smile=0.06 if emotion == "happy" else 0.0)
-    loudness = 0.05 * 10 ** ((manner.level_db + rng.normal(0, 1.5)) / 20)
+    loudness = 0.05 * 10 ** ((manner.level_db + rng.normal(0, 1.0)) / 20)
     sound *= loudness / np.sqrt(np.mean(np.square(sound)))
     sound += rng.normal(0, 4e-4, count)  # the room
     return np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)
@@ -115,9 +107,9 @@ def _syllables(
     manner: _Manner, speaker: Voice, count: int, rng: np.random.Generator
 ) -> tuple[Signal, NDArray[np.int64], Signal]:
     """Return each sample's place within its syllable (0 to 1), its syllable, and its loudness."""
-    rate_hz = manner.syllables_per_s * speaker.tempo * rng.uniform(0.95, 1.05)
+    rate_hz = manner.syllables_per_s * speaker.tempo * rng.uniform(0.98, 1.02)
     total = max(2, round(count / SAMPLING_RATE * rate_hz))
-    lengths = rng.uniform(0.8, 1.2, total)
+    lengths = rng.uniform(0.9, 1.1, total)
     edges = np.concatenate([[0.0], np.cumsum(lengths) / lengths.sum()]) * count
     samples = np.arange(count)
     syllable = np.searchsorted(edges, samples, side="right") - 1
@@ -135,10 +127,10 @@ def _pitch(
     rng: np.random.Generator,
 ) -> Signal:
     """Return the fundamental frequency of every sample in Hz: level, slope over the utterance, a peak a syllable."""
-    peaks = np.abs(rng.normal(0.7, 0.4, syllable[-1] + 1))
+    peaks = np.abs(rng.normal(0.8, 0.2, syllable[-1] + 1))
     semitones = (
         manner.pitch_semitones
-        + rng.normal(0, 0.5)
+        + rng.normal(0, 0.3)
         + manner.slope_semitones * (np.linspace(0, 1, count) - 0.5)
         + manner.range_semitones * peaks[syllable] * np.sin(np.pi * position)
     )

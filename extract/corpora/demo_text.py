@@ -11,16 +11,16 @@ import numpy as np
 __all__ = ["SCENARIOS", "WORDS", "sentence"]
 
 _EXCLAMATIONS = {
-    "angry": ["damn", "enough", "nonsense", "rubbish"],
-    "happy": ["hooray", "wonderful", "wow", "brilliant"],
-    "neutral": ["well", "okay", "anyway", "so"],
-    "sad": ["alas", "sadly", "sigh", "sorry"],
+    "angry": ["damn", "enough", "nonsense"],
+    "happy": ["hooray", "wonderful", "wow"],
+    "neutral": ["well", "okay", "anyway"],
+    "sad": ["alas", "sadly", "sigh"],
 }
 _ADJECTIVES = {
-    "angry": ["furious", "outrageous", "unfair", "insulting"],
-    "happy": ["delightful", "lovely", "fantastic", "joyful"],
-    "neutral": ["ordinary", "usual", "normal", "expected"],
-    "sad": ["hopeless", "lonely", "heartbreaking", "miserable"],
+    "angry": ["furious", "outrageous", "unfair"],
+    "happy": ["delightful", "lovely", "fantastic"],
+    "neutral": ["ordinary", "usual", "normal"],
+    "sad": ["hopeless", "lonely", "heartbreaking"],
 }
 _TEMPLATES = [
     "{exclamation}, {subject} {verb} {place} and it is {adjective}",
@@ -28,7 +28,7 @@ _TEMPLATES = [
     "i think that {subject} {verb} {place}, {exclamation}, just {adjective}",
     "{exclamation}, it is {adjective} that {subject} {verb} {place}",
 ]
-_VERBS = ["was left", "stayed", "was found", "waited", "was moved", "arrived"]
+_VERBS = ["was left", "was found", "waited", "arrived"]
 _SCENARIOS = {
     "airport": (["my luggage", "the plane", "our pilot", "his passport"], ["at the gate", "on the runway"]),
     "bank": (["the letter", "my account", "the clerk", "her card"], ["at the counter", "in the bank"]),
@@ -66,7 +66,7 @@ def sentence(emotion: str, scenario: str, rng: np.random.Generator) -> str:
     """Return a sentence about `scenario` whose words show `emotion`.
 
     >>> sentence("sad", "kitchen", np.random.default_rng(0))
-    'Sadly, it is hopeless that the bread waited by the stove.'
+    'Alas, it is hopeless that the bread waited by the stove.'
     """
     subjects, places = _SCENARIOS[scenario]
     text = _pick(_TEMPLATES, rng).format(

@@ -17,6 +17,9 @@ from report.tables import modalities, percent, spread
 
 __all__ = ["ablation", "evidence", "subsets"]
 
+FEW = 20
+"""Dialogs below which a bootstrap interval is told to be rough."""
+
 
 def evidence(group: Group) -> Table:
     """Return the interval and calibration of each row, and its comparison with the best one."""
@@ -145,7 +148,8 @@ def _how(group: Group) -> str:
     what = "dialogs" if found[0].by_dialog else "utterances (they name no dialogs)"
     counts = sorted({entry.dialogs for entry in found})
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    return f"Intervals and p: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws."
+    rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
+    return f"Intervals and p: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws.{rough}"
 
 
 def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:

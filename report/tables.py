@@ -79,7 +79,8 @@ def folds(group: Group) -> Table:
         scores = {fold.number: f"{percent(fold.scores['WA'])} / {percent(fold.scores['UA'])}" for fold in row.folds}
         rows.append([name, *(scores.get(number, "—") for number in tested)])
     columns = [
-        Column(value if value == str(number) else f"{number} {value}", number=True) for number, value in tested.items()
+        Column(value if value.lstrip("0") == str(number) else f"{number} {value}", number=True)
+        for number, value in tested.items()
     ]
     return Table(f"WA / UA of each fold, named by the {group.protocol} tested on, %", [Column("model"), *columns], rows)
 

@@ -87,8 +87,12 @@ def save(folder: Path, architecture: str, settings: dict) -> Path:
 
 
 def save_text(folder: Path, architecture: str, settings: dict) -> Path:
-    """Save a text model and a byte-level tokenizer for it."""
-    save(folder, architecture, settings)
+    """Save a text model and a tokenizer for it."""
+    return save_tokenizer(save(folder, architecture, settings))
+
+
+def save_tokenizer(folder: Path) -> Path:
+    """Save a tokenizer whose tokens are single bytes."""
     vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
     vocabulary.update({letter: 4 + n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))})
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))

@@ -1,0 +1,142 @@
+"""The commands as users type them, in a process of their own where it matters."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from made_media import tone
+
+import cli
+
+ROOT = str(Path(cli.__file__).parent)
+COMMANDS = sorted(cli.main.commands)
+
+
+def mer(*words):
+    """Run a command in this process and return its result."""
+    return CliRunner().invoke(cli.main, list(map(str, words)))
+
+
+def make_table(folder, speakers=4, each=6):
+    """A CSV corpus: short tones, one pitch for each label."""
+    lines = ["id,label,speaker,text,audio"]
+    for speaker in range(speakers):
+        for n in range(each):
+            name, label = f"s{speaker}-{n}", ["low", "high"][n % 2]
+            tone(folder / f"{name}.wav", 0.3 + 0.02 * n, hz=200.0 if label == "low" else 400.0)
+            lines.append(f"{name},{label},speaker {speaker},It is {label}.,{name}.wav")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_all_its_options_explained(command):
+    answer = mer(command, "--help")
+    assert answer.exit_code == 0
+    for parameter in cli.main.commands[command].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"mer {command} {parameter.name} has no help"
+
+
+def test_from_a_table_of_ones_own_to_scores(here):
+    make_table(here / "data")
+    prepared = mer("prepare", "manifest", "data/table.csv", "--name", "mine")
+    assert prepared.exit_code == 0, prepared.output
+    assert "mine: 24 utterances (high 12, low 12)" in prepared.stdout
+    for modality in ("speech", "text"):
+        extracted = mer("extract", "--modality", modality, "--encoder", "tiny", "--device", "cpu")
+        assert extracted.exit_code == 0, extracted.output
+        assert ": 24 extracted" in extracted.stdout
+    trained = mer("fuse-train", "--fold", "all", "--protocol", "speaker", "--epochs", "2", "--device", "cpu")
+    assert trained.exit_code == 0, trained.output
+    assert "gia-mic-st" in trained.stdout
+    reported = mer("report", "--format", "json")
+    assert reported.exit_code == 0, reported.output
+    assert "gia-mic-st" in json.dumps(json.loads(reported.stdout))
+    again = mer("fuse-train", "--fold", "2", "--protocol", "speaker", "--epochs", "2", "--device", "cpu")
+    assert "finished and kept" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["report"], "runs"),
+        (["fuse-train", "--fold", "99", "--corpus", "mine", "--protocol", "speaker"], "fold"),
+        (["fuse-train", "--corpus", "mine"], "session"),
+        (["fuse-train", "--corpus", "other"], "There is no corpus 'other'"),
+        (["extract", "--modality", "visual", "--corpus", "mine", "--encoder", "tiny"], "has no video"),
+        (["extract", "--modality", "speech", "--corpus", "mine", "--encoder", "/nowhere"], "no folder '/nowhere'"),
+        (["extract", "--modality", "speech", "--encoder", "tiny", "--device", "tpu9"], "no device 'tpu9' here"),
+        (["prepare", "manifest", "data/table.csv", "--name", "../x"], "can't be a name"),
+    ],
+)
+def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, message):
+    make_table(here / "data", speakers=2, each=2)
+    assert mer("prepare", "manifest", "data/table.csv", "--name", "mine").exit_code == 0
+    mer("extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu")
+    answer = mer(*words)
+    assert answer.exit_code == 1, answer.output
+    assert message in answer.stderr
+    assert answer.stderr.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in answer.output
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract"],
+        ["extract", "--modality", "smell"],
+        ["fuse-train", "--fold", "three"],
+        ["no-such-command"],
+        ["report", "a", "b"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(here, words):
+    answer = mer(*words)
+    assert answer.exit_code == 2
+    assert "Usage:" in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test covers the message")
+def test_a_folder_without_rights_is_one_sentence(here):
+    make_table(here / "data", speakers=2, each=2)
+    (here / "features").mkdir(mode=0o500)
+    answer = mer("prepare", "manifest", "data/table.csv", "--name", "mine")
+    assert answer.exit_code == 1
+    assert "can't be made" in answer.stderr
+
+
+def test_a_features_folder_that_can_not_be_one_is_one_sentence(here):
+    make_table(here / "data", speakers=2, each=2)
+    (here / "features").write_text("a file")
+    answer = mer("prepare", "manifest", "data/table.csv", "--name", "mine", "--features", "features/below")
+    assert answer.exit_code == 1
+    assert "features/below/mine can't be made" in answer.stderr
+
+
+def test_help_comes_in_well_under_a_second_of_computing(here):
+    program = "import time; from cli import main; main(['--help'], standalone_mode=False); print(time.process_time())"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(answer.stdout.split()[-1]) < 1.0
+
+
+@pytest.mark.slow
+def test_the_three_commands_alone_in_an_empty_folder(here):
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from gia_mic.launcher import main; main()"
+    for words in (["extract", "--modality", "speech"], ["fuse-train", "--fold", "3"], ["report"]):
+        answer = subprocess.run([sys.executable, "-c", program, ROOT, *words], cwd=here, capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stderr
+    assert "making the demo corpus there" not in answer.stderr
+    assert "gia-mic-s" in answer.stdout

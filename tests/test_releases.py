@@ -174,6 +174,19 @@ def test_a_link_out_of_the_root_is_refused(trees, tmp_path):
         release.prepare("emodb", tmp_path / "root", tmp_path)
 
 
+def test_folders_that_link_out_of_the_root_are_refused(tmp_path):
+    tree = made_releases.iemocap(tmp_path / "iemocap")
+    (tree / "Session2/sentences").rename(tmp_path / "elsewhere")
+    (tree / "Session2/sentences").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CorpusError, match="outside the corpus root"):
+        release.prepare("iemocap", tree, tmp_path / "features")
+    tree = made_releases.meld(tmp_path / "meld")
+    (tree / "train/train_splits").rename(tmp_path / "clips")
+    (tree / "train/train_splits").symlink_to(tmp_path / "clips")
+    with pytest.raises(CorpusError, match="outside the corpus root"):
+        release.prepare("meld", tree, tmp_path / "features")
+
+
 @pytest.mark.parametrize("name", release.RELEASES)
 def test_published_counts_add_up_to_the_facts(trees, tmp_path, name):
     facts = release.facts(name)

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extract.corpora.release import ALL, Facts, Reading
-from extract.corpus import Clip, Utterance
+from extract.corpus import Clip, Utterance, inside
 from extract.errors import CorpusError, one_line
 
 __all__ = ["FACTS", "read"]
@@ -65,7 +65,8 @@ def read(path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tag
         keep_tags: Keep tags such as [LAUGHTER] in the text.
 
     Raises:
-        CorpusError: There are no evaluation files, a turn is evaluated twice, or no such set of labels exists.
+        CorpusError: There are no evaluation files, a turn is evaluated twice, a file links out of the folder, or no
+            such set of labels exists.
     """
     if labels not in (4, 5, 6):
         raise CorpusError(f"There is no set of {labels} labels for IEMOCAP: choose 4, 5 or 6.")
@@ -97,8 +98,8 @@ def _dialog(
 ) -> Iterator[Utterance]:
     dialog, session = evaluation.stem, evaluation.parents[2]
     texts = _transcript(session / "dialog" / "transcriptions" / f"{dialog}.txt", odd)
-    film = session / "dialog" / "avi" / "DivX" / f"{dialog}.avi"
-    if not film.is_file():
+    film = _there(path, session / "dialog" / "avi" / "DivX" / f"{dialog}.avi")
+    if film is None:
         odd["dialogs without video"].append(dialog)
     for start, end, turn, label in _TURN.findall(_text(evaluation)):
         if label not in names:
@@ -111,11 +112,10 @@ def _dialog(
             odd["turns with another time in the transcript (the evaluation's is taken)"].append(turn)
         if text is not None and not keep_tags:
             text = " ".join(_TAG.sub(" ", text).split())
-        sound = session / "sentences" / "wav" / dialog / f"{turn}.wav"
-        if not sound.is_file():
+        sound = _there(path, session / "sentences" / "wav" / dialog / f"{turn}.wav")
+        if sound is None:
             odd["turns without sound"].append(turn)
         half = (0.0, 0.0, 0.5, 1.0) if turn[5] == turn[-4] else (0.5, 0.0, 1.0, 1.0)
-        seen = film.is_file() and start_s < end_s
         yield Utterance(
             id=turn,
             label=names[label],
@@ -125,9 +125,14 @@ def _dialog(
             scenario=re.sub(r"(?<=\d)[a-z]$", "", dialog[7:]),  # the second part of a take ends in b
             source_label=label,
             text=text or None,
-            audio=Clip(sound.relative_to(path).as_posix()) if sound.is_file() else None,
-            video=Clip(film.relative_to(path).as_posix(), start_s, end_s, half) if seen else None,
+            audio=Clip(sound) if sound else None,
+            video=Clip(film, start_s, end_s, half) if film and start_s < end_s else None,
         )
+
+
+def _there(path: Path, file: Path) -> str | None:
+    relative = file.relative_to(path).as_posix()
+    return relative if inside(path, relative).is_file() else None
 
 
 def _transcript(file: Path, odd: dict[str, list[str]]) -> dict[str, tuple[str, float, float]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from extract.corpora.release import Facts, Reading, scan
 from extract.corpora.table import Problems, read_table
-from extract.corpus import Clip, Utterance
+from extract.corpus import Clip, Utterance, inside
 from extract.errors import CorpusError
 
 __all__ = ["FACTS", "read"]
@@ -114,7 +114,8 @@ def _clips(path: Path, part: str) -> dict[str, str]:
     for folder in sorted(path.glob("*/")) + sorted(path.glob("*/*/")):
         if part in folder.name.lower() and not folder.name.startswith(".") and folder.name.lower() != part:
             prefix = folder.relative_to(path).as_posix()
-            found.update({stem: f"{prefix}/{file}" for stem, file in scan(folder, ".mp4").items()})
+            clips = scan(inside(path, prefix), ".mp4")
+            found.update({stem: f"{prefix}/{file}" for stem, file in clips.items()})
     return found
 
 

@@ -7,7 +7,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-
 SPEECH_SIZE = {
     "hidden_size": 32,
     "num_hidden_layers": 3,

@@ -5,7 +5,19 @@ Nothing here imports torch, so the command line reads its defaults from these cl
 
 from dataclasses import dataclass
 
-__all__ = ["ABLATIONS", "CONSTRAINTS", "PROTOCOLS", "SELECTIONS", "GiaMicConfig", "TrainingConfig"]
+__all__ = [
+    "ABLATIONS",
+    "CONSTRAINTS",
+    "PROTOCOLS",
+    "SELECTIONS",
+    "GiaMicConfig",
+    "LmfConfig",
+    "MisaConfig",
+    "MultConfig",
+    "PooledConfig",
+    "TfnConfig",
+    "TrainingConfig",
+]
 
 PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
 """Protocol, which is also its column, and the column whose values must not occur on both sides."""
@@ -111,4 +123,105 @@ class GiaMicConfig:
         found += [
             f"{part!r} can't be left out, only {', '.join(ABLATIONS)}" for part in self.without if part not in ABLATIONS
         ]
+        return found
+
+
+@dataclass(frozen=True)
+class PooledConfig:
+    """Choices of the fusions of utterance vectors: concat, late and attention.
+
+    Attributes:
+        width: d, features of hidden layers.
+        dropout: Probability that a feature of a hidden layer is dropped in training.
+    """
+
+    width: int = 64
+    dropout: float = 0.3
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = [f"the width {self.width} is below 1"] if self.width < 1 else []
+        return found if 0 <= self.dropout < 1 else [*found, f"the dropout {self.dropout} is not in [0, 1)"]
+
+
+@dataclass(frozen=True)
+class TfnConfig(PooledConfig):
+    """Choices of TFN.
+
+    Attributes:
+        factor: Features of each modality in the outer product, which has (factor + 1)^M cells.
+    """
+
+    factor: int = 12
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = super().problems()
+        if not 1 <= self.factor <= min(self.width, 32):
+            found.append(f"the factor {self.factor} is not in 1 to {min(self.width, 32)}, the width or 32")
+        return found
+
+
+@dataclass(frozen=True)
+class LmfConfig(PooledConfig):
+    """Choices of LMF.
+
+    Attributes:
+        rank: Number of rank-1 tensors whose sum stands for the fusion tensor.
+    """
+
+    rank: int = 4
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        return [*super().problems(), *([f"the rank {self.rank} is below 1"] if self.rank < 1 else [])]
+
+
+@dataclass(frozen=True)
+class MultConfig(PooledConfig):
+    """Choices of MulT.
+
+    Attributes:
+        width: d, features of a frame; a multiple of `heads`.
+        heads: Attention heads.
+        layers: Layers of each crossmodal transformer, and of each transformer over their outputs.
+    """
+
+    width: int = 32
+    heads: int = 4
+    layers: int = 2
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = super().problems()
+        if self.heads < 1 or self.layers < 1:
+            found.append("heads and layers must be at least 1")
+        elif self.width % self.heads or self.width % 2:
+            found.append(f"the width {self.width} is no even multiple of the {self.heads} heads")
+        return found
+
+
+@dataclass(frozen=True)
+class MisaConfig(PooledConfig):
+    """Choices of MISA; the weights are those of the authors' code.
+
+    Attributes:
+        heads: Attention heads of the fusion transformer; divides `width`.
+        similarity: Weight of the similarity loss (CMD between shared vectors).
+        difference: Weight of the difference loss (orthogonality of shared and private vectors).
+        reconstruction: Weight of the reconstruction loss.
+    """
+
+    heads: int = 2
+    similarity: float = 1.0
+    difference: float = 0.3
+    reconstruction: float = 1.0
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these values, one sentence each."""
+        found = super().problems()
+        if self.heads < 1 or self.width % self.heads:
+            found.append(f"the width {self.width} is no multiple of the {self.heads} heads")
+        if min(self.similarity, self.difference, self.reconstruction) < 0:
+            found.append("the weights of MISA's losses can't be negative")
         return found

@@ -7,10 +7,13 @@ from typing import Any
 from torch import nn
 
 from extract.errors import RunError, one_line
-from fuse.config import GiaMicConfig
+from fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
+from fuse.misa import Misa
 from fuse.model import GiaMic
+from fuse.mult import Mult
+from fuse.pooled import Attention, Concat, Late, Lmf, Tfn
 
-__all__ = ["FUSIONS", "Entry", "build", "configure", "find"]
+__all__ = ["FUSIONS", "Entry", "build", "configure", "find", "size"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,23 @@ FUSIONS: dict[str, Entry] = {
         Entry(
             "gia-mic",
             "gated interactive attention, modality-invariant generator and constraint",
-            "He, Mi and Toda, INTERSPEECH 2025 (our reading)",
+            "He, Mi and Toda 2025, arXiv:2506.00865, our reading",
             GiaMicConfig,
             GiaMic,
-        )
+        ),
+        Entry("concat", "pooled vectors side by side, two layers", "the usual first try", PooledConfig, Concat),
+        Entry("late", "mean of the logits of one model for each modality", "the usual second", PooledConfig, Late),
+        Entry(
+            "attention",
+            "weights for the modalities by attention",
+            "MERBench, arXiv:2401.03429",
+            PooledConfig,
+            Attention,
+        ),
+        Entry("tfn", "outer product of the modalities", "Zadeh et al. 2017, arXiv:1707.07250", TfnConfig, Tfn),
+        Entry("lmf", "the same, with weights of low rank", "Liu et al. 2018, arXiv:1806.00064", LmfConfig, Lmf),
+        Entry("mult", "crossmodal transformers", "Tsai et al. 2019, arXiv:1906.00295", MultConfig, Mult),
+        Entry("misa", "shared and private spaces", "Hazarika et al. 2020, arXiv:2005.03545", MisaConfig, Misa),
     ]
 }
 
@@ -55,6 +71,11 @@ def find(name: str) -> Entry:
     if name not in FUSIONS:
         raise RunError(f"There is no fusion {name!r}: choose one of {', '.join(FUSIONS)}.")
     return FUSIONS[name]
+
+
+def size(entry: Entry, dims: Mapping[str, int], classes: int) -> int:
+    """Return how many parameters a fusion has at its default settings."""
+    return sum(parameter.numel() for parameter in entry.make(dims, classes, entry.config()).parameters())
 
 
 def configure(name: str, given: Mapping[str, Any]) -> Any:

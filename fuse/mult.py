@@ -1,0 +1,137 @@
+"""Turns frames into emotion logits by MulT, the Multimodal Transformer (Tsai et al. 2019, arXiv:1906.00295)."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fuse.config import MultConfig
+from fuse.frames import Batch, Output, Padded, Scaler, drop, missing
+
+__all__ = ["Mult", "TransformerLayer"]
+
+
+class TransformerLayer(nn.Module):
+    """A transformer layer that normalises first, from a sequence to itself or to another one.
+
+        z ← z + W_o MultiHead(LN z, LN y, LN y)              y = z, or the source's frames
+        z ← z + W₂ ReLU(W₁ LN z + b₁) + b₂                   W₁ to 4 d
+
+    Args:
+        width: d.
+        heads: Attention heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_source, self.norm_forward = (nn.LayerNorm(width) for _ in range(3))
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, to: Tensor, of: Padded | None = None, *, mask: Tensor | None = None) -> Tensor:
+        """Return z (B, T, d).
+
+        Args:
+            to: (B, T, d).
+            of: Another sequence to read; None reads `to` itself.
+            mask: (B, T) bool, of `to`, when it reads itself.
+        """
+        query = self.norm(to)
+        values, there = (query, mask) if of is None else (self.norm_source(of.values), of.mask)
+        assert there is not None
+        q, k, v = (
+            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for linear, x in ((self.query, query), (self.key, values), (self.value, values))
+        )
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        shares = scores.masked_fill(~there[:, None, None], -1e30).softmax(-1)
+        # a source that is missing adds nothing, not a mean over padding
+        taken = (shares @ v).transpose(1, 2).flatten(2) * there.any(-1)[:, None, None].to(v.dtype)
+        to = to + self.out(taken)
+        return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
+
+
+class Mult(nn.Module):
+    """MulT: each modality reads each other one through a crossmodal transformer.
+
+        Z_m = Conv1D(X_m) + sinusoidal positions                                  kernel 1, to d features
+        Z_{i←j} = L layers z ← z + attention(z, Z_j), then feed-forward          for each pair i ← j
+        Z_i = L layers of self-attention over [Z_{i←j} ; Z_{i←k}]                2 d features
+        h = [last frame of Z_s ; Z_t ; Z_v],   logits = V (h + W₂ ReLU(W₁ h)) + c
+
+    One modality alone reads itself. Dropout is on Z_m (the same features in all frames) and in the head.
+
+    Args:
+        dims: Features of each modality's frames, D_m, in the project's order of modalities.
+        classes: C.
+        config: Width, heads, layers, dropout.
+    """
+
+    def __init__(self, dims: Mapping[str, int], classes: int, config: MultConfig) -> None:
+        super().__init__()
+        self.modalities = tuple(dims)
+        self.dims = dict(dims)
+        d = config.width
+        self.sources = {name: tuple(other for other in dims if other != name) or (name,) for name in dims}
+        self.joined = d * max(len(dims) - 1, 1)
+        self.width, self.dropout, self.dropouts = self.joined * len(dims), config.dropout, len(dims) + 1
+        self.frame_width = d
+        self.scalers = nn.ModuleDict({name: Scaler(dim) for name, dim in dims.items()})
+        self.project = nn.ModuleDict({name: nn.Linear(dim, d, bias=False) for name, dim in dims.items()})
+        self.cross = nn.ModuleDict(
+            {
+                f"{to}_{of}": nn.ModuleList(TransformerLayer(d, config.heads) for _ in range(config.layers))
+                for to, others in self.sources.items()
+                for of in others
+            }
+        )
+        self.own = nn.ModuleDict(
+            {
+                name: nn.ModuleList(TransformerLayer(self.joined, config.heads) for _ in range(config.layers))
+                for name in dims
+            }
+        )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(self.joined) for name in dims})
+        self.head = nn.ModuleList([nn.Linear(self.width, self.width), nn.Linear(self.width, self.width)])
+        self.decide = nn.Linear(self.width, classes)
+
+    def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
+        """Fuse a batch."""
+        given = missing(self.dims, batch, self.modalities)
+        frames = {}
+        for slot, (name, (values, mask)) in enumerate(given.items()):
+            projected = self.project[name](self.scalers[name](values))
+            kept = None if keep is None else keep[..., : self.frame_width]
+            frames[name] = Padded(drop(projected, kept, slot) + _positions(projected), mask)
+        last = []
+        for name, (values, mask) in frames.items():
+            read = []
+            for other in self.sources[name]:
+                z = values
+                for layer in self.cross[f"{name}_{other}"].children():
+                    z = layer(z, frames[other])
+                read.append(z)
+            joined = torch.cat(read, -1)
+            for layer in self.own[name].children():
+                joined = layer(joined, mask=mask)
+            last.append(_last(Padded(self.norms[name](joined), mask)))
+        h = torch.cat(last, -1)
+        hidden = drop(torch.relu(self.head[0](h)), keep, self.dropouts - 1)
+        logits = self.decide(h + self.head[1](hidden))
+        return Output(logits, logits.new_zeros(()), {})
+
+
+def _positions(values: Tensor) -> Tensor:
+    """Return sines and cosines of each position, (T, d) (Vaswani et al. 2017, arXiv:1706.03762, section 3.5)."""
+    T, d = values.shape[1:]
+    steps = torch.arange(T, device=values.device, dtype=torch.float32).unsqueeze(1)
+    rates = torch.exp(torch.arange(0, d, 2, device=values.device, dtype=torch.float32) * (-math.log(10000) / d))
+    return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], -1).flatten(1).to(values.dtype)
+
+
+def _last(frames: Padded) -> Tensor:
+    """Return the last frame that is there, (B, d); zeros for an utterance without any."""
+    later = torch.cat([frames.mask[:, 1:], torch.zeros_like(frames.mask[:, :1])], 1)
+    return ((frames.mask & ~later).unsqueeze(1).to(frames.values.dtype) @ frames.values).squeeze(1)

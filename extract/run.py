@@ -4,23 +4,20 @@ Batches are planned over the whole corpus, not over what is left, so that a run 
 what an undisturbed one would have, to the last bit.
 """
 
-import os
-import random
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from extract import files, media
+from extract import plan
 from extract.corpus import MODALITIES, Corpus
 from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
 from extract.errors import EncoderError, Interrupted, MediaError, one_line
@@ -31,9 +28,6 @@ __all__ = ["Outcome", "extract", "extract_generated", "has", "make_encoder", "ru
 
 POSITIONS = {"cpu": 1500, "cuda": 20_000}
 """Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
-
-_COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
-"""Manifest column of each modality."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
@@ -105,7 +99,7 @@ def run(
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
         if modality == "all" and not has(corpus, name):
-            say(f"The corpus {corpus.name} has no {_COLUMNS[name]}: no {name} features.")
+            say(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
         make = partial(make_encoder, name, chosen, **options)
@@ -133,7 +127,7 @@ def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | 
 
 def has(corpus: Corpus, modality: str) -> bool:
     """Whether any utterance of a corpus has this modality."""
-    return any(value is not None for value in corpus.column(_COLUMNS[modality]))
+    return any(value is not None for value in corpus.column(plan.COLUMNS[modality]))
 
 
 def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
@@ -189,16 +183,15 @@ def extract(
     """
     encoder = make()
     header = encoder.header
-    folder = corpus.folder / header.modality
-    with Builder(folder / header.file_name, header) as builder:
-        jobs, others = _plan(corpus, encoder)
-        if not jobs and all(item.status == MISSING for item in others.values()):
-            column = _COLUMNS[header.modality]
-            raise MediaError(f"The corpus {corpus.name!r} has no {column}: choose another --modality.")
+    if not has(corpus, header.modality):
+        column = plan.COLUMNS[header.modality]
+        raise MediaError(f"The corpus {corpus.name!r} has no {column}: choose another --modality.")
+    with Builder(corpus.folder / header.modality / header.file_name, header) as builder:
+        jobs, others = plan.jobs(corpus, encoder)
         budget = budget or POSITIONS[devices[0].partition(":")[0]]
         batches = [
             left
-            for batch in _batches(jobs, budget, seed=header.fingerprint)
+            for batch in plan.batches(jobs, budget, seed=header.fingerprint)
             if (left := [job for job in batch if builder.finished(job.id, job.source) is None])
         ]
         todo = {job.id for batch in batches for job in batch}
@@ -243,59 +236,6 @@ def _devices(wanted: str | None) -> list[str]:
                 f"There is no device {device!r} here ({reason(error)[:80]}): choose cpu or cuda."
             ) from error
     return devices
-
-
-def _plan(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
-    """Return what there is to encode, and the utterances for which nothing is."""
-    modality = encoder.header.modality
-    others: dict[str, Item] = {}
-    if modality == "text":
-        texts = dict(zip(corpus.ids, corpus.column("text"), strict=True))
-        others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
-        jobs = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
-        return [replace(job, size=encoder.size(job)) for job in jobs], others
-
-    clips = {u.id: u.audio if modality == "speech" else u.video for u in corpus}
-    paths = {clip.path: corpus.path(clip) for clip in clips.values() if clip is not None}
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
-        known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
-    jobs = []
-    for utterance_id, clip in clips.items():
-        if clip is None:
-            others[utterance_id] = Item(utterance_id, "", status=MISSING)
-        elif isinstance(looked := known[clip.path], str):
-            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=looked)
-        else:
-            file_digest, length_s = looked
-            source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
-            duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
-            jobs.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
-    return [replace(job, size=encoder.size(job)) for job in jobs], others
-
-
-def _look(path: Path) -> tuple[str, float] | str:
-    """Return a file's digest and length in seconds, or what is wrong with it."""
-    try:
-        return files.digest(path), media.duration_s(path)
-    except (MediaError, OSError) as error:
-        return reason(error)
-
-
-def _batches(jobs: Sequence[Job], budget: int, seed: str) -> list[list[Job]]:
-    """Group jobs of like size under the budget; the largest batch first, the others shuffled.
-
-    The first batch shows at once whether the memory suffices, the shuffle makes the time left believable.
-    """
-    batches: list[list[Job]] = []
-    for job in sorted(jobs, key=lambda job: (job.size, job.id)):
-        if not batches or (len(batches[-1]) + 1) * job.size > budget:
-            batches.append([])
-        batches[-1].append(job)
-    if batches:
-        largest = batches.pop()
-        random.Random(seed).shuffle(batches)
-        batches.insert(0, largest)
-    return batches
 
 
 def _run(

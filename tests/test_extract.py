@@ -12,6 +12,7 @@ import torch
 from made_media import tone, video
 
 from extract import corpus as corpora
+from extract import plan
 from extract import run as run_module
 from extract.corpus import Clip, Utterance
 from extract.errors import EncoderError, Interrupted, MediaError, StoreError
@@ -202,7 +203,7 @@ def test_wrong_settings_are_refused_before_any_work(tmp_path):
 def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path):
     corpus = make_corpus(tmp_path, count=3)
     (corpus.folder / "speech").write_text("a file where the folder should be")
-    with pytest.raises(StoreError, match="can't be made|can't be written"):
+    with pytest.raises(StoreError, match=r"can't be made|can't be written"):
         extract(corpus, TINY_SPEECH)
 
 
@@ -210,7 +211,7 @@ def test_a_broken_feature_file_is_one_sentence_and_stays(tmp_path):
     corpus = make_corpus(tmp_path, count=4)
     path = extract(corpus, TINY_SPEECH).path
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(StoreError, match="is broken .*: remove it and run `mer extract` again"):
+    with pytest.raises(StoreError, match=r"is broken .*: remove it and run `mer extract` again"):
         extract(corpus, TINY_SPEECH)
     assert path.stat().st_size == 1000
 
@@ -241,7 +242,7 @@ def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch
 
     corpus = make_corpus(tmp_path)
     encode = SpeechEncoder.encode
-    longest = max(next(TINY_SPEECH().pieces(job)).size for job in run_module._plan(corpus, TINY_SPEECH())[0])
+    longest = max(next(TINY_SPEECH().pieces(job)).size for job in plan.jobs(corpus, TINY_SPEECH())[0])
 
     def small(self, pieces):
         if any(piece.size == longest for piece in pieces):

@@ -1,0 +1,81 @@
+"""Turns a corpus and an encoder into balanced batches of work, each input known by the digest of its content."""
+
+import os
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from extract import files, media
+from extract.corpus import Corpus
+from extract.encoder import Encoder, Job
+from extract.errors import MediaError
+from extract.pipeline import reason
+from extract.store import FAILED, MISSING, Item
+
+__all__ = ["COLUMNS", "batches", "jobs"]
+
+COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
+"""Manifest column of each modality."""
+
+
+def jobs(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
+    """Look at every input of a corpus.
+
+    Returns:
+        What there is to encode, in the manifest's order; and by id the utterances for which nothing is, missing in the
+        corpus or failed.
+
+    Raises:
+        CorpusError: A path leads out of the corpus root.
+    """
+    modality = encoder.header.modality
+    others: dict[str, Item] = {}
+    if modality == "text":
+        texts = dict(zip(corpus.ids, corpus.column("text"), strict=True))
+        others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
+        found = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
+        return [replace(job, size=encoder.size(job)) for job in found], others
+
+    clips = {u.id: u.audio if modality == "speech" else u.video for u in corpus}
+    paths = {clip.path: corpus.path(clip) for clip in clips.values() if clip is not None}
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
+        known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
+    found = []
+    for utterance_id, clip in clips.items():
+        if clip is None:
+            others[utterance_id] = Item(utterance_id, "", status=MISSING)
+        elif isinstance(looked := known[clip.path], str):
+            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=looked)
+        else:
+            file_digest, length_s = looked
+            source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
+            duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
+            found.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
+    return [replace(job, size=encoder.size(job)) for job in found], others
+
+
+def _look(path: Path) -> tuple[str, float] | str:
+    """Return a file's digest and length in seconds, or what is wrong with it."""
+    try:
+        return files.digest(path), media.duration_s(path)
+    except (MediaError, OSError) as error:
+        return reason(error)
+
+
+def batches(jobs: Sequence[Job], budget: int, seed: str) -> list[list[Job]]:
+    """Group jobs of like size under the budget; the largest batch first, the others shuffled.
+
+    The first batch shows at once whether the memory suffices, the shuffle makes the time left believable.
+    """
+    grouped: list[list[Job]] = []
+    for job in sorted(jobs, key=lambda job: (job.size, job.id)):
+        if not grouped or (len(grouped[-1]) + 1) * job.size > budget:
+            grouped.append([])
+        grouped[-1].append(job)
+    if grouped:
+        largest = grouped.pop()
+        random.Random(seed).shuffle(grouped)
+        grouped.insert(0, largest)
+    return grouped

@@ -88,7 +88,7 @@ def prepare(
             return known
     corpus = corpora.write(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
     for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
-        if other.name != about["generator"]["digest"]:
+        if other.is_dir() and other.name != about["generator"]["digest"]:
             shutil.rmtree(other)
     say(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {made} of them now.")
     return corpus
@@ -197,12 +197,14 @@ def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], shown
         return any(clip and not (folder / clip.path).is_file() for clip in (utterance.audio, utterance.video))
 
     todo = [number for number, utterance in enumerate(utterances) if missing(utterance)]
-    with ThreadPoolExecutor(2) as pool:
-        bar = tqdm(
-            pool.map(make, todo), total=len(todo), desc="demo corpus", unit="utt", disable=None if todo else True
-        )
-        for _ in bar:
+    pool = ThreadPoolExecutor(2)
+    try:
+        for _ in tqdm(
+            pool.map(make, todo), "demo corpus", len(todo), unit=" utterances", disable=None if todo else True
+        ):
             pass
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, don't make all the others first
     return len(todo)
 
 

@@ -64,6 +64,29 @@ class Reading:
     odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+_AS_FEATURES = {
+    "mosei": Facts(
+        title="CMU-MOSEI: opinions in videos (English)",
+        utterances=23_453,
+        classes=("negative", "neutral", "positive"),
+        holds=("features",),
+        folds="split",
+        licence="research",
+        source="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
+    ),
+    "mosi": Facts(
+        title="CMU-MOSI: opinions in videos (English)",
+        utterances=2_199,
+        classes=("negative", "neutral", "positive"),
+        holds=("features",),
+        folds="split",
+        licence="research",
+        source="http://multicomp.cs.cmu.edu/resources/cmu-mosi-dataset/",
+    ),
+}
+"""Corpora that are published as feature files, for `mer import`."""
+
+
 def facts(release: str) -> Facts:
     """Return the facts of a published corpus."""
     known: Facts = import_module(f"extract.corpora.{release}").FACTS
@@ -142,10 +165,12 @@ def counts(corpus: Corpus) -> str:
 
 def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
-    known = {release: facts(release) for release in RELEASES}
+    known = {release: ("prepare", facts(release)) for release in RELEASES}
+    known.update({name: ("import", fact) for name, fact in _AS_FEATURES.items()})
     rows = [
         [
             name,
+            f"mer {command}",
             f"{fact.utterances:,}",
             ", ".join(fact.classes),
             ", ".join(fact.holds),
@@ -153,10 +178,10 @@ def overview(features: Path) -> str:
             fact.licence,
             fact.source,
         ]
-        for name, fact in known.items()
+        for name, (command, fact) in known.items()
     ]
-    headers = ["corpus", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
-    table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, 30, 12, None, 24, None])
+    headers = ["corpus", "command", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
+    table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, None, 30, 12, None, 24, None])
     prepared = corpora.names(features)
     return f"{table}\n\nPrepared in {features}: {one_line(prepared, 100) or 'none'}."
 

@@ -117,9 +117,9 @@ def test_meld(trees, tmp_path):
 def test_meld_names_what_is_wrong_with_its_annotations(tmp_path):
     header = "Sr No.,Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
     made_releases.write(
-        tmp_path / "dev_sent_emo.csv", header + "1,Hi,Joey,glee,0,0\n2,Hi,,joy,0,1\n3,Hi,Joey,joy,0,2\n" * 2
+        tmp_path / "dev_sent_emo.csv", header + "1,Hi,Joey,glee,0,0\n2,Hi,Joey,joy,,1\n3,Hi,Joey,joy,0,2\n" * 2
     )
-    with pytest.raises(CorpusError, match=r"(?s)emotions that MELD doesn't have.*no value for Speaker.*come twice"):
+    with pytest.raises(CorpusError, match=r"(?s)emotions that MELD doesn't have.*no value for Dialogue_ID.*come twice"):
         release.prepare("meld", tmp_path, tmp_path / "features")
     with pytest.raises(CorpusError, match="give MELD"):
         release.prepare("meld", _empty(tmp_path), tmp_path)

@@ -35,7 +35,7 @@ _COUNTS = {  # in the order of _NAMES
     "dev": (153, 22, 40, 163, 470, 111, 150),
     "test": (345, 68, 50, 402, 1256, 208, 281),
 }
-_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+_NEEDED = ("Emotion", "Dialogue_ID", "Utterance_ID")
 
 FACTS = Facts(
     title="MELD: conversations from the series Friends (English)",
@@ -69,7 +69,7 @@ def read(path: Path) -> Reading:
         problems = Problems()
         used = set()
         for row in read_table(path / table):
-            lacking = [column for column in _COLUMNS if column not in row]
+            lacking = [column for column in _NEEDED if column not in row]
             if lacking:
                 problems.add(f"no value for {', '.join(lacking)} in row", row.get("Sr No.", "?"))
                 continue
@@ -87,10 +87,10 @@ def read(path: Path) -> Reading:
             utterances[utterance_id] = Utterance(
                 id=utterance_id,
                 label=_NAMES[emotion],
-                speaker=row["Speaker"],
+                speaker=row.get("Speaker"),
                 dialog=f"{part}_dia{row['Dialogue_ID']}",
                 source_label=emotion,
-                text=_readable(row["Utterance"]),
+                text=_readable(row.get("Utterance", "")) or None,
                 audio=film,
                 video=film,
                 split=part,

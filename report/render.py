@@ -53,7 +53,7 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
-    """Return only the headline tables, for the terminal.
+    """Return only the headline tables and what made them, for the terminal.
 
     Args:
         runs: As `render`.
@@ -69,15 +69,18 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
         )
-    return "\n\n\n".join(terminal(headline(group)) for group in groups(chosen))
+    return "\n\n\n".join(f"{terminal(headline(group))}\n\n{_footer(group)}" for group in groups(chosen))
 
 
 def _terminal(found: Sequence[Group], reference: str | None) -> str:
-    reports = []
-    for group in found:
-        footer = "\n".join(GAP + line for note in _made_by(group) for line in wrapped(note, WIDTH - len(GAP)))
-        reports.append("\n\n".join([*(terminal(table) for table in tables(group, reference)), "made by", footer]))
-    return "\n\n\n".join(reports)
+    return "\n\n\n".join(
+        "\n\n".join([*(terminal(table) for table in tables(group, reference)), _footer(group)]) for group in found
+    )
+
+
+def _footer(group: Group) -> str:
+    lines = [GAP + line for note in _made_by(group) for line in wrapped(note, WIDTH - len(GAP))]
+    return "\n".join(["made by", "", *lines])
 
 
 def _markdown(found: Sequence[Group], reference: str | None) -> str:

@@ -86,15 +86,24 @@ def folds(group: Group) -> Table:
 
 
 def recalls(group: Group) -> Table:
-    """Return the recall of each class, pooled over the folds."""
+    """Return the recall of each class and both means of F1, pooled over the folds."""
     rows = [
-        [name, *(percent(row.pooled["recall"].get(label)) for label in group.classes), percent(row.pooled["UA"])]
+        [
+            name,
+            *(percent(row.pooled["recall"].get(label)) for label in group.classes),
+            *(percent(row.pooled[score]) for score in ("UA", "macro_F1", "weighted_F1")),
+        ]
         for name, row in zip(group.names, group.rows, strict=True)
     ]
-    columns = [Column(label, number=True) for label in group.classes]
-    return Table(
-        "Recall of each class, pooled, %", [Column("model"), *columns, Column("UA", "mean", number=True)], rows
-    )
+    columns = [
+        Column("model"),
+        *(Column(label, "recall", number=True) for label in group.classes),
+        Column("UA", number=True),
+        Column("macro", "F1", number=True),
+        Column("weighted", "F1", number=True),
+    ]
+    notes = ["UA: mean of the recalls. macro: mean of the classes' F1. weighted: by their number of utterances."]
+    return Table("Recall of each class and F1, pooled, %", columns, rows, notes)
 
 
 def confusions(group: Group) -> Table:

@@ -381,7 +381,12 @@ def fusions() -> None:
 @main.command()
 @click.argument("runs", type=FOLDER, default=Path("runs"))
 @click.option(
-    "--format", "form", default="terminal", show_default=True, help="terminal, md, csv, json, latex or html (a page)."
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "csv", "json", "latex", "html"]),
+    default="terminal",
+    show_default=True,
+    help="html is a page that needs nothing else; csv and json are for other programs.",
 )
 @click.option("--reference", metavar="RUN", help="Run that an ablation table compares the others with.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing.")
@@ -404,10 +409,18 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
 @click.option(
     "--protocol",
     "protocols",
+    type=click.Choice(["session", "speaker", "split", "scenario"]),
     multiple=True,
-    help="Look only at the folds by session, speaker, split or scenario; may be given several times.  [default: all]",
+    help="Look only at these folds; may be given several times.  [default: all]",
 )
-@click.option("--format", "form", default="terminal", show_default=True, help="terminal, md or latex.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "latex"]),
+    default="terminal",
+    show_default=True,
+    help="How to print it.",
+)
 def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: str) -> None:
     """Show what test and training share in each fold, and what controls score without any feature."""
     from extract.corpora import find_or_demo

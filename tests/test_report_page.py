@@ -9,10 +9,12 @@ import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
 from extract.errors import RunError
+from report import figures
 from report.details import confused, learning_curves, speakers
 from report.group import groups
 from report.render import render
 from report.runs import read_runs
+from report.statistics import BINS
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">\u202e\x1b"
 VOID = {"meta", "link", "br", "input", "img"}
@@ -295,6 +297,15 @@ def test_no_width_makes_the_page_scroll_sideways(page, width):
     resize(page, width)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     assert page.execute_script("return document.querySelector('.headline').getBoundingClientRect().width") > 200
+
+
+def test_the_bars_of_the_reliability_diagram_keep_to_their_bins(page):
+    found = page.execute_script(
+        "return [...document.querySelectorAll('svg rect.bar')].map((bar) => bar.getBoundingClientRect().width)"
+    )
+    shown = [width for width in found if width > 0]
+    assert len(shown) >= 1
+    assert max(shown) <= figures.SIDE / BINS
 
 
 def luminance(page, script):

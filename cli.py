@@ -56,7 +56,7 @@ def typed() -> str:
     return shlex.join(["mer", *sys.argv[1:]])
 
 
-def parse_fold(text: str) -> int | None:
+def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
     """Return a fold's number, or None for all.
 
     Raises:
@@ -67,7 +67,21 @@ def parse_fold(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number nor all.", param_hint="--fold") from None
+        raise click.BadParameter(f"{text!r} is neither a number nor all.") from None
+
+
+def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
+    """Return layer numbers, or "mean".
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if text is None or text == "mean":
+        return text
+    try:
+        return tuple(int(layer) for layer in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither numbers such as 6,9,12 nor mean.") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -239,6 +253,17 @@ def list_corpora(features: Path) -> None:
 )
 @click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
 @click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
+@click.option(
+    "--layers",
+    callback=parse_layers,
+    help="Hidden layers to keep side by side, such as -1 (the last) or 6,9,12; or mean, of all.  [default: -1]",
+)
+@click.option("--pool", help="Frames to average: none, a number of neighbours, or utterance.  [default: none]")
+@click.option("--precision", help="What the model computes in: float32, bfloat16 or float16.  [default: float32]")
+@click.option("--dtype", help="What is stored: float16 or float32.  [default: float16]")
+@click.option("--window", "window_s", type=float, help="Longest sound seen at once, in seconds.  [default: 20]")
+@click.option("--frame-rate", "frame_rate_hz", type=float, help="Pictures per second of video.  [default: 4]")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @features_option
 def extract(corpus: str | None, features: Path, modality: str, encoder: str | None, **options: Any) -> None:
@@ -254,6 +279,18 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
         click.echo(outcome)
 
 
+def parse_settings(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dictionary.
+
+    Raises:
+        click.BadParameter: One has no name or no value.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and equals and value for name, equals, value in pairs):
+        raise click.BadParameter(f"{texts} are not all NAME=VALUE.", param_hint="--set")
+    return {name.strip().replace("-", "_"): value for name, _, value in pairs}
+
+
 def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable[..., Any]:
     """Make an option of a field of a frozen config, which alone knows the default."""
     default = next(field.default for field in fields(config) if field.name == name)
@@ -263,8 +300,42 @@ def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable
     return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help}  [default: {shown}]", **options)
 
 
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@corpus_option
+@features_option
+def inspect(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
+    """Print what feature FILES hold (by default all of the corpus): spec, counts, sizes, what is missing or failed."""
+    from extract.corpus import find
+    from extract.inspection import feature_files
+    from extract.inspection import inspect as inspect_file
+
+    for path in files or feature_files(find(features, corpus).folder):
+        click.echo(inspect_file(path) + "\n")
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@corpus_option
+@features_option
+def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
+    """Read every byte of feature FILES (by default all of the corpus) and name each utterance that is damaged."""
+    from extract.corpus import find
+    from extract.inspection import feature_files, verify_all
+
+    for line in verify_all(files or feature_files(find(features, corpus).folder)):
+        click.echo(line)
+
+
 @main.command("fuse-train")
-@click.option("--fold", default="all", show_default=True, help="K, the fold that is tested on, from 1; or all.")
+@click.option(
+    "--fold",
+    default="all",
+    callback=parse_fold,
+    show_default=True,
+    metavar="K|all",
+    help="Fold to test on, from 1, or all.",
+)
 @corpus_option
 @click.option(
     "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
@@ -317,6 +388,16 @@ def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable
     type=click.Choice(ABLATIONS),
     multiple=True,
 )
+@click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting of the fusion, as `mer fusions` lists them.",
+)
+@click.option(
+    "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
+)
 @click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
 @click.option(
     "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
@@ -324,13 +405,15 @@ def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable
 @features_option
 @runs_option
 def fuse_train(
-    fold: str,
+    fold: int | None,
     corpus: str | None,
     modalities: str | None,
     encoders: tuple[str, ...],
     fusion: str,
     seed: int,
     seeds: int,
+    others: tuple[str, ...],
+    evaluate_subsets: bool,
     features: Path,
     runs: Path,
     **options: Any,
@@ -353,29 +436,34 @@ def fuse_train(
         say(f"{modality}: {path}")
     given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
     given = {name: value for name, value in given.items() if value not in (None, ())}
+    chosen = {name: value for name, value in given.items() if name in MODEL} | parse_settings(others)
     folders = train_folds(
         prepared,
         stores,
         runs=runs,
         fusion=fusion,
-        model=configure(fusion, {name: value for name, value in given.items() if name in MODEL}),
+        model=configure(fusion, chosen),
         training=TrainingConfig(**{name: value for name, value in given.items() if name in TRAINING}),
-        fold=parse_fold(fold),
+        fold=fold,
         seeds=range(seed, seed + seeds),
         command=typed(),
         say=say,
         **options,
     )
     click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
+    if evaluate_subsets:
+        from fuse.robust import evaluate, table
+
+        evaluate(prepared, stores, folders, allow_shared=options["allow_shared"], say=say)
+        click.echo(table(folders))
 
 
 @main.command()
 def fusions() -> None:
-    """List the fusion models."""
-    from fuse.fusions import FUSIONS
+    """List the fusion models: parameters for three modalities of 768 features and four classes, source, settings."""
+    from fuse.fusions import listing
 
-    for entry in FUSIONS.values():
-        click.echo(f"{entry.name:10} {entry.about} ({entry.source})")
+    click.echo(listing())
 
 
 @main.command()

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from extract.corpus import MODALITIES
 from extract.errors import RunError, one_line
 from fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
 from fuse.misa import Misa
@@ -13,7 +14,7 @@ from fuse.model import GiaMic
 from fuse.mult import Mult
 from fuse.pooled import Attention, Concat, Late, Lmf, Tfn
 
-__all__ = ["FUSIONS", "Entry", "build", "configure", "find", "size"]
+__all__ = ["FUSIONS", "Entry", "build", "configure", "find", "listing", "size"]
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,30 @@ def size(entry: Entry, dims: Mapping[str, int], classes: int) -> int:
     return sum(parameter.numel() for parameter in entry.make(dims, classes, entry.config()).parameters())
 
 
+def listing() -> str:
+    """Return one line a fusion, with its parameters for three modalities of 768 features and four classes."""
+    dims = dict.fromkeys(MODALITIES.values(), 768)
+    lines = []
+    for entry in FUSIONS.values():
+        settings = ", ".join(field.name for field in fields(entry.config))
+        lines.append(
+            f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source}); settings: {settings}"
+        )
+    return "\n".join(lines)
+
+
 def configure(name: str, given: Mapping[str, Any]) -> Any:
-    """Return a fusion's config with some of its settings given, the others at their defaults.
+    """Return a fusion's config with some of its settings given, as values or as text, the others at their defaults.
 
     Raises:
-        RunError: The fusion is unknown, or has no such setting.
+        RunError: The fusion is unknown, has no such setting, or a text is not of the setting's type.
     """
     config = find(name).config
-    known = [field.name for field in fields(config)]
+    known = {field.name: field.default for field in fields(config)}
     strange = [key for key in given if key not in known]
     if strange:
         raise RunError(f"The fusion {name} has no setting {one_line(strange)}: it has {one_line(known, 20)}.")
-    return config(**given)
+    return config(**{key: _typed(key, value, known[key]) for key, value in given.items()})
 
 
 def build(name: str, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> nn.Module:
@@ -109,3 +122,15 @@ def build(name: str, dims: Mapping[str, int], classes: int, settings: Mapping[st
             f"The settings of {name} are not those of this version ({error}): train the run again."
         ) from error
     return entry.make(dims, classes, config)
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """Return a setting given as text as the type of its default."""
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    try:
+        return tuple(value.split(",")) if isinstance(default, tuple) else type(default)(value)
+    except ValueError:
+        raise RunError(
+            f"The setting {name}={value} is no {type(default).__name__}: give one such as {default}."
+        ) from None

@@ -170,7 +170,13 @@ def _fit(
 
 
 def predict(
-    model: nn.Module, data: Data, rows: np.ndarray, *, hidden: Sequence[str] = (), batch_size: int = 64
+    model: nn.Module,
+    data: Data,
+    rows: np.ndarray,
+    *,
+    hidden: Sequence[str] = (),
+    change: Callable[[dict[str, Padded]], dict[str, Padded]] | None = None,
+    batch_size: int = 64,
 ) -> np.ndarray:
     """Return the class probabilities of utterances, (B, C) float32, in the order of `rows`.
 
@@ -179,6 +185,7 @@ def predict(
         data: Frames.
         rows: Utterances.
         hidden: Modalities to go without.
+        change: What to do to each batch first, such as adding noise.
         batch_size: Most utterances at once.
     """
     model.eval()
@@ -189,6 +196,7 @@ def predict(
         for places in sorted_batches(np.arange(len(rows)), costs, batch_size):
             batch = data.batch(torch.from_numpy(rows[places]).to(device))
             seen = {name: frames for name, frames in batch.items() if name not in hidden}
+            seen = change(seen) if change is not None else seen
             found[places] = model(seen).logits.float().softmax(-1).cpu().numpy()
     return found
 

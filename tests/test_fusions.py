@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from extract.errors import RunError
 from fuse.config import LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
 from fuse.frames import Padded, initialise
-from fuse.fusions import FUSIONS, build, configure, find, size
+from fuse.fusions import FUSIONS, build, configure, find, listing, size
 from fuse.misa import Misa
 from fuse.mult import Mult, TransformerLayer
 from fuse.pooled import Attention, Late, Lmf, Tfn
@@ -165,6 +165,11 @@ def test_misa_losses_equal_their_formulas():
 
 def test_settings_are_checked_by_name():
     assert configure("gia-mic", {"width": 32}).width == 32
+    assert configure("lmf", {"rank": "8", "dropout": "0.1"}) == LmfConfig(rank=8, dropout=0.1)
+    assert configure("gia-mic", {"without": "gate,generator"}).without == ("gate", "generator")
+    with pytest.raises(RunError, match="The setting rank=many is no int: give one such as 4"):
+        configure("lmf", {"rank": "many"})
+    assert len(listing().splitlines()) == 8
     with pytest.raises(RunError, match="The fusion tfn has no setting constraint: it has width, dropout, factor"):
         configure("tfn", {"constraint": "cmd"})
     with pytest.raises(RunError, match="There is no fusion 'magic': choose one of gia-mic, concat"):

@@ -22,7 +22,19 @@ from fuse.config import TrainingConfig
 from fuse.data import Data, epoch, sorted_batches
 from fuse.frames import Padded, Scaler, initialise
 
-__all__ = ["Trained", "fit", "one_thread", "predict", "steps_per_epoch"]
+__all__ = [
+    "Trained",
+    "dropout_masks",
+    "fit",
+    "fit_scalers",
+    "hide",
+    "one_thread",
+    "predict",
+    "schedule",
+    "steps_per_epoch",
+    "targets",
+    "visits",
+]
 
 
 @dataclass(frozen=True)
@@ -110,20 +122,20 @@ def _fit(
     device = data.labels.device
     model = build()
     initialise(model, generator)
-    _fit_scalers(model, data, usable)
+    fit_scalers(model, data, usable)
     model.to(device)
-    table = _targets(data, usable, config, device)
+    table = targets(data, usable, config, device)
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, Any]] = []
     best, best_state, best_epoch = -1.0, None, config.epochs
     for number in range(config.epochs):
         model.train()
-        order = torch.randperm(steps, generator=torch.Generator().manual_seed(number)).tolist()
+        order = visits(steps, number)
         losses, apart = torch.zeros((), device=device), torch.zeros((), device=device)
         true, predicted = [], []
         for step, members in enumerate(epoch(usable, costs, steps, generator, order)):
-            rate = config.learning_rate * _schedule(number * steps + step, config.epochs * steps, config.warm_up)
+            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warm_up)
             if not len(members):
                 continue
             picked = torch.from_numpy(members).to(device)
@@ -223,7 +235,15 @@ def hide(batch: Mapping[str, Padded], probability: float, generator: torch.Gener
     }
 
 
-def _schedule(step: int, steps: int, warm_up: float) -> float:
+def visits(steps: int, number: int) -> list[int]:
+    """Return the order in which the batches of an epoch, from short utterances to long, are visited.
+
+    It depends on the epoch alone, so that all runs meet short and long utterances at the same step.
+    """
+    return torch.randperm(steps, generator=torch.Generator().manual_seed(number)).tolist()
+
+
+def schedule(step: int, steps: int, warm_up: float) -> float:
     """Return the rate of a step as a part of the highest: linear warm-up, then half a cosine down to 0."""
     rising = warm_up * steps
     if step < rising:
@@ -231,7 +251,8 @@ def _schedule(step: int, steps: int, warm_up: float) -> float:
     return 0.5 * (1 + cos(pi * (step - rising) / max(steps - rising, 1)))
 
 
-def _fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
+def fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
+    """Fit a fusion's scalers on the frames of these utterances, the training part."""
     scalers: Any = model.scalers
     for name, packed in data.modalities.items():
         scaler = scalers[name]
@@ -240,7 +261,7 @@ def _fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
             scaler.fit(mean.float(), deviation.float())
 
 
-def _targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.device) -> Tensor:
+def targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.device) -> Tensor:
     """Return the target distribution of each class, (C, C), already multiplied by the class weights."""
     C = len(data.classes)
     table = torch.eye(C) * (1 - config.label_smoothing) + config.label_smoothing / C

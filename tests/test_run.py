@@ -127,6 +127,17 @@ def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_pat
     assert contents(together[6]) != contents(together[7])
 
 
+def test_runs_trained_in_a_stack_are_those_trained_alone(corpus, stores, tmp_path):
+    stacked, _ = train(corpus, stores, tmp_path / "stacked", seeds=(0, 1), stack=4)
+    alone, _ = train(corpus, stores, tmp_path / "alone", seeds=(0, 1))
+    for one, other in zip(stacked, alone, strict=True):
+        found = [
+            np.stack(pandas.read_parquet(place / "predictions.parquet")["probabilities"]) for place in (one, other)
+        ]
+        np.testing.assert_allclose(*found, atol=1e-3)
+        assert (one / "metrics.json").exists()
+
+
 def test_selection_on_dev_and_on_test_says_so(corpus, stores, tmp_path):
     (place,), _ = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
     assert place.parent.parent.name == "chosen"

@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 import torch
@@ -140,10 +139,10 @@ def test_every_option_trains(corpus, data, change):
 
 
 def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
-    from fuse.train import _targets
+    from fuse.train import targets
 
     rows = np.concatenate([np.arange(0, 160, 4), np.arange(1, 80, 4)])
-    table = _targets(data, rows, TrainingConfig(label_smoothing=0.1, class_weights=True), torch.device("cpu"))
+    table = targets(data, rows, TrainingConfig(label_smoothing=0.1, class_weights=True), torch.device("cpu"))
     logits, labels = torch.randn(9, 4), torch.tensor([0, 1, 0, 1, 1, 0, 0, 0, 1])
     weights = torch.tensor([60 / (4 * 40), 60 / (4 * 20), 0, 0])
     expected = torch.nn.functional.cross_entropy(logits, labels, weights, label_smoothing=0.1)

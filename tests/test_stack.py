@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from made_features import make_corpus, make_stores, utterances
+
+from extract import store
+from fuse.config import TrainingConfig
+from fuse.data import read
+from fuse.fusions import FUSIONS, configure
+from fuse.split import development, folds
+from fuse.stack import Job, fit_together
+from fuse.train import fit, predict, steps_per_epoch
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    # the last speakers have fewer utterances, so that folds differ in size
+    return make_corpus(tmp_path_factory.mktemp("stack"), utterances(106))
+
+
+@pytest.fixture(scope="module")
+def data(corpus):
+    stores = make_stores(corpus, missing={"text": corpus.ids[3:9], "speech": ["u003"], "visual": ["u003"]})
+    return read(corpus, {name: store.open_store(path) for name, path in stores.items()})
+
+
+def compare(corpus, data, fusion, config, select=False, **settings):
+    made = FUSIONS[fusion]
+    chosen = configure(fusion, settings)
+    found = folds(corpus)
+    steps = steps_per_epoch([len(fold.train) for fold in found], config.batch_size)
+    jobs = []
+    for fold, seed in ((found[0], 0), (found[0], 1), (found[4], 0)):
+        rows, choose = development(corpus, fold) if select else (fold.train, None)
+        jobs.append(Job(rows, seed, choose))
+
+    def build():
+        return made.make(data.dims, 4, chosen)
+
+    together = fit_together(build, data, jobs, config, steps=steps)
+    everybody = np.arange(len(corpus))
+    for job, one in zip(jobs, together, strict=True):
+        alone = fit(build, data, job.rows, config, seed=job.seed, steps=steps, choose=job.choose)
+        assert (one.epoch, one.unusable) == (alone.epoch, alone.unusable)
+        assert len(one.history) == len(alone.history)
+        for mine, other in zip(one.history, alone.history, strict=True):
+            assert mine == pytest.approx(other, abs=1e-4)
+        np.testing.assert_allclose(
+            predict(one.model, data, everybody), predict(alone.model, data, everybody), atol=1e-3
+        )
+    assert not torch.equal(together[0].model.state_dict()["head.0.bias"], together[1].model.state_dict()["head.0.bias"])
+
+
+SMALL = {"width": 16, "heads": 2, "latents": 2, "layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        ({}, {}),
+        ({"drop_modality": 0.3, "class_weights": True, "label_smoothing": 0.1}, {"constraint": "adversarial"}),
+        ({"clip": 0.0}, {"constraint": "cmd", "without": ("gate",)}),
+        ({}, {"without": ("interaction", "generator"), "dropout": 0.0}),
+    ],
+)
+def test_a_stacked_run_equals_the_one_trained_alone(corpus, data, training, settings):
+    config = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, **training)
+    compare(corpus, data, "gia-mic", config, **{**SMALL, **settings})
+
+
+def test_choosing_and_stopping_early_are_the_same_in_a_stack(corpus, data):
+    config = TrainingConfig(epochs=12, batch_size=16, learning_rate=5e-3, patience=2)
+    compare(corpus, data, "gia-mic", config, select=True, **SMALL)
+
+
+@pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gia-mic"])
+def test_every_baseline_can_be_stacked(corpus, data, fusion):
+    made = FUSIONS[fusion]
+    config = TrainingConfig(epochs=1, batch_size=16)
+    jobs = [Job(folds(corpus)[0].train, seed) for seed in (0, 1)]
+
+    def build():
+        return made.make(data.dims, 4, made.config())
+
+    for job, one in zip(jobs, fit_together(build, data, jobs, config, steps=6), strict=True):
+        alone = fit(build, data, job.rows, config, seed=job.seed, steps=6)
+        np.testing.assert_allclose(
+            predict(one.model, data, np.arange(106)), predict(alone.model, data, np.arange(106)), atol=1e-3
+        )
+
+
+def test_a_run_with_fewer_utterances_than_steps_is_trained_alone(corpus, data):
+    jobs = [Job(np.arange(20, 24), 0), Job(np.arange(40, 60), 0)]
+    made = FUSIONS["concat"]
+    found = fit_together(lambda: made.make(data.dims, 4, made.config()), data, jobs, TrainingConfig(epochs=1), steps=6)
+    assert len(found) == 2

@@ -1,6 +1,7 @@
 """Turns a finished run folder into its configuration, scores and predictions, each checked against the others."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from extract.errors import RunError, one_line
 from fuse import measure
@@ -31,6 +31,7 @@ CONFIG = {
     "provenance": dict,
 }
 METRICS = {"WA": float, "UA": float, "recall": dict, "confusion": list, "test_utterances": int}
+MOST_FOLDS = 100_000
 HINT = "remove the folder and train the fold again"
 
 
@@ -64,6 +65,13 @@ class Fold:
         """Seed of the training."""
         return int(self.config["seed"])
 
+    @property
+    def without_features(self) -> int:
+        """How many test utterances have no features, so that the answer is the most frequent class."""
+        counts = self.metrics.get("without_features")
+        count = counts.get("test") if isinstance(counts, dict) else None
+        return count if type(count) is int else 0
+
     @cached_property
     def predictions(self) -> Predictions:
         """What the model said of each test utterance; read when first asked for.
@@ -88,34 +96,68 @@ def read_fold(folder: Path) -> Fold:
     """
     config = _read(folder / "config.json", CONFIG)
     metrics = _read(folder / "metrics.json", METRICS)
+    problems = _problems(config)
+    if problems:
+        raise RunError(f"{folder / 'config.json'}: {one_line(problems)}: {HINT}.")
     for kind in ("fold", "seed"):
         named = folder.parent.name if kind == "fold" else folder.name
         if named != f"{kind}-{config[kind]}":
             raise RunError(f"{folder} holds {kind} {config[kind]}, which its path contradicts: {HINT}.")
-    corpus, classes = config["corpus"], config["corpus"].get("classes")
-    if not isinstance(corpus.get("name"), str) or not isinstance(config["model"].get("name"), str):
-        raise RunError(f"{folder / 'config.json'} names no corpus or no model: {HINT}.")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise RunError(f"{folder / 'config.json'} lists no classes: {HINT}.")
-    if not 1 <= config["fold"] <= config["folds"]:
-        raise RunError(f"{folder / 'config.json'} is fold {config['fold']} of {config['folds']}: {HINT}.")
-    _check_scores(folder / "metrics.json", metrics, classes)
+    _check_scores(folder / "metrics.json", metrics, config["corpus"]["classes"])
     return Fold(folder, config, metrics)
+
+
+def _problems(config: Mapping[str, Any]) -> list[str]:
+    """Return what a report would stumble over inside the entries."""
+    corpus, made = config["corpus"], config["provenance"]
+    classes, ceiling = corpus.get("classes"), corpus.get("ceiling")
+    return [
+        problem
+        for problem, found in {
+            "the corpus has no name": not _is_text(corpus.get("name")),
+            "the model has no name": not _is_text(config["model"].get("name")),
+            "the classes aren't different names": not _are_texts(classes)
+            or len(set(classes or ())) < len(classes or ()),
+            "the ceiling isn't in 0 … 1": not (ceiling is None or (_is_number(ceiling) and 0 <= ceiling <= 1)),
+            "the modalities aren't names": not _are_texts(config["modalities"]),
+            "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
+            "the versions aren't listed": not isinstance(made.get("versions") or {}, dict),
+            f"it is fold {config['fold']} of {config['folds']}": not 1
+            <= config["fold"]
+            <= config["folds"]
+            <= MOST_FOLDS,
+        }.items()
+        if found
+    ]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(map(_is_text, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_scores(path: Path, metrics: Mapping[str, Any], classes: Sequence[str]) -> None:
     """Refuse scores that don't follow from the confusion matrix beside them."""
     C = len(classes)
-    try:
-        table: NDArray[np.int64] = np.array(metrics["confusion"], dtype=np.int64)
-    except (TypeError, ValueError):
-        table = np.zeros(0, dtype=np.int64)
-    if table.shape != (C, C) or (table < 0).any() or table.sum() != metrics["test_utterances"] or not table.sum():
+    rows = metrics["confusion"]
+    counts = [count for row in rows if isinstance(row, list) for count in row]
+    square = len(rows) == C and all(isinstance(row, list) and len(row) == C for row in rows)
+    if not square or not all(type(count) is int and 0 <= count <= metrics["test_utterances"] for count in counts):
+        counts = []
+    table = np.array(counts, dtype=object)
+    if not counts or table.sum() != metrics["test_utterances"] or not table.sum():
         raise RunError(
             f"{path}: expected a confusion matrix of {C} × {C} counts over all "
             f"{metrics['test_utterances']} test utterances: {HINT}."
         )
-    expected = measure.scores_of(table, classes)
+    expected = measure.scores_of(np.array(rows, dtype=np.int64), classes)
     for name in ("WA", "UA"):
         if abs(metrics[name] - expected[name]) > 1e-6:
             raise RunError(
@@ -125,7 +167,7 @@ def _check_scores(path: Path, metrics: Mapping[str, Any], classes: Sequence[str]
 
 def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except FileNotFoundError:
         raise RunError(f"{path} is missing, though the fold is finished: {HINT}.") from None
     except (ValueError, RecursionError, OSError) as error:
@@ -141,3 +183,11 @@ def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
     if wrong:
         raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
     return value
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is no finite number")

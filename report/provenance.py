@@ -1,6 +1,6 @@
 """Turns the configurations of runs into the lines that say what made a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from extract.errors import one_line
@@ -16,7 +16,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what made the runs: corpus digests, feature files, commits, versions and commands, each once."""
     made = [fold.config["provenance"] for run in runs for fold in run.folds]
     features = [
-        {"modality": modality, **{key: entry.get(key) for key in ("encoder", "fingerprint")}}
+        {"modality": modality, **{key: _text(entry.get(key)) for key in ("encoder", "fingerprint")}}
         for run in runs
         for modality, entry in run.config["features"].items()
     ]
@@ -26,12 +26,12 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
             if str(version) not in versions.setdefault(str(name), []):
                 versions[str(name)].append(str(version))
     return {
-        "corpus_digests": _once(run.config["corpus"].get("digest") for run in runs),
+        "corpus_digests": _once(_text(run.config["corpus"].get("digest")) for run in runs),
         "features": [dict(entry) for entry in _once(tuple(feature.items()) for feature in features)],
-        "commits": _once(entry.get("commit") for entry in made),
+        "commits": _once(_text(entry.get("commit")) for entry in made),
         "versions": versions,
-        "devices": _once(entry.get("device") for entry in made),
-        "commands": _once(entry.get("command") for entry in made),
+        "devices": _once(_text(entry.get("device")) for entry in made),
+        "commands": _once(_text(entry.get("command")) for entry in made),
         "created": [min(dates), max(dates)]
         if (dates := sorted(str(entry["created"]) for entry in made if entry.get("created")))
         else [],
@@ -55,5 +55,9 @@ def provenance(runs: Sequence[Run]) -> list[str]:
     return [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
 
 
-def _once(values: Any) -> list[Any]:
+def _once(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(value for value in values if value is not None))
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -210,7 +210,7 @@ def _notes(group: Group, limited: bool) -> list[str]:
             "ceiling: the accuracy of the best possible model of these modalities (Bayes), known by construction."
         )
     notes.extend(f"select {SELECTION[select]}." for select in SELECTION if any(run.select == select for run in runs))
-    if len({run.config["corpus"].get("digest") for run in runs}) > 1:
+    if len({str(run.config["corpus"].get("digest")) for run in runs}) > 1:
         notes.append("The corpus changed between these runs (its digests differ), so their utterances may differ.")
     for name, run in zip(group.names, runs, strict=True):
         lacking = [str(number) for number in range(1, run.expected + 1) if number not in run.numbers]
@@ -222,7 +222,7 @@ def _notes(group: Group, limited: bool) -> list[str]:
             notes.append(f"{name}: {run.unfinished} run folders without metrics.json, unfinished or still in training.")
         if run.note:
             notes.append(f"{name}: {run.note}.")
-        blind = sum(int((fold.metrics.get("without_features") or {}).get("test") or 0) for fold in run.folds)
+        blind = sum(fold.without_features for fold in run.folds)
         if blind:
             notes.append(
                 f"{name}: {blind} test answers are the most frequent class, as their utterances have no features."

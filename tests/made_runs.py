@@ -74,6 +74,7 @@ def make_fold(
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
     scores = measure.scores(true, predicted, classes)
     metrics = {"format": 1, **scores, "train_utterances": B * (folds - 1), "test_utterances": B, "seconds": 1.5}
+    metrics["without_features"] = {"train": 0, "test": 0}
     (folder / "metrics.json").write_text(json.dumps({**metrics, "parameters": 1000}))
     return folder
 

@@ -96,6 +96,8 @@ def test_a_folder_without_runs_says_what_to_do(tmp_path):
     ("text", "message"),
     [
         ("{", "can't be read as JSON"),
+        ('{"format": NaN}', "can't be read as JSON .NaN is no finite number"),
+        ('{"format": 1e999}', "can't be read as JSON .1e999 is no finite number"),
         ("[" * 100_000, "can't be read as JSON"),
         ("\udce4", "can't be read as JSON"),
         ("[]", "is of format 'list', but this version reads format 1"),
@@ -115,12 +117,17 @@ def test_a_broken_json_file_is_refused(tmp_path, name, text, message):
     [
         ({"fold": 2}, "fold-1/seed-0 holds fold 2, which its path contradicts"),
         ({"seed": 3}, "holds seed 3"),
-        ({"folds": 0}, "is fold 1 of 0"),
+        ({"folds": 0}, "it is fold 1 of 0"),
         ({"fold": True}, "lacks fold, or has it in another type"),
         ({"protocol": None, "select": 1}, "lacks protocol, select"),
-        ({"corpus": {}}, "names no corpus or no model"),
-        ({"model": {}}, "names no corpus or no model"),
-        ({"corpus": {"name": "small", "classes": []}}, "lists no classes"),
+        ({"corpus": {}}, "the corpus has no name, the classes aren't different names"),
+        ({"model": {}}, "the model has no name"),
+        ({"corpus": {"name": "small", "classes": []}}, "the classes aren't different names"),
+        ({"corpus": {"name": "small", "classes": ["a", "a"]}}, "the classes aren't different names"),
+        ({"corpus": {"name": "small", "classes": CLASSES, "ceiling": 91.3}}, "the ceiling isn't in 0 … 1"),
+        ({"modalities": [1]}, "the modalities aren't names"),
+        ({"features": {"speech": None}}, "the features aren't described"),
+        ({"provenance": {"versions": "all"}}, "the versions aren't listed"),
         ({"corpus": {"name": "small", "classes": ["a", "b"]}}, "expected a confusion matrix of 2 × 2 counts"),
     ],
 )
@@ -143,6 +150,7 @@ def test_a_finished_fold_without_config_is_refused(tmp_path):
         ({"UA": 0.1}, "UA is 0.1000, but its confusion matrix gives 0.7500"),
         ({"test_utterances": 7}, "over all 7 test utterances"),
         ({"confusion": [[1, 2], [3]]}, "expected a confusion matrix of 4 × 4 counts"),
+        ({"confusion": [[1, -1, 0, 0], [0] * 4, [0] * 4, [0] * 4], "test_utterances": 0}, "4 × 4 counts over all 0"),
         ({"confusion": "none"}, "lacks confusion"),
     ],
 )

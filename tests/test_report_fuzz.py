@@ -1,0 +1,54 @@
+"""Whatever stands in a run folder's JSON, a report is made or refused in one sentence."""
+
+import copy
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_runs import make_fold
+
+from extract.errors import RunError
+from report.render import render
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def paths(value, path=()):
+    """Return where every entry of a JSON value stands."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, entry in inner for found in paths(entry, (*path, key)))]
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    value = copy.deepcopy(value)
+    place = value
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = new
+    return value
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_one_changed_entry_ends_in_a_report_or_a_sentence(tmp_path, name, data):
+    folder = tmp_path / "small/gia-mic/fold-1/seed-0"
+    if not folder.exists():
+        make_fold(tmp_path, [0, 1, 2, 3], [0, 1, 2, 0], folds=1)
+        (folder / "history.csv").write_text("epoch,loss\n1,1\n2,0.5\n")
+        (folder / "kept").write_bytes((folder / name).read_bytes())
+    whole = json.loads((folder / "kept").read_text())
+    path = data.draw(st.sampled_from(paths(whole)))
+    changed = replaced(whole, path, data.draw(ANYTHING))
+    (folder / name).write_text(json.dumps(changed))
+    format = data.draw(st.sampled_from(["terminal", "json", "csv", "html"]))
+    with suppress(RunError):
+        assert render(tmp_path, format)

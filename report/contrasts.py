@@ -149,7 +149,8 @@ def _how(group: Group) -> str:
     counts = sorted({entry.dialogs for entry in found})
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
-    return f"Intervals and p: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws.{rough}"
+    drawn = "Intervals and p" if len(found) > 1 else "Interval"
+    return f"{drawn}: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws.{rough}"
 
 
 def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:

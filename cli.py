@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from extract.errors import Interrupted, MerError
-from fuse.config import ABLATIONS, CONSTRAINTS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
+from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 TRAINING = [field.name for field in fields(TrainingConfig)]
@@ -374,6 +374,7 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
 @setting(TrainingConfig, "class_weights", "Weight classes by their inverse frequency.", is_flag=True)
 @setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
 @setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
+@setting(TrainingConfig, "precision", "Of the matrix products in training.", type=click.Choice(PRECISIONS))
 @setting(GiaMicConfig, "width", "Features inside the model.")
 @setting(GiaMicConfig, "heads", "Attention heads.")
 @setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")
@@ -456,6 +457,60 @@ def fuse_train(
 
         evaluate(prepared, stores, folders, allow_shared=options["allow_shared"], say=say)
         click.echo(table(folders))
+
+
+@main.command()
+@corpus_option
+@click.option(
+    "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
+)
+@click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Which features, where there are several.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
+@click.option("--baselines", is_flag=True, help="Train the other fusions too, at their defaults.")
+@setting(TrainingConfig, "epochs", "Passes over the training part.")
+@click.option(
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    default="session",
+    show_default=True,
+    help="Column that makes the folds.",
+)
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@features_option
+@runs_option
+def ablate(
+    corpus: str | None,
+    modalities: str | None,
+    encoders: tuple[str, ...],
+    seeds: int,
+    baselines: bool,
+    epochs: int | None,
+    features: Path,
+    runs: Path,
+    **options: Any,
+) -> None:
+    """Train GIA-MIC whole, without each of its parts and with each constraint, and print what each part is worth."""
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.ablate import REFERENCE, train_ablations
+    from fuse.data import find_stores
+    from fuse.fusions import FUSIONS
+    from report.render import render
+
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    train_ablations(
+        prepared,
+        find_stores(prepared, modalities, encoders),
+        runs=runs,
+        baselines=tuple(FUSIONS) if baselines else (),
+        seeds=range(seeds),
+        training=TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs),
+        command=typed(),
+        say=say,
+        **options,
+    )
+    click.echo(render(runs / prepared.name, "terminal", REFERENCE))
 
 
 @main.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "ABLATIONS",
     "CONSTRAINTS",
+    "PRECISIONS",
     "PROTOCOLS",
     "SELECTIONS",
     "GiaMicConfig",
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingConfig",
 ]
 
+PRECISIONS = ("float32", "bfloat16")
 PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
 """Protocol, which is also its column, and the column whose values must not occur on both sides."""
 
@@ -44,6 +46,7 @@ class TrainingConfig:
         class_weights: Whether a class counts by the inverse of its frequency in the training part.
         drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
         patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
+        precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
     """
 
     epochs: int = 30
@@ -56,6 +59,7 @@ class TrainingConfig:
     class_weights: bool = False
     drop_modality: float = 0.0
     patience: int = 10
+    precision: str = "float32"
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
@@ -78,6 +82,8 @@ class TrainingConfig:
             for name, value in (("weight_decay", self.weight_decay), ("clip", self.clip), ("patience", self.patience))
             if value < 0
         ]
+        if self.precision not in PRECISIONS:
+            found.append(f"precision is {self.precision!r}, and must be {' or '.join(PRECISIONS)}")
         if self.learning_rate <= 0:
             found.append(f"learning_rate is {self.learning_rate}, and must be above 0")
         return found

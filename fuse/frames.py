@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["Batch", "Fusion", "Output", "Padded", "Scaler", "drop", "initialise", "mean", "missing"]
+__all__ = ["Batch", "Fusion", "Output", "Padded", "Scaler", "drop", "initialise", "mean", "missing", "project"]
 
 
 class Padded(NamedTuple):
@@ -116,6 +117,17 @@ class Scaler(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Scale (…, D) of any float type, computing in float32."""
         return (values.float() - self.mean) * self.scale
+
+
+def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
+    """Return W scaled(x), with the deviations divided out of W (d, D) rather than of all frames (…, D).
+
+    The mean is taken from the frames all the same: a feature whose mean is large against its deviation would lose
+    its digits in W.
+    """
+    assert isinstance(scaler, Scaler)
+    assert isinstance(linear, nn.Linear)
+    return F.linear(values.float() - scaler.mean, linear.weight * scaler.scale)
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fuse import constraint as constraints
 from fuse.attention import CrossAttention, read
 from fuse.config import GiaMicConfig
-from fuse.frames import Batch, Output, Padded, Scaler, drop, mean, missing
+from fuse.frames import Batch, Output, Padded, Scaler, drop, mean, missing, project
 
 __all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
 
@@ -229,7 +229,7 @@ class GiaMic(nn.Module):
         return Output(self.head[1](hidden), loss, kept)
 
     def _project(self, name: str, given: Padded, keep: Tensor | None, slot: int) -> Padded:
-        values = self.norm[name](self.project[name](self.scalers[name](given.values)))
+        values = self.norm[name](project(given.values, self.scalers[name], self.project[name]))
         return Padded(drop(values, keep, slot), given.mask)
 
     def _apart(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fuse.config import MultConfig
-from fuse.frames import Batch, Output, Padded, Scaler, drop, missing
+from fuse.frames import Batch, Output, Padded, Scaler, drop, missing, project
 
 __all__ = ["Mult", "TransformerLayer"]
 
@@ -102,7 +102,7 @@ class Mult(nn.Module):
         given = missing(self.dims, batch, self.modalities)
         frames = {}
         for slot, (name, (values, mask)) in enumerate(given.items()):
-            projected = self.project[name](self.scalers[name](values))
+            projected = project(values, self.scalers[name], self.project[name])
             kept = None if keep is None else keep[..., : self.frame_width]
             frames[name] = Padded(drop(projected, kept, slot) + _positions(projected), mask)
         last = []

@@ -5,7 +5,9 @@
 fold whose configuration is the same is not trained again.
 """
 
+import ctypes
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +33,7 @@ from fuse.data import Data, read
 from fuse.stack import Job, fit_together
 from fuse.train import Trained, fit, one_thread, predict, steps_per_epoch
 
-__all__ = ["default_name", "train_folds"]
+__all__ = ["default_name", "keep_freed_memory", "train_folds"]
 
 
 def default_name(fusion: str, modalities: Sequence[str]) -> str:
@@ -136,6 +138,8 @@ def train_folds(
         return folders
     data = read(corpus, opened)
     on_device = torch.device(device)
+    if on_device.type == "cpu":
+        keep_freed_memory()
     data = data.to(on_device)
     steps = steps_per_epoch([len(part) for part, _ in parts.values()], training.batch_size)
     provenance = run_folder.provenance(command, device)
@@ -212,6 +216,19 @@ class _Task:
     def choose(self, select: str, development: np.ndarray | None) -> np.ndarray | None:
         """Return the rows that choose the epoch."""
         return self.fold.test if select == "test" else development
+
+
+def keep_freed_memory() -> None:
+    """Ask the GNU C library to keep freed blocks of many megabytes for the next batch.
+
+    It otherwise hands each back to the system at once, and a batch's activations are paged in anew in every step,
+    which measured a fifth of a training step. Elsewhere nothing happens.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+        library.mallopt(option, value)
 
 
 def cores() -> int:

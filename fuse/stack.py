@@ -22,7 +22,7 @@ from fuse import measure
 from fuse.config import TrainingConfig
 from fuse.data import Data, epoch
 from fuse.frames import Batch, Output, Padded, initialise
-from fuse.train import Trained, dropout_masks, fit, fit_scalers, hide, predict, schedule, targets, visits
+from fuse.train import Trained, dropout_masks, fit, fit_scalers, hide, mixed, predict, schedule, targets, visits
 
 __all__ = ["Job", "Stack", "fit_together"]
 
@@ -149,7 +149,8 @@ def fit_together(
             rows, batch, keep = _gather(data, runs, members, config)
             wanted = tables.gather(1, data.labels[rows].unsqueeze(-1).expand(-1, -1, tables.shape[-1]))
             wanted = wanted * (rows >= 0).unsqueeze(-1)
-            logits, constraint = stack(batch, keep)
+            with mixed(config, data.labels.device):
+                logits, constraint = stack(batch, keep)
             entropy = -(logits.float().log_softmax(-1) * wanted).sum((1, 2)) / wanted.sum((1, 2))
             optimiser.zero_grad(set_to_none=True)
             (entropy + constraint).sum().backward()

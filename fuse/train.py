@@ -28,6 +28,7 @@ __all__ = [
     "fit",
     "fit_scalers",
     "hide",
+    "mixed",
     "one_thread",
     "predict",
     "schedule",
@@ -92,6 +93,11 @@ def fit(
         return _fit(build, data, rows, config, seed, steps, choose, choose_by, report)
 
 
+def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """Return the context in which a model computes in the configured precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: sums come out the same wherever they are made, and runs beside each other don't wait."""
@@ -142,7 +148,8 @@ def _fit(
             batch = hide(data.batch(picked), config.drop_modality, generator)
             keep = dropout_masks(model, len(members), generator, device)
             labels = data.labels[picked]
-            output = model(batch, keep)
+            with mixed(config, device):
+                output = model(batch, keep)
             entropy = -(output.logits.float().log_softmax(-1) * table[labels]).sum() / table[labels].sum()
             loss = entropy + output.constraint
             optimiser.zero_grad(set_to_none=True)

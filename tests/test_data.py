@@ -5,7 +5,7 @@ from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from extract import store
 from extract.errors import RunError, StoreError
-from fuse.data import epoch, find_stores, read, sorted_batches
+from fuse.data import Packed, epoch, find_stores, read, sorted_batches
 
 
 def data_of(corpus, paths):
@@ -65,8 +65,17 @@ def test_statistics_are_those_of_the_given_utterances_alone(corpus):
     rows = np.arange(0, 80, 3)
     frames = np.concatenate([opened.frames(f"u{row:03d}") for row in rows]).astype(np.float64)
     mean, deviation = data.modalities["speech"].statistics(rows)
-    np.testing.assert_allclose(mean, frames.mean(0))
-    np.testing.assert_allclose(deviation, frames.std(0))
+    np.testing.assert_allclose(mean, frames.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(deviation, frames.std(0), rtol=1e-5)
+
+
+def test_statistics_survive_a_mean_far_from_zero():
+    values = 1000 + torch.randn(5001, 3, generator=torch.Generator().manual_seed(0))
+    lengths = torch.full((500,), 10)
+    packed = Packed(values, torch.arange(0, 5000, 10), lengths)
+    mean, deviation = packed.statistics(np.arange(500))
+    np.testing.assert_allclose(mean, values[:5000].double().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, values[:5000].double().std(0, correction=0), rtol=1e-3)
 
 
 def test_an_epoch_visits_everybody_once_in_batches_of_like_length():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from fuse import constraint
 from fuse.attention import CrossAttention, read
 from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
-from fuse.frames import Padded, Scaler, drop, initialise, mean
+from fuse.frames import Padded, Scaler, drop, initialise, mean, project
 from fuse.model import GatedInteractiveAttention, GiaMic, Refinement
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
@@ -313,6 +313,13 @@ def test_a_scaler_leaves_a_constant_feature_finite():
     scaler = Scaler(2)
     scaler.fit(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 0.0]))
     assert scaler(torch.tensor([[3.0, 5.0]], dtype=torch.float16)).tolist() == [[1.0, 0.0]]
+
+
+def test_projecting_scaled_frames_is_the_same_as_scaling_and_projecting():
+    scaler, linear = Scaler(6), torch.nn.Linear(6, 4, bias=False)
+    scaler.fit(torch.randn(6) * 100, torch.rand(6) + 0.1)
+    values = (torch.randn(3, 5, 6) + 50).half()
+    torch.testing.assert_close(project(values, scaler, linear), linear(scaler(values)), atol=1e-3, rtol=1e-4)
 
 
 def test_the_same_generator_gives_the_same_model():

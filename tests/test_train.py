@@ -131,7 +131,14 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
 
 
 @pytest.mark.parametrize(
-    "change", [{"class_weights": True}, {"label_smoothing": 0.2}, {"clip": 0.0}, {"drop_modality": 0.5}]
+    "change",
+    [
+        {"class_weights": True},
+        {"label_smoothing": 0.2},
+        {"clip": 0.0},
+        {"drop_modality": 0.5},
+        {"precision": "bfloat16"},
+    ],
 )
 def test_every_option_trains(corpus, data, change):
     config = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3, **change)
@@ -165,6 +172,6 @@ def test_every_fold_makes_the_same_number_of_steps():
 
 
 def test_a_wrong_config_names_every_problem():
-    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0)
-    assert len(wrong.problems()) == 4
+    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8")
+    assert len(wrong.problems()) == 5
     assert TrainingConfig().problems() == []

@@ -1,0 +1,255 @@
+"""Training on cached features: our trainer against the loop everybody writes, on the same model and the same frames.
+
+    python bench/fuse.py                  two CPU cores: utterances per second, ours / theirs
+    python bench/fuse.py --device cuda    all 5 folds × 5 seeds stacked, against 25 single runs
+
+Frames are random, as many as IEMOCAP has: 5,531 utterances, speech of 1–15 s at 50 Hz, about 15 tokens, 2 pictures a
+second, 768 features each. The loop everybody writes keeps one HDF5 dataset for each utterance, reads them in a
+DataLoader with two workers, pads to the corpus maximum in float32, and trains one fold at a time.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fuse.config import GiaMicConfig, TrainingConfig
+from fuse.data import Data, Packed, epoch
+from fuse.frames import Padded
+from fuse.model import GiaMic
+from fuse.run import keep_freed_memory
+from fuse.stack import Job, fit_together
+from fuse.train import fit, steps_per_epoch
+
+CLASSES = ("angry", "happy", "neutral", "sad")
+D = 768
+
+
+def lengths(count: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    seconds = np.clip(random.lognormal(np.log(3.7), 0.62, count), 1, 15)
+    return {
+        "speech": (seconds * 50).astype(np.int64),
+        "text": np.clip(random.poisson(seconds * 15 / 4.5), 2, 60).astype(np.int64),
+        "visual": np.maximum((seconds * 2).astype(np.int64), 1),
+    }
+
+
+def pack(count: int) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    modalities = {}
+    for name, frames in lengths(count).items():
+        total = int(frames.sum())
+        values = torch.empty(total + 1, D, dtype=torch.float16)
+        for block in values.split(65536):
+            block.copy_(torch.randn(block.shape, generator=generator))
+        values[-1] = 0
+        starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
+        modalities[name] = Packed(values, torch.from_numpy(starts), torch.from_numpy(frames))
+    return Data(modalities, torch.randint(0, 4, (count,), generator=generator), CLASSES)
+
+
+class OneDatasetEach(Dataset):
+    """What everybody writes: a dataset for each utterance, padded to the longest of the corpus."""
+
+    def __init__(self, path: Path, longest: dict[str, int], labels: torch.Tensor, rows: np.ndarray) -> None:
+        self.path, self.longest, self.labels, self.rows = path, longest, labels, rows
+        self.file: h5py.File | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, int], int]:
+        self.file = self.file or h5py.File(self.path, "r")
+        row = int(self.rows[number])
+        padded, count = {}, {}
+        for name, longest in self.longest.items():
+            frames = self.file[f"{name}/{row}"][:]
+            padded[name] = np.zeros((longest, D), dtype=np.float32)
+            padded[name][: len(frames)] = frames
+            count[name] = len(frames)
+        return padded, count, int(self.labels[row])
+
+
+def write_one_each(path: Path, data: Data, rows: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        for name, packed in data.modalities.items():
+            for row in rows:
+                start = int(packed.starts[row])
+                frames = packed.values[start : start + int(packed.lengths[row])]
+                file.create_dataset(f"{name}/{row}", data=frames.float().numpy())
+
+
+def theirs(path: Path, data: Data, rows: np.ndarray, workers: int) -> Iterator[int]:
+    """Train for ever, one fold, and give the number of utterances after each step."""
+    longest = {name: int(packed.lengths.max()) for name, packed in data.modalities.items()}
+    model = GiaMic(data.dims, 4, GiaMicConfig()).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    dataset = OneDatasetEach(path, longest, data.labels, rows)
+    while True:
+        for padded, counts, labels in DataLoader(dataset, 32, shuffle=True, num_workers=workers):
+            batch = {
+                name: Padded(values, torch.arange(longest[name]) < counts[name].unsqueeze(1))
+                for name, values in padded.items()
+            }
+            keep = (torch.rand(len(labels), model.dropouts, model.width) >= model.dropout) / (1 - model.dropout)
+            output = model(batch, keep)
+            loss = torch.nn.functional.cross_entropy(output.logits, labels) + output.constraint
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            yield len(labels)
+
+
+def build(data: Data) -> GiaMic:
+    return GiaMic(data.dims, 4, GiaMicConfig())
+
+
+def now() -> float:
+    return time.perf_counter()
+
+
+def ours(data: Data, rows: np.ndarray, cores: int, precision: str) -> float:
+    """Return utterances per second when as many folds as cores train side by side, past their first epoch."""
+    config = TrainingConfig(epochs=3, precision=precision)
+    steps = steps_per_epoch([len(rows)], config.batch_size)
+    ends: list[float] = []
+
+    def one(seed: int) -> None:
+        fit(lambda: build(data), data, rows, config, seed=seed, steps=steps, report=lambda _: ends.append(now()))
+
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(one, range(cores)))
+    # from the end of all first epochs, so that setting up, which happens once in 30 epochs, stays out on both sides
+    ends.sort()
+    return cores * 2 * len(rows) / (ends[-1] - ends[cores - 1])
+
+
+def peak_gflops(cores: int) -> float:
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    torch.set_num_threads(cores)
+    a @ b
+    start = time.perf_counter()
+    for _ in range(5):
+        a @ b
+    return 5 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
+
+
+def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
+    """Return the floating-point operations of a training step, by utterance, over an epoch's own batches."""
+    model = build(data).train()
+    steps = steps_per_epoch([len(rows)], 32)
+    with FlopCounterMode(display=False) as counter:
+        for members in epoch(rows, data.costs, steps, torch.Generator().manual_seed(0)):
+            output = model(data.batch(torch.from_numpy(members)))
+            (output.logits.sum() + output.constraint).backward()
+    return counter.get_total_flops() / len(rows)
+
+
+def on_cpu(arguments: argparse.Namespace) -> float:
+    cores = arguments.cores
+    torch.set_num_threads(cores)
+    keep_freed_memory()
+    data = pack(arguments.utterances)
+    random = np.random.default_rng(1)
+    rows = random.permutation(arguments.utterances)
+    few, many = rows[: arguments.steps * 32], rows[: arguments.steps * 128]
+    peak = peak_gflops(cores)
+    names = ("theirs", "float32", "bfloat16")
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one-each.h5"
+        write_one_each(path, data, few)
+        for round_ in range(arguments.rounds + 1):
+            torch.set_num_threads(cores)
+            steps = theirs(path, data, np.resize(few, len(few) * 2), workers=2)
+            next(steps)
+            start = now()
+            done = sum(next(steps) for _ in range(arguments.steps))
+            found = [done / (now() - start)]
+            steps.close()
+            found += [ours(data, many, cores, precision) for precision in names[1:]]
+            if round_:  # the first warms up
+                for name, rate in zip(names, found, strict=True):
+                    rates[name].append(rate)
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    share = medians["float32"] * flops_per_utterance(data, many) / 1e9 / peak
+    frames = sum(int(packed.lengths.sum()) for packed in data.modalities.values())
+    print(f"{arguments.utterances} utterances, {frames:,} frames of {D}, {cores} cores, GIA-MIC at its defaults")
+    print("| trainer                                            | utterances per second | ratio |")
+    print("|----------------------------------------------------|----------------------:|------:|")
+    labels = (
+        "one HDF5 dataset each, DataLoader, padded, float32",
+        f"mer, {cores} folds side by side, float32",
+        f"mer, {cores} folds side by side, bfloat16",
+    )
+    for name, label in zip(names, labels, strict=True):
+        print(f"| {label:50} | {medians[name]:21.1f} | {medians[name] / medians['theirs']:5.1f} |")
+    print(f"matrix multiplication in float32: {peak:.0f} GFLOP/s measured; training reaches {share:.0%} of it")
+    print(f"peak memory of the process: {memory:.2f} GiB, of which {frames * D * 2 / 2**30:.2f} GiB are frames")
+    return max(medians["float32"], medians["bfloat16"]) / medians["theirs"]
+
+
+def on_gpu(arguments: argparse.Namespace) -> float:
+    device = torch.device(arguments.device)
+    data = pack(arguments.utterances).to(device)
+    config = TrainingConfig(epochs=arguments.epochs)
+    everybody = np.arange(arguments.utterances)
+    folds = [everybody[everybody % 5 != fold] for fold in range(5)]
+    steps = steps_per_epoch([len(rows) for rows in folds], config.batch_size)
+    jobs = [Job(rows, seed) for rows in folds for seed in range(5)]
+    # warm up the kernels of both
+    brief = TrainingConfig(epochs=1)
+    fit_together(lambda: build(data), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
+    fit(lambda: build(data), data, folds[0][:640], brief, seed=0, steps=20)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    fit_together(lambda: build(data), data, jobs, config, steps=steps)
+    torch.cuda.synchronize()
+    stacked = time.perf_counter() - start
+    memory = torch.cuda.max_memory_allocated() / 2**30
+    start = time.perf_counter()
+    for job in jobs[: arguments.singles]:
+        fit(lambda: build(data), data, job.rows, config, seed=job.seed, steps=steps)
+    torch.cuda.synchronize()
+    single = (time.perf_counter() - start) / arguments.singles * len(jobs)
+    print(
+        f"{torch.cuda.get_device_name(device)}, {arguments.utterances} utterances, {arguments.epochs} epochs, 25 runs"
+    )
+    print(f"25 single runs ({arguments.singles} measured): {single:.1f} s")
+    print(f"one stack of 25: {stacked:.1f} s, peak memory {memory:.1f} GiB")
+    return single / stacked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--utterances", type=int, default=5531)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (CPU)")
+    parser.add_argument("--steps", type=int, default=8, help="measured steps of the loop everybody writes (CPU)")
+    parser.add_argument("--epochs", type=int, default=30, help="of each run (GPU)")
+    parser.add_argument("--singles", type=int, default=2, help="single runs measured, times 25 (GPU)")
+    arguments = parser.parse_args()
+    ratio = on_cpu(arguments) if arguments.device == "cpu" else on_gpu(arguments)
+    print(f"ratio {ratio:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Turns GIA-MIC into runs that each lack one of its parts, for a table of what each part is worth."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from extract.corpus import Corpus
+from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
+from fuse.fusions import FUSIONS
+from fuse.run import train_folds
+
+__all__ = ["REFERENCE", "train_ablations", "variants"]
+
+REFERENCE = "gia-mic"
+
+
+def variants(config: GiaMicConfig) -> dict[str, GiaMicConfig]:
+    """Return configs by run name: the whole model, then without each part, then with each other constraint."""
+    found = {REFERENCE: config}
+    for part in ABLATIONS:
+        found[f"{REFERENCE}-without-{part}"] = replace(config, without=(part,))
+    for name in CONSTRAINTS:
+        if name != config.constraint:
+            suffix = "without-constraint" if name == "none" else f"constraint-{name}"
+            found[f"{REFERENCE}-{suffix}"] = replace(config, constraint=name)
+    return found
+
+
+def train_ablations(
+    corpus: Corpus,
+    stores: Mapping[str, Path],
+    *,
+    runs: Path,
+    config: GiaMicConfig | None = None,
+    baselines: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> list[Path]:
+    """Train every variant of GIA-MIC, and other fusions at their defaults, and return all run folders.
+
+    Args:
+        corpus: A prepared corpus.
+        stores: Feature file by modality.
+        runs: Folder of all runs.
+        config: GIA-MIC's settings; None takes the defaults.
+        baselines: Other fusions to train beside it.
+        say: Takes lines for the user.
+        options: The rest of `run.train_folds`, the same for all.
+
+    Raises:
+        RunError: As `run.train_folds`.
+    """
+    folders = []
+    for name, variant in variants(config or GiaMicConfig()).items():
+        folders += train_folds(corpus, stores, runs=runs, model=variant, name=name, say=say, **options)
+    for fusion in baselines:
+        if fusion in FUSIONS and fusion != REFERENCE:
+            folders += train_folds(corpus, stores, runs=runs, fusion=fusion, say=say, **options)
+    return folders

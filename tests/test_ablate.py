@@ -1,0 +1,30 @@
+from made_features import make_corpus, make_stores
+
+from fuse.ablate import train_ablations, variants
+from fuse.config import GiaMicConfig, TrainingConfig
+from report.render import render
+
+
+def test_every_part_and_every_constraint_has_a_variant():
+    found = variants(GiaMicConfig())
+    assert len(found) == 1 + 3 + 4
+    assert found["gia-mic"] == GiaMicConfig()
+    assert found["gia-mic-without-gate"].without == ("gate",)
+    assert found["gia-mic-without-constraint"].constraint == "none"
+    assert len(set(found.values())) == len(found)
+
+
+def test_one_call_gives_the_table(tmp_path):
+    corpus = make_corpus(tmp_path)
+    folders = train_ablations(
+        corpus,
+        make_stores(corpus),
+        runs=tmp_path / "runs",
+        config=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
+        baselines=("concat",),
+        training=TrainingConfig(epochs=1, batch_size=32),
+    )
+    assert len(folders) == 9 * 5
+    text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")
+    for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
+        assert name in text

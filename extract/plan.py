@@ -14,7 +14,7 @@ from extract.errors import MediaError
 from extract.pipeline import reason
 from extract.store import FAILED, MISSING, Item
 
-__all__ = ["COLUMNS", "batches", "jobs"]
+__all__ = ["COLUMNS", "batches", "has", "jobs"]
 
 COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
 """Manifest column of each modality."""
@@ -54,6 +54,11 @@ def jobs(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
             found.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
     return [replace(job, size=encoder.size(job)) for job in found], others
+
+
+def has(corpus: Corpus, modality: str) -> bool:
+    """Whether any utterance of a corpus has this modality."""
+    return any(value is not None for value in corpus.column(COLUMNS[modality]))
 
 
 def _look(path: Path) -> tuple[str, float] | str:

@@ -21,13 +21,17 @@ from extract import plan
 from extract.corpus import MODALITIES, Corpus
 from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
 from extract.errors import EncoderError, Interrupted, MediaError, one_line
+from extract.forecast import Forecast, check_room, forecast
 from extract.pipeline import encode_all, reason
 from extract.store import FAILED, MISSING, Builder, Item, find
 
-__all__ = ["Outcome", "extract", "extract_generated", "has", "make_encoder", "run"]
+__all__ = ["Outcome", "extract", "extract_generated", "make_encoder", "run"]
 
 POSITIONS = {"cpu": 1500, "cuda": 20_000}
 """Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
+
+_OWNERS = {"window_s": "speech", "frame_rate_hz": "visual"}
+"""Options that only one modality has."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
@@ -71,9 +75,10 @@ def run(
     *,
     device: str | None = None,
     allow_failures: bool = False,
+    dry_run: bool = False,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
-) -> Iterator[Outcome]:
+) -> Iterator[Outcome | Forecast]:
     """Extract one modality of a corpus, or all that it has, each with its encoder.
 
     Args:
@@ -82,11 +87,12 @@ def run(
         model: Hub id, local folder, or "tiny"; by default the corpus's own encoder, or the one for real work.
         device: Where to compute, such as cpu, cuda, or "cuda:0,cuda:1"; by default CUDA where there is some.
         allow_failures: Whether utterances that can't be read are no error.
+        dry_run: Only say what it would take.
         say: Takes a line about what is happening.
         options: `revision`, and fields of `EncoderSpec`.
 
     Yields:
-        What was done, once a modality is.
+        What was done, once a modality is; for a dry run what it would take.
 
     Raises:
         MediaError: At the end: utterances couldn't be read. All others are in the file all the same.
@@ -98,11 +104,17 @@ def run(
     devices = _devices(device)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
-        if modality == "all" and not has(corpus, name):
+        if modality == "all" and not plan.has(corpus, name):
             say(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
+        fitting = {key: value for key, value in options.items() if _OWNERS.get(key, name) == name}
+        if modality != "all" and len(fitting) < len(options):
+            raise EncoderError(f"{one_line(options.keys() - fitting.keys())} is no option of {name}: leave it out.")
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
-        make = partial(make_encoder, name, chosen, **options)
+        make = partial(make_encoder, name, chosen, **fitting)
+        if dry_run:
+            yield forecast(corpus, make(), devices[0])
+            continue
         outcome = extract(corpus, make, devices=devices, say=say)
         failed.update(outcome.failed)
         yield outcome
@@ -123,11 +135,6 @@ def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | 
         say(f"Nothing is extracted from {corpus.name} yet: doing it now.")
         for outcome in run(corpus, device=device, say=say):
             say(str(outcome))
-
-
-def has(corpus: Corpus, modality: str) -> bool:
-    """Whether any utterance of a corpus has this modality."""
-    return any(value is not None for value in corpus.column(plan.COLUMNS[modality]))
 
 
 def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
@@ -183,7 +190,7 @@ def extract(
     """
     encoder = make()
     header = encoder.header
-    if not has(corpus, header.modality):
+    if not plan.has(corpus, header.modality):
         column = plan.COLUMNS[header.modality]
         raise MediaError(f"The corpus {corpus.name!r} has no {column}: choose another --modality.")
     with Builder(corpus.folder / header.modality / header.file_name, header) as builder:
@@ -200,6 +207,7 @@ def extract(
         if changed:
             say(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
         if batches:
+            check_room([job for batch in batches for job in batch], jobs, header, corpus.folder)
             encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
             others.update(_run(builder, encoders, batches, budget, say=say, quiet=quiet))
         lost = before & {item.id for item in others.values() if item.status == FAILED}

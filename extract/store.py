@@ -7,6 +7,7 @@ the same layout, so whatever ends the run, the next one goes on from there.
 
 import json
 import math
+import os
 import shutil
 import uuid
 import zlib
@@ -255,7 +256,11 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
     checksums = np.zeros(len(items), dtype=np.uint32)
     text = h5py.string_dtype("utf-8")
     rate = math.nan if header.frame_rate_hz is None else header.frame_rate_hz
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with (
+        replacing(path) as temporary,
+        _room_for(temporary, offsets[-1], header, items),
+        h5py.File(temporary, "w") as file,
+    ):
         values = file.create_dataset("values", (int(offsets[-1]), header.dim), header.dtype)
         for row, item in enumerate(items):
             stored = _stored(item, header)
@@ -375,6 +380,24 @@ class Builder:
             and store.status.tolist() == [item.status for item in items]
             and store.reasons == [item.reason for item in items]
         )
+
+
+@contextmanager
+def _room_for(path: Path, frames: int, header: Header, items: Sequence[Item]) -> Iterator[None]:
+    """Try whether the disk has room for a file, before HDF5 does: in the middle of a write it can't give up cleanly.
+
+    Raises:
+        OSError: It hasn't.
+    """
+    size = int(frames) * header.dim * np.dtype(header.dtype).itemsize
+    size += sum(200 + len(item.id) + len(item.reason) for item in items) + 16_384
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    try:
+        yield
+    except RuntimeError as error:  # HDF5's way of saying that a write failed after all
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 @contextmanager

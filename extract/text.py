@@ -96,8 +96,8 @@ class TextEncoder:
         )
 
     def size(self, job: Job) -> int:
-        """Return about how many tokens an utterance has."""
-        return 2 + len(job.text or "") // 4
+        """Return how many tokens an utterance has."""
+        return len(self._tokens(job))
 
     def pieces(self, job: Job) -> Iterator[Piece]:
         """Cut a transcript into tokens, and those into windows.
@@ -107,7 +107,7 @@ class TextEncoder:
         """
         if not job.text or not job.text.strip():
             raise MediaError(f"The transcript of {job.id} is empty: fill it in, or leave the text out of the manifest.")
-        tokens = self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]
+        tokens = self._tokens(job)
         assert self.spec.window_tokens is not None
         assert self.spec.context_tokens is not None
         for begin, end, keep in piece_windows(len(tokens), self.spec.window_tokens, self.spec.context_tokens):
@@ -143,6 +143,9 @@ class TextEncoder:
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def _tokens(self, job: Job) -> list[int]:
+        return self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]
 
 
 def _load_tokenizer(weights: Weights) -> Any:

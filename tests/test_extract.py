@@ -1,10 +1,12 @@
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from extract import plan
 from extract import run as run_module
 from extract.corpus import Clip, Utterance
 from extract.errors import EncoderError, Interrupted, MediaError, StoreError
+from extract.inspection import feature_files, inspect, verify_all
 from extract.run import extract, extract_generated, make_encoder, run
 from extract.store import EXTRACTED, FAILED, MISSING, open_store
 
@@ -334,3 +337,101 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
     assert kills_between_parts > 5
     assert content(path) == undisturbed
     assert list(path.parent.glob("*.parts")) == []
+
+
+def test_options_of_one_modality_go_to_it_alone(tmp_path):
+    video(tmp_path / "a.mp4", [50] * 20, fps=10)
+    utterances = [Utterance("u1", "a", text="Yes.", video=Clip("a.mp4"))]
+    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    _, visual = run(corpus, "all", "tiny", device="cpu", frame_rate_hz=2.0)
+    assert open_store(visual.path).frame_rate_hz == 2.0
+    with pytest.raises(EncoderError, match="frame_rate_hz is no option of text"):
+        list(run(corpus, "text", "tiny", device="cpu", frame_rate_hz=2.0))
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_a_dry_run_foresees_the_size_and_writes_nothing(tmp_path, modality):
+    corpus = make_corpus(tmp_path)
+    (foreseen,) = run(corpus, modality, "tiny", device="cpu", dry_run=True)
+    assert not foreseen.path.exists()
+    assert (foreseen.utterances, foreseen.finished) == (12, 0)
+    assert foreseen.seconds > 0
+    assert "(new)" in str(foreseen)
+    (outcome,) = run(corpus, modality, "tiny", device="cpu")
+    assert foreseen.todo == outcome.extracted
+    values = open_store(outcome.path).values.nbytes
+    assert 0.5 * values < foreseen.bytes < 2 * values + 5000
+    (again,) = run(corpus, modality, "tiny", device="cpu", dry_run=True)
+    assert (again.todo, again.finished, again.seconds, again.room) == (0, foreseen.todo, 0.0, 0)
+
+
+def test_an_extraction_the_disk_can_not_hold_is_refused_before_it_begins(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path)
+    monkeypatch.setattr("extract.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("it began"))
+    with pytest.raises(StoreError, match=r"has 1\.0 kB free, and extracting 11 utterances takes about .* kB"):
+        extract(corpus, TINY_SPEECH)
+
+
+def write_little(features, sender):
+    """Extract in a process of its own that may not write files larger than 40 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
+    try:
+        extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+    except StoreError as error:
+        sender.send(str(error))
+    else:
+        sender.send("no error")
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path):
+    corpus = make_corpus(tmp_path, count=40)
+    undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    path = next((corpus.folder / "speech").glob("*.h5"))
+    path.unlink()
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=write_little, args=(tmp_path / "features", sender))
+    process.start()
+    sender.close()
+    assert "can't be written" in receiver.recv()
+    process.join()
+    assert not path.exists()
+    assert len(list(path.parent.glob("*.parts/*.h5"))) > 3
+    assert not list(path.parent.glob("**/*.tmp"))
+    outcome = extract(corpus, TINY_SPEECH, budget=100)
+    assert outcome.reused > 10
+    assert content(path) == undisturbed
+
+
+def test_inspection_says_what_a_file_holds(tmp_path):
+    corpus = make_corpus(tmp_path)
+    (tmp_path / "corpus" / "u000.wav").write_text("no sound")
+    path = extract(corpus, TINY_SPEECH).path
+    shown = inspect(path)
+    assert "10 extracted, 1 missing in the corpus, 1 failed" in shown
+    assert "missing            u002" in shown
+    assert "u000: " in shown
+    assert path.stem.rpartition("-")[2] in shown
+    assert feature_files(corpus.folder) == [path]
+    with pytest.raises(StoreError, match="no feature file in"):
+        feature_files(tmp_path)
+
+
+def test_verification_names_every_damaged_utterance(tmp_path):
+    corpus = make_corpus(tmp_path)
+    path = extract(corpus, TINY_SPEECH).path
+    assert next(verify_all([path])).endswith("of frames are as they were written.")
+    store = open_store(path)
+    damaged = bytearray(path.read_bytes())
+    for utterance in ("u003", "u007"):
+        row = store.ids.index(utterance)
+        damaged[store.values.offset + int(store.offsets[row]) * store.dim * 2] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"frames of 2 of 12 utterances .* \(u003, u007\): remove the file"):
+        list(verify_all([path]))
+    path.write_bytes(damaged[:-10])
+    with pytest.raises(StoreError, match="is broken"):
+        list(verify_all([path]))

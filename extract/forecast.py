@@ -1,0 +1,178 @@
+"""Turns a plan of extraction into what it will take: hours of recordings, room on the disk, time."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from extract import plan
+from extract.corpus import Corpus
+from extract.encoder import Encoder, Job
+from extract.errors import MediaError, StoreError
+from extract.store import FAILED, MISSING, Builder, Header
+
+__all__ = ["Forecast", "check_room", "expected_bytes", "forecast", "size_text"]
+
+SAMPLE_SECONDS = 5.0
+"""How long the speed is measured."""
+
+ROOM_FACTOR = 2
+"""The parts stay until the finished file, of the same size, is in place."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an extraction will take.
+
+    Attributes:
+        path: The feature file.
+        utterances: In the corpus.
+        todo: To be encoded.
+        finished: Encoded before.
+        missing: Not in the corpus in this modality.
+        failed: Can't be read.
+        hours: Of recordings to be encoded; 0 for text.
+        bytes: Expected size of the finished file.
+        room: Bytes needed on the disk while it is made.
+        free: Bytes free on that disk.
+        seconds: Expected time, from a measured sample.
+    """
+
+    path: Path
+    utterances: int
+    todo: int
+    finished: int
+    missing: int
+    failed: int
+    hours: float
+    bytes: int
+    room: int
+    free: int
+    seconds: float
+
+    def __str__(self) -> str:
+        lines = {
+            "feature file": f"{self.path}{'' if self.path.exists() else ' (new)'}",
+            "utterances": f"{self.utterances}: {self.todo} to extract, {self.finished} finished, "
+            f"{self.missing} missing in the corpus, {self.failed} unreadable",
+            "recordings to extract": f"{self.hours:.2f} hours" if self.hours else "none, or text",
+            "size of the file": size_text(self.bytes),
+            "room needed": f"{size_text(self.room)}, free {size_text(self.free)}",
+            "time": f"about {_time_text(self.seconds)}, from a measured sample" if self.todo else "none",
+        }
+        width = max(map(len, lines))
+        return "\n".join(f"{name:{width}}  {value}" for name, value in lines.items())
+
+
+def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
+    """Look at every input, time a sample, and write nothing but a lock.
+
+    Raises:
+        MediaError: The corpus has nothing in this modality.
+        StoreError: The feature file is broken, or another process writes it.
+    """
+    header = encoder.header
+    folder = corpus.folder / header.modality
+    if not plan.has(corpus, header.modality):
+        raise MediaError(
+            f"The corpus {corpus.name!r} has no {plan.COLUMNS[header.modality]}: choose another --modality."
+        )
+    jobs, others = plan.jobs(corpus, encoder)
+    with Builder(folder / header.file_name, header) as builder:
+        todo = [job for job in jobs if builder.finished(job.id, job.source) is None]
+        held = sum(path.stat().st_size for path in builder.parts.glob("*.h5"))
+        whole = expected_bytes(jobs, header)
+        return Forecast(
+            path=builder.path,
+            utterances=len(corpus),
+            todo=len(todo),
+            finished=len(jobs) - len(todo),
+            missing=sum(item.status == MISSING for item in others.values()),
+            failed=sum(item.status == FAILED for item in others.values()),
+            hours=sum(job.duration_s for job in todo) / 3600,
+            bytes=whole,
+            room=max(_room(todo, jobs, header) - held, 0),
+            free=shutil.disk_usage(corpus.folder).free,
+            seconds=_seconds(todo, encoder, device),
+        )
+
+
+def expected_bytes(jobs: Sequence[Job], header: Header) -> int:
+    """Return about how large the frames of these utterances are on the disk."""
+    frames = 0.0
+    for job in jobs:
+        if header.spec.get("pool") == "utterance":
+            frames += 1
+        elif header.frame_rate_hz is not None:
+            frames += max(job.duration_s * header.frame_rate_hz, 1)
+        else:
+            frames += job.size
+    return round(frames * header.dim * (2 if header.dtype == "float16" else 4)) + 200 * len(jobs)
+
+
+def check_room(todo: Sequence[Job], jobs: Sequence[Job], header: Header, folder: Path) -> None:
+    """Refuse to begin what the disk can't hold.
+
+    Args:
+        todo: Utterances to encode.
+        jobs: All utterances that the finished file will have.
+        header: What their frames have in common.
+        folder: A folder on that disk.
+
+    Raises:
+        StoreError: There is too little room.
+    """
+    room, free = _room(todo, jobs, header), shutil.disk_usage(folder).free
+    if room > free:
+        raise StoreError(
+            f"{folder} has {size_text(free)} free, and extracting {len(todo)} utterances takes about {size_text(room)} "
+            "(half of it for as long as the file is being put together): free some, or choose another --features."
+        )
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes for people.
+
+    >>> size_text(1_920_000_000)
+    '1.9 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _room(todo: Sequence[Job], jobs: Sequence[Job], header: Header) -> int:
+    return expected_bytes(todo, header) + (expected_bytes(jobs, header) if todo else 0)
+
+
+def _seconds(todo: Sequence[Job], encoder: Encoder, device: str) -> float:
+    """Time utterances from all over the corpus until the sample is long enough; the first warms up."""
+    if not todo:
+        return 0.0
+    encoder = encoder.to(device)
+    spread = sorted(todo, key=lambda job: job.source)
+    size = 0
+    begun = time.perf_counter()
+    for number, job in enumerate(spread):
+        try:
+            for piece in encoder.pieces(job):
+                encoder.encode([piece])
+        except MediaError:
+            continue
+        if number == 0 and len(spread) > 1:
+            begun = time.perf_counter()
+            continue
+        size += job.size
+        if time.perf_counter() - begun > SAMPLE_SECONDS:
+            break
+    elapsed = time.perf_counter() - begun
+    return elapsed * sum(job.size for job in todo) / max(size, 1)
+
+
+def _time_text(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -1,0 +1,84 @@
+"""Turns feature files into what a person wants to know about them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from extract.errors import StoreError, one_line
+from extract.forecast import size_text
+from extract.store import EXTRACTED, FAILED, MISSING, open_store
+
+__all__ = ["feature_files", "inspect", "verify_all"]
+
+
+def feature_files(corpus_folder: Path) -> list[Path]:
+    """Return all feature files of a corpus.
+
+    Raises:
+        StoreError: There is none.
+    """
+    found = sorted(corpus_folder.glob("*/*.h5"))
+    if not found:
+        raise StoreError(f"There is no feature file in {corpus_folder}: run `mer extract --modality all` first.")
+    return found
+
+
+def inspect(path: Path) -> str:
+    """Return what a feature file holds: spec, counts, sizes, and what is missing or failed with the reasons.
+
+    Raises:
+        StoreError: It can't be read.
+    """
+    store = open_store(path)
+    lengths = np.diff(store.offsets)[store.status == EXTRACTED]
+    rate = store.frame_rate_hz
+    lines = [str(path), ""]
+    lines += [f"  {name:18} {value}" for name, value in store.spec.items()]
+    lines += ["", f"  {'fingerprint':18} {store.fingerprint}"]
+    lines.append(f"  {'size':18} {size_text(path.stat().st_size)}")
+    lines.append(f"  {'values':18} {store.values.shape[0]} frames × {store.dim}, {store.values.dtype}")
+    counts = Counter(store.status.tolist())
+    lines.append(
+        f"  {'utterances':18} {len(store)}: {counts[EXTRACTED]} extracted, {counts[MISSING]} missing in the corpus, "
+        f"{counts[FAILED]} failed"
+    )
+    if len(lengths):
+        lines.append(
+            f"  {'frames each':18} {lengths.min()} to {lengths.max()}, median {np.median(lengths):.0f}"
+            + ("" if rate is None else f"; {rate:g} a second, {lengths.sum() / rate / 3600:.2f} hours in all")
+        )
+    missing = [i for i, status in zip(store.ids, store.status, strict=True) if status == MISSING]
+    if missing:
+        lines.append(f"  {'missing':18} {one_line(missing)}")
+    for utterance_id, status, reason in zip(store.ids, store.status, store.reasons, strict=True):
+        if status == FAILED:
+            lines.append(f"  {'failed':18} {utterance_id}: {reason}")
+    return "\n".join(lines)
+
+
+def verify_all(paths: Sequence[Path]) -> Iterator[str]:
+    """Read every byte of feature files and give a line for each that is sound.
+
+    Raises:
+        StoreError: At the end: files are broken, or frames are not those that were written; every such utterance is
+            named.
+    """
+    problems = []
+    for path in paths:
+        try:
+            store = open_store(path)
+        except StoreError as error:
+            problems.append(str(error))
+            continue
+        damaged = list(store.damaged())
+        if damaged:
+            problems.append(
+                f"{path}: the frames of {len(damaged)} of {len(store)} utterances are not those that were written "
+                f"({one_line(damaged, most=len(damaged))}): remove the file and run `mer extract` again."
+            )
+        else:
+            yield f"{path}: all {size_text(store.values.nbytes)} of frames are as they were written."
+    if problems:
+        raise StoreError(" ".join(problems))

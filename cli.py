@@ -375,6 +375,7 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
 @setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
 @setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
 @setting(TrainingConfig, "precision", "Of the matrix products in training.", type=click.Choice(PRECISIONS))
+@setting(TrainingConfig, "speech_stride", "Use every n-th frame of speech.")
 @setting(GiaMicConfig, "width", "Features inside the model.")
 @setting(GiaMicConfig, "heads", "Attention heads.")
 @setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")
@@ -395,6 +396,9 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
     multiple=True,
     metavar="NAME=VALUE",
     help="Any setting of the fusion, as `mer fusions` lists them.",
+)
+@click.option(
+    "--memory", "memory_gib", type=float, metavar="GIB", help="Most memory for frames.  [default: all that is needed]"
 )
 @click.option(
     "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."

@@ -47,6 +47,7 @@ class TrainingConfig:
         drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
         patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
         precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
+        speech_stride: Use every n-th frame of speech, the longest modality.
     """
 
     epochs: int = 30
@@ -60,12 +61,17 @@ class TrainingConfig:
     drop_modality: float = 0.0
     patience: int = 10
     precision: str = "float32"
+    speech_stride: int = 1
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
         found = [
             f"{name} is {value}, and must be at least 1"
-            for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size))
+            for name, value in (
+                ("epochs", self.epochs),
+                ("batch_size", self.batch_size),
+                ("speech_stride", self.speech_stride),
+            )
             if value < 1
         ]
         found += [

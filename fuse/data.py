@@ -1,12 +1,14 @@
 """Turns feature files and a manifest into batches of padded frames.
 
 Frames are read once, in one pass through the memory map, and stay end to end in one array for each modality, in half
-precision where they were stored so. A batch is gathered from it by index and padded to its own longest utterance, so an
+precision where they were stored so; where that is more than the memory allowed, they stay in the map, and the system
+keeps of it what fits. A batch is gathered from it by index and padded to its own longest utterance, so an
 epoch costs one copy of its frames and no worker processes.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +31,16 @@ class Packed:
     """The frames of all utterances in one modality, end to end.
 
     Attributes:
-        values: (N + 1, D) float16 or float32; the last row is the zero that padding shows.
+        values: (N, D) float16 or float32. Padding shows the last row, whose values mean nothing there.
         starts: (U,) int64, first row of each utterance.
-        lengths: (U,) int64, its rows; 0 where it has no frames.
+        lengths: (U,) int64, frames of each that are used; 0 where it has none.
+        stride: Every n-th row is used.
     """
 
     values: Tensor
     starts: Tensor
     lengths: Tensor
+    stride: int = 1
 
     @property
     def dim(self) -> int:
@@ -46,14 +50,17 @@ class Packed:
     def gather(self, rows: Tensor, length: int | None = None) -> Padded:
         """Return the frames of utterances (B,) padded to `length`, or to the longest of them, at least 1.
 
-        A row number of −1 is nobody: an utterance without frames.
+        A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
+        frames are kept.
         """
+        device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
         longest = max(int(lengths.max()), 1) if length is None else length
         steps = torch.arange(longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
-        places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps, len(self.values) - 1)
-        return Padded(self.values.index_select(0, places.flatten()).view(*places.shape, -1), mask)
+        places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
+        values = self.values.index_select(0, places.flatten()).view(*places.shape, -1)
+        return Padded(values.to(device), mask.to(device))
 
     def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (D,) float64 of the frames of these utterances.
@@ -70,8 +77,9 @@ class Packed:
             if not size:
                 continue
             ends = lengths.cumsum(0)
-            shift = torch.repeat_interleave(self.starts[block] - (ends - lengths), lengths, output_size=size)
-            places = torch.arange(size, device=block.device) + shift
+            first = torch.repeat_interleave(self.starts[block], lengths, output_size=size)
+            before = torch.repeat_interleave(ends - lengths, lengths, output_size=size)
+            places = first + (torch.arange(size, device=block.device) - before) * self.stride
             variance, mean = torch.var_mean(self.values.index_select(0, places).float(), 0, correction=0)
             variance, mean = variance.double().cpu(), mean.double().cpu()
             apart = mean - (total / count if count else 0)
@@ -111,16 +119,23 @@ class Data:
         """Gather the utterances (B,), −1 for nobody, each modality padded to its own longest."""
         return {name: packed.gather(rows) for name, packed in self.modalities.items()}
 
-    def to(self, device: torch.device) -> "Data":
-        """Return the same on a device."""
-        return Data(
-            {
-                name: Packed(packed.values.to(device), packed.starts.to(device), packed.lengths.to(device))
-                for name, packed in self.modalities.items()
-            },
-            self.labels.to(device),
-            self.classes,
-        )
+    @property
+    def size(self) -> int:
+        """Bytes of all frames."""
+        return sum(packed.values.nbytes for packed in self.modalities.values())
+
+    def to(self, device: torch.device, *, frames: bool = True) -> "Data":
+        """Return the same on a device; without `frames`, these stay where they are and each batch is carried over."""
+        moved = {
+            name: replace(
+                packed,
+                values=packed.values.to(device),
+                starts=packed.starts.to(device),
+                lengths=packed.lengths.to(device),
+            )
+            for name, packed in self.modalities.items()
+        }
+        return Data(moved if frames else self.modalities, self.labels.to(device), self.classes)
 
 
 def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequence[str] = ()) -> dict[str, Path]:
@@ -168,34 +183,49 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
     return found
 
 
-def read(corpus: Corpus, stores: Mapping[str, Store]) -> Data:
+def read(
+    corpus: Corpus, stores: Mapping[str, Store], *, memory_gib: float | None = None, speech_stride: int = 1
+) -> Data:
     """Read the features of a corpus, aligned by utterance id.
 
     Args:
         corpus: A prepared corpus; its order is the order of all rows here.
         stores: Feature files by modality, in the project's order.
+        memory_gib: Most memory for frames; more than that stay in their files. None sets no bound.
+        speech_stride: Use every n-th frame of speech.
 
     Raises:
         StoreError: A file lacks utterances of the corpus.
         RunError: A frame is not a finite number.
     """
     ids = corpus.ids
+    mapped = memory_gib is not None and sum(store.values.nbytes for store in stores.values()) > memory_gib * 2**30
     packed = {}
     for name, store in stores.items():
         rows = store.index(ids)
         starts, lengths = store.offsets[:-1][rows], np.diff(store.offsets)[rows]
-        values = torch.empty((len(store.values) + 1, store.dim), dtype=getattr(torch, store.values.dtype.name))
-        values[-1] = 0
-        whole = values[:-1].numpy()
-        np.copyto(whole, store.values)
-        broken = _not_finite(whole)
+        frames = store.values
+        if not len(frames):
+            frames = np.zeros((1, store.dim), dtype=frames.dtype)
+        elif not mapped:
+            frames = np.array(frames)
+        broken = _not_finite(frames)
         if len(broken):
             hit = np.unique(np.searchsorted(store.offsets, broken, side="right") - 1)
             raise RunError(
                 f"{store.path} has frames that are no finite numbers, in {one_line(store.ids[row] for row in hit)}: "
                 "extract them again in float32."
             )
-        packed[name] = Packed(values, torch.from_numpy(starts.astype(np.int64)), torch.from_numpy(lengths))
+        stride = speech_stride if name == "speech" else 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            values = torch.from_numpy(frames)
+        packed[name] = Packed(
+            values,
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(-(-lengths // stride)),
+            stride,
+        )
     return Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
 
 

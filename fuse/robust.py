@@ -58,13 +58,15 @@ def evaluate(
     Raises:
         RunError: A folder is no finished run of this corpus and these features.
     """
-    data = read(corpus, {name: stores_on_disk.open_store(path) for name, path in stores.items()})
+    opened = {name: stores_on_disk.open_store(path) for name, path in stores.items()}
+    data: Data | None = None
     for place in folders:
         if (place / FILE).exists() and (place / FILE).stat().st_mtime > (place / run_folder.METRICS).stat().st_mtime:
             continue
         model, config = run_folder.load(place)
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{place} was trained on another corpus or other modalities: train the fold again.")
+        data = data or read(corpus, opened, speech_stride=config["training"]["speech_stride"])
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
         labels = data.labels[torch.from_numpy(fold.test)].numpy()
 

@@ -62,6 +62,7 @@ def train_folds(
     device: str | None = None,
     jobs: int | None = None,
     stack: int | None = None,
+    memory_gib: float | None = None,
     allow_shared: bool = False,
     command: str | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -85,6 +86,8 @@ def train_folds(
             don't depend on it.
         stack: Runs trained as one stack of models; by default all of them on a GPU, and 1 on the CPU, where stacking
             measured no faster. A stacked run equals the one trained alone within float tolerance.
+        memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
+            carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
         allow_shared: Accept folds that share speakers (or scenarios) between training and test.
         command: What the user typed, for the record.
         say: Takes lines for the user.
@@ -136,11 +139,11 @@ def train_folds(
         say(f"{name}: {kept} of {len(folders)} runs are finished and kept.")
     if not tasks:
         return folders
-    data = read(corpus, opened)
+    data = read(corpus, opened, memory_gib=memory_gib, speech_stride=training.speech_stride)
     on_device = torch.device(device)
     if on_device.type == "cpu":
         keep_freed_memory()
-    data = data.to(on_device)
+    data = data.to(on_device, frames=_fits(data, on_device, memory_gib))
     steps = steps_per_epoch([len(part) for part, _ in parts.values()], training.batch_size)
     provenance = run_folder.provenance(command, device)
     bar = tqdm(total=len(tasks) * training.epochs, desc=name, unit="epoch", disable=None, leave=False)
@@ -202,6 +205,13 @@ def train_folds(
         pool.shutdown(wait=True, cancel_futures=True)
         bar.close()
     return folders
+
+
+def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
+    """Whether all frames may stay on the device."""
+    if device.type == "cpu":
+        return True
+    return data.size <= (0.6 * torch.cuda.mem_get_info(device)[0] if memory_gib is None else memory_gib * 2**30)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
         assert padded.mask.shape[1] == max(lengths)
         for row, frames, length in zip(rows.tolist(), padded.values, lengths, strict=True):
             np.testing.assert_array_equal(frames[:length].numpy(), opened.frames(f"u{row:03d}"))
-            assert not frames[length:].any()
     assert data.batch(rows)["text"].present.tolist() == [True, False, True]
 
 
@@ -41,6 +40,29 @@ def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
         for name in one:
             assert torch.equal(one[name].values, other[name].values)
     assert data.labels[17] == again.labels[62]
+
+
+def test_frames_that_stay_in_their_file_are_the_same(corpus):
+    opened = {name: store.open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
+    whole, mapped = read(corpus, opened), read(corpus, opened, memory_gib=0)
+    assert whole.size == mapped.size
+    rows = torch.tensor([7, 5, 40])
+    for name, padded in mapped.batch(rows).items():
+        assert torch.equal(padded.values, whole.batch(rows)[name].values)
+        for one, other in zip(
+            *(data.modalities[name].statistics(np.arange(80)) for data in (whole, mapped)), strict=True
+        ):
+            assert torch.equal(one, other)
+
+
+def test_a_stride_takes_every_nth_frame_of_speech_alone(corpus):
+    opened = {name: store.open_store(path) for name, path in make_stores(corpus).items()}
+    data = read(corpus, opened, speech_stride=3)
+    batch = data.batch(torch.tensor([7]))
+    np.testing.assert_array_equal(batch["speech"].values[0].numpy(), opened["speech"].frames("u007")[::3])
+    np.testing.assert_array_equal(batch["text"].values[0].numpy(), opened["text"].frames("u007"))
+    taken = np.concatenate([opened["speech"].frames(name)[::3] for name in corpus.ids]).astype(np.float64)
+    np.testing.assert_allclose(data.modalities["speech"].statistics(np.arange(80))[0], taken.mean(0), rtol=1e-5)
 
 
 def test_nobody_is_an_utterance_without_frames(corpus):

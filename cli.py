@@ -397,6 +397,7 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
     metavar="NAME=VALUE",
     help="Any setting of the fusion, as `mer fusions` lists them.",
 )
+@click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
 @click.option(
     "--memory", "memory_gib", type=float, metavar="GIB", help="Most memory for frames.  [default: all that is needed]"
 )
@@ -461,6 +462,41 @@ def fuse_train(
 
         evaluate(prepared, stores, folders, allow_shared=options["allow_shared"], say=say)
         click.echo(table(folders))
+
+
+@main.command()
+@click.option("--fold", type=int, default=1, show_default=True, help="Fold whose training part is used, from 1.")
+@corpus_option
+@click.option(
+    "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
+)
+@click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Which features, where there are several.")
+@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
+@click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
+@click.option(
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    default="session",
+    show_default=True,
+    help="Column that makes the folds.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
+@features_option
+def tune(corpus: str | None, modalities: str | None, encoders: tuple[str, ...], features: Path, **options: Any) -> None:
+    """Search settings on the training part of one fold; its test part is never looked at.
+
+    Needs Optuna: pip install 'gia-mic[tune]'.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.data import find_stores
+    from fuse.tune import tune
+
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    found = tune(prepared, find_stores(prepared, modalities, encoders), say=say, **options)
+    click.echo(f"UA {found.ua:.3f} on the part set apart, at epoch {found.epoch}: {found.options()}")
 
 
 @main.command()

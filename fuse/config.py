@@ -52,13 +52,13 @@ class TrainingConfig:
 
     epochs: int = 30
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warm_up: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0
     class_weights: bool = False
-    drop_modality: float = 0.0
+    drop_modality: float = 0.3
     patience: int = 10
     precision: str = "float32"
     speech_stride: int = 1

@@ -24,7 +24,7 @@ from extract.files import replacing, write_json, write_text
 from extract.store import Store
 from fuse import fusions
 
-__all__ = ["CONFIG", "FORMAT", "METRICS", "begin", "load", "provenance", "read_config", "state"]
+__all__ = ["CONFIG", "FORMAT", "METRICS", "begin", "load", "need_tensorboard", "provenance", "read_config", "state"]
 
 FORMAT = 1
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
@@ -139,6 +139,31 @@ def write_history(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
     table.writeheader()
     table.writerows(history)
     write_text(place / HISTORY, text.getvalue())
+
+
+def need_tensorboard() -> None:
+    """Check that TensorBoard's writer is there.
+
+    Raises:
+        RunError: It isn't.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise RunError(
+            "TensorBoard isn't installed: run `pip install 'gia-mic[tensorboard]'`, or go without --tensorboard."
+        ) from None
+
+
+def write_events(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the history for TensorBoard; `tensorboard --logdir runs` shows all runs side by side."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(place)) as writer:
+        for row in history:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, row["epoch"])
 
 
 def write_weights(place: Path, model: nn.Module) -> None:

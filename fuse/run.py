@@ -63,6 +63,7 @@ def train_folds(
     jobs: int | None = None,
     stack: int | None = None,
     memory_gib: float | None = None,
+    tensorboard: bool = False,
     allow_shared: bool = False,
     command: str | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -88,6 +89,7 @@ def train_folds(
             measured no faster. A stacked run equals the one trained alone within float tolerance.
         memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
             carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
+        tensorboard: Also write each run's history for TensorBoard, into its folder.
         allow_shared: Accept folds that share speakers (or scenarios) between training and test.
         command: What the user typed, for the record.
         say: Takes lines for the user.
@@ -100,6 +102,8 @@ def train_folds(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     settings = fusions.find(fusion).config() if model is None and fusion in fusions.FUSIONS else model
     _refuse_problems(fusion, settings, training, select, stores, seeds, device)
+    if tensorboard:
+        run_folder.need_tensorboard()
     modalities = [modality for modality in MODALITIES.values() if modality in stores]
     found = split.folds(corpus, protocol, allow_shared=allow_shared)
     wanted = split.choose(found, fold)
@@ -187,6 +191,9 @@ def train_folds(
             else:
                 trained = fit_together(build, data, runs, training, steps=steps, choose_by=select)
             seconds = (time.perf_counter() - start) / len(runs)
+            if tensorboard:
+                for task, one_trained in zip(group, trained, strict=True):
+                    run_folder.write_events(task.place, one_trained.history)
             return [
                 line
                 for task, one, found in zip(group, runs, trained, strict=True)

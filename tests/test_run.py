@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas
@@ -217,6 +218,13 @@ def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
     (place / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"The settings of gia-mic are not those of this version"):
         folder.load(place)
+
+
+def test_tensorboard_that_is_not_there_is_said_before_any_work(corpus, stores, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RunError, match=r"TensorBoard isn't installed: run .*gia-mic\[tensorboard\]"):
+        train(corpus, stores, tmp_path, tensorboard=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_follow_the_modalities():

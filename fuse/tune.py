@@ -1,0 +1,140 @@
+"""Turns the training part of one fold into settings that do better on a part of it; the test part is never looked at.
+
+The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), seeded; Optuna comes with the extra
+`gia-mic[tune]`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract import store as stores_on_disk
+from extract.corpus import Corpus
+from extract.errors import RunError
+from extract.files import write_json
+from fuse import fusions, split
+from fuse.config import TrainingConfig
+from fuse.data import read
+from fuse.train import fit, steps_per_epoch
+
+__all__ = ["Found", "tune"]
+
+RATES = (3e-4, 1e-3, 3e-3)
+DECAYS = (0.0, 0.01, 0.1)
+HIDDEN = (0.0, 0.2, 0.4)
+DROPOUTS = (0.1, 0.3, 0.5)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        ua: Best UA on the part of the training that was set apart.
+        epoch: Epoch at which it was reached.
+        training: How to train.
+        model: The fusion's config.
+        trials: Settings and score of each trial, in order.
+    """
+
+    ua: float
+    epoch: int
+    training: TrainingConfig
+    model: Any
+    trials: list[dict[str, Any]]
+
+    def options(self) -> str:
+        """Return the best settings as options of `mer fuse-train`."""
+        best = max(self.trials, key=lambda trial: trial["UA"])
+        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in best.items() if name != "UA")
+
+
+def tune(
+    corpus: Corpus,
+    stores: Mapping[str, Path],
+    *,
+    fold: int = 1,
+    trials: int = 20,
+    seed: int = 0,
+    fusion: str = "gia-mic",
+    protocol: str = "session",
+    training: TrainingConfig | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Found:
+    """Search learning rate, weight decay, modality dropout and dropout on the training part of one fold.
+
+    Each trial trains on the training part less whole dialogs and is scored by the best UA on these
+    (`split.development`), so the fold's test score stays an honest one.
+
+    Args:
+        corpus: A prepared corpus.
+        stores: Feature file by modality.
+        fold: The fold whose training part is used, from 1.
+        trials: Number of settings tried.
+        seed: Of the search and of every training.
+        fusion: Name of the fusion.
+        protocol: What makes the folds.
+        training: The settings that are not searched; None takes the defaults.
+        out: JSON file for all trials; None writes none.
+        say: Takes a line for each trial.
+
+    Raises:
+        RunError: Optuna is missing, or there is nothing to choose on.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.") from None
+    if trials < 1:
+        raise RunError(f"{trials} trials are none: give at least 1.")
+    found = split.choose(split.folds(corpus, protocol), fold)[0]
+    rows, apart = split.development(corpus, found)
+    base = training or TrainingConfig()
+    data = read(
+        corpus,
+        {name: stores_on_disk.open_store(path) for name, path in stores.items()},
+        speech_stride=base.speech_stride,
+    )
+    entry = fusions.find(fusion)
+    done: list[dict[str, Any]] = []
+    epochs: list[int] = []
+
+    def objective(trial: Any) -> float:
+        chosen = {
+            "learning_rate": trial.suggest_categorical("learning_rate", RATES),
+            "weight_decay": trial.suggest_categorical("weight_decay", DECAYS),
+            "drop_modality": trial.suggest_categorical("drop_modality", HIDDEN),
+            "dropout": trial.suggest_categorical("dropout", DROPOUTS),
+        }
+        config = entry.config(dropout=chosen["dropout"])
+        how = replace(base, **{name: value for name, value in chosen.items() if name != "dropout"})
+        result = fit(
+            lambda: entry.make(data.dims, len(corpus.classes), config),
+            data,
+            rows,
+            how,
+            seed=seed,
+            steps=steps_per_epoch([len(rows)], how.batch_size),
+            choose=apart,
+        )
+        score = float(np.max([row["dev_UA"] for row in result.history]))
+        done.append({**chosen, "UA": score})
+        epochs.append(result.epoch)
+        say(f"trial {len(done)} of {trials}: UA {score:.3f} with {json.dumps(chosen)}")
+        return score
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    study.optimize(objective, n_trials=trials)
+    best = int(np.argmax([trial["UA"] for trial in done]))
+    if out is not None:
+        write_json(out, {"format": 1, "corpus": corpus.digest, "fusion": fusion, "fold": fold, "trials": done})
+    settings = {name: value for name, value in done[best].items() if name not in ("UA", "dropout")}
+    return Found(
+        done[best]["UA"], epochs[best], replace(base, **settings), entry.config(dropout=done[best]["dropout"]), done
+    )

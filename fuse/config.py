@@ -114,7 +114,7 @@ class GiaMicConfig:
     heads: int = 4
     latents: int = 4
     layers: int = 2
-    dropout: float = 0.3
+    dropout: float = 0.5
     constraint: str = "similarity"
     weight: float = 0.1
     without: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class PooledConfig:
     """
 
     width: int = 64
-    dropout: float = 0.3
+    dropout: float = 0.5
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""

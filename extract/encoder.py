@@ -130,6 +130,27 @@ class EncoderSpec:
         """How many layers lie side by side in D."""
         return 1 if isinstance(self.layers, str) else len(self.layers)
 
+    def header(self, hidden_size: int, frame_rate_hz: float | None = None) -> Header:
+        """Return what all frames have in common.
+
+        Args:
+            hidden_size: Features of one hidden layer.
+            frame_rate_hz: Frames per second before pooling; None where they are not evenly spaced.
+        """
+        if self.pool == "utterance":
+            frame_rate_hz = None
+        elif frame_rate_hz is not None and self.pool != "none":
+            frame_rate_hz /= int(self.pool)
+        return Header(
+            modality=self.modality,
+            encoder=self.name,
+            fingerprint=self.fingerprint,
+            spec=self.canonical(),
+            dim=hidden_size * self.layer_count,
+            dtype=self.dtype,
+            frame_rate_hz=frame_rate_hz,
+        )
+
 
 @dataclass(frozen=True)
 class Job:

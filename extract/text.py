@@ -86,14 +86,7 @@ class TextEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return Header(
-            modality="text",
-            encoder=self.spec.name,
-            fingerprint=self.spec.fingerprint,
-            spec=self.spec.canonical(),
-            dim=self._config.hidden_size * self.spec.layer_count,
-            dtype=self.spec.dtype,
-        )
+        return self.spec.header(self._config.hidden_size)
 
     def size(self, job: Job) -> int:
         """Return how many tokens an utterance has."""

@@ -95,16 +95,7 @@ class VisualEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        pooled = int(self.spec.pool) if self.spec.pool.isdigit() else 1
-        return Header(
-            modality="visual",
-            encoder=self.spec.name,
-            fingerprint=self.spec.fingerprint,
-            spec=self.spec.canonical(),
-            dim=self._config.hidden_size * self.spec.layer_count,
-            dtype=self.spec.dtype,
-            frame_rate_hz=None if self.spec.pool == "utterance" else self._rate / pooled,
-        )
+        return self.spec.header(self._config.hidden_size, self._rate)
 
     def size(self, job: Job) -> int:
         """Return about how many patches the model has to compute for an utterance."""

@@ -69,8 +69,9 @@ def test_a_stacked_run_equals_the_one_trained_alone(corpus, data, training, sett
 
 
 def test_choosing_and_stopping_early_are_the_same_in_a_stack(corpus, data):
-    config = TrainingConfig(epochs=12, batch_size=16, learning_rate=5e-3, patience=2)
-    compare(corpus, data, "gia-mic", config, select=True, **SMALL)
+    # few steps at a low rate: rounding grows with every step, and a tie between two epochs can fall either way
+    config = TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-3, patience=2, drop_modality=0.0)
+    compare(corpus, data, "gia-mic", config, select=True, **{**SMALL, "dropout": 0.3})
 
 
 @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gia-mic"])

@@ -1,4 +1,4 @@
-"""Turns an empty folder into a table of scores: the whole job on the demo corpus, every stage as a user would run it."""
+"""Turns an empty folder into a table of scores: the whole job on the demo corpus, stage by stage as users run it."""
 
 from collections.abc import Callable
 from pathlib import Path

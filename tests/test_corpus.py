@@ -105,7 +105,7 @@ def test_which_corpus_is_meant(tmp_path):
     with pytest.raises(CorpusError, match=r"holds 2 corpora \(one, two\): choose one with --corpus"):
         corpora.find(tmp_path)
     assert corpora.find(tmp_path, "two").name == "two"
-    with pytest.raises(CorpusError, match="There is no corpus 'three'.*prepared are one, two"):
+    with pytest.raises(CorpusError, match=r"There is no corpus 'three'.*prepared are one, two"):
         corpora.find(tmp_path, "three")
 
 

@@ -32,13 +32,12 @@ def place(path):
 
 def importers(*modules):
     """Files that import a module or something in it."""
-    found = {
+    return {
         place(path)
         for path in SOURCES
         for name in imports(path)
         if any(name == module or name.startswith(f"{module}.") for module in modules)
     }
-    return found
 
 
 def test_there_is_something_to_look_at():
@@ -76,6 +75,8 @@ def test_only_the_encoders_import_transformers():
 
 @pytest.mark.parametrize("module", ["cli", "extract.errors", "extract.corpus", "extract.files"])
 def test_what_the_command_line_loads_first_is_light(module):
-    program = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules])"
+    program = (
+        f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules])"
+    )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

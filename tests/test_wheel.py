@@ -44,7 +44,11 @@ def run(python, program, folder):
 def test_the_wheel_holds_one_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gia_mic"}
-    wanted = {path.relative_to(ROOT).as_posix() for room in ("extract", "fuse", "report") for path in (ROOT / room).rglob("*.py")}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("extract", "fuse", "report")
+        for path in (ROOT / room).rglob("*.py")
+    }
     assert {f"gia_mic/app/{path}" for path in {*wanted, "cli.py"}} <= set(names)
     assert not [name for name in names if "test" in name or "bench" in name]
 

@@ -110,6 +110,22 @@ def prepare() -> None:
     """Turn a corpus into a manifest, features/CORPUS/utterances.jsonl."""
 
 
+@prepare.command("demo")
+@click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random in it.")
+@click.option("--utterances", type=int, default=600, show_default=True, help="How many.")
+@click.option("--cue", type=float, help="Probability that a modality shows the true emotion.  [default: each its own]")
+@features_option
+def prepare_demo(name: str, seed: int, utterances: int, cue: float | None, features: Path) -> None:
+    """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue)."""
+    from extract.corpora import demo
+    from extract.corpus import MODALITIES
+
+    cues = demo.CUES if cue is None else dict.fromkeys(MODALITIES, cue)
+    chosen = demo.Demo(seed=seed, utterances=utterances, cues=cues)
+    click.echo(demo.prepare(features, name=name, demo=chosen, say=say).describe())
+
+
 @prepare.command("manifest")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", required=True, help="Name of the new corpus.")

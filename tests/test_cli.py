@@ -118,6 +118,16 @@ def test_a_folder_without_rights_is_one_sentence(here):
     assert "can't be made" in answer.stderr
 
 
+def test_a_demo_corpus_of_another_seed_and_harder(here):
+    answer = mer("prepare", "demo", "--name", "hard", "--seed", "1", "--utterances", "8", "--cue", "0.5")
+    assert answer.exit_code == 0, answer.output
+    assert "hard: 8 utterances (angry 2, happy 2, neutral 2, sad 2)" in answer.stdout
+    about = json.loads((here / "features" / "hard" / "corpus.json").read_text())["about"]
+    assert about["cues"] == {"s": 0.5, "t": 0.5, "v": 0.5}
+    assert about["ceiling"]["s"] == 0.5
+    assert mer("prepare", "demo", "--cue", "1.5").exit_code == 1
+
+
 def test_a_features_folder_that_can_not_be_one_is_one_sentence(here):
     make_table(here / "data", speakers=2, each=2)
     (here / "features").write_text("a file")

@@ -2,13 +2,12 @@
 
 Frames of IEMOCAP's size: 5,531 utterances, 1.25 million frames of 768 features. Every side stores float16 (the pickle
 float32 padded to the longest, as such pickles are) and is read in one epoch of batches of 32 in random order; each
-epoch runs in a process of its own, for its peak memory.
+epoch runs in a process of its own.
 """
 
 import argparse
 import multiprocessing
 import pickle
-import resource
 import statistics
 import tempfile
 import time
@@ -98,17 +97,11 @@ SIDES: dict[str, tuple[Callable, Callable, str]] = {
 }
 
 
-def epoch(side: str, folder: Path, order: np.ndarray, answer: "multiprocessing.Queue[tuple[float, float]]") -> None:
-    """Read everything once in random order; answer with seconds and private memory in MB."""
+def epoch(side: str, folder: Path, order: np.ndarray, answer: "multiprocessing.Queue[float]") -> None:
+    """Read everything once in random order; answer with seconds."""
     begun = time.perf_counter()
     SIDES[side][1](folder, order)
-    elapsed = time.perf_counter() - begun
-    status = Path("/proc/self/status")
-    private = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if status.exists():  # pages of a mapped file belong to the page cache, and go when others need room
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        private = int(fields["RssAnon"].split()[0]) / 1024
-    answer.put((elapsed, private))
+    answer.put(time.perf_counter() - begun)
 
 
 def main() -> None:
@@ -124,7 +117,6 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(chosen.utterances)
     wrote: dict[str, list[float]] = {side: [] for side in SIDES}
     read: dict[str, list[float]] = {side: [] for side in SIDES}
-    memory: dict[str, float] = {}
     size: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -135,18 +127,17 @@ def main() -> None:
                 wrote[side].append(time.perf_counter() - begun)
                 size[side] = sum(path.stat().st_size for path in folder.glob(pattern)) / 1e6
             for side in SIDES:
-                answer: multiprocessing.Queue[tuple[float, float]] = context.Queue()
+                answer: multiprocessing.Queue[float] = context.Queue()
                 process = context.Process(target=epoch, args=(side, folder, order, answer))
                 process.start()
-                seconds, memory[side] = answer.get()
+                read[side].append(answer.get())
                 process.join()
-                read[side].append(seconds)
     print(f"{chosen.utterances} utterances, {counts.sum():,} frames × {D}, median of {chosen.rounds} rounds\n")
-    print(f"{'':30} {'size':>9} {'write':>9} {'epoch':>9} {'private memory':>15}")
+    print(f"{'':30} {'size':>9} {'write':>9} {'epoch':>9}")
     for side in SIDES:
         print(
             f"{side:30} {size[side]:6.0f} MB {statistics.median(wrote[side]):7.2f} s "
-            f"{statistics.median(read[side]):7.2f} s {memory[side]:12.0f} MB"
+            f"{statistics.median(read[side]):7.2f} s"
         )
     medians = {side: statistics.median(seconds) for side, seconds in read.items()}
     ours = medians.pop("mer's store")

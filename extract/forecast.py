@@ -17,9 +17,6 @@ __all__ = ["Forecast", "check_room", "expected_bytes", "forecast", "size_text"]
 SAMPLE_SECONDS = 5.0
 """How long the speed is measured."""
 
-ROOM_FACTOR = 2
-"""The parts stay until the finished file, of the same size, is in place."""
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -74,10 +71,7 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
     """
     header = encoder.header
     folder = corpus.folder / header.modality
-    if not plan.has(corpus, header.modality):
-        raise MediaError(
-            f"The corpus {corpus.name!r} has no {plan.COLUMNS[header.modality]}: choose another --modality."
-        )
+    plan.require(corpus, header.modality)
     jobs, others = plan.jobs(corpus, encoder)
     with Builder(folder / header.file_name, header) as builder:
         todo = [job for job in jobs if builder.finished(job.id, job.source) is None]
@@ -145,6 +139,7 @@ def size_text(count: float) -> str:
 
 
 def _room(todo: Sequence[Job], jobs: Sequence[Job], header: Header) -> int:
+    """Return the bytes needed: the parts stay until the finished file is in place."""
     return expected_bytes(todo, header) + (expected_bytes(jobs, header) if todo else 0)
 
 

@@ -14,7 +14,7 @@ from extract.errors import MediaError
 from extract.pipeline import reason
 from extract.store import FAILED, MISSING, Item
 
-__all__ = ["COLUMNS", "batches", "has", "jobs"]
+__all__ = ["COLUMNS", "batches", "has", "jobs", "require"]
 
 COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
 """Manifest column of each modality."""
@@ -59,6 +59,16 @@ def jobs(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
 def has(corpus: Corpus, modality: str) -> bool:
     """Whether any utterance of a corpus has this modality."""
     return any(value is not None for value in corpus.column(COLUMNS[modality]))
+
+
+def require(corpus: Corpus, modality: str) -> None:
+    """Refuse a modality that no utterance of the corpus has.
+
+    Raises:
+        MediaError: As said.
+    """
+    if not has(corpus, modality):
+        raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")
 
 
 def _look(path: Path) -> tuple[str, float] | str:

@@ -190,9 +190,7 @@ def extract(
     """
     encoder = make()
     header = encoder.header
-    if not plan.has(corpus, header.modality):
-        column = plan.COLUMNS[header.modality]
-        raise MediaError(f"The corpus {corpus.name!r} has no {column}: choose another --modality.")
+    plan.require(corpus, header.modality)
     with Builder(corpus.folder / header.modality / header.file_name, header) as builder:
         jobs, others = plan.jobs(corpus, encoder)
         budget = budget or POSITIONS[devices[0].partition(":")[0]]

@@ -37,7 +37,7 @@ def run_demo(out: Path, *, device: str | None = None, say: Callable[[str], None]
             corpus,
             {modality: stores[modality] for modality in modalities},
             runs=out / "runs",
-            device=device or "cpu",
+            device=device,
             command="mer demo",
             say=say,
         )

@@ -53,7 +53,7 @@ def test_fuse_knows_nothing_of_report():
 
 
 def test_nothing_imports_the_command_line():
-    assert not importers("cli")
+    assert not importers("cli", "commands")
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():

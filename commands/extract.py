@@ -1,0 +1,100 @@
+"""`mer extract`, `mer inspect` and `mer verify`: a corpus becomes frames on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.options import corpus_option, features_option, say
+
+
+def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
+    """Return layer numbers, or "mean".
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if text is None or text == "mean":
+        return text
+    try:
+        return tuple(int(layer) for layer in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither numbers such as 6,9,12 nor mean.") from None
+
+
+@click.command()
+@click.option(
+    "--modality",
+    type=click.Choice(["speech", "text", "visual", "all"]),
+    required=True,
+    help="What to extract; all is whatever the corpus has.",
+)
+@corpus_option
+@click.option(
+    "--encoder",
+    metavar="ID|FOLDER|tiny",
+    help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
+    "[default: wav2vec2-base, roberta-base, clip-vit-base-patch32; tiny for the demo corpus]",
+)
+@click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
+@click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
+@click.option(
+    "--layers",
+    callback=parse_layers,
+    help="Hidden layers to keep side by side, such as -1 (the last) or 6,9,12; or mean, of all.  [default: -1]",
+)
+@click.option("--pool", help="Frames to average: none, a number of neighbours, or utterance.  [default: none]")
+@click.option("--precision", help="What the model computes in: float32, bfloat16 or float16.  [default: float32]")
+@click.option("--dtype", help="What is stored: float16 or float32.  [default: float16]")
+@click.option("--window", "window_s", type=float, help="Longest sound seen at once, in seconds.  [default: 20]")
+@click.option("--frame-rate", "frame_rate_hz", type=float, help="Pictures per second of video.  [default: 4]")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
+@click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
+@features_option
+def extract(corpus: str | None, features: Path, modality: str, encoder: str | None, **options: Any) -> None:
+    """Run frozen encoders over a corpus and cache their frames.
+
+    Stopped at any moment, the same command goes on from there; run again, it does only what is new.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import run
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
+        click.echo(outcome)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@corpus_option
+@features_option
+def inspect(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
+    """Print what feature files hold.
+
+    Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed.
+    """
+    from extract.corpus import find
+    from extract.inspection import feature_files
+    from extract.inspection import inspect as inspect_file
+
+    for path in files or feature_files(find(features, corpus).folder):
+        click.echo(inspect_file(path) + "\n")
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
+@corpus_option
+@features_option
+def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
+    """Read every byte of feature files and name what is damaged.
+
+    Of FILES, by default all of the corpus, against their checksums.
+    """
+    from extract.corpus import find
+    from extract.inspection import feature_files, verify_all
+
+    for line in verify_all(files or feature_files(find(features, corpus).folder)):
+        click.echo(line)
+
+
+COMMANDS = (extract, inspect, verify)

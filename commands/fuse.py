@@ -1,0 +1,274 @@
+"""`mer fuse-train`, `mer tune`, `mer ablate` and `mer fusions`: frames become trained models."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.options import corpus_option, features_option, runs_option, say, setting, typed
+from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
+
+TRAINING = [field.name for field in fields(TrainingConfig)]
+MODEL = [field.name for field in fields(GiaMicConfig)]
+
+
+def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
+    """Return a fold's number, or None for all.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor all.") from None
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dictionary.
+
+    Raises:
+        click.BadParameter: One has no name or no value.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and equals and value for name, equals, value in pairs):
+        raise click.BadParameter(f"{texts} are not all NAME=VALUE.", param_hint="--set")
+    return {name.strip().replace("-", "_"): value for name, _, value in pairs}
+
+
+def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say whose frames, and which of them: --corpus, --modalities and --encoder."""
+    which = click.option(
+        "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
+    )
+    several = "Which features, where there are several."
+    encoder = click.option("--encoder", "encoders", multiple=True, metavar="NAME", help=several)
+    return corpus_option(which(encoder(command)))
+
+
+def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --protocol."""
+    return click.option(
+        "--protocol",
+        type=click.Choice(list(PROTOCOLS)),
+        default="session",
+        show_default=True,
+        help="Column that makes the folds.",
+    )(command)
+
+
+@click.command("fuse-train")
+@click.option(
+    "--fold",
+    default="all",
+    callback=parse_fold,
+    show_default=True,
+    metavar="K|all",
+    help="Fold to test on, from 1, or all.",
+)
+@frames_options
+@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of all that is random; with --seeds, the first."
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
+@click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
+@protocol_option
+@click.option(
+    "--select",
+    type=click.Choice(SELECTIONS),
+    default="last",
+    show_default=True,
+    help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: optimistic).",
+)
+@click.option(
+    "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
+)
+@setting(TrainingConfig, "epochs", "Passes over the training part.")
+@setting(TrainingConfig, "batch_size", "Most utterances in a batch.")
+@setting(TrainingConfig, "learning_rate", "Highest learning rate.")
+@setting(TrainingConfig, "weight_decay", "AdamW's weight decay.")
+@setting(TrainingConfig, "warm_up", "Part of all steps in which the rate rises, 0 to 1.")
+@setting(TrainingConfig, "clip", "Longest gradient; 0 doesn't clip.")
+@setting(TrainingConfig, "label_smoothing", "Part of the target spread over all classes, 0 to 1.")
+@setting(TrainingConfig, "class_weights", "Weight classes by their inverse frequency.", is_flag=True)
+@setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
+@setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
+@setting(TrainingConfig, "precision", "Of the matrix products in training.", type=click.Choice(PRECISIONS))
+@setting(TrainingConfig, "speech_stride", "Use every n-th frame of speech.")
+@setting(GiaMicConfig, "width", "Features inside the model.")
+@setting(GiaMicConfig, "heads", "Attention heads.")
+@setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")
+@setting(GiaMicConfig, "layers", "Layers of GIA-MIC's generator.")
+@setting(GiaMicConfig, "dropout", "Probability that a feature is dropped, 0 to 1.")
+@setting(GiaMicConfig, "constraint", "GIA-MIC's modality-invariant constraint.", type=click.Choice(CONSTRAINTS))
+@setting(GiaMicConfig, "weight", "Weight of the fusion's own loss beside cross-entropy.")
+@setting(
+    GiaMicConfig,
+    "without",
+    "Part of GIA-MIC to leave out; may be repeated.",
+    type=click.Choice(ABLATIONS),
+    multiple=True,
+)
+@click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting of the fusion, as `mer fusions` lists them.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
+@click.option(
+    "--memory", "memory_gib", type=float, metavar="GIB", help="Most memory for frames.  [default: all that is needed]"
+)
+@click.option(
+    "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
+)
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
+)
+@features_option
+@runs_option
+def fuse_train(
+    fold: int | None,
+    corpus: str | None,
+    modalities: str | None,
+    encoders: tuple[str, ...],
+    fusion: str,
+    seed: int,
+    seeds: int,
+    others: tuple[str, ...],
+    evaluate_subsets: bool,
+    features: Path,
+    runs: Path,
+    **options: Any,
+) -> None:
+    """Train a fusion on cached features and test it on held-out folds.
+
+    Finished folds are kept unless their settings have changed.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.data import find_stores
+    from fuse.fusions import configure
+    from fuse.run import train_folds
+    from report.render import render_headline
+
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    stores = find_stores(prepared, modalities, encoders)
+    for modality, path in stores.items():
+        say(f"{modality}: {path}")
+    given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    chosen = {name: value for name, value in given.items() if name in MODEL} | parse_settings(others)
+    folders = train_folds(
+        prepared,
+        stores,
+        runs=runs,
+        fusion=fusion,
+        model=configure(fusion, chosen),
+        training=TrainingConfig(**{name: value for name, value in given.items() if name in TRAINING}),
+        fold=fold,
+        seeds=range(seed, seed + seeds),
+        command=typed(),
+        say=say,
+        **options,
+    )
+    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
+    if evaluate_subsets:
+        from fuse.robust import evaluate, table
+
+        evaluate(prepared, stores, folders, allow_shared=options["allow_shared"], say=say)
+        click.echo(table(folders))
+
+
+@click.command()
+@click.option("--fold", type=int, default=1, show_default=True, help="Fold whose training part is used, from 1.")
+@frames_options
+@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
+@click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
+@protocol_option
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
+@features_option
+def tune(corpus: str | None, modalities: str | None, encoders: tuple[str, ...], features: Path, **options: Any) -> None:
+    """Search settings on the training part of one fold.
+
+    Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.data import find_stores
+    from fuse.tune import tune
+
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    found = tune(prepared, find_stores(prepared, modalities, encoders), say=say, **options)
+    click.echo(f"UA {found.ua:.3f} on the part set apart, at epoch {found.epoch}: {found.options()}")
+
+
+@click.command()
+@frames_options
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
+@click.option("--baselines", is_flag=True, help="Train the other fusions too, at their defaults.")
+@setting(TrainingConfig, "epochs", "Passes over the training part.")
+@protocol_option
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@features_option
+@runs_option
+def ablate(
+    corpus: str | None,
+    modalities: str | None,
+    encoders: tuple[str, ...],
+    seeds: int,
+    baselines: bool,
+    epochs: int | None,
+    features: Path,
+    runs: Path,
+    **options: Any,
+) -> None:
+    """Train GIA-MIC without each of its parts and print what it costs.
+
+    It is trained whole, without each part, and with each constraint, on the same folds and seeds.
+    """
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+    from fuse.ablate import REFERENCE, train_ablations
+    from fuse.data import find_stores
+    from fuse.fusions import FUSIONS
+    from report.render import render
+
+    prepared = find_or_demo(features, corpus, say=say)
+    extract_generated(prepared, say=say)
+    train_ablations(
+        prepared,
+        find_stores(prepared, modalities, encoders),
+        runs=runs,
+        baselines=tuple(FUSIONS) if baselines else (),
+        seeds=range(seeds),
+        training=TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs),
+        command=typed(),
+        say=say,
+        **options,
+    )
+    click.echo(render(runs / prepared.name, "terminal", REFERENCE))
+
+
+@click.command()
+def fusions() -> None:
+    """List the fusion models with their size, source and settings.
+
+    The size is that for three modalities of 768 features and four classes.
+    """
+    from fuse.fusions import listing
+
+    click.echo(listing())
+
+
+COMMANDS = (fuse_train, tune, ablate, fusions)

@@ -1,0 +1,49 @@
+"""Options that several commands share, and how they speak."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def say(line: str) -> None:
+    """Print a line about what is happening, apart from the results."""
+    click.echo(line, err=True)
+
+
+def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --features."""
+    text = "Folder of prepared corpora and their features."
+    return click.option("--features", type=FOLDER, default=Path("features"), show_default=True, help=text)(command)
+
+
+def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --corpus."""
+    text = "Prepared corpus; may be left out where there is only one. With none at all, the demo corpus is made."
+    return click.option("--corpus", metavar="NAME", help=text)(command)
+
+
+def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --runs."""
+    text = "Folder of trained models and their scores."
+    return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
+
+
+def typed() -> str:
+    """Return the command as it was typed, for the record."""
+    return shlex.join(["mer", *sys.argv[1:]])
+
+
+def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable[..., Any]:
+    """Make an option of a field of a frozen config, which alone knows the default."""
+    default = next(field.default for field in fields(config) if field.name == name)
+    shown = "off" if default is False else "none" if default == () else default
+    if not isinstance(default, bool | tuple):
+        options.setdefault("type", type(default))
+    return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help}  [default: {shown}]", **options)

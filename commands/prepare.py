@@ -1,0 +1,159 @@
+"""`mer prepare`, `mer import` and `mer corpora`: other people's files become a corpus and its features."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.options import FOLDER, features_option, say
+
+
+@click.group()
+def prepare() -> None:
+    """Turn a corpus into a manifest, features/CORPUS/utterances.jsonl."""
+
+
+@prepare.command("demo")
+@click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random in it.")
+@click.option("--utterances", type=int, default=600, show_default=True, help="How many.")
+@click.option("--cue", type=float, help="Probability that a modality shows the true emotion.  [default: each its own]")
+@features_option
+def prepare_demo(name: str, seed: int, utterances: int, cue: float | None, features: Path) -> None:
+    """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue)."""
+    from extract.corpora import demo
+    from extract.corpus import MODALITIES
+
+    cues = demo.CUES if cue is None else dict.fromkeys(MODALITIES, cue)
+    chosen = demo.Demo(seed=seed, utterances=utterances, cues=cues)
+    click.echo(demo.prepare(features, name=name, demo=chosen, say=say).describe())
+
+
+@prepare.command("manifest")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--name", required=True, help="Name of the new corpus.")
+@click.option("--root", type=FOLDER, help="Folder that the paths start from.  [default: the manifest's folder]")
+@click.option(
+    "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
+)
+@features_option
+def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | None, features: Path) -> None:
+    """Read your own corpus from a CSV, JSONL or Parquet table.
+
+    Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
+    as paths, with audio_start_s, audio_end_s, video_start_s, video_end_s where an utterance is part of a file.
+    """
+    from extract.corpora import manifest
+
+    classes = None if labels is None else labels.split(",")
+    corpus = manifest.prepare(path, features, name, root=root, labels=classes, say=say)
+    click.echo(corpus.describe())
+
+
+@prepare.command("iemocap")
+@click.argument("path", type=FOLDER)
+@click.option("--name", default="iemocap", show_default=True, help="Name of the new corpus.")
+@click.option(
+    "--labels",
+    type=click.Choice(["4", "5", "6"]),
+    default="4",
+    show_default=True,
+    help="4: angry, happy with excited, neutral, sad; 5: and frustrated; 6: excited apart from happy.",
+)
+@click.option("--improvised-only", is_flag=True, help="Leave the scripted dialogs out.")
+@click.option("--keep-tags", is_flag=True, help="Keep tags such as [LAUGHTER] in the text.")
+@features_option
+def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:
+    """Read IEMOCAP from PATH, the folder IEMOCAP_full_release."""
+    from extract.corpora import release
+
+    corpus = release.prepare("iemocap", path, features, name=name, say=say, labels=int(labels), **options)
+    click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+
+
+@prepare.command("hf")
+@click.argument("source", metavar="NAME|FOLDER")
+@click.option("--name", required=True, help="Name of the new corpus.")
+@click.option("--subset", help="Configuration, where the set has several.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What the set calls id, label, text, speaker, session, dialog or scenario; may be given several times.  "
+    "[default: the usual names]",
+)
+@features_option
+def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, ...], features: Path) -> None:
+    """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
+    from extract.corpora import hf
+
+    given = dict(column.partition("=")[::2] for column in columns)
+    corpus = hf.prepare(source, features, name, subset=subset, columns=given, say=say)
+    click.echo(corpus.describe())
+
+
+def _add_release(release_name: str, what: str) -> None:
+    """Add `mer prepare RELEASE PATH`."""
+
+    @prepare.command(release_name, help=f"Read {what}.")
+    @click.argument("path", type=FOLDER)
+    @click.option("--name", default=release_name, show_default=True, help="Name of the new corpus.")
+    @features_option
+    def prepare_release(path: Path, name: str, features: Path) -> None:
+        from extract.corpora import release
+
+        corpus = release.prepare(release_name, path, features, name=name, say=say)
+        click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+
+
+_add_release("meld", "MELD from PATH, the folder MELD.Raw with its archives unpacked")
+_add_release("cremad", "CREMA-D from PATH, the folder with AudioWAV and VideoFlash")
+_add_release("ravdess", "RAVDESS from PATH, the folder with Actor_01 to Actor_24 at any depth")
+_add_release("emodb", "EmoDB from PATH, the folder with wav")
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--modality", type=click.Choice(["speech", "text", "visual"]), required=True, help="What the features are of."
+)
+@click.option(
+    "--corpus", "name", metavar="NAME", required=True, help="Corpus they belong to; made if it isn't prepared."
+)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of id, label and, where known, split, speaker, session, to make the corpus from; or a label sequence "
+    "(.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
+)
+@click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
+@click.option("--frame-rate", "frame_rate_hz", type=float, help="Frames per second, where they are evenly spaced.")
+@click.option(
+    "--nonfinite",
+    type=click.Choice(["fail", "skip", "zero"]),
+    default="fail",
+    show_default=True,
+    help="An utterance with NaN or infinite values: record it as failed and exit with 1, only record it, or put zeros.",
+)
+@features_option
+def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, **options: Any) -> None:
+    """Take over features that others made.
+
+    FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is a feature file like any other, for `fuse-train` and `report`.
+    """
+    from extract.imported import import_features
+
+    click.echo(import_features(files, modality, features, name, say=say, **options))
+
+
+@click.command("corpora")
+@features_option
+def list_corpora(features: Path) -> None:
+    """List the corpora that can be read, and those prepared."""
+    from extract.corpora import release
+
+    click.echo(release.overview(features))
+
+
+COMMANDS = (prepare, import_, list_corpora)

@@ -1,0 +1,68 @@
+"""`mer report` and `mer audit`: runs become tables and pages."""
+
+from pathlib import Path
+
+import click
+
+from commands.options import FOLDER, corpus_option, features_option, say
+
+
+@click.command()
+@click.argument("runs", type=FOLDER, default=Path("runs"))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "csv", "json", "latex", "html"]),
+    default="terminal",
+    show_default=True,
+    help="html is a page that needs nothing else; csv and json are for other programs.",
+)
+@click.option("--reference", metavar="RUN", help="Run that an ablation table compares the others with.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing.")
+def report(runs: Path, form: str, reference: str | None, out: Path | None) -> None:
+    """Print the scores of all finished runs.
+
+    RUNS is the folder they lie in, by default runs/.
+    """
+    from extract.files import write_text
+    from report.render import render
+
+    text = render(runs, form, reference)
+    if out is None:
+        click.echo(text)
+    else:
+        write_text(out, text + "\n")
+        say(f"Wrote {out}.")
+
+
+@click.command()
+@corpus_option
+@features_option
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(["session", "speaker", "split", "scenario"]),
+    multiple=True,
+    help="Look only at these folds; may be given several times.  [default: all]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "md", "latex"]),
+    default="terminal",
+    show_default=True,
+    help="How to print it.",
+)
+def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: str) -> None:
+    """Show what test and training share, and what controls score.
+
+    For each fold: shared speakers, sessions, dialogs, scenarios and sentences; the controls see no feature.
+    """
+    from extract.corpora import find_or_demo
+    from report.audit import render_audit
+
+    prepared = find_or_demo(features, corpus, say=say)
+    click.echo(render_audit(prepared, protocols, form) if protocols else render_audit(prepared, format=form))
+
+
+COMMANDS = (report, audit)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from commands.options import corpus_option, features_option, say
+from commands.options import FOLDER, corpus_option, features_option, say
 
 
 def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
@@ -48,6 +48,12 @@ def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tup
 @click.option("--dtype", help="What is stored: float16 or float32.  [default: float16]")
 @click.option("--window", "window_s", type=float, help="Longest sound seen at once, in seconds.  [default: 20]")
 @click.option("--frame-rate", "frame_rate_hz", type=float, help="Pictures per second of video.  [default: 4]")
+@click.option(
+    "--crop",
+    type=click.Choice(["half", "none", "face"]),
+    help="Part of the picture: half is the manifest's (the speaker's half), none all of it, face the largest face in "
+    "the manifest's part, followed through the clip (pip install 'gia-mic[face]').  [default: half]",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @features_option
@@ -68,15 +74,26 @@ def extract(corpus: str | None, features: Path, modality: str, encoder: str | No
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @corpus_option
 @features_option
-def inspect(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
+@click.option(
+    "--frames", "utterance", metavar="ID", help="Write a PNG of the pictures that were taken of an utterance."
+)
+@click.option("--out", type=FOLDER, default=Path(), help="Folder for it.  [default: the current folder]")
+def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utterance: str | None, out: Path) -> None:
     """Print what feature files hold.
 
-    Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed.
+    Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed. With --frames ID, a
+    contact sheet of the pictures behind an utterance's visual features instead, as they were cropped.
     """
     from extract.corpus import find
     from extract.inspection import feature_files
     from extract.inspection import inspect as inspect_file
+    from extract.sheet import contact_sheet
 
+    if utterance is not None:
+        prepared = find(features, corpus)
+        for path in files or feature_files(prepared.folder, "visual"):
+            click.echo(contact_sheet(prepared, path, utterance, out))
+        return
     for path in files or feature_files(find(features, corpus).folder):
         click.echo(inspect_file(path) + "\n")
 

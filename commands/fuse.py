@@ -148,7 +148,7 @@ def fuse_train(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train a fusion on cached features and test it on held-out folds.
+    """Train a fusion on cached features; test it on held-out folds.
 
     Finished folds are kept unless their settings have changed.
     """
@@ -233,7 +233,7 @@ def ablate(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train GIA-MIC without each of its parts and print what it costs.
+    """Train GIA-MIC without each of its parts: what each costs.
 
     It is trained whole, without each part, and with each constraint, on the same folds and seeds.
     """

@@ -10,7 +10,10 @@ from commands.options import FOLDER, features_option, say
 
 @click.group()
 def prepare() -> None:
-    """Turn a corpus into a manifest, features/CORPUS/utterances.jsonl."""
+    """Turn a corpus into a manifest.
+
+    It is written to features/CORPUS/utterances.jsonl.
+    """
 
 
 @prepare.command("demo")
@@ -140,7 +143,8 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
 def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, **options: Any) -> None:
     """Take over features that others made.
 
-    FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is a feature file like any other, for `fuse-train` and `report`.
+    FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is
+    a feature file like any other, for `fuse-train` and `report`.
     """
     from extract.imported import import_features
 

@@ -10,13 +10,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from report import contrasts, details, figures
+from report import details, figures
 from report.group import Group
 from report.provenance import provenance
-from report.published import published
+from report.sections import sections
 from report.summary import Summary
-from report.table import Table, clean
-from report.tables import folds, headline, percent, recalls
+from report.table import clean
+from report.tables import headline, percent
 
 __all__ = ["page"]
 
@@ -47,15 +47,6 @@ def page(groups: Sequence[Group], reference: str | None = None) -> str:
 
 
 def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
-    place = None if reference is None else group.find(reference)
-    shown: list[Table | None] = [
-        contrasts.evidence(group),
-        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
-        contrasts.subsets(group),
-        published(group),
-        folds(group),
-        recalls(group),
-    ]
     low, high = _scale(group)
     drawn = [
         figures.interval(
@@ -72,7 +63,7 @@ def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
         "axis": figures.axis(low, high),
         "intervals": drawn,
         "limited": any(row.run.ceiling is not None for row in group.rows),
-        "tables": [table for table in shown if table is not None],
+        "tables": sections(group, reference),
         "models": [_model(group, place) for place in range(len(group.rows))],
         "classes": group.rows[group.best].run.classes,
         "confused": utterances,

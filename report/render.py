@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from extract.errors import RunError, one_line
-from report import contrasts
 from report.export import as_csv, as_json
 from report.group import Group, groups
 from report.provenance import provenance
-from report.published import published
 from report.runs import read_runs
+from report.sections import sections
 from report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
-from report.tables import confusions, folds, headline, recalls
+from report.tables import confusions, headline
 
 __all__ = ["FORMATS", "render", "render_headline", "tables"]
 
@@ -38,18 +37,7 @@ def render(runs: Path, format: str = "terminal", reference: str | None = None) -
 
 def tables(group: Group, reference: str | None = None) -> list[Table]:
     """Return all tables of a group."""
-    place = None if reference is None else group.find(reference)
-    found = [
-        headline(group),
-        contrasts.evidence(group),
-        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
-        contrasts.subsets(group),
-        published(group),
-        folds(group),
-        recalls(group),
-        confusions(group),
-    ]
-    return [table for table in found if table is not None]
+    return [headline(group), *sections(group, reference), confusions(group)]
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from extract.errors import RunError, one_line
+from fuse.config import OF_ONE_FOLD
 from report.folder import Fold, read_fold
 
 __all__ = ["Run", "differences", "read_runs"]
-
-OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
-"""Entries of `config.json` that don't tell one configuration from another."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,23 @@
+"""The tables of a report between its headline and the models one by one, in their order."""
+
+from report import contrasts
+from report.group import Group
+from report.published import published
+from report.table import Table
+from report.tables import folds, recalls
+
+__all__ = ["sections"]
+
+
+def sections(group: Group, reference: str | None = None) -> list[Table]:
+    """Return the tables that a group has something to show in; `reference` as in `render.render`."""
+    place = None if reference is None else group.find(reference)
+    found = [
+        contrasts.evidence(group),
+        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
+        contrasts.subsets(group),
+        published(group),
+        folds(group),
+        recalls(group),
+    ]
+    return [table for table in found if table is not None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "ABLATIONS",
     "CONSTRAINTS",
+    "OF_ONE_FOLD",
     "PRECISIONS",
     "PROTOCOLS",
     "SELECTIONS",
@@ -26,6 +27,9 @@ PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "sc
 
 SELECTIONS = ("last", "dev", "test")
 """How a run's epoch is chosen: the schedule's last, the best on a part of the training, the best on the test fold."""
+
+OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
+"""Entries of a run's `config.json` that don't tell one configuration from another."""
 
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")

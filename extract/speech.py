@@ -102,7 +102,7 @@ class SpeechEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, self._rate / self._hop)
+        return self.spec.header(self._config.hidden_size, self._rate / self._hop, self._weights)
 
     def size(self, job: Job) -> int:
         """Return about how many frames the model has to compute for an utterance."""
@@ -117,12 +117,11 @@ class SpeechEncoder:
         Raises:
             MediaError: It can't be decoded, or is shorter than one frame.
         """
-        assert job.path is not None
         stream = _Samples(self._stream(job), keep=self._samples(self._window))
         if stream.count < (1 if self._whisper else self._receptive_field):
             raise MediaError(
-                f"{job.path} has {1000 * stream.count / self._rate:.0f} ms of sound; {self.spec.name} needs at least "
-                f"{1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
+                f"{job.path or job.id} has {1000 * stream.count / self._rate:.0f} ms of sound; {self.spec.name} needs "
+                f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
             )
         if not self._whisper:
             frames = (stream.count - self._receptive_field) // self._hop + 1
@@ -180,6 +179,22 @@ class SpeechEncoder:
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
 
     @property
+    def model(self) -> "PreTrainedModel":
+        """The network, loaded."""
+        assert self._model is not None, "call to() first"
+        return self._model
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return self._hop
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that the convolutions of one frame see."""
+        return self._receptive_field
+
+    @property
     def _rate(self) -> int:
         assert self.spec.sampling_rate_hz is not None
         return self.spec.sampling_rate_hz
@@ -204,6 +219,8 @@ class SpeechEncoder:
         return (frames - 1) * self._hop + self._receptive_field
 
     def _stream(self, job: Job) -> Iterator[np.ndarray]:
+        if job.sound is not None:
+            return media.stream_samples(*job.sound, self._rate)
         assert job.path is not None
         start_s, end_s = (job.clip.start_s, job.clip.end_s) if job.clip else (None, None)
         return media.stream_audio(job.path, self._rate, start_s, end_s)

@@ -86,7 +86,7 @@ class TextEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size)
+        return self.spec.header(self._config.hidden_size, weights=self._weights)
 
     def size(self, job: Job) -> int:
         """Return how many tokens an utterance has."""
@@ -136,6 +136,17 @@ class TextEncoder:
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def spans(self, job: Job) -> list[tuple[int, int]]:
+        """Return where in the transcript each token begins and ends; the same for one that only marks.
+
+        Raises:
+            EncoderError: The tokenizer doesn't know.
+        """
+        if not self._tokenizer.is_fast:
+            raise EncoderError(f"The tokenizer of {self.spec.name} can't say where in a text its tokens stand.")
+        found = self._tokenizer(job.text, add_special_tokens=True, verbose=False, return_offsets_mapping=True)
+        return [(int(begin), int(end)) for begin, end in found["offset_mapping"]]
 
     def _tokens(self, job: Job) -> list[int]:
         return self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]

@@ -23,8 +23,20 @@ from extract.errors import RunError
 from extract.files import replacing, write_json, write_text
 from extract.store import Store
 from fuse import fusions
+from fuse.config import OF_ONE_FOLD
 
-__all__ = ["CONFIG", "FORMAT", "METRICS", "begin", "load", "need_tensorboard", "provenance", "read_config", "state"]
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "METRICS",
+    "begin",
+    "load",
+    "need_tensorboard",
+    "provenance",
+    "read_config",
+    "shared",
+    "state",
+]
 
 FORMAT = 1
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
@@ -49,6 +61,11 @@ def begin(place: Path, config: Mapping[str, Any]) -> None:
     """Make a run folder, or make an old one unfinished, and write its configuration."""
     (place / METRICS).unlink(missing_ok=True)
     write_json(place / CONFIG, config)
+
+
+def shared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a configuration that all folds and seeds of a run have in common."""
+    return {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
 
 
 def read_config(place: Path) -> dict[str, Any]:
@@ -107,13 +124,14 @@ def about_features(corpus: Corpus, store: Store) -> dict[str, Any]:
         "file": file,
         "encoder": store.encoder,
         "fingerprint": store.fingerprint,
+        "spec": dict(store.spec),
         "dim": store.dim,
         "frame_rate_hz": store.frame_rate_hz,
     }
 
 
-def provenance(command: str | None, device: str) -> dict[str, Any]:
-    """Return when, by what and on what a run is made."""
+def provenance(command: str | None, device: str, stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return when, by what and on what a run is made, and the folders that its encoders' weights were in."""
     try:
         version = metadata.version("gia-mic")
     except metadata.PackageNotFoundError:
@@ -129,6 +147,7 @@ def provenance(command: str | None, device: str) -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "weights": {name: store.header.location for name, store in stores.items() if store.header.location},
     }
 
 

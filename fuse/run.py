@@ -149,7 +149,7 @@ def train_folds(
         keep_freed_memory()
     data = data.to(on_device, frames=_fits(data, on_device, memory_gib))
     steps = steps_per_epoch([len(part) for part, _ in parts.values()], training.batch_size)
-    provenance = run_folder.provenance(command, device)
+    provenance = run_folder.provenance(command, device, opened)
     bar = tqdm(total=len(tasks) * training.epochs, desc=name, unit="epoch", disable=None, leave=False)
     ended = threading.Event()
 

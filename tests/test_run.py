@@ -48,6 +48,7 @@ def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
     assert (config["fold"], config["fold_value"], config["folds"], config["seed"]) == (3, "Ses10", 5, 0)
     assert (config["protocol"], config["select"]) == ("session", "last")
     assert config["features"]["text"] == {
+        "spec": {"seed": 0},
         "file": "text/tiny-0123.h5", "encoder": "tiny", "fingerprint": "0123", "dim": 5, "frame_rate_hz": None,
     }  # fmt: skip
     assert config["model"]["name"] == "gia-mic"

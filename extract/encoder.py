@@ -80,7 +80,8 @@ class EncoderSpec:
         window_tokens: Longer text goes through the model in windows of so many tokens.
         context_tokens: As `context_s`, in tokens.
         frame_rate_hz: Pictures taken per second of video.
-        framing: How pictures are cut, scaled and normalised.
+        crop: Part of the picture, as in `extract.crop`; None is the manifest's.
+        framing: How pictures are cut, scaled and normalised, and how a face is found.
         version: Version of this extractor.
     """
 
@@ -98,6 +99,7 @@ class EncoderSpec:
     window_tokens: int | None = None
     context_tokens: int | None = None
     frame_rate_hz: float | None = None
+    crop: str | None = None
     framing: dict[str, Any] | None = None
     version: int = EXTRACTOR_VERSION
 
@@ -130,13 +132,12 @@ class EncoderSpec:
         """How many layers lie side by side in D."""
         return 1 if isinstance(self.layers, str) else len(self.layers)
 
-    def header(self, hidden_size: int, frame_rate_hz: float | None = None, weights: "Weights | None" = None) -> Header:
+    def header(self, hidden_size: int, frame_rate_hz: float | None = None) -> Header:
         """Return what all frames have in common.
 
         Args:
             hidden_size: Features of one hidden layer.
             frame_rate_hz: Frames per second before pooling; None where they are not evenly spaced.
-            weights: Where the model lies; None for the offline ones.
         """
         if self.pool == "utterance":
             frame_rate_hz = None
@@ -150,7 +151,6 @@ class EncoderSpec:
             dim=hidden_size * self.layer_count,
             dtype=self.dtype,
             frame_rate_hz=frame_rate_hz,
-            location="" if weights is None else weights.folder,
         )
 
 
@@ -163,7 +163,6 @@ class Job:
         source: Digest of the input.
         text: Transcript, for text.
         path: File, for speech and visual.
-        sound: Instead of a file, samples (n,) or (n, channels) and their sampling rate in Hz, for speech.
         clip: Which stretch of the file.
         duration_s: Length of that stretch in seconds.
         size: About how many positions the model has to compute, for balanced batches.
@@ -173,7 +172,6 @@ class Job:
     source: str
     text: str | None = None
     path: Path | None = None
-    sound: tuple[np.ndarray, int] | None = None
     clip: Clip | None = None
     duration_s: float = 0.0
     size: int = 0
@@ -188,11 +186,13 @@ class Piece:
             (n, height, width, 3) uint8.
         keep: Which of the window's frames belong to the result; the others are context.
         size: Positions that the model computes for it.
+        note: What to record of the utterance, such as how many pictures were left out.
     """
 
     values: np.ndarray
     keep: slice
     size: int
+    note: str = ""
 
 
 class Encoder(Protocol):
@@ -232,11 +232,6 @@ class Weights:
     location: str
     revision: str | None
     digest: str
-
-    @property
-    def folder(self) -> str:
-        """The local folder, absolute; empty for a model of the hub."""
-        return str(Path(self.location).resolve()) if self.revision is None else ""
 
 
 def find_weights(model: str, revision: str | None = None) -> Weights:

@@ -95,11 +95,12 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
 def expected_bytes(jobs: Sequence[Job], header: Header) -> int:
     """Return about how large the frames of these utterances are on the disk."""
     frames = 0.0
+    rate = header.frame_rate_hz or header.spec.get("frame_rate_hz")  # faces: as if every picture showed one
     for job in jobs:
         if header.spec.get("pool") == "utterance":
             frames += 1
-        elif header.frame_rate_hz is not None:
-            frames += max(job.duration_s * header.frame_rate_hz, 1)
+        elif rate is not None:
+            frames += max(job.duration_s * rate, 1)
         else:
             frames += job.size
     return round(frames * header.dim * (2 if header.dtype == "float16" else 4)) + 200 * len(jobs)

@@ -13,13 +13,13 @@ from extract.store import EXTRACTED, FAILED, MISSING, open_store
 __all__ = ["feature_files", "inspect", "verify_all"]
 
 
-def feature_files(corpus_folder: Path) -> list[Path]:
-    """Return all feature files of a corpus.
+def feature_files(corpus_folder: Path, modality: str = "*") -> list[Path]:
+    """Return all feature files of a corpus, or those of one modality.
 
     Raises:
         StoreError: There is none.
     """
-    found = sorted(corpus_folder.glob("*/*.h5"))
+    found = sorted(corpus_folder.glob(f"{modality}/*.h5"))
     if not found:
         raise StoreError(f"There is no feature file in {corpus_folder}: run `mer extract --modality all` first.")
     return found
@@ -52,6 +52,9 @@ def inspect(path: Path) -> str:
     missing = [i for i, status in zip(store.ids, store.status, strict=True) if status == MISSING]
     if missing:
         lines.append(f"  {'missing':18} {one_line(missing)}")
+    if partial := store.partial:
+        items = [f"{utterance_id} ({what})" for utterance_id, what in partial.items()]
+        lines.append(f"  {'not whole':18} {len(items)} utterances: {one_line(items)}")
     for utterance_id, status, reason in zip(store.ids, store.status, store.reasons, strict=True):
         if status == FAILED:
             lines.append(f"  {'failed':18} {utterance_id}: {reason}")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from extract.errors import MediaError
 
-__all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_samples", "stream_video"]
+__all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures"]
 
 TOLERANCE_S = 0.25
 """How far a recording may fall short of its clip's end or its own header, in seconds; both get rounded."""
@@ -118,57 +118,19 @@ def stream_audio(
     yield from _resampled(_limited(path, blocks, rate, wanted), rate, sampling_rate_hz)
 
 
-def stream_samples(samples: np.ndarray, sampling_rate_hz: int, wanted_rate_hz: int) -> Iterator[np.ndarray]:
-    """Mix down and resample sound that is in memory, as `stream_audio` does a file's.
-
-    Args:
-        samples: (n,) or (n, channels); floats of full scale ±1, or integers of their type's full scale (unsigned ones
-            around their middle, as in 8-bit WAV).
-        sampling_rate_hz: Their rate.
-        wanted_rate_hz: Rate wanted.
-
-    Yields:
-        Blocks (n,) float32, full scale ±1.
-
-    Raises:
-        MediaError: There is no sample, one is no finite number, or the array has another shape or type.
-    """
-    given = np.asarray(samples)
-    if given.ndim not in (1, 2) or not given.size or given.dtype.kind not in "fiu" or sampling_rate_hz < 1:
-        raise MediaError(
-            f"Samples of shape {given.shape} and type {given.dtype} at {sampling_rate_hz} Hz are no sound: give (n,) "
-            "or (n, channels) floats or integers, and their sampling rate."
-        )
-    if given.dtype.kind in "iu":
-        middle = 0 if given.dtype.kind == "i" else 2 ** (8 * given.itemsize - 1)
-        given = (given.astype(np.float64) - middle) / 2 ** (8 * given.itemsize - 1)
-    blocks = given.astype(np.float32).reshape(len(given), -1)
-    yield from _resampled(
-        _limited(Path("the sound"), iter([blocks]), sampling_rate_hz, math.inf), sampling_rate_hz, wanted_rate_hz
-    )
-
-
-def stream_video(
-    path: Path,
-    frame_rate_hz: float,
-    framing: Framing,
-    *,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    crop: tuple[float, float, float, float] | None = None,
-) -> Iterator[np.ndarray]:
+def stream_pictures(
+    path: Path, frame_rate_hz: float, start_s: float | None = None, end_s: float | None = None
+) -> Iterator[Image.Image]:
     """Decode the pictures that are on the screen at start_s, start_s + 1 / frame_rate_hz, and so on.
 
     Args:
         path: A video file.
         frame_rate_hz: Pictures wanted per second.
-        framing: How each is cut and scaled.
         start_s: First moment, in seconds.
         end_s: Last moment, in seconds.
-        crop: Part of the picture, as left, top, right, bottom in fractions.
 
     Yields:
-        Pictures, (height, width, 3) uint8; at least one.
+        RGB pictures; at least one.
 
     Raises:
         MediaError: The file is missing, broken, without pictures, or ends before the clip does.
@@ -181,13 +143,13 @@ def stream_video(
     for frame, from_s, to_s in _pictures(path, start):
         # the picture before this one stays on the screen until this one's time
         while shown is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
-            yield framing.apply(shown.to_image(), crop)
+            yield shown.to_image()
             count += 1
         if from_s >= end:
             break
         shown, until = frame, to_s
     while shown is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
-        yield framing.apply(shown.to_image(), crop)
+        yield shown.to_image()
         count += 1
     if count == 0:
         raise MediaError(f"{path} has no pictures{_between(start_s, end_s)}: check the file and the clip's times.")

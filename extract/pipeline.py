@@ -130,11 +130,13 @@ class _Model:
         """Encode a batch, in as many calls as the budget asks for."""
         frames: dict[str, list[np.ndarray]] = {job.id: [] for job in batch}
         failed: dict[str, str] = {}
+        notes: dict[str, str] = {}
         group: list[tuple[Job, Piece]] = []
         for job, piece in decoded:
             if isinstance(piece, str):
                 failed[job.id] = piece
                 continue
+            notes[job.id] = piece.note or notes.get(job.id, "")
             largest = max(piece.size, *(other.size for _, other in group), 0)
             if group and (len(group) + 1) * largest > SLACK * self._budget:
                 self._encode(group, frames, failed)
@@ -142,7 +144,7 @@ class _Model:
             group.append((job, piece))
         if group:
             self._encode(group, frames, failed)
-        return [self._item(job, frames[job.id], failed.get(job.id)) for job in batch]
+        return [self._item(job, frames[job.id], failed.get(job.id), notes.get(job.id, "")) for job in batch]
 
     def _encode(
         self, group: Sequence[tuple[Job, Piece]], frames: dict[str, list[np.ndarray]], failed: dict[str, str]
@@ -166,13 +168,13 @@ class _Model:
         self._encode(group[:half], frames, failed)
         self._encode(group[half:], frames, failed)
 
-    def _item(self, job: Job, parts: list[np.ndarray], failure: str | None) -> Item:
+    def _item(self, job: Job, parts: list[np.ndarray], failure: str | None, note: str) -> Item:
         if failure is None:
             spec = self._encoder.spec
             with np.errstate(over="ignore"):
                 stored = pool(np.concatenate(parts), spec.pool).astype(spec.dtype)
             if np.isfinite(stored).all():
-                return Item(job.id, job.source, stored)
+                return Item(job.id, job.source, stored, reason=note)
             failure = f"{spec.name} gave values that {spec.dtype} can't hold"
         return Item(job.id, job.source, status=FAILED, reason=failure)
 

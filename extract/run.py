@@ -30,7 +30,7 @@ __all__ = ["Outcome", "extract", "extract_generated", "make_encoder", "run"]
 POSITIONS = {"cpu": 1500, "cuda": 20_000}
 """Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
 
-_OWNERS = {"window_s": "speech", "frame_rate_hz": "visual"}
+_OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 """Options that only one modality has."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
@@ -46,6 +46,7 @@ class Outcome:
         extracted: Utterances encoded by this run.
         reused: Utterances that were finished before.
         changed: Those of `extracted` whose input had changed since.
+        partial: Utterances of which something was left out, such as pictures without a face; `mer inspect` says what.
         missing: Utterances that the corpus doesn't have in this modality.
         failed: Why others have no frames, by id.
     """
@@ -54,6 +55,7 @@ class Outcome:
     extracted: int
     reused: int
     changed: int
+    partial: int
     missing: int
     failed: dict[str, str]
 
@@ -62,6 +64,7 @@ class Outcome:
             "extracted": self.extracted,
             "of them changed since": self.changed,
             "reused": self.reused,
+            "not whole (see mer inspect)": self.partial,
             "missing in the corpus": self.missing,
             "failed": len(self.failed),
         }
@@ -223,6 +226,7 @@ def extract(
         extracted=len(todo - failed.keys()),
         reused=len(jobs) - len(todo),
         changed=len(changed - failed.keys()),
+        partial=0 if builder.complete is None else len(builder.complete.partial),
         missing=sum(item.status == MISSING for item in others.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )

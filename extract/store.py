@@ -44,7 +44,6 @@ class Header:
         dim: Features per frame, D.
         dtype: float16 or float32.
         frame_rate_hz: Frames per second; None where frames are not evenly spaced in time, as tokens are.
-        location: Local folder that the weights were read from; empty where they came from the hub or from nowhere.
     """
 
     modality: str
@@ -54,7 +53,6 @@ class Header:
     dim: int
     dtype: str = "float16"
     frame_rate_hz: float | None = None
-    location: str = ""
 
     @property
     def file_name(self) -> str:
@@ -71,7 +69,7 @@ class Item:
         source: Digest of the input that the frames were made from; empty where the corpus has none.
         frames: (T, D), T ≥ 1; None unless the status is EXTRACTED.
         status: EXTRACTED, MISSING or FAILED.
-        reason: Why it failed.
+        reason: Why it failed, or what was left out of its frames.
     """
 
     id: str
@@ -96,7 +94,7 @@ class Store:
         sources: (U,) digests of the inputs.
         checksums: (U,) uint32, CRC-32 of each utterance's stored bytes.
         status: (U,) uint8.
-        reasons: (U,) text; empty unless FAILED.
+        reasons: (U,) text; why FAILED, or what was left out of the frames, such as pictures without a face.
     """
 
     def __init__(self, path: Path) -> None:
@@ -117,7 +115,6 @@ class Store:
                 dim=values.shape[1],
                 dtype=values.dtype.name,
                 frame_rate_hz=None if math.isnan(rate) else rate,
-                location=str(file.attrs.get("location", "")),
             )
             self.ids: list[str] = file["id"].asstr()[:].tolist()
             self.sources: list[str] = file["source"].asstr()[:].tolist()
@@ -179,6 +176,12 @@ class Store:
     def frame_rate_hz(self) -> float | None:
         """Frames per second, where they are evenly spaced."""
         return self.header.frame_rate_hz
+
+    @property
+    def partial(self) -> dict[str, str]:
+        """What was left out of the frames of an utterance, by id, for those of which something was."""
+        rows = zip(self.ids, self.status, self.reasons, strict=True)
+        return {utterance_id: reason for utterance_id, status, reason in rows if status == EXTRACTED and reason}
 
     def frames(self, utterance_id: str) -> np.ndarray:
         """Return an utterance's frames (T, D), a view of the file; T is 0 where it has none."""
@@ -285,7 +288,6 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
                 "fingerprint": header.fingerprint,
                 "spec": json.dumps(header.spec, sort_keys=True),
                 "frame_rate_hz": rate,
-                "location": header.location,
             }
         )
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from extract import media, tiny
+from extract.crop import DEFAULT, check_crop, stream_cropped
 from extract.encoder import (
     TINY,
     EncoderSpec,
@@ -19,7 +20,8 @@ from extract.encoder import (
     load_model,
     load_settings,
 )
-from extract.errors import EncoderError
+from extract.errors import EncoderError, MediaError
+from extract.face import Finder
 from extract.store import Header
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class VisualEncoder:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
         frame_rate_hz: Pictures taken per second.
+        crop: Which part of them: half (default), none or face, as `extract.crop.CROPS` has it. Pictures without the
+            face give no frame.
         options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
 
     Raises:
@@ -50,8 +54,15 @@ class VisualEncoder:
     """
 
     def __init__(
-        self, model: str, revision: str | None = None, frame_rate_hz: float | None = None, **options: Any
+        self,
+        model: str,
+        revision: str | None = None,
+        frame_rate_hz: float | None = None,
+        crop: str | None = None,
+        **options: Any,
     ) -> None:
+        self._crop = check_crop(crop or DEFAULT)
+        self._finder = Finder()
         self._weights: Weights | None = None
         self._model: PreTrainedModel | None = None
         if model == TINY:
@@ -79,12 +90,14 @@ class VisualEncoder:
             model=name,
             weights=weights,
             frame_rate_hz=FRAME_RATE_HZ if frame_rate_hz is None else frame_rate_hz,
+            crop=None if self._crop == DEFAULT else self._crop,
             framing={
                 "size": list(self._framing.size),
                 "shortest_edge": self._framing.shortest_edge,
                 "resample": self._framing.resample,
                 "mean": list(self._mean),
                 "std": list(self._std),
+                **({"face": self._finder.spec()} if self._crop == "face" else {}),
             },
             **options,
         )
@@ -95,7 +108,7 @@ class VisualEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, self._rate, self._weights)
+        return self.spec.header(self._config.hidden_size, None if self._crop == "face" else self._rate)
 
     def size(self, job: Job) -> int:
         """Return about how many patches the model has to compute for an utterance."""
@@ -105,26 +118,23 @@ class VisualEncoder:
         """Decode a clip into pictures, some at a time.
 
         Raises:
-            MediaError: It can't be decoded.
+            MediaError: It can't be decoded, or no picture shows a face to crop to.
         """
         assert job.path is not None
-        clip = job.clip
-        pictures = media.stream_video(
-            job.path,
-            self._rate,
-            self._framing,
-            start_s=clip.start_s if clip else None,
-            end_s=clip.end_s if clip else None,
-            crop=clip.crop if clip else None,
-        )
         held: list[np.ndarray] = []
-        for picture in pictures:
-            held.append(picture)
+        taken = without = 0
+        for picture in stream_cropped(job.path, job.clip, self._rate, self._framing, self._crop, self._finder):
+            taken += 1
+            if picture is None:
+                without += 1
+                continue
             if len(held) == PICTURES_PER_PIECE:
                 yield self._piece(held)
                 held = []
-        if held:
-            yield self._piece(held)
+            held.append(picture)
+        if not held:
+            raise MediaError(f"no face in any of {taken} pictures")
+        yield self._piece(held, f"no face in {without} of {taken} pictures" if without else "")
 
     def to(self, device: str) -> "VisualEncoder":
         """Load the weights onto a device."""
@@ -160,8 +170,8 @@ class VisualEncoder:
         height, width = self._framing.size
         return (height // self._config.patch_size) * (width // self._config.patch_size) + 1
 
-    def _piece(self, pictures: list[np.ndarray]) -> Piece:
-        return Piece(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches)
+    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Piece:
+        return Piece(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
 
     def _pooled(self, outputs: Any) -> torch.Tensor:
         """Return one vector per picture, (B, L · H), from the tokens of each hidden layer."""

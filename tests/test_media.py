@@ -6,13 +6,17 @@ from PIL import Image
 
 from extract import media
 from extract.errors import MediaError
-from extract.media import Framing, duration_s, stream_audio, stream_video
+from extract.media import Framing, duration_s, stream_audio, stream_pictures
 
 SMALL = Framing((8, 8))
 
 
 def samples(path, **options):
     return np.concatenate(list(stream_audio(path, 16000, **options)))
+
+
+def stream_video(path, frame_rate_hz, framing, crop=None, **times):
+    return (framing.apply(picture, crop) for picture in stream_pictures(path, frame_rate_hz, **times))
 
 
 def right_half(pictures):

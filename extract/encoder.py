@@ -132,12 +132,13 @@ class EncoderSpec:
         """How many layers lie side by side in D."""
         return 1 if isinstance(self.layers, str) else len(self.layers)
 
-    def header(self, hidden_size: int, frame_rate_hz: float | None = None) -> Header:
+    def header(self, hidden_size: int, frame_rate_hz: float | None = None, weights: "Weights | None" = None) -> Header:
         """Return what all frames have in common.
 
         Args:
             hidden_size: Features of one hidden layer.
             frame_rate_hz: Frames per second before pooling; None where they are not evenly spaced.
+            weights: Where the model lies; None for the offline ones.
         """
         if self.pool == "utterance":
             frame_rate_hz = None
@@ -151,6 +152,7 @@ class EncoderSpec:
             dim=hidden_size * self.layer_count,
             dtype=self.dtype,
             frame_rate_hz=frame_rate_hz,
+            location="" if weights is None else weights.folder,
         )
 
 
@@ -163,6 +165,7 @@ class Job:
         source: Digest of the input.
         text: Transcript, for text.
         path: File, for speech and visual.
+        sound: Instead of a file, samples (n,) or (n, channels) and their sampling rate in Hz, for speech.
         clip: Which stretch of the file.
         duration_s: Length of that stretch in seconds.
         size: About how many positions the model has to compute, for balanced batches.
@@ -172,6 +175,7 @@ class Job:
     source: str
     text: str | None = None
     path: Path | None = None
+    sound: tuple[np.ndarray, int] | None = None
     clip: Clip | None = None
     duration_s: float = 0.0
     size: int = 0
@@ -232,6 +236,11 @@ class Weights:
     location: str
     revision: str | None
     digest: str
+
+    @property
+    def folder(self) -> str:
+        """The local folder, absolute; empty for a model of the hub."""
+        return str(Path(self.location).resolve()) if self.revision is None else ""
 
 
 def find_weights(model: str, revision: str | None = None) -> Weights:

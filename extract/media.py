@@ -18,7 +18,7 @@ from PIL import Image
 
 from extract.errors import MediaError
 
-__all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures"]
+__all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures", "stream_samples"]
 
 TOLERANCE_S = 0.25
 """How far a recording may fall short of its clip's end or its own header, in seconds; both get rounded."""
@@ -116,6 +116,36 @@ def stream_audio(
         blocks, rate = _soundfile_blocks(path, sound, start), sound.samplerate
     wanted = math.inf if end_s is None else round((end_s - start) * rate)
     yield from _resampled(_limited(path, blocks, rate, wanted), rate, sampling_rate_hz)
+
+
+def stream_samples(samples: np.ndarray, sampling_rate_hz: int, wanted_rate_hz: int) -> Iterator[np.ndarray]:
+    """Mix down and resample sound that is in memory, as `stream_audio` does a file's.
+
+    Args:
+        samples: (n,) or (n, channels); floats of full scale ±1, or integers of their type's full scale (unsigned ones
+            around their middle, as in 8-bit WAV).
+        sampling_rate_hz: Their rate.
+        wanted_rate_hz: Rate wanted.
+
+    Yields:
+        Blocks (n,) float32, full scale ±1.
+
+    Raises:
+        MediaError: There is no sample, one is no finite number, or the array has another shape or type.
+    """
+    given = np.asarray(samples)
+    if given.ndim not in (1, 2) or not given.size or given.dtype.kind not in "fiu" or sampling_rate_hz < 1:
+        raise MediaError(
+            f"Samples of shape {given.shape} and type {given.dtype} at {sampling_rate_hz} Hz are no sound: give (n,) "
+            "or (n, channels) floats or integers, and their sampling rate."
+        )
+    if given.dtype.kind in "iu":
+        middle = 0 if given.dtype.kind == "i" else 2 ** (8 * given.itemsize - 1)
+        given = (given.astype(np.float64) - middle) / 2 ** (8 * given.itemsize - 1)
+    blocks = given.astype(np.float32).reshape(len(given), -1)
+    yield from _resampled(
+        _limited(Path("the sound"), iter([blocks]), sampling_rate_hz, math.inf), sampling_rate_hz, wanted_rate_hz
+    )
 
 
 def stream_pictures(

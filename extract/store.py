@@ -44,6 +44,7 @@ class Header:
         dim: Features per frame, D.
         dtype: float16 or float32.
         frame_rate_hz: Frames per second; None where frames are not evenly spaced in time, as tokens are.
+        location: Local folder that the weights were read from; empty where they came from the hub or from nowhere.
     """
 
     modality: str
@@ -53,6 +54,7 @@ class Header:
     dim: int
     dtype: str = "float16"
     frame_rate_hz: float | None = None
+    location: str = ""
 
     @property
     def file_name(self) -> str:
@@ -115,6 +117,7 @@ class Store:
                 dim=values.shape[1],
                 dtype=values.dtype.name,
                 frame_rate_hz=None if math.isnan(rate) else rate,
+                location=str(file.attrs.get("location", "")),
             )
             self.ids: list[str] = file["id"].asstr()[:].tolist()
             self.sources: list[str] = file["source"].asstr()[:].tolist()
@@ -288,6 +291,7 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
                 "fingerprint": header.fingerprint,
                 "spec": json.dumps(header.spec, sort_keys=True),
                 "frame_rate_hz": rate,
+                "location": header.location,
             }
         )
 

@@ -108,7 +108,7 @@ class VisualEncoder:
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, None if self._crop == "face" else self._rate)
+        return self.spec.header(self._config.hidden_size, None if self._crop == "face" else self._rate, self._weights)
 
     def size(self, job: Job) -> int:
         """Return about how many patches the model has to compute for an utterance."""

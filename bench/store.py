@@ -1,147 +1,257 @@
 """Measure the feature store against what people use: an array a file, gzipped HDF5, a pickle.
 
-Frames of IEMOCAP's size: 5,531 utterances, 1.25 million frames of 768 features. Every side stores float16 (the pickle
-float32 padded to the longest, as such pickles are) and is read in one epoch of batches of 32 in random order; each
-epoch runs in a process of its own.
+Frames of IEMOCAP's size: 5,531 utterances, 1.25 million frames of 768 features, cut from what a wav2vec2 of base size
+(random weights) makes of the demo corpus's speech. People store what an encoder returns, float32; the store's float16
+stands against both. Every side is handed its frames in the type that it stores, and gives them back in that type, in
+padded batches of 32 in random order. Each write and each epoch has a process of its own, which says what it took:
+
+    write       until the call returns; the store alone has flushed its bytes to the disk by then
+    on disk     until the system's caches are flushed, too
+    epoch       from the page cache, as all of these files fit
+    memory      most that the process held for itself alone
+    resident    most that it had mapped, pages of files counted, which the system takes back when it needs them
 """
 
 import argparse
+import json
+import math
 import multiprocessing
+import os
 import pickle
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from extract.store import Header, Item, open_store, write
+from extract.store import Builder, Header, Item, open_store, write
 
 D = 768
 BATCH = 32
+PART = 100
+"""Utterances in a part: about what a GPU encodes in ten seconds."""
 
 
-def lengths(utterances: int, frames: int) -> np.ndarray:
-    """Frames of each utterance, skewed as speech is, adding up to about `frames`."""
-    drawn = np.clip(np.random.default_rng(0).lognormal(5.2, 0.6, utterances), 50, 750)
-    return (drawn * frames / drawn.sum()).astype(int)
+@dataclass(frozen=True)
+class Frames:
+    """Utterances' frames, cut from a pool when they are asked for, so that nobody has to hold them all.
+
+    Attributes:
+        pool: Array file of (P, D) frames.
+        utterances: How many there are.
+        frames: About how many frames they have in all.
+        dtype: Their type.
+    """
+
+    pool: Path
+    utterances: int
+    frames: int
+    dtype: str
+
+    def lengths(self) -> np.ndarray:
+        """Return the frames of each utterance, skewed as speech is."""
+        drawn = np.clip(np.random.default_rng(0).lognormal(5.2, 0.6, self.utterances), 50, 750)
+        return (drawn * self.frames / drawn.sum()).astype(int)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        pool = np.load(self.pool).astype(self.dtype)
+        starts = np.random.default_rng(1)
+        for length in self.lengths():
+            start = starts.integers(len(pool) - length)
+            yield pool[start : start + length]
 
 
-def utterance(number: int, length: int) -> np.ndarray:
-    """Random frames (T, D) float16, the same for every side."""
-    return np.random.default_rng(number).standard_normal((length, D), dtype=np.float32).astype(np.float16)
+def header(frames: Frames) -> Header:
+    return Header("speech", "bench", "0" * 12, {}, D, frames.dtype)
 
 
-def touch(frames: np.ndarray) -> float:
-    """Read all bytes, as a copy to a batch would."""
-    return float(np.ascontiguousarray(frames).view(np.uint8)[::64].sum())
+def write_store(path: Path, frames: Frames) -> None:
+    write(path, header(frames), [Item(str(n), "s", part) for n, part in enumerate(frames)])
 
 
-def write_ours(folder: Path, parts: list[np.ndarray]) -> None:
-    header = Header("speech", "bench", "0" * 12, {}, D)
-    write(folder / "ours.h5", header, [Item(str(n), "s", frames) for n, frames in enumerate(parts)])
+def write_parts(path: Path, frames: Frames) -> None:
+    """Write as `mer extract` does: parts in the order of length, put together at the end."""
+    parts = list(frames)
+    order = np.argsort([len(part) for part in parts], kind="stable")
+    with Builder(path, header(frames)) as builder:
+        for first in range(0, len(order), PART):
+            builder.add([Item(str(n), "s", parts[n]) for n in order[first : first + PART]])
+        builder.finalise([(str(n), "s") for n in range(len(parts))])
 
 
-def read_ours(folder: Path, order: np.ndarray) -> None:
-    store = open_store(folder / "ours.h5")
-    for number in order:
-        touch(store.frames(str(number)))
+def read_store(path: Path) -> Callable[[int], np.ndarray]:
+    store = open_store(path)
+    return lambda number: store.frames(str(number))
 
 
-def write_npy(folder: Path, parts: list[np.ndarray]) -> None:
-    (folder / "npy").mkdir(exist_ok=True)
-    for number, frames in enumerate(parts):
-        np.save(folder / "npy" / f"{number}.npy", frames)
+def write_npy(path: Path, frames: Frames) -> None:
+    path.mkdir()
+    for number, part in enumerate(frames):
+        np.save(path / f"{number}.npy", part)
 
 
-def read_npy(folder: Path, order: np.ndarray) -> None:
-    for number in order:
-        touch(np.load(folder / "npy" / f"{number}.npy"))
+def read_npy(path: Path) -> Callable[[int], np.ndarray]:
+    return lambda number: np.load(path / f"{number}.npy")
 
 
-def write_gzip(folder: Path, parts: list[np.ndarray]) -> None:
-    with h5py.File(folder / "gzip.h5", "w") as file:
-        for number, frames in enumerate(parts):
-            file.create_dataset(str(number), data=frames, compression="gzip")
+def write_gzip(path: Path, frames: Frames) -> None:
+    with h5py.File(path, "w") as file:
+        for number, part in enumerate(frames):
+            file.create_dataset(str(number), data=part, compression="gzip")
 
 
-def read_gzip(folder: Path, order: np.ndarray) -> None:
-    with h5py.File(folder / "gzip.h5") as file:
-        for number in order:
-            touch(file[str(number)][:])
+def read_gzip(path: Path) -> Callable[[int], np.ndarray]:
+    file = h5py.File(path)
+    return lambda number: file[str(number)][:]
 
 
-def write_pickle(folder: Path, parts: list[np.ndarray]) -> None:
-    longest = max(len(frames) for frames in parts)
-    padded = np.zeros((len(parts), longest, D), np.float32)
-    for row, frames in zip(padded, parts, strict=True):
-        row[: len(frames)] = frames
-    with (folder / "padded.pkl").open("wb") as file:
-        pickle.dump({"speech": padded, "id": [str(n) for n in range(len(parts))]}, file)
+def write_pickle(path: Path, frames: Frames) -> None:
+    with path.open("wb") as file:
+        pickle.dump({str(number): part for number, part in enumerate(frames)}, file, pickle.HIGHEST_PROTOCOL)
 
 
-def read_pickle(folder: Path, order: np.ndarray) -> None:
-    with (folder / "padded.pkl").open("rb") as file:
-        padded = pickle.load(file)["speech"]
-    for number in order:
-        touch(padded[number])
+def read_pickle(path: Path) -> Callable[[int], np.ndarray]:
+    with path.open("rb") as file:
+        arrays = pickle.load(file)
+    return lambda number: arrays[str(number)]
 
 
-SIDES: dict[str, tuple[Callable, Callable, str]] = {
-    "mer's store": (write_ours, read_ours, "ours.h5"),
-    "one .npy each": (write_npy, read_npy, "npy/*.npy"),
-    "HDF5, gzip, one dataset each": (write_gzip, read_gzip, "gzip.h5"),
-    "pickle, padded": (write_pickle, read_pickle, "padded.pkl"),
+@dataclass(frozen=True)
+class Side:
+    """A way to keep frames."""
+
+    dtype: str
+    write: Callable[[Path, Frames], None]
+    read: Callable[[Path], Callable[[int], np.ndarray]]
+
+
+OURS = "mer's store, float16"
+
+SIDES = {
+    OURS: Side("float16", write_store, read_store),
+    "mer's store through parts, float16": Side("float16", write_parts, read_store),
+    "one .npy each, float32": Side("float32", write_npy, read_npy),
+    "one .npy each, float16": Side("float16", write_npy, read_npy),
+    "pickle of all, float32": Side("float32", write_pickle, read_pickle),
+    "pickle of all, float16": Side("float16", write_pickle, read_pickle),
+    "gzipped HDF5, float32": Side("float32", write_gzip, read_gzip),
+    "gzipped HDF5, float16": Side("float16", write_gzip, read_gzip),
 }
 
 
-def epoch(side: str, folder: Path, order: np.ndarray, answer: "multiprocessing.Queue[float]") -> None:
-    """Read everything once in random order; answer with seconds."""
+def measure_write(side: str, path: Path, frames: Frames, answer: Connection) -> None:
+    """Write everything; answer with seconds until the call returns and until all is on the disk."""
+    warm = sum(part.nbytes for part in frames)  # so that the pool is paged in
     begun = time.perf_counter()
-    SIDES[side][1](folder, order)
-    answer.put(time.perf_counter() - begun)
+    SIDES[side].write(path, frames)
+    returned = time.perf_counter() - begun
+    os.sync()
+    on_disk = time.perf_counter() - begun
+    stored = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
+    answer.send({"write s": returned, "on disk s": on_disk, "GB": stored / 1e9, "of frames": stored / warm})
+
+
+def measure_epoch(side: str, path: Path, frames: Frames, answer: Connection) -> None:
+    """Copy everything once, in random order, into padded batches; answer with seconds and memory."""
+    lengths = frames.lengths()
+    batch = np.zeros((BATCH, lengths.max(), D), frames.dtype)
+    order = np.random.default_rng(0).permutation(len(lengths))
+    alone = 0
+    begun = time.perf_counter()
+    read = SIDES[side].read(path)
+    for row, number in enumerate(order):
+        part = read(number)
+        batch[row % BATCH, : len(part)] = part
+        if row % BATCH == 0:
+            alone = max(alone, memory("RssAnon"))
+    answer.send(
+        {"epoch s": time.perf_counter() - begun, "memory GB": alone / 1e9, "resident GB": memory("VmHWM") / 1e9}
+    )
+
+
+def memory(kind: str) -> int:
+    """Return a figure in bytes of this process's memory, as Linux counts it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+def in_a_process(work: Callable, *arguments: object) -> dict[str, float]:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(*arguments, sender))
+    process.start()
+    sender.close()
+    answer = receiver.recv()
+    process.join()
+    return answer
+
+
+def make_pool(path: Path, count: int = 20_000) -> None:
+    """Save frames (count, D) float32 of a wav2vec2 of base size with random weights, made of the demo's speech."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    from extract.corpora import demo
+    from extract.media import stream_audio
+
+    torch.manual_seed(0)
+    model = Wav2Vec2Model(Wav2Vec2Config()).eval()
+    made: list[np.ndarray] = []
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        corpus = demo.prepare(Path(name))
+        for utterance in corpus:
+            samples = np.concatenate(list(stream_audio(corpus.path(utterance.audio), 16000)))
+            made.append(model(torch.from_numpy(samples)[None]).last_hidden_state[0].numpy())
+            if sum(map(len, made)) > count:
+                break
+    np.save(path, np.concatenate(made)[:count])
 
 
 def main() -> None:
     """Measure in turns and print a table; the last line is the best other epoch time over ours."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=5531)
     parser.add_argument("--frames", type=int, default=1_250_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", default="", help="only those with this in their name, and the store")
+    parser.add_argument("--pool", type=Path, help="frames to cut from; made if it isn't there")
+    parser.add_argument("--folder", type=Path, help="where to write, on the disk to be measured")
+    parser.add_argument("--json", action="store_true", help="print every measurement too")
     chosen = parser.parse_args()
-    counts = lengths(chosen.utterances, chosen.frames)
-    parts = [utterance(number, length) for number, length in enumerate(counts)]
-    context = multiprocessing.get_context("spawn")
-    order = np.random.default_rng(0).permutation(chosen.utterances)
-    wrote: dict[str, list[float]] = {side: [] for side in SIDES}
-    read: dict[str, list[float]] = {side: [] for side in SIDES}
-    size: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    sides = [side for side in SIDES if chosen.sides in side or side == OURS]
+    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        pool = chosen.pool or Path(name) / "pool.npy"
+        if not pool.exists():
+            make_pool(pool)
         for _ in range(chosen.rounds):
-            for side, (write_all, _read, pattern) in SIDES.items():
-                begun = time.perf_counter()
-                write_all(folder, parts)
-                wrote[side].append(time.perf_counter() - begun)
-                size[side] = sum(path.stat().st_size for path in folder.glob(pattern)) / 1e6
-            for side in SIDES:
-                answer: multiprocessing.Queue[float] = context.Queue()
-                process = context.Process(target=epoch, args=(side, folder, order, answer))
-                process.start()
-                read[side].append(answer.get())
-                process.join()
-    print(f"{chosen.utterances} utterances, {counts.sum():,} frames × {D}, median of {chosen.rounds} rounds\n")
-    print(f"{'':30} {'size':>9} {'write':>9} {'epoch':>9}")
-    for side in SIDES:
-        print(
-            f"{side:30} {size[side]:6.0f} MB {statistics.median(wrote[side]):7.2f} s "
-            f"{statistics.median(read[side]):7.2f} s"
-        )
-    medians = {side: statistics.median(seconds) for side, seconds in read.items()}
-    ours = medians.pop("mer's store")
-    print(f"ratio {min(medians.values()) / ours:.2f}")
+            for side in sides:
+                frames = Frames(pool, chosen.utterances, chosen.frames, SIDES[side].dtype)
+                path = Path(name) / "written"
+                wrote = in_a_process(measure_write, side, path, frames)
+                found[side].append(wrote | in_a_process(measure_epoch, side, path, frames))
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print(
+        f"{chosen.utterances} utterances, {frames.lengths().sum():,} frames × {D}, median of {chosen.rounds} rounds\n"
+    )
+    medians = {
+        side: {column: statistics.median(one[column] for one in rounds) for column in rounds[0]}
+        for side, rounds in found.items()
+    }
+    columns = list(next(iter(medians.values())))
+    print(" " * 36 + "".join(f"{column:>12}" for column in columns))
+    for side, row in medians.items():
+        print(f"{side:36}" + "".join(f"{row[column]:12.2f}" for column in columns))
+    if chosen.json:
+        print(json.dumps(found))
+    others = [row["epoch s"] for side, row in medians.items() if "mer's" not in side]
+    print(f"ratio {min(others, default=math.nan) / medians[OURS]['epoch s']:.2f}")
 
 
 if __name__ == "__main__":

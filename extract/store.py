@@ -12,6 +12,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ __all__ = ["EXTRACTED", "FAILED", "MISSING", "Builder", "Header", "Item", "Store
 
 FORMAT = "gia-mic features"
 VERSION = 1
+
+FLUSH_BYTES = 64 * 2**20
+"""Bytes after which a file being written is flushed."""
 
 EXTRACTED, MISSING, FAILED = 0, 1, 2
 """Status of an utterance: has frames; isn't in the corpus in this modality; couldn't be read, with the reason."""
@@ -79,6 +83,7 @@ class Item:
     frames: np.ndarray | None = None
     status: int = EXTRACTED
     reason: str = ""
+    checksum: int | None = None
 
 
 class Store:
@@ -207,9 +212,10 @@ class Store:
     def item(self, utterance_id: str) -> Item:
         """Return an utterance as it was written."""
         row = self._rows[utterance_id]
-        status = int(self.status[row])
-        frames = self.frames(utterance_id) if status == EXTRACTED else None
-        return Item(utterance_id, self.sources[row], frames, status, self.reasons[row])
+        source, status, reason = self.sources[row], int(self.status[row]), self.reasons[row]
+        if status != EXTRACTED:
+            return Item(utterance_id, source, None, status, reason)
+        return Item(utterance_id, source, self.frames(utterance_id), status, reason, int(self.checksums[row]))
 
     def damaged(self) -> Iterator[str]:
         """Read every byte and give the ids whose frames are not those that were written."""
@@ -270,12 +276,12 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
         _room_for(temporary, offsets[-1], header, items),
         h5py.File(temporary, "w") as file,
     ):
-        values = file.create_dataset("values", (int(offsets[-1]), header.dim), header.dtype)
-        for row, item in enumerate(items):
-            stored = _stored(item, header)
-            checksums[row] = _checksum(stored)
-            if len(stored):
-                values.write_direct(stored, dest_sel=np.s_[offsets[row] : offsets[row + 1]])
+        begin = _reserve(file, (int(offsets[-1]), header.dim), header.dtype)
+        with _writing(temporary, begin) as append:
+            for row, item in enumerate(items):
+                stored = _stored(item, header)
+                checksums[row] = _checksum(stored) if item.checksum is None else item.checksum
+                append(stored.data)
         file.create_dataset("offsets", data=offsets)
         file.create_dataset("id", data=[item.id for item in items], dtype=text)
         file.create_dataset("source", data=[item.source for item in items], dtype=text)
@@ -408,6 +414,43 @@ def _room_for(path: Path, frames: int, header: Header, items: Sequence[Item]) ->
         yield
     except RuntimeError as error:  # HDF5's way of saying that a write failed after all
         raise OSError(str(error).splitlines()[0]) from error
+
+
+def _reserve(file: h5py.File, shape: tuple[int, int], dtype: str) -> int:
+    """Make the dataset `values`, contiguous and not filled, and return where in the file its bytes go."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    dataset = file.create_dataset("values", shape, dtype, dcpl=layout)
+    begin = dataset.id.get_offset() or 0
+    if dataset.nbytes and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.id.get_vfd_handle(), begin, dataset.nbytes)
+    return begin
+
+
+@contextmanager
+def _writing(path: Path, begin: int) -> Iterator[Callable[[memoryview], None]]:
+    """Give a function that appends bytes from a place in a file on, which a thread meanwhile flushes to the disk.
+
+    Past HDF5, and with the disk at work all the time, 1.8 GB took 1.1 s instead of 1.9 s where this was measured.
+    """
+    flushes: list[Future[None]] = []
+    unflushed = 0
+
+    with path.open("r+b") as file, ThreadPoolExecutor(1, "flush") as disk:
+        file.seek(begin)
+
+        def append(content: memoryview) -> None:
+            nonlocal unflushed
+            file.write(content)
+            unflushed += content.nbytes
+            if unflushed > FLUSH_BYTES:
+                flushes.append(disk.submit(os.fsync, file.fileno()))
+                unflushed = 0
+
+        yield append
+        for flush in flushes:
+            flush.result()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import click
 
 import commands.extract
 import commands.fuse
+import commands.predict
 import commands.prepare
 import commands.report
 from commands.options import FOLDER, say
@@ -52,6 +53,6 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device, say=say))
 
 
-for room in (commands.prepare, commands.extract, commands.fuse, commands.report):
+for room in (commands.prepare, commands.extract, commands.fuse, commands.report, commands.predict):
     for command in room.COMMANDS:
         main.add_command(command)

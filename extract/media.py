@@ -189,7 +189,7 @@ def stream_pictures(
 
 def _check(path: Path) -> None:
     if not path.is_file():
-        raise MediaError(f"There is no file {path}: check the manifest's path and the corpus root.")
+        raise MediaError(f"There is no file {path}: check the path.")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty: copy it again.")
     _check_wav_is_whole(path)

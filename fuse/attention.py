@@ -47,11 +47,15 @@ class CrossAttention(nn.Module):
     Args:
         width: d.
         heads: Number of heads; divides d.
+
+    Attributes:
+        folded: Whether the projections are folded into the short side; a graph that is traced once for all lengths
+            goes the plain way.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.folded = heads, True
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -59,7 +63,7 @@ class CrossAttention(nn.Module):
     def forward(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         """Return C (B, T_i, d) and the weights (B, heads, T_i, T_j); without meaning where j is missing."""
         short = min(to.shape[1], of.values.shape[1])
-        if self.heads * short > 3 * to.shape[2]:
+        if not self.folded or self.heads * short > 3 * to.shape[2]:
             return self._plain(to, of)
         return self._short_source(to, of) if of.values.shape[1] <= to.shape[1] else self._short_receiver(to, of)
 

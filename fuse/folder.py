@@ -113,6 +113,7 @@ def about_corpus(corpus: Corpus, modalities: Sequence[str]) -> dict[str, Any]:
         "utterances": len(corpus),
         "classes": list(corpus.classes),
         "ceiling": (corpus.about.get("ceiling") or {}).get(letters),
+        **({"recognisers": corpus.about["recognisers"]} if corpus.about.get("recognisers") else {}),
     }
 
 

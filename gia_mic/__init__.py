@@ -5,10 +5,15 @@ put first on `sys.path`, so the same absolute imports work in both, and in spawn
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from gia_mic.model import Model
+
+__all__ = ["__version__", "load"]
 
 _here = Path(__file__).resolve().parent
 _rooms = _here / "app" if (_here / "app").is_dir() else _here.parent
@@ -27,3 +32,34 @@ try:
     __version__ = metadata.version("gia-mic")
 except metadata.PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
+
+
+def load(
+    path: str | Path,
+    *,
+    encoders: Mapping[str, str | Path] | None = None,
+    transcribe: str | None = None,
+    device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> "Model":
+    """Load a trained run to predict with.
+
+        model = gia_mic.load("runs/demo/gia-mic")
+        answer = model.predict(audio="a.wav", text="no way", video="a.mp4")     # any of the run's modalities
+        answer.label, answer.probabilities
+
+    Args:
+        path: A run, whose folds and seeds are averaged; one `fold-<k>/seed-<n>` folder of it; a folder that
+            `mer export` made; or `hf://owner/name`, one on the hub.
+        encoders: Folders of encoders by modality, for weights that have moved.
+        transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
+            that heard the texts the run was trained on.
+        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        say: Takes lines about what is used.
+
+    Raises:
+        MerError: There is no finished run, or it is of another version; one sentence says which.
+    """
+    from gia_mic.model import load_model
+
+    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device, say=say)

@@ -1,0 +1,76 @@
+"""Measure the peak memory of `mer extract --modality speech`: longer files and larger corpora must not need more.
+
+    python bench/extract_memory.py                  base size, random weights: twenty minutes on two cores
+    python bench/extract_memory.py --model tiny     a quick look
+
+Each case runs in a process of its own, whose peak of resident memory is read at its end. The last line is the peak of
+an hour in one file over that of a minute.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import transformers
+from extract_speech import durations_s, make_corpus
+
+from extract import corpus as corpora
+from extract.run import extract, make_encoder
+
+CASES: dict[str, Iterable[float]] = {
+    "1 file of 1 minute": [60.0],
+    "1 file of 10 minutes": [600.0],
+    "1 file of 1 hour": [3600.0],
+    "50 files of 1 to 15 s": durations_s(50),
+    "200 files of 1 to 15 s": durations_s(200),
+}
+
+
+def measure(features: Path, model: str, precision: str, sender: Connection) -> None:
+    """Extract a corpus, and send the process's peak: when the weights are loaded, and at the end."""
+    corpus = corpora.load(features, "bench")
+    encoder = make_encoder("speech", model, precision=precision).to("cpu")
+    loaded = peak_mib()
+    extract(corpus, lambda: encoder, quiet=True)
+    sender.send((loaded, peak_mib()))
+
+
+def peak_mib() -> float:
+    """Most memory that this process has had resident; `getrusage` would count what its parent had."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    """Measure case by case and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="base", choices=["base", "tiny"])
+    parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
+    chosen = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    peaks = []
+    with tempfile.TemporaryDirectory() as name:
+        model = chosen.model
+        if model == "base":
+            transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(f"{name}/base")
+            model = f"{name}/base"
+        print(f"{'wav2vec2 ' + chosen.model + ', ' + chosen.precision:28} weights loaded       peak")
+        for number, (case, lengths_s) in enumerate(CASES.items()):
+            folder = Path(name) / f"corpus-{number}"
+            folder.mkdir()
+            make_corpus(folder, lengths_s)
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=measure, args=(folder / "features", model, chosen.precision, sender))
+            process.start()
+            loaded, peak = receiver.recv()
+            process.join()
+            peaks.append(peak)
+            print(f"{case:28} {loaded:10.0f} MiB {peak:6.0f} MiB", flush=True)
+    print(f"ratio {peaks[2] / peaks[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""`mer predict`, `mer listen` and `mer export`: a trained run on one's own files, live, and as a folder to hand on."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.options import FOLDER, say
+
+if TYPE_CHECKING:
+    from fuse.predict import Input, Prediction
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+RUN = click.Path(path_type=Path)
+OF_INPUTS = ("id", "audio", "text", "video")
+
+
+def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Return MODALITY=FOLDER texts as a dictionary.
+
+    Raises:
+        click.BadParameter: One has no modality or no folder.
+    """
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if not all(name and folder for name, folder in pairs.items()):
+        raise click.BadParameter(f"{', '.join(texts)}: not all of them are MODALITY=FOLDER.")
+    return pairs
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which model and encoders to load, and where."""
+    command = click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")(command)
+    return click.option(
+        "--encoder",
+        "encoders",
+        multiple=True,
+        metavar="MODALITY=FOLDER",
+        callback=parse_encoders,
+        help="Where an encoder's weights lie now, such as speech=~/whisper; may be repeated.  [default: as recorded]",
+    )(command)
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.option("--audio", type=FILE, help="Sound file, or a video for its sound.")
+@click.option("--text", help="Transcript.")
+@click.option("--video", type=FILE, help="Video file, for its pictures.")
+@click.option(
+    "--transcribe",
+    is_flag=False,
+    flag_value="recorded",
+    metavar="[MODEL|FOLDER]",
+    help="Hear the text where none is given; without a value by the recogniser that the run recorded.",
+)
+@click.option("--batch", type=FILE, help="CSV or JSONL of many inputs: columns audio, text, video and id, any of them.")
+@click.option("--allow-failures", is_flag=True, help="Answer from the other modalities where one can't be read.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--explain", is_flag=True, help="Also print gates, attention and what each modality changes.")
+@click.option("--picture", type=FILE, help="PNG to draw the input into, under its attention weights.")
+@model_options
+def predict(
+    run: Path,
+    audio: Path | None,
+    text: str | None,
+    video: Path | None,
+    transcribe: str | None,
+    batch: Path | None,
+    allow_failures: bool,
+    as_json: bool,
+    explain: bool,
+    picture: Path | None,
+    encoders: Mapping[str, str],
+    device: str | None,
+) -> None:
+    """Tell the emotion of recordings with RUN, the folder of a run (the mean of its folds) or of one of its folds.
+
+    Any of --audio, --text and --video will do that the run was trained with.
+    """
+    single = [value for value in (audio, text, video) if value is not None]
+    if bool(single) == bool(batch):
+        raise click.UsageError("Give --audio, --text or --video for one input, or --batch for many.")
+    if batch and (explain or picture):
+        raise click.UsageError("--explain and --picture are for one input.")
+
+    from fuse.predict import Input, load
+
+    predictor = load(run, encoders=encoders, transcribe=transcribe, device=device, say=say)
+    if batch:
+        _predict_table(predictor, batch, as_json=as_json, allow_failures=allow_failures)
+        return
+    explanation = None
+    if explain or picture:
+        from fuse.explain import explain as why
+
+        explanation = why(predictor, Input(audio, text, video), allow_failures=allow_failures)
+    answer = (
+        explanation.prediction if explanation else predictor.predict(audio, text, video, allow_failures=allow_failures)
+    )
+    for note in [f"heard: {answer.text}"] * (transcribe is not None and text is None) + list(answer.notes):
+        say(note)
+    if as_json:
+        click.echo(json.dumps(_row(answer) | ({"explanation": explanation.numbers()} if explanation else {})))
+    else:
+        click.echo(_table(answer) + (f"\n\n{explanation.text()}" if explanation else ""))
+    if explanation and picture:
+        from report.picture import draw
+
+        draw(explanation, picture)
+        say(f"Wrote {picture}.")
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, dir_okay=False))
+@click.option(
+    "--every", "every_s", type=float, default=0.5, show_default=True, help="Time between answers, in seconds."
+)
+@click.option(
+    "--window", "window_s", type=float, default=4.0, show_default=True, help="Sound heard for each, in seconds."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each answer.")
+@model_options
+def listen(
+    run: Path,
+    file: str,
+    every_s: float,
+    window_s: float,
+    as_json: bool,
+    encoders: Mapping[str, str],
+    device: str | None,
+) -> None:
+    """Tell the emotion in speech as it goes on, with RUN, from FILE or from standard input.
+
+    Standard input, and a file that ends in .pcm or .raw, is 16-bit little-endian mono PCM at 16 kHz, as
+    `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.
+    """
+    from contextlib import ExitStack
+
+    from extract.errors import MediaError
+    from extract.media import stream_audio
+    from fuse.listen import listen as hear
+    from fuse.listen import pcm
+    from fuse.predict import load
+
+    predictor = load(run, encoders=encoders, device=device, say=say)
+    computed_s = heard_s = 0.0
+    with ExitStack() as opened:
+        if file == "-":
+            blocks = pcm(sys.stdin.buffer)
+        elif Path(file).suffix.lower() in (".pcm", ".raw"):
+            try:
+                blocks = pcm(opened.enter_context(Path(file).open("rb")))
+            except OSError as error:
+                raise MediaError(f"There is no file {file} to read ({error.strerror}): check the path.") from error
+        else:
+            blocks = stream_audio(Path(file), 16_000)
+        for heard in hear(predictor, blocks, every_s=every_s, window_s=window_s):
+            computed_s, heard_s = computed_s + heard.seconds, heard.time_s
+            if as_json:
+                click.echo(
+                    json.dumps({"time_s": heard.time_s, "label": heard.label, "probabilities": heard.probabilities})
+                )
+            else:
+                shown = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in heard.probabilities.items())
+                click.echo(f"{heard.time_s:7.1f} s  {heard.label:12} {shown}")
+    if heard_s:
+        say(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
+    else:
+        say(f"There was less than {every_s:g} s of sound: no answer.")
+
+
+def _table(answer: "Prediction") -> str:
+    """Return one line a class, the most probable first."""
+    ordered = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])
+    width = max(map(len, answer.probabilities))
+    return "\n".join(f"{name:{width}}  {100 * p:5.1f} %  {'█' * round(30 * p)}".rstrip() for name, p in ordered)
+
+
+def _row(answer: "Prediction") -> dict[str, Any]:
+    """Return an answer as JSON values."""
+    return {
+        "label": answer.label,
+        "probabilities": {name: round(p, 6) for name, p in answer.probabilities.items()},
+        "modalities": list(answer.modalities),
+        **({"text": answer.text} if answer.text is not None else {}),
+        **({"notes": list(answer.notes)} if answer.notes else {}),
+    }
+
+
+def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures: bool) -> None:
+    """Answer each row of a table, in the table's own format unless JSON is asked for."""
+    from tqdm import tqdm
+
+    from extract.corpora.table import read_table
+    from extract.errors import MediaError, one_line
+
+    rows = read_table(path)
+    inputs = [_input(row, number, path.parent) for number, row in enumerate(rows, start=1)]
+    json_lines = as_json or path.suffix.lower() not in (".csv", ".tsv")
+    answers = predictor.predict_many(inputs, keep_failures=True, allow_failures=allow_failures)
+    failed: dict[str, str] = {}
+
+    def answered() -> Iterator[dict[str, Any]]:
+        for row, given, answer in zip(
+            rows, inputs, tqdm(answers, total=len(rows), unit="input", disable=None), strict=True
+        ):
+            if isinstance(answer, MediaError):
+                failed[given.id] = str(answer)
+                yield {**row, "error": str(answer)}
+            else:
+                yield {**row, **(_row(answer) if json_lines else _cells(answer))}
+
+    if json_lines:
+        for line in answered():
+            click.echo(json.dumps(line, ensure_ascii=False))
+    else:
+        columns = dict.fromkeys(name for row in rows for name in row)
+        answer_columns = ["label", *(f"p_{name}" for name in predictor.classes), "modalities", "notes", "error"]
+        _write_csv([*columns, *answer_columns], answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
+    if failed and not allow_failures:
+        listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed.items())
+        raise MediaError(f"{len(failed)} of {len(rows)} inputs have no answer: {listed}.")
+
+
+def _input(row: Mapping[str, Any], number: int, folder: Path) -> "Input":
+    """Return a row of a table as an input; its paths start from the table's folder."""
+    from fuse.predict import Input
+
+    values = {name: str(row[name]) for name in OF_INPUTS if row.get(name) is not None}
+    paths = {name: folder / values.pop(name) for name in ("audio", "video") if name in values}
+    return Input(
+        audio=paths.get("audio"),
+        text=values.get("text"),
+        video=paths.get("video"),
+        id=values.get("id", f"row {number}"),
+    )
+
+
+def _cells(answer: "Prediction") -> dict[str, Any]:
+    shown = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
+    return {"label": answer.label, **shown, "modalities": "+".join(answer.modalities), "notes": "; ".join(answer.notes)}
+
+
+def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter: str) -> None:
+    table = csv.DictWriter(sys.stdout, columns, delimiter=delimiter, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow(row)
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.argument("folder", type=FOLDER)
+@click.option("--licence", default="other", show_default=True, help="Of the weights, as the hub's identifiers have it.")
+@click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx.")
+def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
+    """Write RUN, or one fold of it, into FOLDER to hand on: weights, configuration and a model card.
+
+    It loads without the corpus and its features. Nobody's transcripts and no paths of this machine are in it; the
+    encoders' weights aren't either, but by which they can be had.
+    """
+    from fuse.predict import find_runs
+    from gia_mic.model import export as write
+
+    places = find_runs(run)
+    made = write(tuple(place.absolute() for place in places), folder, licence=licence, onnx=onnx)
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    click.echo(f"{made}: {len(places)} models, {size / 2**20:.1f} MiB")
+
+
+COMMANDS = (predict, listen, export)

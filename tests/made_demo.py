@@ -1,0 +1,24 @@
+"""Makes a small demo corpus, encoded by tiny encoders, with trained runs on it."""
+
+from pathlib import Path
+
+from extract.corpora import demo
+from extract.corpus import Corpus
+from extract.run import run
+from fuse.config import GiaMicConfig, TrainingConfig
+from fuse.run import train_folds
+
+MODEL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
+
+
+def make_demo(folder: Path, utterances: int = 40, **options: object) -> tuple[Corpus, dict[str, Path]]:
+    """Prepare and extract; `options` go to the encoders."""
+    corpus = demo.prepare(folder / "features", demo=demo.Demo(utterances=utterances))
+    outcomes = run(corpus, device="cpu", **options)
+    return corpus, {outcome.path.parent.name: outcome.path for outcome in outcomes}
+
+
+def train_demo(corpus: Corpus, stores: dict[str, Path], runs: Path, **options: object) -> list[Path]:
+    """Train two epochs of a small GIA-MIC, or of what `options` say."""
+    chosen = {"model": MODEL, "training": TrainingConfig(epochs=2, batch_size=8), "device": "cpu", "jobs": 1, **options}
+    return train_folds(corpus, stores, runs=runs, **chosen)

@@ -1,0 +1,122 @@
+"""What a prediction rests on: shares that add up, and a picture of them."""
+
+import doctest
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_demo import make_demo, train_demo
+from made_media import tone, video
+from PIL import Image
+from test_predict import mer
+
+from fuse.config import PooledConfig
+from fuse.explain import explain, words
+from fuse.predict import Input, load
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    corpus, stores = make_demo(folder, 20)
+    train_demo(corpus, stores, folder, fold=1, seeds=(0, 1))
+    train_demo(corpus, stores, folder, fold=1, fusion="late", model=PooledConfig(width=8))
+    return folder / "demo"
+
+
+@pytest.fixture
+def given(tmp_path):
+    sound, film = tone(tmp_path / "a.wav", 1.3), video(tmp_path / "v.mp4", [40, 90, 200] * 5)
+    return Input(sound, "I can't believe it, not  again.", film)
+
+
+def test_gates_are_shares_and_attention_adds_up(runs, given):
+    found = explain(load(runs / "gia-mic", device="cpu"), given)
+    assert len(found.gates) == 6
+    assert all(0 < gate < 1 for gate in found.gates.values())
+    assert sorted(found.attention) == ["speech", "text", "visual"]
+    for weights in found.attention.values():
+        assert weights.sum() == pytest.approx(1, abs=1e-4)
+        assert (weights >= 0).all()
+    assert [word for word, _ in found.words] == ["<s>", "I", "can't", "believe", "it,", "not", "again.", "<s>"]
+    assert sum(weight for _, weight in found.words) == pytest.approx(1, abs=1e-4)
+    assert len(found.attention["visual"]) == len(found.pictures) == 6
+    assert len(found.attention["speech"]) * found.seconds["speech"] == pytest.approx(1.3, abs=0.03)
+
+
+def test_what_a_modality_changes_is_what_is_predicted_without_it(runs, given):
+    predictor = load(runs / "gia-mic", device="cpu")
+    found = explain(predictor, given)
+    without = predictor.predict(text=given.text, video=given.video)
+    assert found.without["speech"] == pytest.approx(without.probabilities, abs=1e-5)
+    assert found.prediction.probabilities == pytest.approx(
+        predictor.predict(given.audio, given.text, given.video).probabilities
+    )
+
+
+def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, given):
+    alone = explain(load(runs / "gia-mic", device="cpu"), Input(text=given.text))
+    assert (alone.gates, alone.attention, alone.without) == ({}, {}, {})
+    assert "nothing to explain" in alone.text()
+    late = explain(load(runs / "late", device="cpu"), given)
+    assert sorted(late.without) == ["speech", "text", "visual"]
+    assert not late.gates
+
+
+@pytest.mark.parametrize("modalities", ["stv", "st", "v", "t"])
+def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalities):
+    options = {"s": ("--audio", given.audio), "t": ("--text", given.text), "v": ("--video", given.video)}
+    chosen = [word for letter in modalities for word in options[letter]]
+    answer = mer(
+        "predict", runs / "gia-mic", *chosen, "--explain", "--picture", tmp_path / "why.png", "--device", "cpu"
+    )
+    assert answer.exit_code == 0, answer.output
+    if len(modalities) > 1:
+        assert "Mean gate" in answer.stdout
+        assert "Left out" in answer.stdout
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 2800
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (colours == 255).all(1).mean() < 0.99
+
+
+def test_it_comes_as_json_too(runs, given):
+    answer = mer(
+        "predict", runs / "gia-mic", "--audio", given.audio, "--text", "So.", "--explain", "--json", "--device", "cpu"
+    )
+    explanation = json.loads(answer.stdout)["explanation"]
+    assert sorted(explanation["gates"]) == ["speech <- text", "text <- speech"]
+    assert sorted(explanation["without"]) == ["speech", "text"]
+
+
+def test_5000_words_fit_on_the_picture(runs, tmp_path):
+    text = " ".join(f"word{n}" for n in range(5000))
+    given = Input(audio=tone(tmp_path / "a.wav", 0.5), text=text)
+    from report.picture import draw
+
+    draw(explain(load(runs / "gia-mic", device="cpu"), given), tmp_path / "why.png")
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.height < 4800
+
+
+def test_pieces_of_a_word_count_together():
+    spans = [(0, 0), (0, 3), (3, 4), (5, 9), (9, 9)]
+    assert words("hey! you", spans, [0.1, 0.2, 0.1, 0.5, 0.1]) == [
+        ("<s>", 0.1),
+        ("hey!", 0.3),
+        ("you", 0.5),
+        ("<s>", 0.1),
+    ]
+
+
+def test_the_examples_of_the_documentation_run(runs, given, tmp_path, monkeypatch):
+    (tmp_path / "runs").symlink_to(runs.parent)
+    given.video.rename(tmp_path / "a.mp4")
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testfile(str(ROOT / "docs" / "predict.md"), module_relative=False)
+    assert found.attempted == 11
+    assert found.failed == 0

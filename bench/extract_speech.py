@@ -1,13 +1,20 @@
 """Measure `mer extract --modality speech` against the loop everybody writes, and against the bare encoder.
 
+    python bench/extract_speech.py                          both precisions, 200 files
+    python bench/extract_speech.py --files 40 --rounds 1    a quick look
+
 The loop reads one file at a time, runs the model in float32 and saves an array a file. The bare encoder gets our own
-batches, decoded beforehand. Both sides take the same files, threads and random weights of base size, in turns.
+batches, decoded beforehand. All sides take the same files, threads and random weights of base size, in turns.
 """
 
 import argparse
+import math
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +22,9 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from transformers.utils import logging
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extract import corpus as corpora
 from extract import plan
@@ -30,11 +40,11 @@ def durations_s(count: int) -> np.ndarray:
     return np.clip(np.random.default_rng(0).lognormal(1.3, 0.6, count), 1.0, 15.0)
 
 
-def make_corpus(folder: Path, count: int) -> corpora.Corpus:
-    """Write noise of speech-like lengths."""
+def make_corpus(folder: Path, lengths_s: Iterable[float]) -> corpora.Corpus:
+    """Write noise of these lengths."""
     rng = np.random.default_rng(1)
     utterances = []
-    for number, length in enumerate(durations_s(count)):
+    for number, length in enumerate(lengths_s):
         soundfile.write(folder / f"{number}.wav", rng.normal(0, 0.1, round(length * RATE)), RATE)
         utterances.append(Utterance(f"u{number}", "a", audio=Clip(f"{number}.wav")))
     return corpora.write(folder / "features", "bench", utterances, root=folder)
@@ -64,15 +74,41 @@ def ours(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
 
 
 def bare(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
-    """The model alone, on the same batches in memory."""
+    """The model alone, on the same batches in memory, with the command's workers."""
     encoder = make().to(device)
     jobs, _ = plan.jobs(corpus, encoder)
     groups = plan.batches(jobs, POSITIONS[device.partition(":")[0]], seed=encoder.header.fingerprint)
     decoded = [[piece for job in group for piece in encoder.pieces(job)] for group in groups]
-    begun = time.perf_counter()
-    for pieces in decoded:
-        encoder.encode(pieces)
-    return time.perf_counter() - begun
+    with workers(device) as pool:
+        begun = time.perf_counter()
+        for _ in pool.map(encoder.encode, decoded):
+            pass
+        return time.perf_counter() - begun
+
+
+def peak(precision: str, device: str) -> float:
+    """10⁹ operations a second of plain matrix products, as large as the model's larger ones, on all workers."""
+    size, count = (750, 768, 3072), 40
+    left, right = (torch.randn(shape, dtype=getattr(torch, precision), device=device) for shape in (size[:2], size[1:]))
+
+    def multiply(_: int) -> None:
+        for _ in range(count):
+            product = left @ right
+        product.float().sum().item()
+
+    with workers(device) as pool:
+        side_by_side = torch.get_num_threads() if device == "cpu" else 1
+        list(pool.map(multiply, range(side_by_side)))
+        begun = time.perf_counter()
+        list(pool.map(multiply, range(side_by_side)))
+        return 2e-9 * math.prod(size) * count * side_by_side / (time.perf_counter() - begun)
+
+
+def workers(device: str) -> ThreadPoolExecutor:
+    """One thread for each core, computing with one; or one for a GPU."""
+    if device != "cpu":
+        return ThreadPoolExecutor(1)
+    return ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def main() -> None:
@@ -81,30 +117,40 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"], help="last line: ratio of the last")
     chosen = parser.parse_args()
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = make_corpus(folder, chosen.files)
+        corpus = make_corpus(folder, durations_s(chosen.files))
         transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder / "base")
-        make = partial(make_encoder, "speech", str(folder / "base"), precision=chosen.precision)
-        sides = {
-            "the loop, float32": lambda: the_loop(folder, folder / "base", chosen.files, chosen.device),
-            f"mer extract, {chosen.precision}": lambda: ours(corpus, make, chosen.device),
-            f"bare encoder, {chosen.precision}": lambda: bare(corpus, make, chosen.device),
+        sides: dict[str, Callable[[], float]] = {
+            "the loop, float32": lambda: the_loop(folder, folder / "base", chosen.files, chosen.device)
         }
+        for precision in chosen.precision:
+            make = partial(make_encoder, "speech", str(folder / "base"), precision=precision)
+            sides[f"mer extract, {precision}"] = partial(ours, corpus, make, chosen.device)
+            sides[f"bare encoder, {precision}"] = partial(bare, corpus, make, chosen.device)
         times: dict[str, list[float]] = {side: [] for side in sides}
+        peaks = {precision: peak(precision, chosen.device) for precision in chosen.precision}
         for _ in range(chosen.rounds):
             for side, measure in sides.items():
                 times[side].append(measure())
+                print(f"{side}: {times[side][-1]:.1f} s", file=sys.stderr, flush=True)
     medians = {side: statistics.median(measured) for side, measured in times.items()}
     total_s = float(durations_s(chosen.files).sum())
     machine = torch.cuda.get_device_name() if chosen.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
-    print(f"{chosen.files} files, {total_s / 60:.1f} minutes, {machine}, median of {chosen.rounds} rounds")
+    print(f"{chosen.files} files, {total_s / 60:.1f} minutes, {machine}, medians of {chosen.rounds} rounds")
     for side, seconds in medians.items():
-        print(f"{side:28} {seconds:8.2f} s   {total_s / seconds:8.1f} × real time")
-    loop, command, encoder = medians.values()
-    print(f"share of our time that the bare encoder needs: {100 * encoder / command:.0f} %")
+        single = " ".join(f"{value:.1f}" for value in times[side])
+        print(f"{side:24} {seconds:8.2f} s {total_s / seconds:7.1f} × real time   rounds: {single}")
+    loop = medians["the loop, float32"]
+    for precision in chosen.precision:
+        command, encoder = medians[f"mer extract, {precision}"], medians[f"bare encoder, {precision}"]
+        print(
+            f"{precision}: {loop / command:.2f} times the loop; the bare encoder needs {100 * encoder / command:.0f} % "
+            f"of our time; matrix products alone reach {peaks[precision]:.0f} GFLOP/s"
+        )
     print(f"ratio {loop / command:.2f}")
 
 

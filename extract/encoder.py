@@ -309,10 +309,16 @@ def load_settings(weights: Weights, file_name: str) -> dict[str, Any]:
 def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTrainedModel":
     """Load a pretrained model for inference: safetensors only, never remote code, every weight from the file.
 
+    Args:
+        model_class: Class of transformers; None for what the model's configuration says.
+        weights: Where it lies.
+        precision: What it computes in.
+
     Raises:
         EncoderError: It can't be loaded, or some of its weights are not in the file and would be random.
     """
     import torch
+    from transformers import AutoModel
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -320,7 +326,7 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        model, info = model_class.from_pretrained(
+        model, info = (model_class or AutoModel).from_pretrained(
             weights.location,
             revision=weights.revision or "main",
             use_safetensors=True,

@@ -1,4 +1,4 @@
-"""Turns batches of utterances into frames: decoders run ahead of the models, one thread for each model."""
+"""Turns batches of utterances into frames: decoders run ahead of the models, one worker for each model."""
 
 import queue
 import threading
@@ -32,24 +32,31 @@ def encode_all(
     budget: int,
     say: Callable[[str], None],
     stop: threading.Event,
+    threads: int | None = None,
 ) -> Generator[list[Item], None, None]:
     """Encode batches on one or several devices.
 
     Args:
-        encoders: One for each device, loaded.
+        encoders: One for each worker, loaded; on a CPU several workers may have the same.
         batches: What to encode together, in this order.
         budget: Positions that a batch may have in the model.
         say: Takes a line about what is happening.
         stop: Once set, no further batch is begun.
+        threads: How many each worker computes with, on a CPU; by default as many as the caller.
 
     Yields:
         The utterances of each batch, as they get done: with frames, or failed with the reason.
     """
+    import torch
+
     results: queue.Queue[list[Item] | None] = queue.Queue(maxsize=8)
     done = threading.Event()  # nobody takes results any more
     with ThreadPoolExecutor(DECODERS, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
+        threads = threads or torch.get_num_threads()
         feed = _Feed(encoders[0], batches, decoders, ahead=DECODERS + len(encoders), stop=stop)
-        running = [models.submit(_run, _Model(encoder, budget, say), feed, results, done) for encoder in encoders]
+        running = [
+            models.submit(_run, _Model(encoder, budget, say), feed, results, done, threads) for encoder in encoders
+        ]
         try:
             left = len(running)
             while left:
@@ -63,6 +70,7 @@ def encode_all(
         finally:
             done.set()
             stop.set()
+            torch.set_num_threads(torch.get_num_threads())  # threads begun later compute as this one does
 
 
 def reason(error: BaseException) -> str:
@@ -179,9 +187,18 @@ class _Model:
         return Item(job.id, job.source, status=FAILED, reason=failure)
 
 
-def _run(model: _Model, feed: _Feed, results: "queue.Queue[list[Item] | None]", done: threading.Event) -> None:
+def _run(
+    model: _Model,
+    feed: _Feed,
+    results: "queue.Queue[list[Item] | None]",
+    done: threading.Event,
+    threads: int,
+) -> None:
     """Encode what the feed gives until it ends."""
+    import torch
+
     try:
+        torch.set_num_threads(threads)
         while (taken := feed.take()) is not None:
             _offer(results, model.items(*taken), done)
     finally:

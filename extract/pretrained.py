@@ -58,12 +58,7 @@ class Pretrained:
         """
         if self._model is not None and device == self._device:
             return False
-        from transformers import AutoModel
-
-        if self._weights is None:
-            whole = self._build_tiny()
-        else:
-            whole = load_model(model_class or AutoModel, self._weights, precision)
+        whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         self._model = part(whole).to(device, getattr(torch, precision))
         if fast.suits(device):
             fast.accelerate(self._model)

@@ -3,33 +3,26 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from extract import media, tiny
+from extract import fast, media, tiny
 from extract.encoder import (
-    TINY,
     EncoderSpec,
     Job,
     Piece,
-    Weights,
     check_layers,
     exact_together,
-    find_weights,
-    load_config,
-    load_model,
     load_settings,
     pick_layers,
     piece_windows,
 )
 from extract.errors import EncoderError, MediaError
+from extract.pretrained import Pretrained
 from extract.store import Header
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["SpeechEncoder"]
 
@@ -38,7 +31,7 @@ CONTEXT_S = 2.0
 WHISPER_WINDOW_S = 30.0
 
 
-class SpeechEncoder:
+class SpeechEncoder(Pretrained):
     """wav2vec 2.0, HuBERT, WavLM or Whisper's encoder, frozen.
 
     A recording of n samples gives T = floor((n - receptive field) / hop) + 1 frames; for wav2vec 2.0 the receptive
@@ -57,17 +50,8 @@ class SpeechEncoder:
     """
 
     def __init__(self, model: str, revision: str | None = None, window_s: float | None = None, **options: Any) -> None:
-        self._weights: Weights | None = None
-        self._model: PreTrainedModel | None = None
-        if model == TINY:
-            self._model = tiny.speech()
-            self._config = self._model.config
-            settings, name, weights = {}, TINY, f"tiny-{tiny.VERSION}"
-        else:
-            self._weights = find_weights(model, revision)
-            self._config = load_config(self._weights)
-            settings = load_settings(self._weights, "preprocessor_config.json")
-            name, weights = self._weights.name, self._weights.digest
+        super().__init__(model, revision, tiny.speech)
+        settings = {} if self._weights is None else load_settings(self._weights, "preprocessor_config.json")
         self._whisper = self._config.model_type == "whisper"
         if self._whisper:
             from transformers import WhisperFeatureExtractor
@@ -84,20 +68,19 @@ class SpeechEncoder:
                 self._receptive_field = (self._receptive_field - 1) * stride + kernel
         else:
             raise EncoderError(
-                f"{name} is a {self._config.model_type} model, none for speech: choose a wav2vec2-like one."
+                f"{self._named['model']} is a {self._config.model_type} model, none for speech: choose a wav2vec2-like "
+                "one."
             )
         self.spec = EncoderSpec(
             modality="speech",
-            model=name,
-            weights=weights,
+            **self._named,
             sampling_rate_hz=settings.get("sampling_rate", 16000),
             window_s=WINDOW_S if window_s is None else window_s,
             context_s=CONTEXT_S,
             normalise=not self._whisper and settings.get("do_normalize", True),
             **options,
         )
-        check_layers(self.spec.layers, self._layer_count, name)
-        self._exact_together = exact_together(self._config.model_type)
+        check_layers(self.spec.layers, self._layer_count, self.spec.name)
 
     @property
     def header(self) -> Header:
@@ -141,26 +124,19 @@ class SpeechEncoder:
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device."""
-        if self._model is None:
-            from transformers import AutoModel
-
-            assert self._weights is not None
-            model = load_model(AutoModel, self._weights, self.spec.precision)
-            self._model = model.get_encoder() if self._whisper else model
-        if not self._whisper:
+        part = (lambda whole: whole.get_encoder()) if self._whisper else (lambda whole: whole)
+        if self._load(device, self.spec.precision, part=part) and not self._alone:
             _normalise_each_alone(self._model)
-        # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
-        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
-        self._model = self._model.to(device, getattr(torch, self.spec.precision))
+            # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
         return self
 
     @torch.inference_mode()
     def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        if len(pieces) > 1 and not self._exact_together:
-            return [self.encode([piece])[0] for piece in pieces]
-        assert self._model is not None, "call to() first"
-        parameter = next(self._model.parameters())
+        if len(pieces) > 1 and self._alone:
+            return [part for piece in pieces for part in self.encode([piece])]
+        parameter = next(self.model.parameters())
         if self._whisper:
             inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
         else:
@@ -170,19 +146,13 @@ class SpeechEncoder:
                 row[: len(piece.values)] = piece.values
             inputs, mask = torch.from_numpy(padded), torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
             _NormaliseEachAlone.set_lengths(self._model, lengths)
-        outputs = self._model(
+        outputs = self.model(
             inputs.to(parameter.device, parameter.dtype),
             attention_mask=None if mask is None or mask.all() else mask.to(parameter.device),
             output_hidden_states=self.spec.layers != (-1,),
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
-
-    @property
-    def model(self) -> "PreTrainedModel":
-        """The network, loaded."""
-        assert self._model is not None, "call to() first"
-        return self._model
 
     @property
     def hop(self) -> int:
@@ -193,6 +163,11 @@ class SpeechEncoder:
     def receptive_field(self) -> int:
         """Samples that the convolutions of one frame see."""
         return self._receptive_field
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the network takes one recording at a time."""
+        return fast.suits(self._device) or not exact_together(self._config.model_type)
 
     @property
     def _rate(self) -> int:

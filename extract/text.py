@@ -1,31 +1,25 @@
 """Turns transcripts into one frame per token with RoBERTa or any encoder that has a tokenizer."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from extract import tiny
 from extract.encoder import (
-    TINY,
     EncoderSpec,
     Job,
     Piece,
     Weights,
     check_layers,
     exact_together,
-    find_weights,
-    load_config,
-    load_model,
     pick_layers,
     piece_windows,
 )
 from extract.errors import EncoderError, MediaError
+from extract.pretrained import Pretrained
 from extract.store import Header
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["TextEncoder"]
 
@@ -34,7 +28,7 @@ CONTEXT_TOKENS = 64
 _ADVICE = "save the tokenizer in the same folder with save_pretrained"
 
 
-class TextEncoder:
+class TextEncoder(Pretrained):
     """RoBERTa or a relative, frozen (Liu et al., 2019, arXiv:1907.11692).
 
     A transcript gives one frame for each of its tokens, among them the ones that mark its beginning and end, which a
@@ -50,17 +44,9 @@ class TextEncoder:
     """
 
     def __init__(self, model: str, revision: str | None = None, **options: Any) -> None:
-        self._weights: Weights | None = None
-        self._model: PreTrainedModel | None = None
-        if model == TINY:
-            self._model, self._tokenizer = tiny.text()
-            self._config = self._model.config
-            name, weights = TINY, f"tiny-{tiny.VERSION}"
-        else:
-            self._weights = find_weights(model, revision)
-            self._config = load_config(self._weights)
-            self._tokenizer = _load_tokenizer(self._weights)
-            name, weights = self._weights.name, self._weights.digest
+        super().__init__(model, revision, lambda: tiny.text()[0])
+        self._tokenizer = tiny.text()[1] if self._weights is None else _load_tokenizer(self._weights)
+        name = self._named["model"]
         if not hasattr(self._config, "vocab_size") or self._tokenizer.pad_token_id is None:
             raise EncoderError(f"{name} is no text encoder with a padding token: choose a BERT-like model.")
         if len(self._tokenizer) > self._config.vocab_size:
@@ -74,8 +60,7 @@ class TextEncoder:
             limit = min(limit, self._config.max_position_embeddings - self._config.pad_token_id - 1)
         self.spec = EncoderSpec(
             modality="text",
-            model=name,
-            weights=weights,
+            **self._named,
             window_tokens=limit,
             context_tokens=min(CONTEXT_TOKENS, limit // 8),
             **options,
@@ -108,13 +93,9 @@ class TextEncoder:
 
     def to(self, device: str) -> "TextEncoder":
         """Load the weights onto a device."""
-        if self._model is None:
-            from transformers import AutoModel
-
-            assert self._weights is not None
-            model = load_model(AutoModel, self._weights, self.spec.precision)
-            self._model = model.get_encoder() if self._config.is_encoder_decoder else model
-        self._model = self._model.to(device, getattr(torch, self.spec.precision))
+        self._load(
+            device, self.spec.precision, part=lambda m: m.get_encoder() if self._config.is_encoder_decoder else m
+        )
         return self
 
     @torch.inference_mode()
@@ -122,14 +103,13 @@ class TextEncoder:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
         if len(pieces) > 1 and not self._exact_together:
             return [self.encode([piece])[0] for piece in pieces]
-        assert self._model is not None, "call to() first"
-        device = next(self._model.parameters()).device
+        device = next(self.model.parameters()).device
         lengths = torch.tensor([len(piece.values) for piece in pieces])
         tokens = torch.full((len(pieces), int(lengths.max())), self._tokenizer.pad_token_id)
         for row, piece in zip(tokens, pieces, strict=True):
             row[: len(piece.values)] = torch.from_numpy(piece.values)
         mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]
-        outputs = self._model(
+        outputs = self.model(
             input_ids=tokens.to(device),
             attention_mask=mask.to(device),
             output_hidden_states=self.spec.layers != (-1,),

@@ -1,7 +1,7 @@
 """Turns video into one frame per picture with CLIP's vision tower, ViT, DINOv2 and their relatives."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,23 +9,16 @@ import torch
 from extract import media, tiny
 from extract.crop import DEFAULT, check_crop, stream_cropped
 from extract.encoder import (
-    TINY,
     EncoderSpec,
     Job,
     Piece,
-    Weights,
     check_layers,
-    find_weights,
-    load_config,
-    load_model,
     load_settings,
 )
 from extract.errors import EncoderError, MediaError
 from extract.face import Finder
+from extract.pretrained import Pretrained
 from extract.store import Header
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["VisualEncoder"]
 
@@ -34,7 +27,7 @@ PICTURES_PER_PIECE = 16
 BICUBIC = 3
 
 
-class VisualEncoder:
+class VisualEncoder(Pretrained):
     """CLIP's vision tower or a vision transformer, frozen.
 
     A clip of s seconds gives about T = s · frame_rate_hz frames. Each is the class token of one picture, for CLIP after
@@ -63,32 +56,26 @@ class VisualEncoder:
     ) -> None:
         self._crop = check_crop(crop or DEFAULT)
         self._finder = Finder()
-        self._weights: Weights | None = None
-        self._model: PreTrainedModel | None = None
-        if model == TINY:
-            self._model = tiny.visual()
-            config = self._model.config
+        super().__init__(model, revision, tiny.visual)
+        config = self._config
+        if self._weights is None:
             size = {"height": tiny.IMAGE_SIZE, "width": tiny.IMAGE_SIZE}
             settings = {"size": size, "image_mean": tiny.IMAGE_MEAN, "image_std": tiny.IMAGE_STD}
-            name, weights = TINY, f"tiny-{tiny.VERSION}"
         else:
-            self._weights = find_weights(model, revision)
-            config = load_config(self._weights)
             settings = load_settings(self._weights, "preprocessor_config.json")
-            name, weights = self._weights.name, self._weights.digest
         self._two_towers = hasattr(config, "vision_config")
         self._config = config.vision_config if self._two_towers else config
         if not hasattr(self._config, "patch_size") or not hasattr(self._config, "hidden_size"):
             raise EncoderError(
-                f"{name} is a {config.model_type} model, no vision transformer: choose CLIP, ViT or DINOv2."
+                f"{self._named['model']} is a {config.model_type} model, no vision transformer: choose CLIP, ViT or "
+                "DINOv2."
             )
         self._framing = _framing(settings, getattr(self._config, "image_size", 224))
         self._mean = settings.get("image_mean", (0.5, 0.5, 0.5))
         self._std = settings.get("image_std", (0.5, 0.5, 0.5))
         self.spec = EncoderSpec(
             modality="visual",
-            model=name,
-            weights=weights,
+            **self._named,
             frame_rate_hz=FRAME_RATE_HZ if frame_rate_hz is None else frame_rate_hz,
             crop=None if self._crop == DEFAULT else self._crop,
             framing={
@@ -103,7 +90,7 @@ class VisualEncoder:
         )
         if self._rate <= 0:
             raise EncoderError(f"A frame rate of {self._rate} Hz takes no pictures: give one above 0.")
-        check_layers(self.spec.layers, self._config.num_hidden_layers, name)
+        check_layers(self.spec.layers, self._config.num_hidden_layers, self.spec.name)
 
     @property
     def header(self) -> Header:
@@ -138,24 +125,20 @@ class VisualEncoder:
 
     def to(self, device: str) -> "VisualEncoder":
         """Load the weights onto a device."""
-        if self._model is None:
-            from transformers import AutoModel, CLIPVisionModel, SiglipVisionModel
+        from transformers import CLIPVisionModel, SiglipVisionModel
 
-            assert self._weights is not None
-            towers = {"clip_vision_model": CLIPVisionModel, "siglip_vision_model": SiglipVisionModel}
-            self._model = load_model(towers.get(self._config.model_type, AutoModel), self._weights, self.spec.precision)
-        self._model = self._model.to(device, getattr(torch, self.spec.precision))
+        towers = {"clip_vision_model": CLIPVisionModel, "siglip_vision_model": SiglipVisionModel}
+        self._load(device, self.spec.precision, towers.get(self._config.model_type))
         return self
 
     @torch.inference_mode()
     def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
         """Return each piece's frames (T, D) float32; pictures don't see each other."""
-        assert self._model is not None, "call to() first"
-        parameter = next(self._model.parameters())
+        parameter = next(self.model.parameters())
         pictures = torch.from_numpy(np.concatenate([piece.values for piece in pieces])).to(parameter.device)
         mean, std = (torch.tensor(values, device=parameter.device) for values in (self._mean, self._std))
         pixels = ((pictures.float() / 255 - mean) / std).permute(0, 3, 1, 2).to(parameter.dtype)
-        outputs = self._model(pixel_values=pixels, output_hidden_states=self.spec.layers != (-1,))
+        outputs = self.model(pixel_values=pixels, output_hidden_states=self.spec.layers != (-1,))
         frames = self._pooled(outputs).float().cpu().numpy()
         ends = np.cumsum([len(piece.values) for piece in pieces])
         return np.split(frames, ends[:-1])

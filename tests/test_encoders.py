@@ -6,7 +6,7 @@ import transformers
 from made_media import tone, video
 from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
 
-from extract import speech
+from extract import fast, speech
 from extract.corpus import Clip
 from extract.encoder import Job, piece_windows, pool
 from extract.errors import EncoderError, MediaError
@@ -44,7 +44,10 @@ def speech_models(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SPEECH)
 @pytest.mark.parametrize("layers", [(-1,), (0, 2), "mean"])
-def test_speech_in_any_batch_equals_speech_alone(speech_models, sounds, name, layers):
+@pytest.mark.parametrize("padded", [False, True])
+def test_speech_in_any_batch_equals_speech_alone(speech_models, sounds, name, layers, padded, monkeypatch):
+    if padded:  # as on a GPU
+        monkeypatch.setattr(fast, "suits", lambda device: False)
     encoder = make_encoder("speech", str(speech_models[name]), layers=layers).to("cpu")
     alone = [frames_of(encoder, job) for job in sounds]
     pieces = [piece for job in sounds for piece in encoder.pieces(job)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from extract.address import push
 from extract.errors import StoreError
 
 __all__ = ["digest", "lock", "make_folder", "replacing", "text_digest", "write_json", "write_text"]
@@ -33,6 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+        push(path)
     except OSError as error:
         raise StoreError(
             f"{path} can't be written ({_reason(error)}): free some space or choose another folder."

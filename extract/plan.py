@@ -4,24 +4,46 @@ import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extract import files, media
 from extract.corpus import Corpus
 from extract.encoder import Encoder, Job
-from extract.errors import MediaError
+from extract.errors import CorpusError, MediaError
 from extract.pipeline import reason
 from extract.store import FAILED, MISSING, Item
 
-__all__ = ["COLUMNS", "batches", "has", "jobs", "require"]
+__all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has", "jobs", "require"]
 
 COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
 """Manifest column of each modality."""
 
 
-def jobs(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
-    """Look at every input of a corpus.
+@dataclass(frozen=True)
+class Shard:
+    """A share of a corpus: the i-th of n stretches of its manifest, from 1, so that clips of one file stay together."""
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise CorpusError(f"There is no shard {self}: of {self.count}, they are numbered from 1 to {self.count}.")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def rows(self, total: int) -> slice:
+        """Return which of `total` rows it has."""
+        return slice(total * (self.number - 1) // self.count, total * self.number // self.count)
+
+
+WHOLE = Shard(1, 1)
+
+
+def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[Job], dict[str, Item]]:
+    """Look at every input of a corpus, or of a shard of it.
 
     Returns:
         What there is to encode, in the manifest's order; and by id the utterances for which nothing is, missing in the
@@ -31,16 +53,18 @@ def jobs(corpus: Corpus, encoder: Encoder) -> tuple[list[Job], dict[str, Item]]:
         CorpusError: A path leads out of the corpus root.
     """
     modality = encoder.header.modality
+    rows = shard.rows(len(corpus))
     others: dict[str, Item] = {}
     if modality == "text":
-        texts = dict(zip(corpus.ids, corpus.column("text"), strict=True))
+        texts = dict(zip(corpus.ids[rows], corpus.column("text")[rows], strict=True))
         others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
         found = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
         return [replace(job, size=encoder.size(job)) for job in found], others
 
-    clips = {u.id: u.audio if modality == "speech" else u.video for u in corpus}
-    paths = {clip.path: corpus.path(clip) for clip in clips.values() if clip is not None}
+    clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
+    named = {clip.path: clip for clip in clips.values() if clip is not None}
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
+        paths = dict(zip(named, workers.map(corpus.path, named.values()), strict=True))
         known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
     found = []
     for utterance_id, clip in clips.items():

@@ -1,7 +1,8 @@
 """Turns a corpus and an encoder into a feature file: decode ahead, encode, write behind, go on after any end.
 
 Batches are planned over the whole corpus, not over what is left, so that a run that was killed and repeated computes
-what an undisturbed one would have, to the last bit.
+what an undisturbed one would have, to the last bit. A CPU's threads are spread over as many workers as there are
+batches for: two models on one core each do more than one on two, and a sum that one thread computes is always the same.
 """
 
 import signal
@@ -20,15 +21,22 @@ from tqdm import tqdm
 from extract import plan
 from extract.corpus import MODALITIES, Corpus
 from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
-from extract.errors import EncoderError, Interrupted, MediaError, one_line
+from extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from extract.forecast import Forecast, check_room, forecast
 from extract.pipeline import encode_all, reason
+from extract.plan import WHOLE, Shard
 from extract.store import FAILED, MISSING, Builder, Item, find
 
-__all__ = ["Outcome", "extract", "extract_generated", "make_encoder", "run"]
+__all__ = ["Engine", "Outcome", "extract", "extract_generated", "find_devices", "make_encoder", "run"]
 
-POSITIONS = {"cpu": 1500, "cuda": 20_000}
-"""Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech."""
+POSITIONS = {"cpu": 500, "cuda": 20_000}
+"""Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech.
+
+On a CPU a batch is what one core does at a time: larger ones make none of it quicker, and the last leave cores idle.
+"""
+
+Engine = Callable[[Builder, Callable[[], Encoder], Sequence[Sequence[Job]], int], dict[str, Item]]
+"""Encodes batches, under a budget, into parts of a feature file, and returns the utterances that failed, by id."""
 
 _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 """Options that only one modality has."""
@@ -79,6 +87,9 @@ def run(
     device: str | None = None,
     allow_failures: bool = False,
     dry_run: bool = False,
+    shard: Shard | None = None,
+    finish: bool = False,
+    engine: Engine | None = None,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Iterator[Outcome | Forecast]:
@@ -91,6 +102,9 @@ def run(
         device: Where to compute, such as cpu, cuda, or "cuda:0,cuda:1"; by default CUDA where there is some.
         allow_failures: Whether utterances that can't be read are no error.
         dry_run: Only say what it would take.
+        shard: As in `extract`, like the next two.
+        finish: Encode nothing, but put together what shards have left.
+        engine: Encodes the batches elsewhere.
         say: Takes a line about what is happening.
         options: `revision`, and fields of `EncoderSpec`.
 
@@ -104,7 +118,7 @@ def run(
     """
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
-    devices = _devices(device)
+    devices = find_devices(device)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
         if modality == "all" and not plan.has(corpus, name):
@@ -118,7 +132,7 @@ def run(
         if dry_run:
             yield forecast(corpus, make(), devices[0])
             continue
-        outcome = extract(corpus, make, devices=devices, say=say)
+        outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine, say=say)
         failed.update(outcome.failed)
         yield outcome
     if failed and not allow_failures:
@@ -170,6 +184,9 @@ def extract(
     *,
     devices: Sequence[str] = ("cpu",),
     budget: int | None = None,
+    shard: Shard | None = None,
+    finish: bool = False,
+    engine: Engine | None = None,
     say: Callable[[str], None] = lambda line: None,
     quiet: bool = False,
 ) -> Outcome:
@@ -180,6 +197,10 @@ def extract(
         make: Gives the encoder; called once for each device.
         devices: Where to compute, such as ("cpu",) or ("cuda:0", "cuda:1").
         budget: Positions that a batch may have in the model, padding included; by default what suits the device.
+        shard: Do only this share of the corpus, and leave its parts beside the feature file; other processes, here or
+            elsewhere, may do the others meanwhile.
+        finish: Encode nothing, but put together what the shards have left.
+        engine: Encodes the batches elsewhere than on `devices`.
         say: Takes a line about what is happening.
         quiet: Whether to show no progress bar.
 
@@ -191,39 +212,53 @@ def extract(
         StoreError: The file can't be written, is broken, or another process writes it.
         Interrupted: Ctrl-C; what is finished is kept.
     """
+    import torch
+
     encoder = make()
     header = encoder.header
     plan.require(corpus, header.modality)
-    with Builder(corpus.folder / header.modality / header.file_name, header) as builder:
-        jobs, others = plan.jobs(corpus, encoder)
+    name = None if shard is None else f"{shard.number}-of-{shard.count}"
+    with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
+        jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
         budget = budget or POSITIONS[devices[0].partition(":")[0]]
+        planned = plan.batches(jobs, budget, seed=header.fingerprint)
         batches = [
             left
-            for batch in plan.batches(jobs, budget, seed=header.fingerprint)
+            for batch in planned
             if (left := [job for job in batch if builder.finished(job.id, job.source) is None])
         ]
-        todo = {job.id for batch in batches for job in batch}
+        todo = {job.id: job for batch in batches for job in batch}
         before = builder.extracted_before()
-        changed = todo & before
+        changed = todo.keys() & before
         if changed:
             say(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
-        if batches:
-            check_room([job for batch in batches for job in batch], jobs, header, corpus.folder)
-            encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
-            others.update(_run(builder, encoders, batches, budget, say=say, quiet=quiet))
+        if finish:
+            others.update(_given_up(builder, [job for job in jobs if job.id in todo]))
+        elif batches:
+            check_room(list(todo.values()), jobs, header, corpus.folder)
+            if engine is not None:
+                others.update(engine(builder, make, batches, budget))
+            else:
+                encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
+                if devices[0] == "cpu" and len(devices) == 1:
+                    encoders *= min(torch.get_num_threads(), len(planned))
+                threads = max(torch.get_num_threads() // len(encoders), 1)
+                others.update(_run(builder, encoders, batches, budget, threads, say=say, quiet=quiet))
         lost = before & {item.id for item in others.values() if item.status == FAILED}
         if lost:  # a disk that isn't mounted must not cost what was made from it
             say(
                 f"{len(lost)} utterances that were extracted before can't be read any more: "
                 f"{builder.path} is left as it is."
             )
-        else:
+        elif shard is None:
             sources = {job.id: job.source for job in jobs}
             builder.finalise([(utterance_id, sources.get(utterance_id, "")) for utterance_id in corpus.ids], others)
+        else:
+            say(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
     failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
     return Outcome(
         path=builder.path,
-        extracted=len(todo - failed.keys()),
+        extracted=0 if finish else len(todo.keys() - failed.keys()),
         reused=len(jobs) - len(todo),
         changed=len(changed - failed.keys()),
         partial=0 if builder.complete is None else len(builder.complete.partial),
@@ -232,7 +267,28 @@ def extract(
     )
 
 
-def _devices(wanted: str | None) -> list[str]:
+def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:
+    """Return the utterances that shards have found unreadable.
+
+    Raises:
+        StoreError: Others are not extracted yet.
+    """
+    found = {job.id: builder.failed(job.id, job.source) for job in todo}
+    left = [utterance_id for utterance_id, item in found.items() if item is None]
+    if left:
+        raise StoreError(
+            f"{builder.path} can't be finished: no shard has extracted {one_line(left)}, or what they had has changed "
+            "since; run the shards again."
+        )
+    return {utterance_id: item for utterance_id, item in found.items() if item is not None}
+
+
+def find_devices(wanted: str | None) -> list[str]:
+    """Return the devices to compute on: those wanted, such as "cuda:0,cuda:1"; else CUDA where there is some.
+
+    Raises:
+        EncoderError: There is no such device.
+    """
     import torch
 
     if wanted is None:
@@ -253,6 +309,7 @@ def _run(
     encoders: Sequence[Encoder],
     batches: Sequence[Sequence[Job]],
     budget: int,
+    threads: int,
     *,
     say: Callable[[str], None],
     quiet: bool,
@@ -271,11 +328,11 @@ def _run(
     with (
         _stop_on_interrupt(stop) as interrupted,
         tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
-        closing(encode_all(encoders, batches, budget, say_beside_bar, stop)) as results,
+        closing(encode_all(encoders, batches, budget, say_beside_bar, stop, threads)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
-            held += [item for item in items if item.status != FAILED]
+            held += items
             bar.update(len(items))
             now = time.monotonic()
             if held and now - written > max(PART_SECONDS, PART_SHARE * (now - started)):

@@ -8,7 +8,6 @@ the same layout, so whatever ends the run, the next one goes on from there.
 import json
 import math
 import os
-import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +20,23 @@ from typing import Any
 import h5py
 import numpy as np
 
+from extract.address import withdraw
 from extract.errors import StoreError, one_line
 from extract.files import lock, replacing
 
-__all__ = ["EXTRACTED", "FAILED", "MISSING", "Builder", "Header", "Item", "Store", "find", "open_store", "write"]
+__all__ = [
+    "EXTRACTED",
+    "FAILED",
+    "MISSING",
+    "Builder",
+    "Header",
+    "Item",
+    "Store",
+    "find",
+    "open_store",
+    "write",
+    "write_part",
+]
 
 FORMAT = "gia-mic features"
 VERSION = 1
@@ -302,6 +314,19 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
         )
 
 
+def write_part(parts: Path, header: Header, items: Sequence[Item]) -> Path:
+    """Write finished utterances beside the feature file that they will be in; any process may, at any time.
+
+    Args:
+        parts: `Builder.parts` of that file.
+        header: What all frames have in common.
+        items: The utterances, failed ones too.
+    """
+    path = parts / f"{uuid.uuid4().hex}.h5"
+    write(path, header, items)
+    return path
+
+
 class Builder:
     """A feature file in the making: what is finished, and where more goes. One process at a time may have it.
 
@@ -313,26 +338,25 @@ class Builder:
             builder.finalise([("u1", source), ("u2", "")])
 
     What is finished is known by id and source together, so an utterance whose input has changed isn't.
+
+    Args:
+        path: The feature file.
+        header: What all frames have in common.
+        shard: Name of a share of the utterances, whose writer may work beside those of other shares; it adds parts, and
+            leaves it to a builder of the whole to finalise.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, shard: str | None = None) -> None:
         self.path = path
         self.header = header
         self.parts = path.with_suffix(".parts")
+        self._lock_path = path.with_suffix(".lock" if shard is None else f".{shard}.lock")
 
     def __enter__(self) -> "Builder":
-        self._lock = lock(self.path.with_suffix(".lock"))
+        self._lock = lock(self._lock_path)
         self._lock.__enter__()
         try:
-            self.complete = open_store(self.path) if self.path.exists() else None
-            self._finished: dict[tuple[str, str], Store] = {}
-            if self.complete is not None:
-                self._remember(self.complete)
-            for part in sorted(self.parts.glob("*.h5")):
-                try:
-                    self._remember(open_store(part))
-                except StoreError:  # a part is only saved time: what it held is made again
-                    part.unlink(missing_ok=True)
+            self.look()
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -341,6 +365,26 @@ class Builder:
     def __exit__(self, *_: object) -> None:
         self._finished.clear()
         self._lock.__exit__(None, None, None)
+
+    def look(self) -> None:
+        """See what is finished, by this process or by others."""
+        self.complete = open_store(self.path) if self.path.exists() else None
+        self._finished: dict[tuple[str, str], Store] = {}
+        self._failed: dict[tuple[str, str], Store] = {}
+        if self.complete is not None:
+            self._remember(self.complete)
+        for part in sorted(self.parts.glob("*.h5")):
+            try:
+                self._remember(open_store(part))
+            except StoreError:  # a part is only saved time: what it held is made again
+                part.unlink(missing_ok=True)
+
+    def failed(self, utterance_id: str, source: str) -> Item | None:
+        """Return why this input was given up, if it was and isn't finished."""
+        if (utterance_id, source) in self._finished:
+            return None
+        store = self._failed.get((utterance_id, source))
+        return store.item(utterance_id) if store is not None else None
 
     def finished(self, utterance_id: str, source: str) -> Item | None:
         """Return what a run before this one, or an earlier part of it, made of this input; a failure doesn't count."""
@@ -355,9 +399,7 @@ class Builder:
 
     def add(self, items: Sequence[Item]) -> None:
         """Keep finished utterances, as one part: after the return they survive whatever happens."""
-        part = self.parts / f"{uuid.uuid4().hex}.h5"
-        write(part, self.header, items)
-        self._remember(open_store(part))
+        self._remember(open_store(write_part(self.parts, self.header, items)))
 
     def finalise(self, order: Sequence[tuple[str, str]], others: Mapping[str, Item] | None = None) -> None:
         """Put the finished file in place and remove the parts.
@@ -379,12 +421,14 @@ class Builder:
         if not self._unchanged(items):
             write(self.path, self.header, items)
             self.complete = open_store(self.path)
-        shutil.rmtree(self.parts, ignore_errors=True)
+        withdraw(self.parts)
 
     def _remember(self, store: Store) -> None:
         for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
             if status == EXTRACTED:
                 self._finished[utterance_id, source] = store
+            elif status == FAILED:
+                self._failed[utterance_id, source] = store
 
     def _unchanged(self, items: Sequence[Item]) -> bool:
         """Whether the finished file already holds just these items."""

@@ -186,3 +186,37 @@ def test_which_file_is_meant(tmp_path):
     with pytest.raises(StoreError, match="holds 2 feature files"):
         store.find(tmp_path, "speech", "tiny")
     assert store.find(tmp_path, "speech", "hubert") is None
+
+
+def test_what_a_disk_spoils_in_a_part_is_found_in_the_file(tmp_path):
+    path = tmp_path / "a.h5"
+    with Builder(path, HEADER) as builder:
+        builder.add([ITEMS[0]])
+        builder.add([ITEMS[3]])
+        part = next(p for p in builder.parts.iterdir() if "u1" in open_store(p))
+        content = bytearray(part.read_bytes())
+        content[open_store(part).values.offset] ^= 1
+        part.write_bytes(content)
+        builder.look()
+        builder.finalise([("u1", "s1"), ("ü4", "s4")])
+    assert list(open_store(path).damaged()) == ["u1"]
+
+
+def test_writers_of_shards_work_side_by_side_but_not_two_of_one(tmp_path):
+    path = tmp_path / "a.h5"
+    with Builder(path, HEADER, "1-of-2") as one, Builder(path, HEADER, "2-of-2") as other:
+        one.add([ITEMS[0], ITEMS[2]])
+        other.add([ITEMS[3]])
+        with pytest.raises(StoreError, match="Another process is writing here"):
+            Builder(path, HEADER, "2-of-2").__enter__()
+    with Builder(path, HEADER) as whole:
+        assert whole.finished("ü4", "s4") is not None
+        assert whole.failed("u3", "s3").reason == "é is cut short"
+        assert whole.failed("u1", "s1") is None
+
+
+def test_a_file_larger_than_what_is_flushed_at_once_is_written_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("extract.store.FLUSH_BYTES", 10)
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    np.testing.assert_array_equal(open_store(tmp_path / "a.h5").frames("ü4"), ITEMS[3].frames)
+    assert list(open_store(tmp_path / "a.h5").damaged()) == []

@@ -1,0 +1,65 @@
+"""Turns an address, or none, into a connection to a Ray cluster; the only module that starts Ray."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from extract.errors import MerError
+
+__all__ = ["connect", "share_out"]
+
+
+def connect(address: str | None = None) -> Any:
+    """Connect to a Ray cluster, unless this process already is, and return the module `ray`.
+
+    Workers find the project's modules where this process has them, so every machine needs the same environment.
+
+    Args:
+        address: As `ray.init` takes it; by default what RAY_ADDRESS names, or else this machine alone.
+
+    Raises:
+        MerError: Ray isn't installed, or there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise MerError("This engine needs Ray, which isn't installed: run `pip install 'gia-mic[ray]'`.") from None
+    if not ray.is_initialized():
+        rooms = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            ray.init(
+                address,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(rooms)}},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise MerError(f"There is no Ray cluster at {address or 'RAY_ADDRESS'} ({reason}): check it.") from error
+    return ray
+
+
+def share_out(ray: Any, workers: int | None, device: str | None) -> tuple[int, dict[str, float], str]:
+    """Divide a cluster among workers: a GPU each where there are some, otherwise a few cores each.
+
+    Args:
+        ray: The module, connected.
+        workers: How many; by default one for each GPU, or for each four cores.
+        device: cpu or cuda; by default cuda where the cluster has GPUs.
+
+    Returns:
+        Number of workers, what each of them asks Ray for, and the device that each computes on.
+    """
+    resources = ray.cluster_resources()
+    cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    kind = (device or ("cuda" if gpus else "cpu")).partition(":")[0]
+    if kind != "cpu" and not gpus:
+        raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose cpu.")
+    count = workers or (gpus if kind != "cpu" else max(cores // 4, 1))
+    share: dict[str, float] = {"num_cpus": max(cores // count, 1)}
+    if kind != "cpu":
+        share = {"num_cpus": 1, "num_gpus": gpus / count}
+    return count, share, kind

@@ -104,14 +104,16 @@ def warm(predictor: Predictor, inputs: list[Input], rounds: int) -> dict[str, fl
     for round_ in range(rounds + 1):
         for given in inputs:
             times = {"whole": seconds(lambda given=given: predictor.predict(given.audio, given.text, given.video))}
+            frames = {}
             for modality in predictor.modalities:
-                encoder = predictor.encoders[modality]
-                pieces: list = []
-                job = given.job(modality)
-                times[f"decode {modality}"] = seconds(lambda e=encoder, j=job, p=pieces: p.extend(e.pieces(j)))
-                times[f"encode {modality}"] = seconds(lambda e=encoder, p=pieces: e.encode(p))
-            [encoded] = predictor.encoders.encode([given])
-            times["fuse"] = seconds(lambda encoded=encoded: predictor.fuse([encoded.frames]))
+                encoder, job = predictor.encoders[modality], given.job(modality)
+                begun = time.perf_counter()
+                pieces = list(encoder.pieces(job))
+                decoded = time.perf_counter()
+                frames[modality] = np.concatenate(encoder.encode(pieces))
+                times[f"decode {modality}"] = decoded - begun
+                times[f"encode {modality}"] = time.perf_counter() - decoded
+            times["fuse"] = seconds(lambda frames=frames: predictor.fuse([frames]))
             if round_:  # the first warms up
                 for name, value in times.items():
                     found.setdefault(name, []).append(value)
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="only make what is measured on")
     parser.add_argument("--precision", default="float32", help="of the encoders: float32 or bfloat16")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--inputs", type=int, default=UTTERANCES, help="utterances measured when warm")
     parser.add_argument("--live", type=float, default=12.0, help="seconds of sound to listen to")
     chosen = parser.parse_args()
     folder = chosen.folder / chosen.precision
@@ -146,7 +149,7 @@ def main() -> None:
         prepare(folder, chosen.precision)
     if chosen.prepare:
         return
-    given = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(UTTERANCES)]
+    given = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(chosen.inputs)]
     run = folder / RUN
     program = "import gia_mic.launcher; gia_mic.launcher.main()"
     words = ["predict", str(run), "--audio", str(given[0].audio), "--text", WORDS, "--video", str(given[0].video)]

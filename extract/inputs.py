@@ -195,8 +195,8 @@ class Encoders:
             pictures = np.concatenate([piece.values for piece in self["visual"].pieces(given.job("visual"))])
         return sound, pictures
 
-    def spans(self, given: Input) -> list[tuple[int, int]]:
-        """Return where in the transcript each of its tokens begins and ends; the same for one that only marks."""
+    def spans(self, given: Input) -> list[tuple[int, int] | None]:
+        """Return where in the transcript each of its tokens begins and ends; None for one that only marks."""
         return self["text"].spans(given.job("text"))
 
     def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow:

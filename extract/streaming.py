@@ -51,6 +51,7 @@ class SpeechWindow:
         self._first = self._end = 0  # frames of the stream in the last window
         self._scales: list[tuple[int, float]] = []  # end of the frames that came with a scale, and the scale
         self._front = _remembering(encoder.model) if reuse else None
+        self._features = torch.empty(0)  # of the last window, (1, H, T)
         self.reused = 0
 
     def push(self, samples: np.ndarray) -> np.ndarray | None:
@@ -71,32 +72,38 @@ class SpeechWindow:
             self._scales = [entry for entry in self._scales if entry[0] > first]
             if kept <= 0 or any(abs(old / scale - 1) > DRIFT for _, old in self._scales):
                 kept, self._scales = 0, []
-            self._front.shared, self.reused = kept, self.reused + kept
+            self._front.known = self._features[..., self._features.shape[-1] - kept :] if kept else None
+            self.reused += kept
             self._scales.append((end, scale))
         pieces = list(self._encoder.pieces(Job("the stream", "", sound=(window, self.rate))))
-        spec = self._encoder.spec
-        return pool(np.concatenate(self._encoder.encode(pieces)), spec.pool).astype(spec.dtype)
+        frames = np.concatenate(self._encoder.encode(pieces))
+        if self._front is not None:
+            self._features = self._front.last
+        return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
 
 
 class _Remembering(nn.Module):
-    """Convolutions of which the first frames may be known from the last input.
+    """Convolutions that need not compute the first frames of an input whose features are known.
 
     Attributes:
-        shared: How many of the next input's first frames were the last input's last ones; back at 0 after each call.
+        known: Features (1, H, n) of the next input's first n frames; back at None after each call.
+        last: Features (1, H, T) of the last input.
     """
 
     def __init__(self, whole: Convolutions) -> None:
         super().__init__()
         self.whole = whole
-        self.shared = 0
-        self._last = torch.empty(0)
+        self.known: torch.Tensor | None = None
+        self.last = torch.empty(0)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Return the features (1, H, T) of samples (1, n)."""
-        shared, self.shared = self.shared, 0
-        fresh = self.whole(samples, shared)
-        self._last = torch.cat([self._last[..., -shared:], fresh], -1) if shared else fresh
-        return self._last
+        known, self.known = self.known, None
+        if known is None:
+            self.last = self.whole(samples)
+        else:
+            self.last = torch.cat([known, self.whole(samples, known.shape[-1])], -1)
+        return self.last
 
 
 def _remembering(model: Any) -> _Remembering | None:

@@ -117,16 +117,23 @@ class TextEncoder(Pretrained):
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
 
-    def spans(self, job: Job) -> list[tuple[int, int]]:
-        """Return where in the transcript each token begins and ends; the same for one that only marks.
+    def spans(self, job: Job) -> list[tuple[int, int] | None]:
+        """Return where in the transcript each token begins and ends; None for one that only marks.
 
         Raises:
             EncoderError: The tokenizer doesn't know.
         """
         if not self._tokenizer.is_fast:
             raise EncoderError(f"The tokenizer of {self.spec.name} can't say where in a text its tokens stand.")
-        found = self._tokenizer(job.text, add_special_tokens=True, verbose=False, return_offsets_mapping=True)
-        return [(int(begin), int(end)) for begin, end in found["offset_mapping"]]
+        found = self._tokenizer(
+            job.text,
+            add_special_tokens=True,
+            verbose=False,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        both = zip(found["offset_mapping"], found["special_tokens_mask"], strict=True)
+        return [None if special else (int(span[0]), int(span[1])) for span, special in both]
 
     def _tokens(self, job: Job) -> list[int]:
         return self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]

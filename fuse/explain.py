@@ -129,24 +129,26 @@ def explain(predictor: Predictor, given: Input, *, allow_failures: bool = False)
 
 
 def words(
-    text: str, spans: Sequence[tuple[int, int]], weights: Sequence[float] | np.ndarray
+    text: str, spans: Sequence[tuple[int, int] | None], weights: Sequence[float] | np.ndarray
 ) -> list[tuple[str, float]]:
     """Join the weights of tokens to those of whole words.
 
     Args:
         text: A transcript.
-        spans: Where each token stands in it, begin and end; equal for one that only marks.
+        spans: Where each token stands in it, begin and end; None for one that only marks. One of spaces alone counts
+            to what precedes it.
         weights: Of the tokens.
 
-    >>> words("no way", [(0, 0), (0, 2), (3, 5), (5, 6), (6, 6)], [0.1, 0.2, 0.3, 0.3, 0.1])
+    >>> words("no way", [None, (0, 2), (3, 5), (5, 6), None], [0.1, 0.2, 0.3, 0.3, 0.1])
     [('<s>', 0.1), ('no', 0.2), ('way', 0.6), ('<s>', 0.1)]
     """
     places = [match.span() for match in re.finditer(r"\S+", text)]
     joined: list[tuple[int | None, float]] = []
-    for (begin, end), weight in zip(spans, weights, strict=True):
-        word = next((n for n, (first, last) in enumerate(places) if begin < last and end > first), None)
-        space = word is None and end > begin
-        if joined and (space or (word is not None and joined[-1][0] == word)):
+    for span, weight in zip(spans, weights, strict=True):
+        word = None
+        if span is not None:
+            word = next((n for n, (first, last) in enumerate(places) if span[0] < last and span[1] > first), None)
+        if joined and (joined[-1][0] == word if word is not None else span is not None):
             joined[-1] = joined[-1][0], joined[-1][1] + float(weight)
         else:
             joined.append((word, float(weight)))

@@ -104,7 +104,7 @@ def test_5000_words_fit_on_the_picture(runs, tmp_path):
 
 
 def test_pieces_of_a_word_count_together():
-    spans = [(0, 0), (0, 3), (3, 4), (5, 9), (9, 9)]
+    spans = [None, (0, 3), (3, 4), (5, 9), None]
     assert words("hey! you", spans, [0.1, 0.2, 0.1, 0.5, 0.1]) == [
         ("<s>", 0.1),
         ("hey!", 0.3),

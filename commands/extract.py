@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from commands.options import FOLDER, corpus_option, features_option, say
+from commands.options import FOLDER, corpus_option, engine_options, features_option, say
 
 
 def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
@@ -20,6 +20,20 @@ def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tup
         return tuple(int(layer) for layer in text.split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r} is neither numbers such as 6,9,12 nor mean.") from None
+
+
+def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Return which share of how many.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if text is None:
+        return None
+    number, _slash, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"{text!r} is no share such as 1/8, 2/8 … 8/8.")
+    return int(number), int(count)
 
 
 @click.command()
@@ -56,16 +70,42 @@ def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tup
 )
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
+@click.option(
+    "--shard",
+    callback=parse_shard,
+    metavar="I/N",
+    help="Only the I-th of N shares of the corpus, for batch systems; --finish comes after all of them.",
+)
+@click.option("--finish", is_flag=True, help="Encode nothing, but put together what the shards have left.")
+@engine_options
+@click.option("--workers", type=click.IntRange(1), help="Of Ray.  [default: one for each GPU, or for each four cores]")
 @features_option
-def extract(corpus: str | None, features: Path, modality: str, encoder: str | None, **options: Any) -> None:
+def extract(
+    corpus: str | None,
+    features: Path,
+    modality: str,
+    encoder: str | None,
+    shard: tuple[int, int] | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    **options: Any,
+) -> None:
     """Run frozen encoders over a corpus and cache their frames.
 
     Stopped at any moment, the same command goes on from there; run again, it does only what is new.
     """
     from extract.corpora import find_or_demo
+    from extract.plan import Shard
     from extract.run import run
 
     chosen = {name: value for name, value in options.items() if value is not None}
+    if shard is not None:
+        chosen["shard"] = Shard(*shard)
+    if engine == "ray":
+        from extract.spread import ray_engine
+
+        chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
     for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
         click.echo(outcome)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.options import corpus_option, features_option, runs_option, say, setting, typed
+from commands.options import corpus_option, engine_options, features_option, runs_option, say, setting, typed
 from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
 
 TRAINING = [field.name for field in fields(TrainingConfig)]
@@ -48,6 +49,15 @@ def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
     several = "Which features, where there are several."
     encoder = click.option("--encoder", "encoders", multiple=True, metavar="NAME", help=several)
     return corpus_option(which(encoder(command)))
+
+
+def choose_engine(engine: str, address: str | None) -> Callable[..., list[Path]] | None:
+    """Return what trains models on a Ray cluster; None for this machine."""
+    if engine == "local":
+        return None
+    from fuse.spread import train_on_ray
+
+    return partial(train_on_ray, address=address)
 
 
 def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,6 +142,7 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
 )
+@engine_options
 @features_option
 @runs_option
 def fuse_train(
@@ -144,6 +155,8 @@ def fuse_train(
     seeds: int,
     others: tuple[str, ...],
     evaluate_subsets: bool,
+    engine: str,
+    address: str | None,
     features: Path,
     runs: Path,
     **options: Any,
@@ -154,9 +167,9 @@ def fuse_train(
     """
     from extract.corpora import find_or_demo
     from extract.run import extract_generated
+    from fuse.ablate import train_models
     from fuse.data import find_stores
     from fuse.fusions import configure
-    from fuse.run import train_folds
     from report.render import render_headline
 
     prepared = find_or_demo(features, corpus, say=say)
@@ -167,12 +180,12 @@ def fuse_train(
     given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
     given = {name: value for name, value in given.items() if value not in (None, ())}
     chosen = {name: value for name, value in given.items() if name in MODEL} | parse_settings(others)
-    folders = train_folds(
+    train = choose_engine(engine, address) or train_models
+    folders = train(
         prepared,
         stores,
+        [{"fusion": fusion, "model": configure(fusion, chosen)}],
         runs=runs,
-        fusion=fusion,
-        model=configure(fusion, chosen),
         training=TrainingConfig(**{name: value for name, value in given.items() if name in TRAINING}),
         fold=fold,
         seeds=range(seed, seed + seeds),
@@ -196,8 +209,17 @@ def fuse_train(
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
 @protocol_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
+@engine_options
 @features_option
-def tune(corpus: str | None, modalities: str | None, encoders: tuple[str, ...], features: Path, **options: Any) -> None:
+def tune(
+    corpus: str | None,
+    modalities: str | None,
+    encoders: tuple[str, ...],
+    engine: str,
+    address: str | None,
+    features: Path,
+    **options: Any,
+) -> None:
     """Search settings on the training part of one fold.
 
     Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
@@ -209,6 +231,10 @@ def tune(corpus: str | None, modalities: str | None, encoders: tuple[str, ...], 
 
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
+    if engine == "ray":
+        from fuse.spread import ray_search
+
+        options["engine"] = ray_search(address)
     found = tune(prepared, find_stores(prepared, modalities, encoders), say=say, **options)
     click.echo(f"UA {found.ua:.3f} on the part set apart, at epoch {found.epoch}: {found.options()}")
 
@@ -220,6 +246,7 @@ def tune(corpus: str | None, modalities: str | None, encoders: tuple[str, ...], 
 @setting(TrainingConfig, "epochs", "Passes over the training part.")
 @protocol_option
 @click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@engine_options
 @features_option
 @runs_option
 def ablate(
@@ -229,6 +256,8 @@ def ablate(
     seeds: int,
     baselines: bool,
     epochs: int | None,
+    engine: str,
+    address: str | None,
     features: Path,
     runs: Path,
     **options: Any,
@@ -251,6 +280,7 @@ def ablate(
         find_stores(prepared, modalities, encoders),
         runs=runs,
         baselines=tuple(FUSIONS) if baselines else (),
+        train=choose_engine(engine, address),
         seeds=range(seeds),
         training=TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs),
         command=typed(),

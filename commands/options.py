@@ -17,10 +17,24 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
+class _FolderOrAddress(click.Path):
+    """A folder, or the mirror of an fsspec address with what lies there."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from extract.address import is_address, mirror, pull
+
+        if not is_address(str(value)):
+            return super().convert(value, parameter, context)
+        folder = mirror(value)
+        pull(folder)
+        return folder
+
+
 def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --features."""
-    text = "Folder of prepared corpora and their features."
-    return click.option("--features", type=FOLDER, default=Path("features"), show_default=True, help=text)(command)
+    text = "Folder, or address such as s3://bucket/features, of prepared corpora and their features."
+    folder = _FolderOrAddress(file_okay=False, path_type=Path)
+    return click.option("--features", type=folder, default=Path("features"), show_default=True, help=text)(command)
 
 
 def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +47,16 @@ def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --runs."""
     text = "Folder of trained models and their scores."
     return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --engine and --address."""
+    address = click.option("--address", help="Ray cluster.  [default: that of RAY_ADDRESS, or this machine alone]")
+    text = "local, or ray: spread over a Ray cluster (pip install 'gia-mic[ray]'), whose machines see the same folders."
+    engine = click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=text
+    )
+    return engine(address(command))
 
 
 def typed() -> str:

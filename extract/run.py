@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -35,14 +35,24 @@ POSITIONS = {"cpu": 500, "cuda": 20_000}
 On a CPU a batch is what one core does at a time: larger ones make none of it quicker, and the last leave cores idle.
 """
 
-Engine = Callable[[Builder, Callable[[], Encoder], Sequence[Sequence[Job]], int], dict[str, Item]]
-"""Encodes batches, under a budget, into parts of a feature file, and returns the utterances that failed, by id."""
-
 _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 """Options that only one modality has."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
+
+
+class Engine(Protocol):
+    """Something that encodes elsewhere than in this process."""
+
+    @property
+    def kind(self) -> str:
+        """What it computes on: cpu or cuda."""
+
+    def __call__(
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+    ) -> dict[str, Item]:
+        """Encode batches into parts of the builder's feature file; return the utterances that failed, by id."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,7 @@ def extract(
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
-        budget = budget or POSITIONS[devices[0].partition(":")[0]]
+        budget = budget or POSITIONS[devices[0].partition(":")[0] if engine is None else engine.kind]
         planned = plan.batches(jobs, budget, seed=header.fingerprint)
         batches = [
             left

@@ -8,9 +8,9 @@ so whatever ends the job, the same command goes on from there.
 import os
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from extract.cluster import connect, share_out
 from extract.encoder import Encoder, Job
 from extract.errors import StoreError
 from extract.pipeline import encode_all
-from extract.run import Engine
 from extract.store import FAILED, Builder, Header, Item, write_part
 
-__all__ = ["ray_engine"]
+__all__ = ["RayEngine", "ray_engine"]
 
 TASK_BATCHES = 16
 """Most batches in a task."""
@@ -33,7 +32,7 @@ TASKS_A_WORKER = 4
 """Fewest tasks that each worker gets, if there are as many batches, so that all end at about the same time."""
 
 
-def ray_engine(address: str | None = None, *, workers: int | None = None, device: str | None = None) -> Engine:
+def ray_engine(address: str | None = None, *, workers: int | None = None, device: str | None = None) -> "RayEngine":
     """Return what `extract.run.extract` needs to encode on a Ray cluster.
 
     Args:
@@ -44,49 +43,60 @@ def ray_engine(address: str | None = None, *, workers: int | None = None, device
     Raises:
         MerError: Ray isn't installed, there is no such cluster, or it has no such device.
     """
-    connect(address)
-    return partial(_encode, workers=workers, device=device)
+    return RayEngine(*share_out(connect(address), workers, device))
 
 
-def _encode(
-    builder: Builder,
-    make: Callable[[], Encoder],
-    batches: Sequence[Sequence[Job]],
-    budget: int,
-    *,
-    workers: int | None,
-    device: str | None,
-) -> dict[str, Item]:
-    ray = connect()
-    from ray import data
+@dataclass(frozen=True)
+class RayEngine:
+    """Encodes on the Ray cluster that this process is connected to.
 
-    library: Any = data  # its types ask for more than it does
-    paths = [builder.path, *(job.path for job in batches[0] if job.path is not None)]
-    if len(ray.nodes()) > 1 and any(mirror_of(path) is not None for path in paths):
-        raise StoreError(
-            "What lies behind an address is mirrored on one machine, and this Ray cluster has several: use a folder "
-            "that they share, or --shard on each."
+    Attributes:
+        workers: Most actors.
+        share: What each asks Ray for.
+        kind: What each computes on: cpu or cuda.
+    """
+
+    workers: int
+    share: Mapping[str, float]
+    kind: str
+
+    def __call__(
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+    ) -> dict[str, Item]:
+        """Encode batches into parts of the builder's feature file; return the utterances that failed, by id.
+
+        Raises:
+            StoreError: The features or recordings lie behind an address, and the cluster has several machines.
+        """
+        ray = connect()
+        from ray import data
+
+        library: Any = data  # its types ask for more than it does
+        paths = [builder.path, *(job.path for job in batches[0] if job.path is not None)]
+        if len(ray.nodes()) > 1 and any(mirror_of(path) is not None for path in paths):
+            raise StoreError(
+                "What lies behind an address is mirrored on one machine, and this Ray cluster has several: use a "
+                "folder that they share, or --shard on each."
+            )
+        context = library.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        size = max(min(TASK_BATCHES, len(batches) // (TASKS_A_WORKER * self.workers)), 1)
+        tasks = [{"batches": pickle.dumps(batches[first : first + size])} for first in range(0, len(batches), size)]
+        done = library.from_items(tasks, override_num_blocks=len(tasks)).map(
+            _Worker,
+            fn_constructor_args=(Path.cwd(), make, builder.parts, builder.header, budget, self.kind),
+            compute=library.ActorPoolStrategy(size=min(self.workers, len(tasks))),
+            **self.share,
         )
-    count, share, kind = share_out(ray, workers, device)
-    context = library.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    size = max(min(TASK_BATCHES, len(batches) // (TASKS_A_WORKER * count)), 1)
-    tasks = [{"batches": pickle.dumps(batches[first : first + size])} for first in range(0, len(batches), size)]
-    done = library.from_items(tasks, override_num_blocks=len(tasks)).map(
-        _Worker,
-        fn_constructor_args=(Path.cwd(), make, builder.parts, builder.header, budget, kind),
-        compute=library.ActorPoolStrategy(size=min(count, len(tasks))),
-        **share,
-    )
-    failed: dict[str, Item] = {}
-    total = sum(map(len, batches))
-    with tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=None) as bar:
-        for row in done.iter_rows():
-            failed.update({item.id: item for item in pickle.loads(row["failed"])})
-            bar.update(row["utterances"])
-    builder.look()
-    return failed
+        failed: dict[str, Item] = {}
+        total = sum(map(len, batches))
+        with tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=None) as bar:
+            for row in done.iter_rows():
+                failed.update({item.id: item for item in pickle.loads(row["failed"])})
+                bar.update(row["utterances"])
+        builder.look()
+        return failed
 
 
 class _Worker:
@@ -102,14 +112,17 @@ class _Worker:
         device: str,
     ) -> None:
         os.chdir(working_folder)  # paths may be relative to it
-        self._encoder, self._parts, self._header, self._budget = make().to(device), parts, header, budget
+        self._encoder, self._device, self._budget = make().to(device), device, budget
+        self._parts, self._header = parts, header
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import torch
 
         batches = pickle.loads(row["batches"])
-        stop, threads = threading.Event(), torch.get_num_threads()  # Ray has set it to the actor's cores
-        with closing(encode_all([self._encoder], batches, self._budget, print, stop, threads)) as results:
+        cores = torch.get_num_threads()  # which Ray has set to what the actor has
+        encoders = [self._encoder] * (min(cores, len(batches)) if self._device == "cpu" else 1)
+        stop, threads = threading.Event(), max(cores // len(encoders), 1)
+        with closing(encode_all(encoders, batches, self._budget, print, stop, threads)) as results:
             items = [item for batch in results for item in batch]
         write_part(self._parts, self._header, items)
         failed = [item for item in items if item.status == FAILED]

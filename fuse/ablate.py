@@ -10,7 +10,7 @@ from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
 from fuse.fusions import FUSIONS
 from fuse.run import train_folds
 
-__all__ = ["REFERENCE", "train_ablations", "variants"]
+__all__ = ["REFERENCE", "train_ablations", "train_models", "variants"]
 
 REFERENCE = "gia-mic"
 
@@ -34,6 +34,7 @@ def train_ablations(
     runs: Path,
     config: GiaMicConfig | None = None,
     baselines: Sequence[str] = (),
+    train: Callable[..., list[Path]] | None = None,
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[Path]:
@@ -45,16 +46,22 @@ def train_ablations(
         runs: Folder of all runs.
         config: GIA-MIC's settings; None takes the defaults.
         baselines: Other fusions to train beside it.
+        train: Trains all models, such as `spread.train_on_ray`; by default one after the other, here.
         say: Takes lines for the user.
         options: The rest of `run.train_folds`, the same for all.
 
     Raises:
         RunError: As `run.train_folds`.
     """
-    folders = []
-    for name, variant in variants(config or GiaMicConfig()).items():
-        folders += train_folds(corpus, stores, runs=runs, model=variant, name=name, say=say, **options)
-    for fusion in baselines:
-        if fusion in FUSIONS and fusion != REFERENCE:
-            folders += train_folds(corpus, stores, runs=runs, fusion=fusion, say=say, **options)
-    return folders
+    models: list[dict[str, Any]] = [
+        {"model": variant, "name": name} for name, variant in variants(config or GiaMicConfig()).items()
+    ]
+    models += [{"fusion": fusion} for fusion in baselines if fusion in FUSIONS and fusion != REFERENCE]
+    return (train or train_models)(corpus, stores, models, runs=runs, say=say, **options)
+
+
+def train_models(
+    corpus: Corpus, stores: Mapping[str, Path], models: Sequence[Mapping[str, Any]], **options: Any
+) -> list[Path]:
+    """Train models one after the other, here; each is what `run.train_folds` is to be told of it, besides `options`."""
+    return [folder for model in models for folder in train_folds(corpus, stores, **model, **options)]

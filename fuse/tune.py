@@ -21,7 +21,7 @@ from fuse.config import TrainingConfig
 from fuse.data import read
 from fuse.train import fit, steps_per_epoch
 
-__all__ = ["Found", "tune"]
+__all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
 
 RATES = (3e-4, 1e-3, 3e-3)
 DECAYS = (0.0, 0.01, 0.1)
@@ -53,6 +53,70 @@ class Found:
         return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in best.items() if name != "UA")
 
 
+SPACE: dict[str, tuple[float, ...]] = {
+    "learning_rate": RATES,
+    "weight_decay": DECAYS,
+    "drop_modality": HIDDEN,
+    "dropout": DROPOUTS,
+}
+"""What is searched, and where."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What every trial of a search has in common.
+
+    Attributes:
+        corpus: A prepared corpus.
+        stores: Feature file by modality.
+        fold: The fold whose training part is used, from 1.
+        seed: Of the search and of every training.
+        fusion: Name of the fusion.
+        protocol: What makes the folds.
+        training: The settings that are not searched.
+    """
+
+    corpus: Corpus
+    stores: Mapping[str, Path]
+    fold: int
+    seed: int
+    fusion: str
+    protocol: str
+    training: TrainingConfig
+
+    def scorer(self) -> Callable[[Mapping[str, Any]], tuple[float, int]]:
+        """Read the frames, and return what gives the best UA of some settings, and the epoch that had it."""
+        found = split.choose(split.folds(self.corpus, self.protocol), self.fold)[0]
+        rows, apart = split.development(self.corpus, found)
+        opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
+        data = read(self.corpus, opened, speech_stride=self.training.speech_stride)
+        entry = fusions.find(self.fusion)
+
+        def score(chosen: Mapping[str, Any]) -> tuple[float, int]:
+            how, config = self.settings(chosen)
+            result = fit(
+                lambda: entry.make(data.dims, len(self.corpus.classes), config),
+                data,
+                rows,
+                how,
+                seed=self.seed,
+                steps=steps_per_epoch([len(rows)], how.batch_size),
+                choose=apart,
+            )
+            return float(np.max([row["dev_UA"] for row in result.history])), result.epoch
+
+        return score
+
+    def settings(self, chosen: Mapping[str, Any]) -> tuple[TrainingConfig, Any]:
+        """Return how to train, and the fusion's config."""
+        how = replace(self.training, **{name: value for name, value in chosen.items() if name != "dropout"})
+        return how, fusions.find(self.fusion).config(dropout=chosen["dropout"])
+
+
+Engine = Callable[[Search, int, Callable[[Mapping[str, Any], float, int], None]], None]
+"""Tries so many settings of a search, and tells of each its score and epoch."""
+
+
 def tune(
     corpus: Corpus,
     stores: Mapping[str, Path],
@@ -63,6 +127,7 @@ def tune(
     fusion: str = "gia-mic",
     protocol: str = "session",
     training: TrainingConfig | None = None,
+    engine: Engine | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Found:
@@ -80,6 +145,7 @@ def tune(
         fusion: Name of the fusion.
         protocol: What makes the folds.
         training: The settings that are not searched; None takes the defaults.
+        engine: Tries the settings; by default one after the other, here.
         out: JSON file for all trials; None writes none.
         say: Takes a line for each trial.
 
@@ -92,49 +158,34 @@ def tune(
         raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.") from None
     if trials < 1:
         raise RunError(f"{trials} trials are none: give at least 1.")
-    found = split.choose(split.folds(corpus, protocol), fold)[0]
-    rows, apart = split.development(corpus, found)
-    base = training or TrainingConfig()
-    data = read(
-        corpus,
-        {name: stores_on_disk.open_store(path) for name, path in stores.items()},
-        speech_stride=base.speech_stride,
-    )
-    entry = fusions.find(fusion)
+    search = Search(corpus, stores, fold, seed, fusion, protocol, training or TrainingConfig())
     done: list[dict[str, Any]] = []
     epochs: list[int] = []
 
-    def objective(trial: Any) -> float:
-        chosen = {
-            "learning_rate": trial.suggest_categorical("learning_rate", RATES),
-            "weight_decay": trial.suggest_categorical("weight_decay", DECAYS),
-            "drop_modality": trial.suggest_categorical("drop_modality", HIDDEN),
-            "dropout": trial.suggest_categorical("dropout", DROPOUTS),
-        }
-        config = entry.config(dropout=chosen["dropout"])
-        how = replace(base, **{name: value for name, value in chosen.items() if name != "dropout"})
-        result = fit(
-            lambda: entry.make(data.dims, len(corpus.classes), config),
-            data,
-            rows,
-            how,
-            seed=seed,
-            steps=steps_per_epoch([len(rows)], how.batch_size),
-            choose=apart,
-        )
-        score = float(np.max([row["dev_UA"] for row in result.history]))
+    def tell(chosen: Mapping[str, Any], score: float, epoch: int) -> None:
         done.append({**chosen, "UA": score})
-        epochs.append(result.epoch)
+        epochs.append(epoch)
         say(f"trial {len(done)} of {trials}: UA {score:.3f} with {json.dumps(chosen)}")
-        return score
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(objective, n_trials=trials)
+    (engine or _try_here)(search, trials, tell)
     best = int(np.argmax([trial["UA"] for trial in done]))
     if out is not None:
         write_json(out, {"format": 1, "corpus": corpus.digest, "fusion": fusion, "fold": fold, "trials": done})
-    settings = {name: value for name, value in done[best].items() if name not in ("UA", "dropout")}
-    return Found(
-        done[best]["UA"], epochs[best], replace(base, **settings), entry.config(dropout=done[best]["dropout"]), done
-    )
+    how, config = search.settings({name: value for name, value in done[best].items() if name != "UA"})
+    return Found(done[best]["UA"], epochs[best], how, config, done)
+
+
+def _try_here(search: Search, trials: int, tell: Callable[[Mapping[str, Any], float, int], None]) -> None:
+    import optuna
+
+    score = search.scorer()
+
+    def objective(trial: Any) -> float:
+        chosen = {name: trial.suggest_categorical(name, values) for name, values in SPACE.items()}
+        found, epoch = score(chosen)
+        tell(chosen, found, epoch)
+        return found
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.seed))
+    study.optimize(objective, n_trials=trials)

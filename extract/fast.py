@@ -36,14 +36,19 @@ def accelerate(model: Any) -> None:
     """
     if next(model.parameters()).dtype == torch.bfloat16:
         model.set_attn_implementation("eager")
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if Convolutions.fits(child):
-                setattr(parent, name, Convolutions(child))
-            elif PositionConvolution.fits(child):
-                setattr(parent, name, PositionConvolution(child))
-            elif type(child) is nn.Linear:
-                setattr(parent, name, _packed(child))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # oneDNN lays weights out for so many, and the layout decides the last bits of a sum
+    try:
+        for parent in list(model.modules()):
+            for name, child in parent.named_children():
+                if Convolutions.fits(child):
+                    setattr(parent, name, Convolutions(child))
+                elif PositionConvolution.fits(child):
+                    setattr(parent, name, PositionConvolution(child))
+                elif type(child) is nn.Linear:
+                    setattr(parent, name, _packed(child))
+    finally:
+        torch.set_num_threads(threads)
 
 
 class PackedLinear(nn.Module):
@@ -105,7 +110,7 @@ class Convolutions(nn.Module):
     @staticmethod
     def fits(module: nn.Module) -> bool:
         """Whether these are wav2vec 2.0's convolutions, as HuBERT, WavLM and data2vec have them too."""
-        layers = getattr(module, "conv_layers", None)
+        layers: Any = getattr(module, "conv_layers", None)
         return isinstance(layers, nn.ModuleList) and all(
             isinstance(getattr(layer, "conv", None), nn.Conv1d)
             and (layer.conv.padding, layer.conv.dilation, layer.conv.groups) == ((0,), (1,), 1)
@@ -197,7 +202,7 @@ def _packed(linear: nn.Linear) -> nn.Module:
 def _as_product(conv: nn.Conv1d) -> nn.Module:
     """Return the linear layer that maps a convolution's (T, k H) neighbourhoods to what it gives."""
     weight = conv.weight.detach().transpose(1, 2).flatten(1)
-    linear = nn.Linear(*weight.T.shape, bias=conv.bias is not None, dtype=weight.dtype)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], conv.bias is not None, dtype=weight.dtype)
     linear.weight.data = weight
     if conv.bias is not None:
         linear.bias.data = conv.bias.detach()

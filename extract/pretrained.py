@@ -30,7 +30,7 @@ class Pretrained:
         self._device = "cpu"
         if model == TINY:
             self._config = build_tiny().config
-            self._named = {"model": TINY, "weights": f"tiny-{tiny.VERSION}"}
+            self._named: dict[str, Any] = {"model": TINY, "weights": f"tiny-{tiny.VERSION}"}
         else:
             self._weights = find_weights(model, revision)
             self._config = load_config(self._weights)

@@ -131,11 +131,13 @@ class SpeechEncoder(Pretrained):
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
         return self
 
-    @torch.inference_mode()
     def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        if len(pieces) > 1 and self._alone:
-            return [part for piece in pieces for part in self.encode([piece])]
+        together = [[piece] for piece in pieces] if self._alone else [pieces]
+        return [frames for some in together for frames in self._encode(some)]
+
+    @torch.inference_mode()
+    def _encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
         parameter = next(self.model.parameters())
         if self._whisper:
             inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None

@@ -109,7 +109,7 @@ def test_long_recordings_in_windows_are_those_of_the_plain_model(tmp_path, monke
     assert kinds(quick.model)
     assert not kinds(plain.model)
     pieces = list(quick.pieces(job))
-    assert len(pieces) == 6
+    assert len(pieces) == 5
     for piece in pieces:
         found, wanted = (torch.from_numpy(each.encode([piece])[0]) for each in (quick, plain))
         assert relative_difference(found, wanted) < 2e-5

@@ -130,6 +130,17 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
     help="Table of id, label and, where known, split, speaker, session, to make the corpus from; or a label sequence "
     "(.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
 )
+@click.option(
+    "--splits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of video (or id) and split, for a label sequence, which doesn't say.",
+)
+@click.option(
+    "--classes",
+    type=click.Choice(["sign", "two", "nonnegative", "seven", "emotion"]),
+    help="Classes of a sentiment from -3 to 3: its sign; two, without 0; nonnegative, with 0; seven, rounded; or the "
+    "strongest emotion.  [default: the files' own words, else sign]",
+)
 @click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
 @click.option("--frame-rate", "frame_rate_hz", type=float, help="Frames per second, where they are evenly spaced.")
 @click.option(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from extract.address import address_of, fetch, is_address, mirror
 from extract.errors import CorpusError, one_line
 from extract.files import digest, write_json, write_text
 
@@ -60,6 +61,7 @@ class Utterance:
         scenario: Script or prompt that was acted.
         source_label: The corpus's own label before it was mapped to `label`.
         text: Transcript.
+        text_source: Name of the recogniser that heard the text; None where it is the corpus's own.
         audio: Sound.
         video: Moving picture.
         split: The corpus's own part, such as train, dev or test.
@@ -73,6 +75,7 @@ class Utterance:
     scenario: str | None = None
     source_label: str | None = None
     text: str | None = None
+    text_source: str | None = None
     audio: Clip | None = None
     video: Clip | None = None
     split: str | None = None
@@ -117,6 +120,10 @@ class Corpus:
         """Return one column as plain values, in the manifest's order; `label` as class indices."""
         return list(self.table[name])
 
+    def recognised(self) -> dict[str, int]:
+        """Return how many texts each recogniser heard, by its name; all others are the corpus's own."""
+        return dict(Counter(name for name in self.column("text_source") if name is not None))
+
     def describe(self) -> str:
         """Return what is in the corpus, in two lines."""
         counts = Counter(self.column("label"))
@@ -125,6 +132,7 @@ class Corpus:
         groups = {name: len(set(self.column(name)) - {None}) for name in ("speaker", "session", "dialog", "scenario")}
         parts = [f"{count} {name}s" for name, count in groups.items() if count]
         parts += [f"{count} with {name}" for name, count in present.items() if count]
+        parts += [f"{count} texts heard by {name}" for name, count in self.recognised().items()]
         return (
             f"{self.name}: {len(self)} utterances ({classes}).\n{', '.join(parts) or 'Nothing else is known of them'}."
         )
@@ -134,8 +142,12 @@ class Corpus:
 
         Raises:
             CorpusError: It lies outside the corpus root, by `..`, by an absolute path or by a symbolic link.
+        StoreError: It lies behind an address that can't be read.
         """
-        return inside(self.root, clip.path)
+        whole = inside(self.root, clip.path)
+        if address_of(self.root) is not None:
+            fetch(self.root, clip.path)
+        return whole
 
 
 def inside(root: Path, path: str) -> Path:
@@ -168,7 +180,7 @@ def write(
     name: str,
     utterances: Sequence[Utterance],
     *,
-    root: Path,
+    root: Path | str,
     classes: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
@@ -178,7 +190,7 @@ def write(
         features: The features folder.
         name: Corpus name.
         utterances: At least one; their order is the order of every feature file.
-        root: Folder that the clip paths start from.
+        root: Folder, or fsspec address, that the clip paths start from.
         classes: Emotions, in the order of class indices; by default the labels that occur, sorted.
         about: JSON-like facts about the corpus.
 
@@ -189,8 +201,11 @@ def write(
     classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
     rows = [_row(utterance) for utterance in utterances]
     _check(rows, classes, where=f"The new corpus {name!r}")
-    root = root.resolve()
-    kept_root = root.relative_to(folder.resolve()).as_posix() if root.is_relative_to(folder.resolve()) else str(root)
+    kept_root = str(root) if is_address(str(root)) else address_of(Path(root))
+    if kept_root is None:
+        whole = Path(root).resolve()
+        below = whole.is_relative_to(folder.resolve())
+        kept_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
     write_text(
         folder / MANIFEST,
         "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
@@ -240,12 +255,13 @@ def load(features: Path, name: str) -> Corpus:
         raise CorpusError(f"There is no corpus {name!r} in {features} ({manifest} is missing): {hint}.")
     rows = _read_rows(manifest)
     settings = _read_about(folder / ABOUT)
+    root = str(settings.get("root", "."))
     classes = settings.get("classes") or sorted({str(row.get("label")) for row in rows})
     _check(rows, classes, where=str(manifest))
     return Corpus(
         name=name,
         folder=folder,
-        root=folder / settings.get("root", "."),
+        root=mirror(root) if is_address(root) else folder / root,
         classes=tuple(classes),
         table=_table(rows, classes, manifest),
         about=settings.get("about", {}),
@@ -335,7 +351,7 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], manifest: 
         {
             "id": text,
             "label": datasets.ClassLabel(names=list(classes)),
-            **dict.fromkeys(["speaker", "session", "dialog", "scenario", "source_label", "text"], text),
+            **dict.fromkeys(["speaker", "session", "dialog", "scenario", "source_label", "text", "text_source"], text),
             "audio": clip,
             "video": {**clip, "crop": datasets.Sequence(number)},
             "split": text,

@@ -14,15 +14,14 @@ import numpy as np
 from extract import csd, unpickle
 from extract.errors import StoreError, one_line
 
-__all__ = ["Foreign", "Segment", "cut", "read", "segments", "sentiment"]
+__all__ = ["PARTS", "Foreign", "Segment", "cut", "read", "segments"]
 
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
     "text": ("text", "language"),
     "visual": ("vision", "visual", "video"),
 }
-_PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
-SENTIMENTS = ("negative", "neutral", "positive")
+PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Foreign:
     Attributes:
         id: As the file has it.
         frames: (T, D) float32, or None where the file holds nothing but padding.
-        label: Emotion or sentiment, if the file says.
-        source_label: The number behind it.
+        label: The file's own word for the emotion or sentiment, if it has one.
+        scores: The numbers behind it, such as the sentiment from -3 to 3; empty if the file has none.
         text: Transcript, if the file has it.
         split: train, dev or test, if the file says.
     """
@@ -41,20 +40,20 @@ class Foreign:
     id: str
     frames: np.ndarray | None
     label: str | None = None
-    source_label: str | None = None
+    scores: tuple[float, ...] = ()
     text: str | None = None
     split: str | None = None
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video with a sentiment, of a label sequence; `id` is `video[number]`."""
+    """A stretch of a video with its scores, the sentiment first, of a label sequence; `id` is `video[number]`."""
 
     id: str
     video: str
     start_s: float
     end_s: float
-    sentiment: float
+    scores: tuple[float, ...]
 
 
 def read(path: Path, modality: str) -> Iterator[Foreign]:
@@ -83,7 +82,7 @@ def read(path: Path, modality: str) -> Iterator[Foreign]:
 def segments(path: Path) -> list[Segment]:
     """Read a label sequence (.csd) whose first column is the sentiment from -3 to 3."""
     return [
-        Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), float(values[0]))
+        Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), tuple(values.tolist()))
         for sequence in csd.read(path)
         for number, (values, (start_s, end_s)) in enumerate(zip(sequence.features, sequence.intervals, strict=True))
     ]
@@ -99,11 +98,6 @@ def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[Foreign]:
         for segment in by_video.get(sequence.video, []):
             frames = sequence.features[(segment.start_s <= middle) & (middle < segment.end_s)]
             yield Foreign(segment.id, frames if len(frames) else None)
-
-
-def sentiment(value: float) -> str:
-    """Return the class of a sentiment from -3 to 3: its sign."""
-    return SENTIMENTS[int(np.sign(value)) + 1]
 
 
 def _npy_folder(path: Path) -> Iterator[Foreign]:
@@ -151,14 +145,13 @@ def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
             frames = _frames(np.asarray(values[row]), utterance_id, path)
             if frames is not None:
                 frames = frames[: int(lengths[row])] if lengths is not None else _unpadded(frames)
-            label, number = _label(part, row)
             yield Foreign(
                 utterance_id,
                 frames if frames is not None and len(frames) and frames.any() else None,
-                label,
-                number,
+                str(part["annotations"][row]).strip().lower() if "annotations" in part else None,
+                _scores(part, row),
                 str(part["raw_text"][row]) if "raw_text" in part else None,
-                _PARTS.get(str(name)),
+                PARTS.get(str(name)),
             )
 
 
@@ -177,14 +170,11 @@ def _lengths(part: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def _label(part: Mapping[str, Any], row: int) -> tuple[str | None, str | None]:
+def _scores(part: Mapping[str, Any], row: int) -> tuple[float, ...]:
+    """Return an utterance's sentiment, with the six emotions where they are beside it."""
     field = next((name for name in ("regression_labels", "labels") if name in part), None)
-    value = np.asarray(part[field][row]).ravel() if field else np.empty(0)
-    number = float(value[0]) if value.size == 1 and value.dtype.kind in "fiu" else None
-    shown = None if number is None else f"{number:g}"
-    if "annotations" in part:
-        return str(part["annotations"][row]).strip().lower(), shown
-    return (None if number is None or not np.isfinite(number) else sentiment(number)), shown
+    values = np.asarray(part[field][row]).ravel() if field else np.empty(0)
+    return tuple(values.astype(float).tolist()) if values.size in (1, 7) and values.dtype.kind in "fiu" else ()
 
 
 def _frames(values: np.ndarray, name: str, path: Path) -> np.ndarray | None:

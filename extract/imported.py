@@ -10,11 +10,11 @@ import numpy as np
 
 from extract import corpus as corpora
 from extract import foreign, store
-from extract.corpora import manifest
+from extract.corpora import manifest, mosei
 from extract.corpora.table import bad_id, read_table
 from extract.corpus import Corpus, Utterance
 from extract.errors import CorpusError, StoreError, one_line
-from extract.foreign import Foreign
+from extract.foreign import Foreign, Segment
 from extract.store import FAILED, MISSING, Header, Item
 
 __all__ = ["import_features"]
@@ -29,6 +29,8 @@ def import_features(
     name: str,
     *,
     labels: Path | None = None,
+    splits: Path | None = None,
+    classes: str | None = None,
     encoder: str | None = None,
     frame_rate_hz: float | None = None,
     nonfinite: str = "fail",
@@ -43,6 +45,9 @@ def import_features(
         name: Corpus. One that isn't prepared yet is made from `labels`, or from the labels in the files.
         labels: Table with id and label and, as far as known, split, speaker, session, …; or a label sequence (.csd)
             whose segments the files' whole videos are cut to.
+        splits: For a label sequence, table of video (or id) and split; what it doesn't name is left out.
+        classes: How scores in the files, or in the label sequence, become classes: one of `mosei.CLASSES`. By default
+            the corpus's way is kept; a new one takes the files' own words where there are some, else the sign.
         encoder: Short name for the features; by default the first file's name.
         frame_rate_hz: Frames per second, where they are evenly spaced.
         nonfinite: What becomes of an utterance with NaN or infinity in it: "fail" records it as failed and raises once
@@ -58,21 +63,21 @@ def import_features(
     """
     if nonfinite not in ("fail", "skip", "zero"):
         raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
+    if classes is not None and classes not in mosei.CLASSES:
+        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
+    if classes is None and name in corpora.names(features):
+        classes = corpora.load(features, name).about.get("scores_as")
     cut = labels is not None and labels.suffix.lower() == ".csd"
     segments = foreign.segments(labels) if labels is not None and cut else []
     rows = (row for file in files for row in (foreign.cut(file, segments) if cut else foreign.read(file, modality)))
     found = _collect(rows, files)
     if labels is None:
-        wanted = _from_files(found.values())
+        wanted = _from_files(found.values(), classes)
     elif cut:
-        wanted = [
-            Utterance(s.id, foreign.sentiment(s.sentiment), dialog=s.video, source_label=f"{s.sentiment:g}")
-            for s in segments
-            if np.isfinite(s.sentiment)
-        ]
+        wanted = _from_segments(segments, classes, splits)
     else:
         wanted = manifest.check(read_table(labels), where=labels, root=labels.parent, features_only=True)
-    corpus = _corpus(features, name, wanted, files[0] if labels is None else labels, say)
+    corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels, say)
     known = set(corpus.ids)
     others = [utterance_id for utterance_id in found if utterance_id not in known]
     if len(others) == len(found):
@@ -105,16 +110,46 @@ def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreig
     return found
 
 
-def _from_files(rows: Iterable[Foreign]) -> list[Utterance]:
-    return [
-        Utterance(row.id, row.label, source_label=row.source_label, text=row.text or None, split=row.split)
-        for row in rows
-        if row.label is not None
-    ]
+def _from_files(rows: Iterable[Foreign], classes: str | None) -> list[Utterance]:
+    utterances = []
+    for row in rows:
+        label = row.label
+        if label is None or classes is not None:
+            label = mosei.label(row.scores, classes or mosei.DEFAULT) if row.scores else None
+        if label is not None:
+            shown = _shown(row.scores)
+            utterances.append(Utterance(row.id, label, source_label=shown, text=row.text or None, split=row.split))
+    return utterances
+
+
+def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Path | None) -> list[Utterance]:
+    parts: dict[str, str] = {}
+    for row in [] if splits is None else read_table(splits):
+        name = row.get("id", row.get("video"))
+        if name is None or "split" not in row:
+            raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
+        parts[str(name)] = foreign.PARTS.get(str(row["split"]).lower(), str(row["split"]))
+    utterances = []
+    for segment in segments:
+        label = mosei.label(segment.scores, classes or mosei.DEFAULT)
+        split = parts.get(segment.id, parts.get(segment.video))
+        if label is not None and (splits is None or split is not None):
+            shown = _shown(segment.scores)
+            utterances.append(Utterance(segment.id, label, dialog=segment.video, source_label=shown, split=split))
+    return utterances
+
+
+def _shown(scores: Sequence[float]) -> str | None:
+    return " ".join(f"{score:g}" for score in scores) or None
 
 
 def _corpus(
-    features: Path, name: str, wanted: Sequence[Utterance], source: Path, say: Callable[[str], object]
+    features: Path,
+    name: str,
+    wanted: Sequence[Utterance],
+    classes: str | None,
+    source: Path,
+    say: Callable[[str], object],
 ) -> Corpus:
     """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
     if name not in corpora.names(features):
@@ -123,8 +158,14 @@ def _corpus(
                 f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
                 "give a table of ids and labels with --labels."
             )
+        order = mosei.CLASSES[classes or mosei.DEFAULT]
         corpus = corpora.write(
-            features, name, wanted, root=features / name, about={"source": source.name, "description": "Imported"}
+            features,
+            name,
+            wanted,
+            root=features / name,
+            classes=order if {utterance.label for utterance in wanted} <= set(order) else None,
+            about={"source": source.name, "description": "Imported", "scores_as": classes},
         )
         say(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
         return corpus

@@ -1,8 +1,10 @@
 """Small trees in the layouts of published corpora."""
 
+import pickle
 from pathlib import Path
 
 import av
+import h5py
 import numpy as np
 from made_media import tone, video
 
@@ -113,4 +115,61 @@ def emodb(root: Path) -> Path:
             for emotion in "WLEAFNT":
                 tone(root / "wav" / f"{speaker}{sentence}{emotion}a.wav", 0.3)
     tone(root / "wav/silence.wav", 0.1)
+    return root
+
+
+def hf(root: Path) -> Path:
+    """Two speakers, two classes, as the datasets library has a folder of sound."""
+    lines = ["file_name,emotion,speaker_id,transcription"]
+    for speaker in ("ann", "bob"):
+        for number in range(6):
+            tone(root / "data" / f"{speaker}{number}.wav", 0.3, hz=150.0 + 100 * (number % 2))
+            lines.append(f"data/{speaker}{number}.wav,{'calm' if number % 2 else 'angry'},{speaker},Sentence {number}")
+    write(root / "metadata.csv", "\n".join(lines))
+    return root
+
+
+def csd(path: Path, sequences: dict[str, tuple[np.ndarray, np.ndarray]]) -> Path:
+    """Write a computational sequence: video → features (T, D) and intervals (T, 2)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for video, (features, intervals) in sequences.items():
+            file[f"Any Name/data/{video}/features"] = features
+            file[f"Any Name/data/{video}/intervals"] = intervals
+        file["Any Name/metadata/root name"] = ["Any Name"]
+    return path
+
+
+def mosei(root: Path) -> Path:
+    """Six videos of three segments each: sound and pictures as sequences, labels, and a table of the parts."""
+    rng = np.random.default_rng(0)
+    times = np.stack([np.arange(12.0), np.arange(1.0, 13.0)], axis=1)
+    labels, sound, pictures, lines = {}, {}, {}, ["video,split"]
+    for number in range(6):
+        scores = np.zeros((3, 7))
+        scores[:, 0] = [-1.5, 0.0, 2.0]
+        video = f"v{number}"
+        labels[video] = (scores, np.array([[0.0, 4.0], [4.0, 8.0], [8.0, 12.0]]))
+        shown = np.repeat(scores[:, :1], 4, axis=0)
+        sound[video] = (rng.normal(size=(12, 5)) + shown, times)
+        pictures[video] = (rng.normal(size=(12, 4)) + shown, times)
+        lines.append(f"{video},{['train', 'train', 'train', 'valid', 'test', 'test'][number]}")
+    csd(root / "CMU_MOSEI_Labels.csd", labels)
+    csd(root / "CMU_MOSEI_COVAREP.csd", sound)
+    csd(root / "CMU_MOSEI_VisualFacet42.csd", pictures)
+    write(root / "folds.csv", "\n".join(lines))
+    return root
+
+
+def mosi(root: Path) -> Path:
+    """One pickle of three parts, as MMSA publishes them."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for part, count in (("train", 24), ("valid", 6), ("test", 12)):
+        value = rng.choice([-2.0, 0.0, 1.5], count)
+        frames = rng.normal(size=(count, 5, 4)) + value[:, None, None]
+        names = [f"{part}{number}" for number in range(count)]
+        content[part] = {"id": names, "audio": frames, "vision": frames, "regression_labels": value}
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "unaligned_50.pkl").write_bytes(pickle.dumps(content))
     return root

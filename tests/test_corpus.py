@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -113,3 +114,24 @@ def test_which_corpus_is_meant(tmp_path):
 def test_a_name_that_can_be_no_folder_is_refused(tmp_path, name):
     with pytest.raises(CorpusError, match="can't be a name"):
         corpora.write(tmp_path, name, TWO, root=tmp_path)
+
+
+def test_a_hundred_thousand_lines_are_no_trouble(tmp_path):
+    many = [
+        Utterance(f"u{n:06d}", "ab"[n % 2], speaker=f"s{n % 99}", text="Yes.", audio=Clip("a.wav", 0.0, 1.0))
+        for n in range(100_000)
+    ]
+    began = time.perf_counter()
+    corpora.write(tmp_path, "many", many, root=tmp_path)
+    read = corpora.load(tmp_path, "many")
+    assert len(read) == 100_000
+    assert sum(read.column("label")) == 50_000
+    assert sum(1 for utterance in read if utterance.audio is not None) == 100_000
+    assert time.perf_counter() - began < 90
+
+
+def test_a_manifest_of_before_there_were_recognisers_is_read(tmp_path):
+    corpora.write(tmp_path, "two", TWO, root=tmp_path)
+    assert "text_source" not in (tmp_path / "two/utterances.jsonl").read_text()
+    assert [u.text_source for u in corpora.load(tmp_path, "two")] == [None, None]
+    assert corpora.load(tmp_path, "two").recognised() == {}

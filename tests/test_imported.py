@@ -5,6 +5,7 @@ from collections import OrderedDict
 import h5py
 import numpy as np
 import pytest
+from made_releases import csd
 
 from extract import corpus as corpora
 from extract import store, unpickle
@@ -86,15 +87,6 @@ def test_mult_pickle_of_one_part_with_bytes_for_ids(tmp_path):
     ]
 
 
-def csd(path, sequences):
-    with h5py.File(path, "w") as file:
-        for video, (features, intervals) in sequences.items():
-            file[f"Any Name/data/{video}/features"] = features
-            file[f"Any Name/data/{video}/intervals"] = intervals
-        file["Any Name/metadata/root name"] = ["Any Name"]
-    return path
-
-
 def test_computational_sequences_are_cut_to_the_segments_of_the_labels(tmp_path):
     times = np.arange(10.0)
     sound = csd(tmp_path / "COVAREP.csd", {"v": (frames(10, 3), np.stack([times, times + 1], axis=1))})
@@ -114,6 +106,48 @@ def test_computational_sequences_are_cut_to_the_segments_of_the_labels(tmp_path)
     np.testing.assert_array_equal(speech.frames("v[1]"), frames(10, 3)[5:9])
     assert speech.status.tolist() == [store.EXTRACTED, store.EXTRACTED, store.MISSING]
     assert speech.frame_rate_hz == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "found"),
+    [
+        ("sign", ("negative", "neutral", "positive"), ["negative", "negative", "neutral", "positive", "positive"]),
+        ("two", ("negative", "positive"), ["negative", "negative", None, "positive", "positive"]),
+        (
+            "nonnegative",
+            ("negative", "non-negative"),
+            ["negative", "negative", "non-negative", "non-negative", "non-negative"],
+        ),
+        ("seven", ("-3", "-2", "-1", "0", "1", "2", "3"), ["-3", "0", "0", "1", "2"]),
+    ],
+)
+def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, names, found):
+    scores = np.array([-3.0, -0.4, 0.0, 1.0, 2.5])
+    ids = [f"u{number}" for number in range(5)]
+    content = {"train": {"id": ids, "audio": frames(10, 3).reshape(5, 2, 3), "regression_labels": scores}}
+    path = dump(tmp_path / "a.pkl", content)
+    import_features([path], "speech", tmp_path / "f", "mosi", classes=classes)
+    corpus = corpora.load(tmp_path / "f", "mosi")
+    assert corpus.classes == names
+    labels = {u.id: u.label for u in corpus}
+    assert [labels.get(utterance_id) for utterance_id in ids] == found
+    content["train"]["vision"] = content["train"].pop("audio")
+    import_features([dump(path, content)], "visual", tmp_path / "f", "mosi")  # the corpus remembers its way
+    assert corpora.load(tmp_path / "f", "mosi").digest == corpus.digest
+
+
+def test_the_strongest_emotion_is_the_class_and_ties_are_left_out(tmp_path):
+    scores = [[1.0, 2, 0, 0, 0, 0, 0], [0.0, 0, 0, 1, 0, 1, 0], [-1.0, 0, 0, 0, 0, 0, 0.5], [0.0] * 7]
+    labels = csd(tmp_path / "labels.csd", {"v": (np.array(scores), [[n, n + 1.0] for n in range(4)])})
+    times = np.arange(4.0)
+    sound = csd(tmp_path / "a.csd", {"v": (frames(4, 3), np.stack([times, times + 1], axis=1))})
+    import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, classes="emotion")
+    corpus = corpora.load(tmp_path / "f", "mosei")
+    assert [(u.id, u.label) for u in corpus] == [("v[0]", "happy"), ("v[2]", "fearful")]
+    with pytest.raises(CorpusError, match="no sentiment and six emotions"):
+        import_features([mmsa(tmp_path / "b.pkl")], "speech", tmp_path / "f", "mosi", classes="emotion")
+    with pytest.raises(CorpusError, match="no way to make classes of scores: choose sign"):
+        import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, classes="mood")
 
 
 def test_folder_of_arrays_with_a_table_of_labels(tmp_path):

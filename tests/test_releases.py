@@ -151,7 +151,7 @@ def test_ravdess(trees, tmp_path):
     assert one.audio.path.endswith("Actor_01/03-01-05-01-01-01-01.wav")
     assert one.video.path.endswith("Actor_01/01-01-05-01-01-01-01.mp4")
     assert utterances["01-08-01-01-01-02"].audio.path.endswith("01-01-08-01-01-01-02.mp4")
-    assert "songs, left out: 1 files." in said
+    assert "songs, left out: 03-02-03-01-01-01-01." in said
     assert "16 of 1440" in release.counts(corpus)
 
 

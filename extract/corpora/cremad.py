@@ -9,10 +9,9 @@ where none was asked for; one file has X). The label is the emotion that the act
 """
 
 import re
-from collections import defaultdict
 from pathlib import Path
 
-from extract.corpora.release import ALL, Facts, Reading, scan
+from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
 from extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
@@ -32,7 +31,7 @@ _SENTENCES = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
-_NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})")
+_NAME = re.compile(rf"(\d{{4}})_({'|'.join(_SENTENCES)})_({'|'.join(_NAMES)})_([A-Z]{{1,2}})")
 
 FACTS = Facts(
     title="CREMA-D: actors saying 12 sentences (English)",
@@ -55,27 +54,20 @@ def read(path: Path) -> Reading:
         CorpusError: A file links out of the folder.
     """
     sounds, films = scan(path, ".wav", ".mp3"), scan(path, ".flv", ".mp4")
-    utterances = []
-    odd: dict[str, list[str]] = defaultdict(list)
-    for stem in sorted({*sounds, *films}):
-        match = _NAME.fullmatch(stem)
-        if match is None or match[2] not in _SENTENCES or match[3] not in _NAMES:
-            odd["files of another name, left out"].append(stem)
-            continue
-        actor, sentence, emotion, level = match.groups()
-        if stem not in films:
-            odd["utterances without video"].append(stem)
-        utterances.append(
-            Utterance(
-                id=stem,
-                label=_NAMES[emotion],
-                speaker=actor,
-                scenario=sentence,
-                source_label=f"{emotion}_{level}",
-                text=_SENTENCES[sentence],
-                audio=Clip(sounds.get(stem) or films[stem]),
-                video=Clip(films[stem]) if stem in films else None,
-            )
+    found, others = named({*sounds, *films}, _NAME)
+    utterances = [
+        Utterance(
+            id=stem,
+            label=_NAMES[emotion],
+            speaker=actor,
+            scenario=sentence,
+            source_label=f"{emotion}_{level}",
+            text=_SENTENCES[sentence],
+            audio=Clip(sounds.get(stem) or films[stem]),
+            video=Clip(films[stem]) if stem in films else None,
         )
+        for stem, (actor, sentence, emotion, level) in found.items()
+    ]
     expected = {(ALL, name): 1087 if name == "neutral" else 1271 for name in _NAMES.values()}
+    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in found if stem not in films]}
     return Reading(utterances, FACTS.classes, expected, odd=odd)

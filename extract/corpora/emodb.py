@@ -10,7 +10,7 @@ http://emodb.bilderbar.info
 import re
 from pathlib import Path
 
-from extract.corpora.release import ALL, Facts, Reading, scan
+from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
 from extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
@@ -36,7 +36,7 @@ _SENTENCES = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
-_NAME = re.compile(r"(\d\d)([ab]\d\d)([AEFLNTW])([a-z])")
+_NAME = re.compile(rf"(\d\d)({'|'.join(_SENTENCES)})([{''.join(_NAMES)}])[a-z]")
 
 FACTS = Facts(
     title="EmoDB: actors saying ten sentences (German)",
@@ -58,25 +58,19 @@ def read(path: Path) -> Reading:
     Raises:
         CorpusError: A file links out of the folder.
     """
-    utterances, others = [], []
-    for stem, file in scan(path, ".wav").items():
-        match = _NAME.fullmatch(stem)
-        if match is None or match[2] not in _SENTENCES:
-            others.append(stem)
-            continue
-        speaker, sentence, emotion, _ = match.groups()
-        utterances.append(
-            Utterance(
-                id=stem,
-                label=_NAMES[emotion][0],
-                speaker=speaker,
-                scenario=sentence,
-                source_label=emotion,
-                text=_SENTENCES[sentence],
-                audio=Clip(file),
-            )
+    files = scan(path, ".wav")
+    found, others = named(files, _NAME)
+    utterances = [
+        Utterance(
+            id=stem,
+            label=_NAMES[emotion][0],
+            speaker=speaker,
+            scenario=sentence,
+            source_label=emotion,
+            text=_SENTENCES[sentence],
+            audio=Clip(files[stem]),
         )
+        for stem, (speaker, sentence, emotion) in found.items()
+    ]
     expected = {(ALL, name): count for name, count in _NAMES.values()}
-    return Reading(
-        utterances, FACTS.classes, expected, odd={"files of another name, left out": others} if others else {}
-    )
+    return Reading(utterances, FACTS.classes, expected, odd={OTHER_NAMES: others})

@@ -51,7 +51,7 @@ _COUNTS = {  # turns of each label by session 1 to 5
 _IMPROVISED = {"ang": 289, "exc": 663, "hap": 284, "neu": 1099, "sad": 608}
 _TURN = re.compile(r"\[(\d+\.?\d*) - (\d+\.?\d*)\]\t(Ses0\d[FM]_\w+_[FM]\d+)\t(\w+)\t")
 _LINE = re.compile(r"(Ses0\d[FM]_\w+) \[(\d+\.?\d*)-(\d+\.?\d*)\]: ?(.*)")
-_TAG = re.compile(r"\[[A-Z_ ]+\]")
+_TAG = re.compile(r"\[[A-Za-z_ ]+\]")
 _SAME_TIME_S = 0.05
 
 

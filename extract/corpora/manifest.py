@@ -14,7 +14,7 @@ from extract.errors import CorpusError, MediaError, one_line
 
 __all__ = ["check", "prepare"]
 
-_TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "split")
+_TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "text_source", "split")
 _CLIPS = {
     "audio": ("audio", "audio_start_s", "audio_end_s"),
     "video": ("video", "video_start_s", "video_end_s", "video_crop"),
@@ -37,9 +37,10 @@ def prepare(
     """Prepare a corpus from a table with one row for each utterance.
 
     Columns are `id` and `label`, and as far as there is something to say `speaker`, `session`, `dialog`, `scenario`,
-    `source_label`, `text`, `split`, `audio`, `audio_start_s`, `audio_end_s`, `video`, `video_start_s`, `video_end_s`
-    and `video_crop` ("left,top,right,bottom" in fractions of the picture). In JSONL and Parquet `audio` and `video`
-    may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`. An empty cell is one that isn't given.
+    `source_label`, `text`, `text_source`, `split`, `audio`, `audio_start_s`, `audio_end_s`, `video`, `video_start_s`,
+    `video_end_s` and `video_crop` ("left,top,right,bottom" in fractions of the picture). In JSONL and Parquet `audio`
+    and `video` may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`. An empty cell is one that
+    isn't given.
 
     Args:
         path: CSV, TSV, JSONL or Parquet file.

@@ -104,7 +104,6 @@ def read(path: Path) -> Reading:
         for part, counts in _COUNTS.items()
         for name, count in zip(_NAMES.values(), counts, strict=True)
     }
-    odd = {what: items for what, items in odd.items() if items}
     return Reading(list(utterances.values()), FACTS.classes, expected, by="split", odd=odd)
 
 

@@ -10,10 +10,9 @@ intensity 01 normal, 02 strong; sentence; repetition; actor. One utterance may h
 """
 
 import re
-from collections import defaultdict
 from pathlib import Path
 
-from extract.corpora.release import ALL, Facts, Reading, scan
+from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
 from extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
@@ -29,7 +28,7 @@ _NAMES = {
     "08": "surprised",
 }
 _SENTENCES = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
-_NAME = re.compile(r"(0[123])-((0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d))")
+_NAME = re.compile(r"(0[123])-((0[12])-(0[1-8])-(0[12])-(0[12])-0[12]-(\d\d))")
 
 FACTS = Facts(
     title="RAVDESS: actors saying two sentences (English)",
@@ -51,22 +50,14 @@ def read(path: Path) -> Reading:
     Raises:
         CorpusError: A file links out of the folder.
     """
-    files: dict[str, dict[str, str]] = defaultdict(dict)
-    odd: dict[str, list[str]] = defaultdict(list)
-    songs = 0
-    for stem, file in scan(path, ".wav", ".mp4").items():
-        match = _NAME.fullmatch(stem)
-        if match is None:
-            odd["files of another name, left out"].append(stem)
-        elif match[3] == "02":
-            songs += 1
-        else:
-            files[match[2]][match[1]] = file
-    if songs:
-        odd["songs, left out"] = [f"{songs} files"]
+    files = scan(path, ".wav", ".mp4")
+    found, others = named(files, _NAME)
+    spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the files of an utterance, by actor and name
+    for stem, (kind, name, way, emotion, intensity, sentence, actor) in found.items():
+        if way == "01":
+            spoken.setdefault((actor, name, emotion, intensity, sentence), {})[kind] = files[stem]
     utterances = []
-    for name, kinds in sorted(files.items(), key=lambda item: (item[0][-2:], item[0])):
-        _, emotion, intensity, sentence, _, actor = name.split("-")
+    for (actor, name, emotion, intensity, sentence), kinds in sorted(spoken.items()):
         sound, film = kinds.get("03") or kinds.get("01"), kinds.get("01") or kinds.get("02")
         utterances.append(
             Utterance(
@@ -81,4 +72,5 @@ def read(path: Path) -> Reading:
             )
         )
     expected = {(ALL, name): 96 if name == "neutral" else 192 for name in _NAMES.values()}
-    return Reading(utterances, FACTS.classes, expected, odd=odd)
+    songs = [stem for stem, groups in found.items() if groups[2] == "02"]
+    return Reading(utterances, FACTS.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})

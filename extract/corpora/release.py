@@ -1,8 +1,9 @@
 """Turns the file tree of a published corpus into a manifest, and its counts into a table beside the published ones."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +15,14 @@ from extract import corpus as corpora
 from extract.corpus import Corpus, Utterance
 from extract.errors import CorpusError, one_line
 
-__all__ = ["RELEASES", "Facts", "Reading", "counts", "facts", "overview", "prepare", "scan"]
+__all__ = ["OTHER_NAMES", "RELEASES", "Facts", "Reading", "counts", "facts", "named", "overview", "prepare", "scan"]
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
 """Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
 
 ALL = "all"
+
+OTHER_NAMES = "files of another name, left out"
 
 
 @dataclass(frozen=True)
@@ -64,29 +67,6 @@ class Reading:
     odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-_AS_FEATURES = {
-    "mosei": Facts(
-        title="CMU-MOSEI: opinions in videos (English)",
-        utterances=23_453,
-        classes=("negative", "neutral", "positive"),
-        holds=("features",),
-        folds="split",
-        licence="research",
-        source="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
-    ),
-    "mosi": Facts(
-        title="CMU-MOSI: opinions in videos (English)",
-        utterances=2_199,
-        classes=("negative", "neutral", "positive"),
-        holds=("features",),
-        folds="split",
-        licence="research",
-        source="http://multicomp.cs.cmu.edu/resources/cmu-mosi-dataset/",
-    ),
-}
-"""Corpora that are published as feature files, for `mer import`."""
-
-
 def facts(release: str) -> Facts:
     """Return the facts of a published corpus."""
     known: Facts = import_module(f"extract.corpora.{release}").FACTS
@@ -120,7 +100,8 @@ def prepare(
     reading: Reading = import_module(f"extract.corpora.{release}").read(path, **options)
     if not reading.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
-    for what, items in reading.odd.items():
+    odd = {what: list(items) for what, items in reading.odd.items() if items}
+    for what, items in odd.items():
         say(f"{what}: {one_line(items)}.")
     expected = [{"group": group, "class": label, "count": count} for (group, label), count in reading.expected.items()]
     known = facts(release)
@@ -130,7 +111,7 @@ def prepare(
         "licence": known.licence,
         "source": known.source,
         "options": dict(options),
-        "odd": {what: list(items) for what, items in reading.odd.items()},
+        "odd": odd,
         "counted_by": reading.by,
         "expected": expected,
     }
@@ -166,7 +147,7 @@ def counts(corpus: Corpus) -> str:
 def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
     known = {release: ("prepare", facts(release)) for release in RELEASES}
-    known.update({name: ("import", fact) for name, fact in _AS_FEATURES.items()})
+    known.update({name: ("import", fact) for name, fact in import_module(f"{__package__}.mosei").FACTS.items()})
     rows = [
         [
             name,
@@ -184,6 +165,15 @@ def overview(features: Path) -> str:
     table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, None, 30, 12, None, 24, None])
     prepared = corpora.names(features)
     return f"{table}\n\nPrepared in {features}: {one_line(prepared, 100) or 'none'}."
+
+
+def named(stems: Iterable[str], pattern: re.Pattern[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return the groups of each name that matches a pattern as a whole, by name in order, and the names that don't."""
+    matches = {stem: pattern.fullmatch(stem) for stem in sorted(stems)}
+    return (
+        {stem: match.groups() for stem, match in matches.items() if match},
+        [stem for stem, match in matches.items() if not match],
+    )
 
 
 def scan(root: Path, *suffixes: str) -> dict[str, str]:

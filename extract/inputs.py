@@ -14,7 +14,7 @@ from extract import media, plan
 from extract.corpus import MODALITIES, Clip
 from extract.encoder import Encoder, Job
 from extract.errors import MediaError
-from extract.pipeline import encode_all
+from extract.pipeline import encode_all, encode_one
 from extract.recorded import rebuild
 from extract.run import POSITIONS
 from extract.store import FAILED, Item
@@ -218,6 +218,9 @@ class Encoders:
                 except MediaError as error:
                     found[numbers[given.id]] = Item(given.id, "", status=FAILED, reason=str(error))
         budget = POSITIONS[self.device.partition(":")[0]]
+        if len(jobs) == 1:
+            found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget, self._say)
+            return found
         batches = plan.batches(jobs, budget, seed="")
         cores = torch.get_num_threads()
         workers = max(min(cores, len(batches)), 1) if self.device == "cpu" else 1

@@ -12,7 +12,7 @@ from extract.encoder import Encoder, Job, Piece, pool
 from extract.errors import MerError
 from extract.store import FAILED, Item
 
-__all__ = ["encode_all", "reason"]
+__all__ = ["encode_all", "encode_one", "reason"]
 
 DECODERS = 4
 """Batches decoded ahead of the models."""
@@ -71,6 +71,20 @@ def encode_all(
             done.set()
             stop.set()
             torch.set_num_threads(torch.get_num_threads())  # threads begun later compute as this one does
+
+
+def encode_one(encoder: Encoder, job: Job, budget: int, say: Callable[[str], None]) -> Item:
+    """Encode one utterance in the calling thread: for one alone, threads cost more than they save."""
+
+    def decoded() -> Iterator[_Decoded]:
+        try:
+            for piece in encoder.pieces(job):
+                yield job, piece
+        except Exception as error:
+            yield job, reason(error)
+
+    [item] = _Model(encoder, budget, say).items([job], decoded())
+    return item
 
 
 def reason(error: BaseException) -> str:

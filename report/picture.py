@@ -191,7 +191,7 @@ def _foot(page: _Page, top: float, explanation: Explanation) -> float:
             page.text(
                 zero + reach + 12,
                 left_end,
-                f"{f'{100 * change:+.0f}'.replace('-', '−')} points: {max(left, key=left.__getitem__)}",
+                f"{100 * change:+.0f} points: {max(left, key=left.__getitem__)}",
                 15,
                 FAINT,
             )

@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -69,7 +69,9 @@ def pull(folder: Path) -> None:
         StoreError: The address can't be read.
     """
     with _store(folder) as (store, root):
-        found = store.find(root, detail=True) if store.exists(root) else {}
+        found: dict[str, Any] = {}
+        with suppress(FileNotFoundError):
+            found = store.find(root, detail=True)
         there = {PurePosixPath(path).relative_to(PurePosixPath(root)).as_posix(): info for path, info in found.items()}
         for path, info in there.items():
             if not _renames(store) and _finished(path) and path + COMPLETE not in there:
@@ -130,9 +132,8 @@ def withdraw(path: Path) -> None:
     folder = mirror_of(path)
     if folder is not None:
         name = path.relative_to(folder).as_posix()
-        with _store(folder) as (store, root):
-            if store.exists(f"{root}/{name}"):
-                store.rm(f"{root}/{name}", recursive=True)
+        with _store(folder) as (store, root), suppress(FileNotFoundError):
+            store.rm(f"{root}/{name}", recursive=True)
         shutil.rmtree(folder / VERSIONS / name, ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
 

@@ -10,6 +10,7 @@ import commands.fuse
 import commands.predict
 import commands.prepare
 import commands.report
+import commands.transcribe
 from commands.options import FOLDER, say
 from extract.errors import Interrupted, MerError
 
@@ -53,6 +54,6 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device, say=say))
 
 
-for room in (commands.prepare, commands.extract, commands.fuse, commands.report, commands.predict):
+for room in (commands.prepare, commands.transcribe, commands.extract, commands.fuse, commands.report, commands.predict):
     for command in room.COMMANDS:
         main.add_command(command)

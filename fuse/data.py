@@ -17,6 +17,7 @@ from torch import Tensor
 
 from extract.corpus import MODALITIES, Corpus
 from extract.errors import RunError, one_line
+from extract.inspection import refuse_stale_texts
 from extract.store import Store, find
 from fuse.frames import Padded
 
@@ -148,7 +149,8 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
 
     Raises:
         RunError: A letter is unknown, a wanted modality isn't extracted, nothing is, or an encoder is none of any.
-        StoreError: A modality has several files and no encoder says which.
+        StoreError: A modality has several files and no encoder says which; or the texts have changed since theirs were
+            made.
     """
     letters = list(MODALITIES) if modalities is None else [letter for letter in modalities if letter not in ", "]
     unknown = [letter for letter in letters if letter not in MODALITIES]
@@ -180,6 +182,8 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
     if strange:
         there = one_line(path.stem for path in sorted(corpus.folder.glob("*/*.h5")))
         raise RunError(f"No feature file is of the encoder {one_line(strange)}: there are {there}.")
+    if "text" in found:
+        refuse_stale_texts(corpus, found["text"])
     return found
 
 

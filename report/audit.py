@@ -70,6 +70,11 @@ def verdict(corpus: Corpus, audits: Sequence[Audit]) -> list[str]:
                 f"By {found.protocol}, {covered:,} of {given:,} test sentences ({percent(covered / given)} %) occur "
                 "word for word in the training part: a model with text may know them by heart."
             )
+    for name, count in corpus.recognised().items():
+        said.append(
+            f"{count:,} of {len(corpus) - corpus.column('text').count(None):,} transcripts are what the recogniser "
+            f"{name} heard: text features, and the controls by words, know its mistakes, not the corpus's own text."
+        )
     if not any("scenario" in found.controls for found in audits):
         said.append("The manifest names no scenarios, so whether the script gives the emotion away can't be known.")
     return said

@@ -12,7 +12,8 @@ JSON, scores as fractions in 0 … 1 with all their digits:
          "intervals": {"level", "draws", "over": "dialogs" | "utterances", "count", "WA": [low, high], "UA": the same},
          "calibration_error": float, "against_best": comparison | null, "against_reference": comparison | null,
          "config": the shared part of config.json,
-         "provenance": {"corpus_digests", "features", "commits", "versions", "devices", "commands", "created"}}]}]}
+         "provenance": {"corpus_digests", "recognised", "features", "commits", "versions", "devices", "commands",
+           "created"}}]}]}
 
     comparison: {"utterances": int, "UA": difference, "interval": [low, high], "p", "p_holm", "mcnemar_p",
       "mcnemar_p_holm", "distinguishable": bool}, of pooled scores, null where nothing can be compared

@@ -13,12 +13,18 @@ SHORT = 12
 
 
 def facts(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what made the runs: corpus digests, feature files, commits, versions and commands, each once."""
+    """Return what made the runs: corpora, recognised texts, feature files, commits, versions, commands, each once."""
     made = [fold.config["provenance"] for run in runs for fold in run.folds]
     features = [
         {"modality": modality, **{key: _text(entry.get(key)) for key in ("encoder", "fingerprint")}}
         for run in runs
         for modality, entry in run.config["features"].items()
+    ]
+    recognised = [
+        {"recogniser": str(name), "utterances": entry.get("utterances"), "of": run.config["corpus"].get("utterances")}
+        for run in runs
+        if "text" in run.config["modalities"]
+        for name, entry in dict(run.config["corpus"].get("recognisers") or {}).items()
     ]
     versions: dict[str, list[str]] = {}
     for entry in made:
@@ -27,6 +33,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
                 versions[str(name)].append(str(version))
     return {
         "corpus_digests": _once(_text(run.config["corpus"].get("digest")) for run in runs),
+        "recognised": [dict(entry) for entry in _once(tuple(entry.items()) for entry in recognised)],
         "features": [dict(entry) for entry in _once(tuple(feature.items()) for feature in features)],
         "commits": _once(_text(entry.get("commit")) for entry in made),
         "versions": versions,
@@ -45,7 +52,12 @@ def provenance(runs: Sequence[Run]) -> list[str]:
         f"{entry['modality']} {entry['encoder']} {str(entry['fingerprint'])[:SHORT]}" for entry in found["features"]
     ]
     versions = [f"{name} {one_line(several, 3)}" for name, several in found["versions"].items()]
+    texts = [
+        f"heard by {entry['recogniser']} in {entry['utterances']} of {entry['of']} utterances"
+        for entry in found["recognised"]
+    ]
     sentences = {
+        "Text": texts,
         "Corpus": [str(digest)[:SHORT] for digest in found["corpus_digests"]],
         "Features": features,
         "Commit": [str(commit)[:SHORT] for commit in found["commits"]],

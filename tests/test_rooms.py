@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("extract", "fuse", "report")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-ENCODERS = {f"extract/{name}.py" for name in ("encoder", "speech", "text", "visual", "tiny")}
+ENCODERS = {f"extract/{name}.py" for name in ("encoder", "speech", "recogniser", "text", "visual", "tiny")}
 
 
 def imports(path):
@@ -57,7 +57,7 @@ def test_nothing_imports_the_command_line():
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():
-    allowed = {"extract", "extract.store", "extract.corpus", "extract.errors", "extract.files"}
+    allowed = {"extract", "extract.store", "extract.corpus", "extract.errors", "extract.files", "extract.cluster"}
     for path in SOURCES:
         if place(path).startswith(("fuse/", "report/")) and place(path) != "fuse/predict.py":
             modules = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "extract"}
@@ -71,6 +71,10 @@ def test_only_the_store_knows_hdf5():
 
 def test_only_the_encoders_import_transformers():
     assert importers("transformers") <= ENCODERS
+
+
+def test_only_what_spreads_work_imports_ray():
+    assert importers("ray") == {"extract/cluster.py", "extract/spread.py", "fuse/spread.py"}
 
 
 @pytest.mark.parametrize("module", ["cli", "extract.errors", "extract.corpus", "extract.files"])

@@ -1,0 +1,176 @@
+"""Turns utterances without a transcript into utterances with a recognised one, in the manifest itself.
+
+What is recognised is kept beside the manifest, a line for each utterance, under the recogniser's fingerprint and with
+the digest of the sound: so whatever ends a run, the next goes on from there, and a corpus that is prepared anew gets
+its texts back at once.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from extract import corpus as corpora
+from extract import plan
+from extract.corpus import Corpus
+from extract.encoder import Job
+from extract.errors import MediaError, one_line
+from extract.files import lock, text_digest, write_text
+from extract.pipeline import encode_all
+from extract.run import POSITIONS, find_devices
+from extract.store import FAILED
+
+if TYPE_CHECKING:
+    from extract.recogniser import Recogniser
+
+__all__ = ["transcribe"]
+
+VERSION = 1
+"""Raised whenever the same recogniser would give other words than before."""
+
+
+def transcribe(
+    corpus: Corpus,
+    model: str,
+    *,
+    revision: str | None = None,
+    language: str | None = None,
+    device: str | None = None,
+    again: bool = False,
+    allow_failures: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Corpus:
+    """Fill the texts that a corpus lacks with what a recogniser hears, and mark them with its name.
+
+    Args:
+        corpus: The corpus. A transcript of its own is never replaced.
+        model: Hub id or local folder of a CTC model or Whisper.
+        revision: Hub revision; the main one by default.
+        language: For a Whisper model of many languages, which one is spoken; by default it listens for that itself.
+        device: Where to compute; by default CUDA where there is some.
+        again: Whether to replace what another recogniser gave.
+        allow_failures: Whether utterances that can't be read are no error.
+        say: Takes a line about what is happening.
+
+    Returns:
+        The corpus with its new manifest.
+
+    Raises:
+        MediaError: No utterance without text has sound; or, at the end, some can't be read. The others are done.
+        EncoderError: The model can't be found, or recognises no words.
+        StoreError: Another process transcribes this corpus with this model.
+    """
+    from extract.recogniser import make_recogniser
+
+    wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
+    if not wanted:
+        if any(text is None for text in corpus.column("text")):
+            raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
+        say(f"All utterances of {corpus.name} have a text: nothing to do.")
+        return corpus
+    recogniser = make_recogniser(model, revision, language)
+    identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)
+    kept = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
+    with lock(kept.with_suffix(".lock")):
+        texts = _read(kept)
+        jobs, others = plan.jobs(corpus, recogniser)
+        jobs = [job for job in jobs if job.id in wanted]
+        todo = [job for job in jobs if (job.id, job.source) not in texts]
+        failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
+        if todo:
+            failed.update(_recognise(recogniser, todo, texts, kept, find_devices(device)[0], say))
+        heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
+        known = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
+        corpus = _fill(corpus, heard, recogniser.spec.model, known)
+    earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
+    words = sum(len(text.split()) for text in heard.values())
+    say(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
+    if silent := [utterance_id for utterance_id, text in heard.items() if not text]:
+        say(f"Nothing was recognised in {one_line(silent)}: they stay without text.")
+    if failed and not allow_failures:
+        raise MediaError(
+            f"{len(failed)} of {len(corpus)} utterances can't be read, the others are done: "
+            f"{one_line(f'{i} ({why})' for i, why in failed.items())}. Mend them and run the command again, or go on "
+            "without them with --allow-failures."
+        )
+    return corpus
+
+
+def _recognise(
+    recogniser: "Recogniser",
+    todo: Sequence[Job],
+    texts: dict[tuple[str, str], str],
+    kept: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Recognise utterances, write each batch down at once, add it to `texts`, and return why others failed, by id."""
+    budget = POSITIONS[device.partition(":")[0]]
+    batches = plan.batches(todo, budget, seed=kept.stem)
+    stop = threading.Event()
+    failed = {}
+
+    def say_beside_bar(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            say(line)
+
+    with (
+        kept.open("a", encoding="utf-8") as file,
+        tqdm(total=len(todo), desc="transcribe", unit="utterance", disable=None) as bar,
+        closing(encode_all([recogniser.to(device)], batches, budget, say_beside_bar, stop)) as results,
+    ):
+        for items in results:
+            for item in items:
+                if item.frames is None:
+                    failed[item.id] = item.reason
+                    continue
+                text = texts[item.id, item.source] = recogniser.text(item.frames)
+                row = {"id": item.id, "source": item.source, "text": text}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            bar.update(len(items))
+    return failed
+
+
+def _read(kept: Path) -> dict[tuple[str, str], str]:
+    """Return the texts of earlier runs by id and digest of the sound; a line that a crash tore is dropped."""
+    texts = {}
+    if kept.is_file():
+        for line in kept.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                texts[str(row["id"]), str(row["source"])] = str(row["text"])
+            except (ValueError, KeyError, TypeError):
+                continue
+    rows = [{"id": id_, "source": source, "text": text} for (id_, source), text in texts.items()]
+    write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return texts
+
+
+def _fill(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapping[str, str]) -> Corpus:
+    """Write the manifest with the texts that were heard; what has changed in it meanwhile stays."""
+    corpus = corpora.load(corpus.folder.parent, corpus.name)
+    utterances = [
+        replace(u, text=heard[u.id], text_source=recogniser)
+        if heard.get(u.id) and (u.text is None or u.text_source is not None)
+        else u
+        for u in corpus
+    ]
+    recognisers = {**corpus.about.get("recognisers", {}), recogniser: known}
+    counts = Counter(u.text_source for u in utterances if u.text_source is not None)
+    about = {
+        **corpus.about,
+        "recognisers": {name: {**recognisers.get(name, {}), "utterances": count} for name, count in counts.items()},
+    }
+    return corpora.write(
+        corpus.folder.parent, corpus.name, utterances, root=corpus.root, classes=corpus.classes, about=about
+    )

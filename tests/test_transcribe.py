@@ -1,0 +1,240 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+from click.testing import CliRunner
+from made_media import tone
+from made_models import SPEECH_SIZE, STABLE, WHISPER_SIZE, preprocessor, save_tokenizer
+from made_runs import make_fold
+
+import cli
+from extract import corpus as corpora
+from extract import plan
+from extract.corpus import Clip, Utterance
+from extract.errors import EncoderError, MediaError, StoreError
+from extract.recogniser import make_recogniser, quiet_windows
+from extract.run import run
+from extract.transcribe import transcribe
+from fuse.data import find_stores
+from report.audit import verdict
+from report.provenance import provenance
+from report.runs import read_runs
+
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJ"]
+
+
+def grown(model):
+    """Give a model weights that make different sounds different words."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
+    return model
+
+
+def save_ctc(folder, architecture="Wav2Vec2", **settings):
+    """Save a random recogniser of ten letters, as transformers saves real ones."""
+    config = getattr(transformers, f"{architecture}Config")(
+        **{**SPEECH_SIZE, "vocab_size": len(LETTERS), "pad_token_id": 0, **settings}
+    )
+    model = grown(getattr(transformers, f"{architecture}ForCTC")(config)).eval()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 16000)).astype(np.float32))
+    with torch.inference_mode():  # no letter is likelier than others, so that all are heard
+        model.lm_head.bias.sub_(model(noise).logits.mean(dim=(0, 1)))
+    model.save_pretrained(folder)
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(json.dumps({letter: number for number, letter in enumerate(LETTERS)}))
+    transformers.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+    return preprocessor(folder, do_normalize=True, sampling_rate=16000)
+
+
+def save_whisper(folder):
+    """Save a random Whisper whose tokens are bytes."""
+    config = transformers.WhisperConfig(
+        **{**WHISPER_SIZE, "vocab_size": 260, "pad_token_id": 1, "bos_token_id": 0, "max_target_positions": 240}
+    )
+    model = grown(transformers.WhisperForConditionalGeneration(config))
+    model.generation_config.is_multilingual = False
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return preprocessor(folder, sampling_rate=16000)
+
+
+@pytest.fixture(scope="module")
+def ctc(tmp_path_factory):
+    return save_ctc(tmp_path_factory.mktemp("models") / "ctc")
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    return save_whisper(tmp_path_factory.mktemp("models") / "whisper")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Three utterances without text, one with, one without sound."""
+    names = ["one", "two", "three", "known"]
+    for number, name in enumerate(names):
+        tone(tmp_path / f"{name}.wav", 0.4 + 0.3 * number, hz=150.0 + 90 * number)
+    utterances = [Utterance(name, "ab"[number % 2], audio=Clip(f"{name}.wav")) for number, name in enumerate(names[:3])]
+    utterances += [Utterance("known", "a", text="As written.", audio=Clip("known.wav")), Utterance("mute", "b")]
+    return corpora.write(tmp_path / "features", "mine", utterances, root=tmp_path)
+
+
+def reference(folder, path):
+    """What transformers itself makes of one recording with a CTC model."""
+    samples = soundfile.read(path, dtype="float32")[0]
+    model = transformers.AutoModelForCTC.from_pretrained(folder).eval()
+    features = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)(
+        samples, sampling_rate=16000, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        ids = model(features.input_values).logits.argmax(-1)[0]
+    return " ".join(
+        transformers.AutoTokenizer.from_pretrained(folder).decode(ids, skip_special_tokens=True).lower().split()
+    )
+
+
+@pytest.mark.parametrize(("architecture", "settings"), [("Wav2Vec2", {}), ("Wav2Vec2", STABLE), ("Hubert", {})])
+def test_a_batch_is_heard_as_transformers_hears_each_recording_alone(tmp_path, corpus, architecture, settings):
+    folder = save_ctc(tmp_path / "model", architecture, **settings)
+    found = {u.id: u for u in transcribe(corpus, str(folder))}
+    expected = {name: reference(folder, tmp_path / f"{name}.wav") for name in ("one", "two", "three")}
+    assert {name: found[name].text or "" for name in expected} == expected
+    assert len(set(expected.values())) == 3
+    assert all(len(text) > 5 for text in expected.values())
+
+
+def test_only_missing_texts_are_filled_and_marked(corpus, ctc):
+    said = []
+    found = {u.id: u for u in transcribe(corpus, str(ctc), say=said.append)}
+    assert {name: u.text_source for name, u in found.items()} == {
+        **dict.fromkeys(["one", "two", "three"], "ctc"), "known": None, "mute": None
+    }  # fmt: skip
+    assert found["known"].text == "As written."
+    assert found["mute"].text is None
+    assert corpora.load(corpus.folder.parent, "mine").about["recognisers"]["ctc"]["weights"]
+    assert "words in 3 utterances." in said[0]
+
+
+def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatch):
+    whole = [u.text for u in transcribe(corpus, str(ctc))]
+    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    lines = kept.read_text().splitlines(keepends=True)
+    kept.write_text(lines[0] + lines[1][:30])  # the second was being written
+    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    assert [u.text for u in corpora.load(corpus.folder.parent, "mine")] == [None, None, None, "As written.", None]
+    said = []
+    assert [u.text for u in transcribe(corpus, str(ctc), say=said.append)] == whole
+    assert "3 utterances, 1 of them in an earlier run" in said[0]
+    assert len(kept.read_text().splitlines()) == 3
+    monkeypatch.setattr("extract.transcribe.encode_all", None)  # nobody listens any more
+    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    assert [u.text for u in transcribe(corpus, str(ctc))] == whole
+
+
+def test_another_recogniser_replaces_only_what_a_recogniser_gave(tmp_path, corpus, ctc):
+    transcribe(corpus, str(ctc))
+    other = save_ctc(tmp_path / "other", num_hidden_layers=1)
+    again = corpora.load(corpus.folder.parent, "mine")
+    assert [u.text_source for u in transcribe(again, str(other))] == ["ctc"] * 3 + [None] * 2
+    found = list(transcribe(again, str(other), again=True))
+    assert [u.text_source for u in found] == ["other"] * 3 + [None] * 2
+    assert found[3].text == "As written."
+
+
+def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch):
+    together = [u.text for u in transcribe(corpus, str(whisper))]
+    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    kept.unlink()
+    monkeypatch.setattr("extract.transcribe.POSITIONS", {"cpu": 100_000})
+    assert [u.text for u in transcribe(corpus, str(whisper))] == together
+    assert all(together[:4])
+
+
+def test_a_long_recording_goes_through_windows(tmp_path, whisper):
+    tone(tmp_path / "long.wav", 70.0)
+    found = corpora.write(tmp_path / "features", "long", [Utterance("u", "a", audio=Clip("long.wav"))], root=tmp_path)
+    recogniser = make_recogniser(str(whisper)).to("cpu")
+    (job,), _ = plan.jobs(found, recogniser)
+    assert len(list(recogniser.pieces(job))) == 3
+    assert next(iter(transcribe(found, str(whisper)))).text
+
+
+def test_windows_are_cut_where_it_is_quiet_and_lose_nothing():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=100_000).astype(np.float32)
+    samples[27_300:27_700] = 0
+    windows = list(quiet_windows(iter(np.array_split(samples, 7)), 1000, 30.0))
+    np.testing.assert_array_equal(np.concatenate(windows), samples)
+    assert 27_300 < len(windows[0]) < 27_700
+    assert all(25_000 <= len(window) <= 30_000 for window in windows[:-1])
+    assert [len(window) for window in quiet_windows(iter([samples[:500]]), 1000, 30.0)] == [500]
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_done(tmp_path, corpus, ctc):
+    (tmp_path / "two.wav").write_bytes(b"noise")
+    with pytest.raises(MediaError, match="1 of 5 utterances can't be read, the others are done: two"):
+        transcribe(corpus, str(ctc))
+    done = corpora.load(corpus.folder.parent, "mine")
+    assert [u.id for u in done if u.text_source] == ["one", "three"]
+    assert len(transcribe(done, str(ctc), allow_failures=True)) == 5
+
+
+def test_a_model_that_recognises_no_words_is_refused(tmp_path, corpus, ctc):
+    config = transformers.Wav2Vec2Config(**SPEECH_SIZE)
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path / "plain")
+    with pytest.raises(EncoderError, match=r"recognises no words \(it is Wav2Vec2Model\)"):
+        transcribe(corpus, str(tmp_path / "plain"))
+    with pytest.raises(EncoderError, match="takes no language"):
+        transcribe(corpus, str(ctc), language="english")
+
+
+def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc):
+    said = []
+    full = corpora.write(tmp_path, "full", [Utterance("u", "a", text="Yes.")], root=tmp_path)
+    assert transcribe(full, str(ctc), say=said.append) is full
+    assert said == ["All utterances of full have a text: nothing to do."]
+    mute = corpora.write(tmp_path, "mute", [Utterance("u", "a")], root=tmp_path)
+    with pytest.raises(MediaError, match="have no sound either"):
+        transcribe(mute, str(ctc))
+
+
+def test_the_command_fills_the_manifest(corpus, ctc):
+    words = ["transcribe", "--model", str(ctc), "--features", str(corpus.folder.parent)]
+    answer = CliRunner().invoke(cli.main, words)
+    assert answer.exit_code == 0, answer.output
+    assert "4 with text" in answer.stdout
+    answer = CliRunner().invoke(cli.main, ["transcribe", "--model", "nowhere/x/y", *words[3:], "--again"])
+    assert answer.exit_code == 1
+    assert "a hub id looks like owner/name" in answer.output
+
+
+def test_audit_and_report_say_whose_words_they_are(tmp_path, corpus, ctc):
+    found = transcribe(corpus, str(ctc))
+    assert verdict(corpus, [])[-1].startswith("The manifest names no scenarios")
+    assert any("3 of 4 transcripts are what the recogniser ctc heard" in line for line in verdict(found, []))
+    place = make_fold(tmp_path / "runs", [0, 1], [0, 1], corpus="mine", classes=["a", "b"], folds=1) / "config.json"
+    config = json.loads(place.read_text())
+    config["corpus"]["recognisers"] = found.about["recognisers"]
+    place.write_text(json.dumps(config))
+    (run,) = read_runs(tmp_path / "runs")
+    assert "Text: heard by ctc in 3 of 12 utterances." in provenance([run])
+    config["modalities"] = ["speech"]
+    place.write_text(json.dumps(config))
+    assert not any("heard" in line for line in provenance(read_runs(tmp_path / "runs")))
+
+
+def test_text_features_of_before_are_refused_until_they_are_made_again(corpus, ctc):
+    list(run(corpus, "text", "tiny"))
+    assert list(find_stores(corpus)) == ["text"]
+    found = transcribe(corpus, str(ctc))
+    with pytest.raises(StoreError, match="made of other texts than the manifest of mine has now: one, two, three"):
+        find_stores(found)
+    list(run(found, "text", "tiny"))
+    assert list(find_stores(found)) == ["text"]

@@ -145,7 +145,7 @@ def _read(kept: Path) -> dict[tuple[str, str], str]:
     """Return the texts of earlier runs by id and digest of the sound; a line that a crash tore is dropped."""
     texts = {}
     if kept.is_file():
-        for line in kept.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in kept.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 row = json.loads(line)
                 texts[str(row["id"]), str(row["source"])] = str(row["text"])

@@ -106,7 +106,7 @@ def test_a_batch_is_heard_as_transformers_hears_each_recording_alone(tmp_path, c
     expected = {name: reference(folder, tmp_path / f"{name}.wav") for name in ("one", "two", "three")}
     assert {name: found[name].text or "" for name in expected} == expected
     assert len(set(expected.values())) == 3
-    assert all(len(text) > 5 for text in expected.values())
+    assert all(expected.values())
 
 
 def test_only_missing_texts_are_filled_and_marked(corpus, ctc):

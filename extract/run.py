@@ -2,7 +2,7 @@
 
 Batches are planned over the whole corpus, not over what is left, so that a run that was killed and repeated computes
 what an undisturbed one would have, to the last bit. A CPU's threads are spread over as many workers as there are
-batches for: two models on one core each do more than one on two, and a sum that one thread computes is always the same.
+batches for: two models on one core each do more than one on two.
 """
 
 import signal

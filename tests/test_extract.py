@@ -284,6 +284,15 @@ def test_two_models_side_by_side_give_what_one_gives(tmp_path):
     assert content(extract(corpus, TINY_SPEECH, budget=100, devices=("cpu", "cpu")).path) == one
 
 
+def test_any_number_of_cores_gives_the_same_bytes(tmp_path):
+    corpus = make_corpus(tmp_path)
+    one = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    next((corpus.folder / "speech").glob("*.h5")).unlink()
+    torch.set_num_threads(3)
+    assert content(extract(corpus, TINY_SPEECH, budget=100).path) == one
+    assert torch.get_num_threads() == 3
+
+
 def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkeypatch):
     from extract.speech import SpeechEncoder
 

@@ -110,10 +110,10 @@ class Convolutions(nn.Module):
     @staticmethod
     def fits(module: nn.Module) -> bool:
         """Whether these are wav2vec 2.0's convolutions, as HuBERT, WavLM and data2vec have them too."""
-        layers: Any = getattr(module, "conv_layers", None)
+        layers = getattr(module, "conv_layers", None)
         return isinstance(layers, nn.ModuleList) and all(
-            isinstance(getattr(layer, "conv", None), nn.Conv1d)
-            and (layer.conv.padding, layer.conv.dilation, layer.conv.groups) == ((0,), (1,), 1)
+            isinstance(conv := getattr(layer, "conv", None), nn.Conv1d)
+            and (conv.padding, conv.dilation, conv.groups) == ((0,), (1,), 1)
             for layer in layers
         )
 

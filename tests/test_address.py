@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from made_media import tone
+from test_extract import TINY_SPEECH, make_corpus
+
+from cli import main
+from extract import address
+from extract import corpus as corpora
+from extract.corpus import Clip, Utterance
+from extract.errors import CorpusError, StoreError
+from extract.run import extract
+from extract.store import open_store
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture(params=["memory", "file"])
+def place(request, tmp_path, monkeypatch):
+    """An address, empty; and this machine's cache."""
+    monkeypatch.setenv("MER_CACHE", str(tmp_path / "cache"))
+    yield f"memory://{tmp_path.name}" if request.param == "memory" else f"file://{tmp_path}/far"
+    fsspec.filesystem("memory").store.clear()
+
+
+def another_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("MER_CACHE", str(tmp_path / "another"))
+
+
+def upload(place, folder):
+    store, root = fsspec.core.url_to_fs(place)
+    store.put(f"{folder}/", f"{root}/", recursive=True)
+
+
+def files(place):
+    store, root = fsspec.core.url_to_fs(place)
+    return {path.removeprefix(root).lstrip("/") for path in store.find(root)}
+
+
+def test_features_behind_an_address_are_extracted_and_read_from_elsewhere(tmp_path, monkeypatch, place):
+    make_corpus(tmp_path)
+    upload(place, tmp_path / "features")
+    command = ["extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu", "--features", place]
+    answer = CliRunner().invoke(main, command)
+    assert answer.exit_code == 0, answer.output
+    name = f"made/speech/{TINY_SPEECH().header.file_name}"
+    marker = {f"{name}.complete"} if place.startswith("memory") else set()
+    assert files(place) == {"made/utterances.jsonl", "made/corpus.json", name} | marker
+    here = open_store(address.mirror(place) / name)
+    another_machine(tmp_path, monkeypatch)
+    again = CliRunner().invoke(main, command)
+    assert "11 reused" in again.output
+    there = open_store(address.mirror(place) / name)
+    assert there.path != here.path
+    assert there.ids == here.ids
+    np.testing.assert_array_equal(there.values, here.values)
+
+
+def test_parts_go_to_the_address_at_once_and_another_machine_goes_on(tmp_path, monkeypatch, place):
+    make_corpus(tmp_path)
+    upload(place, tmp_path / "features")
+    folder = address.mirror(place)
+    address.pull(folder)
+    command = ["extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu", "--features", place]
+    assert CliRunner().invoke(main, [*command, "--shard", "1/2"]).exit_code == 0
+    assert len([path for path in files(place) if ".parts/" in path]) == 1
+    another_machine(tmp_path, monkeypatch)
+    answer = CliRunner().invoke(main, command)
+    assert "6 extracted, 5 reused, 1 missing" in answer.output
+    assert not [path for path in files(place) if ".parts/" in path]
+
+
+def test_an_object_without_its_marker_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("MER_CACHE", str(tmp_path / "cache"))
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/half/made/speech/tiny-0.h5", b"cut short")
+    folder = address.mirror("memory://half")
+    address.pull(folder)
+    assert not list(folder.rglob("*.h5"))
+    store.pipe_file("/half/made/speech/tiny-0.h5.complete", b"9")
+    address.pull(folder)
+    assert len(list((folder / "made").rglob("*.h5"))) == 1
+    store.store.clear()
+
+
+def test_recordings_behind_an_address_come_when_they_are_decoded(tmp_path, place):
+    for number in range(3):
+        tone(tmp_path / "sound" / f"{number}.wav", 0.5)
+    upload(place, tmp_path / "sound")
+    utterances = [Utterance(f"u{n}", "a", audio=Clip(f"{n}.wav")) for n in range(2)]
+    corpus = corpora.write(tmp_path / "features", "far", utterances, root=place)
+    assert extract(corpus, TINY_SPEECH, quiet=True).extracted == 2
+    assert sorted(path.name for path in corpus.root.glob("*.wav")) == ["0.wav", "1.wav"]
+    tone(tmp_path / "sound" / "1.wav", 0.7)
+    upload(place, tmp_path / "sound")
+    assert extract(corpus, TINY_SPEECH, quiet=True).changed == 1
+    with pytest.raises(CorpusError, match="outside the corpus root"):
+        corpus.path(Clip("../0.wav"))
+
+
+def test_what_is_gone_from_an_address_goes_here_too(tmp_path, place):
+    make_corpus(tmp_path)
+    upload(place, tmp_path / "features")
+    folder = address.mirror(place)
+    address.pull(folder)
+    assert corpora.names(folder) == ["made"]
+    store, root = fsspec.core.url_to_fs(place)
+    store.rm(f"{root}/made", recursive=True)
+    address.pull(folder)
+    assert corpora.names(folder) == []
+
+
+@pytest.mark.parametrize("wrong", ["nonsense://bucket/features", "file:///proc/nowhere/features"])
+def test_an_address_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, wrong):
+    monkeypatch.setenv("MER_CACHE", str(tmp_path / "cache"))
+    folder = address.mirror(wrong)
+    (folder / "made").mkdir(exist_ok=True)
+    with pytest.raises(StoreError, match=r"can't be used .*: check the address and your credentials"):
+        corpora.write(folder, "made", [Utterance("u1", "a", text="Yes.")], root=tmp_path)

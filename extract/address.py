@@ -78,10 +78,10 @@ def pull(folder: Path) -> None:
                 continue
             if not path.endswith((COMPLETE, ".tmp")):
                 _get(store, root, folder, path, info)
-        for version in [path for path in (folder / VERSIONS).rglob("*") if path.is_file()]:
-            path = version.relative_to(folder / VERSIONS)
-            if path.as_posix() not in there:
-                (folder / path).unlink(missing_ok=True)
+        for version in [known for known in (folder / VERSIONS).rglob("*") if known.is_file()]:
+            place = version.relative_to(folder / VERSIONS)
+            if place.as_posix() not in there:
+                (folder / place).unlink(missing_ok=True)
                 version.unlink()
 
 

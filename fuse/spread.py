@@ -121,8 +121,9 @@ def ray_search(address: str | None = None) -> Engine:
             ).fit()
             for error in found.errors:
                 raise error
-            for result in map(found.__getitem__, range(len(found))):
-                tell(result.config, result.metrics["UA"], result.metrics["epoch"])
+            for number in range(len(found)):
+                chosen, scores = found[number].config or {}, found[number].metrics or {}
+                tell(chosen, scores["UA"], scores["epoch"])
 
     return engine
 

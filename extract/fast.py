@@ -111,10 +111,12 @@ class Convolutions(nn.Module):
     def fits(module: nn.Module) -> bool:
         """Whether these are wav2vec 2.0's convolutions, as HuBERT, WavLM and data2vec have them too."""
         layers = getattr(module, "conv_layers", None)
-        return isinstance(layers, nn.ModuleList) and all(
-            isinstance(conv := getattr(layer, "conv", None), nn.Conv1d)
-            and (conv.padding, conv.dilation, conv.groups) == ((0,), (1,), 1)
-            for layer in layers
+        if not isinstance(layers, nn.ModuleList):
+            return False
+        convs = [getattr(layer, "conv", None) for layer in layers]
+        return all(
+            isinstance(conv, nn.Conv1d) and (conv.padding, conv.dilation, conv.groups) == ((0,), (1,), 1)
+            for conv in convs
         )
 
     def forward(self, samples: torch.Tensor, skip: int = 0) -> torch.Tensor:

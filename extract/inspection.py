@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.corpus import Corpus
 from extract.errors import StoreError, one_line
-from extract.files import text_digest
 from extract.forecast import size_text
 from extract.store import EXTRACTED, FAILED, MISSING, open_store
 
-__all__ = ["feature_files", "inspect", "refuse_stale_texts", "verify_all"]
+__all__ = ["feature_files", "inspect", "verify_all"]
 
 
 def feature_files(corpus_folder: Path, modality: str = "*") -> list[Path]:
@@ -87,28 +85,3 @@ def verify_all(paths: Sequence[Path]) -> Iterator[str]:
             yield f"{path}: all {size_text(store.values.nbytes)} of frames are as they were written."
     if problems:
         raise StoreError(" ".join(problems))
-
-
-def refuse_stale_texts(corpus: Corpus, path: Path) -> None:
-    """Refuse text features that were made from other texts than the manifest has now.
-
-    Raises:
-        StoreError: Texts have changed since, or come in, such as by `mer transcribe`.
-    """
-    store = open_store(path)
-    if "weights" not in store.spec:  # others made them, of texts that the manifest needn't have
-        return
-    made = {i: (source, status) for i, source, status in zip(store.ids, store.sources, store.status, strict=True)}
-    stale = [
-        utterance_id
-        for utterance_id, text in zip(corpus.ids, corpus.column("text"), strict=True)
-        if text is not None
-        and utterance_id in made
-        and made[utterance_id][1] != FAILED
-        and made[utterance_id][0] != text_digest(text)
-    ]
-    if stale:
-        raise StoreError(
-            f"{path} was made of other texts than the manifest of {corpus.name} has now: {one_line(stale)}; run "
-            "`mer extract --modality text` again."
-        )

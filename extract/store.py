@@ -22,7 +22,7 @@ import numpy as np
 
 from extract.address import withdraw
 from extract.errors import StoreError, one_line
-from extract.files import lock, replacing
+from extract.files import lock, replacing, text_digest
 
 __all__ = [
     "EXTRACTED",
@@ -34,6 +34,7 @@ __all__ = [
     "Store",
     "find",
     "open_store",
+    "refuse_stale_texts",
     "write",
     "write_part",
 ]
@@ -265,6 +266,29 @@ def find(corpus_folder: Path, modality: str, encoder: str | None = None) -> Path
             "choose one with --encoder."
         )
     return found[0] if found else None
+
+
+def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
+    """Refuse text features that were made from other texts than the manifest has now.
+
+    Args:
+        path: The feature file.
+        texts: The manifest's texts by utterance id.
+
+    Raises:
+        StoreError: Texts have changed since, or come in, such as by `mer transcribe`.
+    """
+    store = open_store(path)
+    if "weights" not in store.spec:  # others made them, of texts that the manifest needn't have
+        return
+    rows = zip(store.ids, store.sources, store.status, strict=True)
+    made = {utterance_id: source for utterance_id, source, status in rows if status != FAILED}
+    stale = [i for i, text in texts.items() if text is not None and i in made and made[i] != text_digest(text)]
+    if stale:
+        raise StoreError(
+            f"{path} was made of other texts than the manifest has now: {one_line(stale)}; run "
+            "`mer extract --modality text` again."
+        )
 
 
 def write(path: Path, header: Header, items: Sequence[Item]) -> None:

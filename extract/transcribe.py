@@ -72,9 +72,9 @@ def transcribe(
 
     wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
     if not wanted:
-        if any(text is None for text in corpus.column("text")):
+        if None in corpus.column("text") and not plan.has(corpus, "speech"):
             raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
-        say(f"All utterances of {corpus.name} have a text: nothing to do.")
+        say(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
         return corpus
     recogniser = make_recogniser(model, revision, language)
     identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)

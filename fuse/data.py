@@ -17,8 +17,7 @@ from torch import Tensor
 
 from extract.corpus import MODALITIES, Corpus
 from extract.errors import RunError, one_line
-from extract.inspection import refuse_stale_texts
-from extract.store import Store, find
+from extract.store import Store, find, refuse_stale_texts
 from fuse.frames import Padded
 
 __all__ = ["Data", "Packed", "epoch", "find_stores", "read", "sorted_batches"]
@@ -183,7 +182,7 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
         there = one_line(path.stem for path in sorted(corpus.folder.glob("*/*.h5")))
         raise RunError(f"No feature file is of the encoder {one_line(strange)}: there are {there}.")
     if "text" in found:
-        refuse_stale_texts(corpus, found["text"])
+        refuse_stale_texts(found["text"], dict(zip(corpus.ids, corpus.column("text"), strict=True)))
     return found
 
 

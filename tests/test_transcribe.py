@@ -199,7 +199,7 @@ def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc):
     said = []
     full = corpora.write(tmp_path, "full", [Utterance("u", "a", text="Yes.")], root=tmp_path)
     assert transcribe(full, str(ctc), say=said.append) is full
-    assert said == ["All utterances of full have a text: nothing to do."]
+    assert said == ["No utterance of full that has sound lacks a text: nothing to do."]
     mute = corpora.write(tmp_path, "mute", [Utterance("u", "a")], root=tmp_path)
     with pytest.raises(MediaError, match="have no sound either"):
         transcribe(mute, str(ctc))
@@ -234,7 +234,7 @@ def test_text_features_of_before_are_refused_until_they_are_made_again(corpus, c
     list(run(corpus, "text", "tiny"))
     assert list(find_stores(corpus)) == ["text"]
     found = transcribe(corpus, str(ctc))
-    with pytest.raises(StoreError, match="made of other texts than the manifest of mine has now: one, two, three"):
+    with pytest.raises(StoreError, match="made of other texts than the manifest has now: one, two, three"):
         find_stores(found)
     list(run(found, "text", "tiny"))
     assert list(find_stores(found)) == ["text"]

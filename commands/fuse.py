@@ -106,10 +106,21 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @setting(TrainingConfig, "clip", "Longest gradient; 0 doesn't clip.")
 @setting(TrainingConfig, "label_smoothing", "Part of the target spread over all classes, 0 to 1.")
 @setting(TrainingConfig, "class_weights", "Weight classes by their inverse frequency.", is_flag=True)
+@setting(TrainingConfig, "alone", "Weight of the cross-entropy of each modality by itself; 0 goes without.")
+@setting(
+    TrainingConfig, "evidence", "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."
+)
 @setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
 @setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
 @setting(TrainingConfig, "precision", "Of the matrix products in training.", type=click.Choice(PRECISIONS))
 @setting(TrainingConfig, "speech_stride", "Use every n-th frame of speech.")
+@click.option(
+    "--no-layer-weights",
+    "layer_weights",
+    flag_value=False,
+    default=None,
+    help="Take several layers of an encoder as one long frame, instead of learning a weighted sum of them.",
+)
 @setting(GiaMicConfig, "width", "Features inside the model.")
 @setting(GiaMicConfig, "heads", "Attention heads.")
 @setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")

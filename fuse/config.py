@@ -48,10 +48,15 @@ class TrainingConfig:
         clip: Longest gradient (Euclidean); 0 doesn't clip.
         label_smoothing: ε: part of the target that is spread over all classes, in [0, 1).
         class_weights: Whether a class counts by the inverse of its frequency in the training part.
+        alone: Weight of the cross-entropy of each modality by itself, beside that of all together; 0 goes without.
+        evidence: Part of the target, in [0, 1), that is not the label but what the modalities say by themselves,
+            their probabilities multiplied; needs `alone`.
         drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
         patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
         precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
         speech_stride: Use every n-th frame of speech, the longest modality.
+        layer_weights: Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they
+            are one long frame.
     """
 
     epochs: int = 30
@@ -62,10 +67,13 @@ class TrainingConfig:
     clip: float = 1.0
     label_smoothing: float = 0.0
     class_weights: bool = False
+    alone: float = 0.0
+    evidence: float = 0.0
     drop_modality: float = 0.3
     patience: int = 10
     precision: str = "float32"
     speech_stride: int = 1
+    layer_weights: bool = True
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
@@ -83,15 +91,23 @@ class TrainingConfig:
             for name, value in (
                 ("warm_up", self.warm_up),
                 ("label_smoothing", self.label_smoothing),
+                ("evidence", self.evidence),
                 ("drop_modality", self.drop_modality),
             )
             if not 0 <= value < 1
         ]
         found += [
             f"{name} is {value}, and can't be negative"
-            for name, value in (("weight_decay", self.weight_decay), ("clip", self.clip), ("patience", self.patience))
+            for name, value in (
+                ("weight_decay", self.weight_decay),
+                ("clip", self.clip),
+                ("alone", self.alone),
+                ("patience", self.patience),
+            )
             if value < 0
         ]
+        if self.evidence > 0 and self.alone == 0:
+            found.append(f"evidence is {self.evidence}, and comes from modalities by themselves: alone must be above 0")
         if self.precision not in PRECISIONS:
             found.append(f"precision is {self.precision!r}, and must be {' or '.join(PRECISIONS)}")
         if self.learning_rate <= 0:

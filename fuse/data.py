@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from extract.errors import RunError, one_line
 from extract.store import Store, find, refuse_stale_texts
 from fuse.frames import Padded
 
-__all__ = ["Data", "Packed", "epoch", "find_stores", "read", "sorted_batches"]
+__all__ = ["Data", "Packed", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
 
 POOL = 2
 """How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
@@ -35,12 +36,14 @@ class Packed:
         starts: (U,) int64, first row of each utterance.
         lengths: (U,) int64, frames of each that are used; 0 where it has none.
         stride: Every n-th row is used.
+        layers: Of the encoder, L, that lie side by side in D and are to be weighed.
     """
 
     values: Tensor
     starts: Tensor
     lengths: Tensor
     stride: int = 1
+    layers: int = 1
 
     @property
     def dim(self) -> int:
@@ -109,6 +112,11 @@ class Data:
     def dims(self) -> dict[str, int]:
         """Features per frame of each modality."""
         return {name: packed.dim for name, packed in self.modalities.items()}
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Layers that are to be weighed in each modality."""
+        return {name: packed.layers for name, packed in self.modalities.items()}
 
     @property
     def costs(self) -> np.ndarray:
@@ -187,7 +195,12 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
 
 
 def read(
-    corpus: Corpus, stores: Mapping[str, Store], *, memory_gib: float | None = None, speech_stride: int = 1
+    corpus: Corpus,
+    stores: Mapping[str, Store],
+    *,
+    memory_gib: float | None = None,
+    speech_stride: int = 1,
+    layer_weights: bool = True,
 ) -> Data:
     """Read the features of a corpus, aligned by utterance id.
 
@@ -196,6 +209,7 @@ def read(
         stores: Feature files by modality, in the project's order.
         memory_gib: Most memory for frames; more than that stay in their files. None sets no bound.
         speech_stride: Use every n-th frame of speech.
+        layer_weights: Whether a model is to weigh the layers of features that keep several.
 
     Raises:
         StoreError: A file lacks utterances of the corpus.
@@ -228,8 +242,15 @@ def read(
             torch.from_numpy(starts.astype(np.int64)),
             torch.from_numpy(-(-lengths // stride)),
             stride,
+            layer_count(store.spec) if layer_weights else 1,
         )
     return Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
+
+
+def layer_count(spec: Mapping[str, Any]) -> int:
+    """Return how many layers of the encoder lie side by side in the frames of a feature file with this spec."""
+    layers = spec.get("layers")
+    return len(layers) if isinstance(layers, list | tuple) and layers else 1
 
 
 def epoch(

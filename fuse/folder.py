@@ -24,6 +24,7 @@ from extract.files import replacing, write_json, write_text
 from extract.store import Store
 from fuse import fusions
 from fuse.config import OF_ONE_FOLD
+from fuse.data import layer_count
 
 __all__ = [
     "CONFIG",
@@ -96,7 +97,9 @@ def load(place: Path, device: str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     if not (place / METRICS).exists():
         raise RunError(f"{place} is not finished ({METRICS} is missing): run `mer fuse-train` again.")
     dims = {name: config["features"][name]["dim"] for name in config["modalities"]}
-    model = fusions.build(config["model"]["name"], dims, len(config["corpus"]["classes"]), config["model"])
+    weighed = config["training"].get("layer_weights", False)
+    layers = {name: layer_count(config["features"][name].get("spec", {})) if weighed else 1 for name in dims}
+    model = fusions.build(config["model"]["name"], dims, len(config["corpus"]["classes"]), config["model"], layers)
     try:
         model.load_state_dict(safetensors.torch.load_file(place / WEIGHTS))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:

@@ -14,7 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Batch", "Fusion", "Output", "Padded", "Scaler", "drop", "initialise", "mean", "missing", "project"]
+__all__ = [
+    "Batch",
+    "Fusion",
+    "Output",
+    "Padded",
+    "Scaler",
+    "drop",
+    "initialise",
+    "mean",
+    "missing",
+    "project",
+    "scaled",
+    "scalers",
+]
 
 
 class Padded(NamedTuple):
@@ -96,18 +109,30 @@ def drop(values: Tensor, keep: Tensor | None, slot: int) -> Tensor:
 
 
 class Scaler(nn.Module):
-    """Brings each feature of a modality to mean 0 and deviation 1, by the training part's statistics.
+    """Brings each feature of a modality to mean 0 and deviation 1, and sums up the layers it has of its encoder.
 
-    The statistics are buffers: they are saved with the model and are no parameters.
+    The statistics are the training part's, and buffers: they are saved with the model and are no parameters. Where L
+    hidden layers lie side by side in D, what follows sees their weighted sum (SUPERB: Yang et al. 2021,
+    arXiv:2105.01051)
+
+        h = Σ_l a_l x_l,    a = softmax(w) ∈ R^L,    x_l ∈ R^(D / L)
+
+    with learned w, at first 0: the mean.
+
+    Args:
+        dim: D.
+        layers: L; divides D.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, layers: int = 1) -> None:
         super().__init__()
+        self.layers = layers
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
+        self.weights = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
 
     def fit(self, mean: Tensor, deviation: Tensor) -> None:
         """Take over mean and deviation, (D,) each; a feature that never changes is only centred."""
@@ -115,19 +140,45 @@ class Scaler(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), torch.ones_like(deviation)))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Scale (…, D) of any float type, computing in float32."""
-        return (values.float() - self.mean) * self.scale
+        """Return (…, D / L) for (…, D) of any float type, computing in float32."""
+        found = (values.float() - self.mean) * self.scale
+        return found if self.weights is None else self.shares() @ found.unflatten(-1, (self.layers, -1))
+
+    def shares(self) -> Tensor:
+        """Return a (L,), or 1 where there is nothing to weigh."""
+        return self.scale.new_ones(1) if self.weights is None else self.weights.softmax(-1)
+
+    def spread(self, weight: Tensor) -> Tensor:
+        """Return the matrix (d, D) over centred frames that does what `weight` (d, D / L) does over `forward`'s."""
+        if self.weights is not None:
+            weight = (weight.unsqueeze(1) * self.shares().unsqueeze(-1)).flatten(1)
+        return weight * self.scale
+
+
+def scalers(dims: Mapping[str, int], layers: Mapping[str, int] | None) -> nn.ModuleDict:
+    """Return a scaler for each modality.
+
+    Args:
+        dims: Features of each modality's frames, D_m.
+        layers: Of the encoder, L_m, that lie side by side in D_m; 1 where it isn't named.
+    """
+    return nn.ModuleDict({name: Scaler(dim, (layers or {}).get(name, 1)) for name, dim in dims.items()})
+
+
+def scaled(dims: Mapping[str, int], layers: Mapping[str, int] | None) -> dict[str, int]:
+    """Return how many features of each modality its scaler gives, D_m / L_m."""
+    return {name: dim // (layers or {}).get(name, 1) for name, dim in dims.items()}
 
 
 def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
-    """Return W scaled(x), with the deviations divided out of W (d, D) rather than of all frames (…, D).
+    """Return W scaled(x), with deviations and layer weights worked into W (d, D / L) rather than all frames (…, D).
 
     The mean is taken from the frames all the same: a feature whose mean is large against its deviation would lose
     its digits in W.
     """
     assert isinstance(scaler, Scaler)
     assert isinstance(linear, nn.Linear)
-    return F.linear(values.float() - scaler.mean, linear.weight * scaler.scale)
+    return F.linear(values.float() - scaler.mean, scaler.spread(linear.weight))
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

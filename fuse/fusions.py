@@ -26,14 +26,14 @@ class Entry:
         about: One line.
         source: Where it comes from.
         config: Its frozen dataclass, with a method `problems()`.
-        make: Makes the model of dims by modality, the number of classes and a config.
+        make: Makes the model of dims by modality, the number of classes, a config and layers by modality (or none).
     """
 
     name: str
     about: str
     source: str
     config: type[Any]
-    make: Callable[[Mapping[str, int], int, Any], nn.Module]
+    make: Callable[..., nn.Module]
 
 
 FUSIONS: dict[str, Entry] = {
@@ -105,7 +105,13 @@ def configure(name: str, given: Mapping[str, Any]) -> Any:
     return config(**{key: _typed(key, value, known[key]) for key, value in given.items()})
 
 
-def build(name: str, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> nn.Module:
+def build(
+    name: str,
+    dims: Mapping[str, int],
+    classes: int,
+    settings: Mapping[str, Any],
+    layers: Mapping[str, int] | None = None,
+) -> nn.Module:
     """Make a model from the settings that a run folder's `config.json` holds under `model`.
 
     Raises:
@@ -121,7 +127,7 @@ def build(name: str, dims: Mapping[str, int], classes: int, settings: Mapping[st
         raise RunError(
             f"The settings of {name} are not those of this version ({error}): train the run again."
         ) from error
-    return entry.make(dims, classes, config)
+    return entry.make(dims, classes, config, layers)
 
 
 def _typed(name: str, value: Any, default: Any) -> Any:

@@ -35,10 +35,13 @@ class Misa(Pool):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Width, heads, dropout and the weights α, β, γ.
+        layers: As `frames.scalers` takes them.
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: MisaConfig) -> None:
-        super().__init__(dims, config)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: MisaConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
         d = config.width
         self.alpha, self.beta, self.gamma = config.similarity, config.difference, config.reconstruction
         self.encode = self.encoders(d)

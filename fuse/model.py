@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fuse import constraint as constraints
 from fuse.attention import CrossAttention, read
 from fuse.config import GiaMicConfig
-from fuse.frames import Batch, Output, Padded, Scaler, drop, mean, missing, project
+from fuse.frames import Batch, Output, Padded, drop, mean, project, scaled, scalers
 
 __all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
 
@@ -149,17 +149,22 @@ class GiaMic(nn.Module):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Everything else; the defaults stand in `GiaMicConfig`.
+        layers: As `frames.scalers` takes them.
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: GiaMicConfig) -> None:
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__()
         self.modalities = tuple(dims)
         self.dims = dict(dims)
         self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
         self.heads, self.weight, self.constraint = config.heads, config.weight, config.constraint
         d, interaction = config.width, "interaction" not in config.without
-        self.scalers = nn.ModuleDict({name: Scaler(dim) for name, dim in dims.items()})
-        self.project = nn.ModuleDict({name: nn.Linear(dim, d, bias=False) for name, dim in dims.items()})
+        self.scalers = scalers(dims, layers)
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(dim, d, bias=False) for name, dim in scaled(dims, layers).items()}
+        )
         self.norm = nn.ModuleDict({name: nn.LayerNorm(d) for name in dims})
         self.sources = {
             name: tuple(other for other in dims if other != name) if interaction else (name,) for name in dims
@@ -194,28 +199,39 @@ class GiaMic(nn.Module):
             keep: (B, M + 1, d) dropout masks; None outside training.
             details: Also return `gate/i_j` (B, T_i, d), `attention/i_j` (B, heads, T_i, T_j), `invariant` (B, K, d).
         """
+        # a modality that nobody in the batch has costs nothing: it reads nothing, and nothing reads it
         frames = {
-            name: self._project(name, given, keep, slot)
-            for slot, (name, given) in enumerate(missing(self.dims, batch, self.modalities).items())
+            name: self._project(name, batch[name], keep, slot)
+            for slot, name in enumerate(self.modalities)
+            if name in batch
         }
+        like = next(iter(frames.values())).values
+        nothing = like.new_zeros(len(like), self.width)
         kept: dict[str, Tensor] = {}
         pooled = []
         for name in self.modalities:
+            if name not in frames:
+                pooled.append(nothing)
+                continue
             values, mask = frames[name]
-            own = self.own[name](values) if self.own is not None else None
+            sources = [other for other in self.sources[name] if other in frames]
+            own = self.own[name](values) if self.own is not None and sources else None
             taken = []
             for other in self.sources[name]:
+                if other not in sources:
+                    taken.append(torch.zeros_like(values))
+                    continue
                 part, shares, gate = self.pairs[f"{name}_{other}"](values, frames[other], own)
                 taken.append(part)
                 if details:
                     kept[f"attention/{name}_{other}"] = shares
                     if gate is not None:
                         kept[f"gate/{name}_{other}"] = gate
-            joined = values + self.join[name](torch.cat(taken, -1)) if taken else values
+            joined = values + self.join[name](torch.cat(taken, -1)) if sources else values
             pooled.append(mean(Padded(self.specific[name](joined), mask)))
         loss = pooled[0].new_zeros((), dtype=torch.float32)
         if self.generator is not None:
-            constrained = self.training and self.constraint != "none" and len(self.modalities) > 1
+            constrained = self.training and self.constraint != "none" and len(frames) > 1
             together, single = self.generator(list(frames.values()), alone=constrained)
             pooled.append(together.mean(1))
             if details:

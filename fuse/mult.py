@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fuse.config import MultConfig
-from fuse.frames import Batch, Output, Padded, Scaler, drop, missing, project
+from fuse.frames import Batch, Output, Padded, drop, missing, project, scaled, scalers
 
 __all__ = ["Mult", "TransformerLayer"]
 
@@ -67,9 +67,12 @@ class Mult(nn.Module):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Width, heads, layers, dropout.
+        layers: As `frames.scalers` takes them.
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: MultConfig) -> None:
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__()
         self.modalities = tuple(dims)
         self.dims = dict(dims)
@@ -78,8 +81,10 @@ class Mult(nn.Module):
         self.joined = d * max(len(dims) - 1, 1)
         self.width, self.dropout, self.dropouts = self.joined * len(dims), config.dropout, len(dims) + 1
         self.frame_width = d
-        self.scalers = nn.ModuleDict({name: Scaler(dim) for name, dim in dims.items()})
-        self.project = nn.ModuleDict({name: nn.Linear(dim, d, bias=False) for name, dim in dims.items()})
+        self.scalers = scalers(dims, layers)
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(dim, d, bias=False) for name, dim in scaled(dims, layers).items()}
+        )
         self.cross = nn.ModuleDict(
             {
                 f"{to}_{of}": nn.ModuleList(TransformerLayer(d, config.heads) for _ in range(config.layers))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fuse.config import LmfConfig, PooledConfig, TfnConfig
-from fuse.frames import Batch, Output, Padded, Scaler, drop, mean, missing
+from fuse.frames import Batch, Output, Padded, drop, mean, missing, scaled, scalers
 
 __all__ = ["Attention", "Concat", "Late", "Lmf", "Pool", "Tfn"]
 
@@ -21,14 +21,16 @@ class Pool(nn.Module):
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         config: Width and dropout.
+        layers: As `frames.scalers` takes them.
     """
 
-    def __init__(self, dims: Mapping[str, int], config: PooledConfig) -> None:
+    def __init__(self, dims: Mapping[str, int], config: PooledConfig, layers: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.modalities = tuple(dims)
         self.dims = dict(dims)
         self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
-        self.scalers = nn.ModuleDict({name: Scaler(dim) for name, dim in dims.items()})
+        self.scalers = scalers(dims, layers)
+        self.outs = list(scaled(dims, layers).values())
 
     def pool(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Return u_m (B, D_m) of each modality, and who has which, (B, M) bool."""
@@ -38,7 +40,7 @@ class Pool(nn.Module):
 
     def encoders(self, out: int) -> nn.ModuleList:
         """Return a layer D_m → out for each modality."""
-        return nn.ModuleList(nn.Linear(dim, out) for dim in self.dims.values())
+        return nn.ModuleList(nn.Linear(dim, out) for dim in self.outs)
 
     def head(self, features: int, classes: int) -> nn.ModuleList:
         """Return the layers features → d → C."""
@@ -53,9 +55,11 @@ class Pool(nn.Module):
 class Concat(Pool):
     """The plainest fusion: logits = W₂ ReLU(W₁ [u_s ; u_t ; u_v] + b₁) + b₂."""
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: PooledConfig) -> None:
-        super().__init__(dims, config)
-        self.layers = self.head(sum(dims.values()), classes)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
+        self.layers = self.head(sum(self.outs), classes)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
@@ -68,8 +72,10 @@ class Late(Pool):
     logits = mean over present m of V_m ReLU(W_m u_m + b_m) + c_m
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: PooledConfig) -> None:
-        super().__init__(dims, config)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
         self.encode = self.encoders(config.width)
         self.decide = nn.ModuleList(nn.Linear(config.width, classes) for _ in dims)
 
@@ -93,8 +99,10 @@ class Attention(Pool):
     z = Σ_m α_m h_m,   logits = V z + c
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: PooledConfig) -> None:
-        super().__init__(dims, config)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
         self.encode = self.encoders(config.width)
         self.weigh = nn.ModuleList(
             [nn.Linear(len(dims) * config.width, config.width), nn.Linear(config.width, len(dims))]
@@ -123,8 +131,10 @@ class Tfn(Pool):
     The 1 keeps the products of fewer modalities; with h_m = 0 for a missing one, only those are left.
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: TfnConfig) -> None:
-        super().__init__(dims, config)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: TfnConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
         self.encode = self.encoders(config.factor)
         self.layers = self.head((config.factor + 1) ** len(dims), classes)
 
@@ -144,8 +154,10 @@ class Lmf(Pool):
     z = Σ_{i=1..r} w_i ⊙_m (F_m^{(i)} [1 ; h_m]) + b,   logits = V ReLU(z) + c         ⊙_m multiplies over modalities
     """
 
-    def __init__(self, dims: Mapping[str, int], classes: int, config: LmfConfig) -> None:
-        super().__init__(dims, config)
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: LmfConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(dims, config, layers)
         d = config.width
         self.encode = self.encoders(d)
         self.factors = nn.ParameterList(torch.empty(config.rank, d + 1, d) for _ in dims)

@@ -143,7 +143,13 @@ def train_folds(
         say(f"{name}: {kept} of {len(folders)} runs are finished and kept.")
     if not tasks:
         return folders
-    data = read(corpus, opened, memory_gib=memory_gib, speech_stride=training.speech_stride)
+    data = read(
+        corpus,
+        opened,
+        memory_gib=memory_gib,
+        speech_stride=training.speech_stride,
+        layer_weights=training.layer_weights,
+    )
     on_device = torch.device(device)
     if on_device.type == "cpu":
         keep_freed_memory()
@@ -160,7 +166,7 @@ def train_folds(
         bar.set_postfix(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}", refresh=False)
 
     def build() -> nn.Module:
-        return fusions.find(fusion).make(data.dims, len(corpus.classes), settings)
+        return fusions.find(fusion).make(data.dims, len(corpus.classes), settings, data.layers)
 
     def work(group: Sequence[_Task]) -> list[str]:
         """Train the runs of a group in one stack, and return lines for the user."""

@@ -22,7 +22,20 @@ from fuse import measure
 from fuse.config import TrainingConfig
 from fuse.data import Data, epoch
 from fuse.frames import Batch, Output, Padded, initialise
-from fuse.train import Trained, dropout_masks, fit, fit_scalers, hide, mixed, predict, schedule, targets, visits
+from fuse.train import (
+    Trained,
+    dropout_masks,
+    fit,
+    fit_scalers,
+    hide,
+    mixed,
+    objective,
+    predict,
+    schedule,
+    targets,
+    views,
+    visits,
+)
 
 __all__ = ["Job", "Stack", "fit_together"]
 
@@ -146,14 +159,16 @@ def fit_together(
         for step in range(steps):
             members = [parts[step] for parts in batches]
             rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warm_up)
-            rows, batch, keep = _gather(data, runs, members, config)
+            rows, batch = _gather(data, runs, members, config)
             wanted = tables.gather(1, data.labels[rows].unsqueeze(-1).expand(-1, -1, tables.shape[-1]))
             wanted = wanted * (rows >= 0).unsqueeze(-1)
             with mixed(config, data.labels.device):
-                logits, constraint = stack(batch, keep)
-            entropy = -(logits.float().log_softmax(-1) * wanted).sum((1, 2)) / wanted.sum((1, 2))
+                logits, constraint = stack(batch, _keep(runs, members))
+                singles = [stack(one, _keep(runs, members))[0] for one in views(batch, config)]
+            present = torch.stack([frames.present for frames in batch.values()])
+            losses = objective(logits, singles, present, wanted, config) + constraint
             optimiser.zero_grad(set_to_none=True)
-            (entropy + constraint).sum().backward()
+            losses.sum().backward()
             gradient = stack.rows.grad
             assert gradient is not None
             if config.clip:
@@ -162,7 +177,7 @@ def fit_together(
                 group["lr"] = rate
             optimiser.step()
             counts = (rows >= 0).sum(1)
-            sums += torch.stack([entropy + constraint, constraint]).detach() * counts
+            sums += torch.stack([losses, constraint]).detach() * counts
             for run, found, row, count in zip(runs, logits.detach().argmax(-1), rows, counts.tolist(), strict=True):
                 run.true.append(data.labels[row[:count]])
                 run.predicted.append(found[:count])
@@ -229,8 +244,8 @@ class _Run:
 
 def _gather(
     data: Data, runs: Sequence[_Run], members: Sequence[np.ndarray], config: TrainingConfig
-) -> tuple[Tensor, dict[str, Padded], Tensor | None]:
-    """Return the rows (R, B), −1 for nobody, their frames with a leading R, and the dropout masks (R, B, P, d)."""
+) -> tuple[Tensor, dict[str, Padded]]:
+    """Return the rows (R, B), −1 for nobody, and their frames with a leading R."""
     R, B = len(runs), max(len(part) for part in members)
     padded = np.full((R, B), -1, dtype=np.int64)
     for place, part in enumerate(members):
@@ -238,14 +253,19 @@ def _gather(
     rows = torch.from_numpy(padded).to(data.labels.device)
     flat = data.batch(rows.flatten())
     batch = {name: Padded(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
-    kept: list[Tensor | None] = []
     for place, (run, part) in enumerate(zip(runs, members, strict=True)):
         if config.drop_modality:
             mine = {name: Padded(v[place, : len(part)], m[place, : len(part)]) for name, (v, m) in batch.items()}
             for name, frames in hide(mine, config.drop_modality, run.generator).items():
                 batch[name].mask[place, : len(part)] = frames.mask
-        kept.append(dropout_masks(run.model, len(part), run.generator, data.labels.device))
-    shown = [keep for keep in kept if keep is not None]
-    if not shown:
-        return rows, batch, None
-    return rows, batch, torch.nn.utils.rnn.pad_sequence(shown, batch_first=True)
+    return rows, batch
+
+
+def _keep(runs: Sequence[_Run], members: Sequence[np.ndarray]) -> Tensor | None:
+    """Return the dropout masks of one pass through the models, (R, B, P, d)."""
+    drawn = [
+        dropout_masks(run.model, len(part), run.generator, run.data.labels.device)
+        for run, part in zip(runs, members, strict=True)
+    ]
+    masks = [mask for mask in drawn if mask is not None]
+    return torch.nn.utils.rnn.pad_sequence(masks, batch_first=True) if masks else None

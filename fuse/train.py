@@ -20,7 +20,7 @@ from extract.errors import RunError
 from fuse import measure
 from fuse.config import TrainingConfig
 from fuse.data import Data, epoch, sorted_batches
-from fuse.frames import Padded, Scaler, initialise
+from fuse.frames import Batch, Padded, Scaler, initialise
 
 __all__ = [
     "Trained",
@@ -29,11 +29,13 @@ __all__ = [
     "fit_scalers",
     "hide",
     "mixed",
+    "objective",
     "one_thread",
     "predict",
     "schedule",
     "steps_per_epoch",
     "targets",
+    "views",
     "visits",
 ]
 
@@ -61,6 +63,18 @@ def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:
     return max(1, ceil(max(sizes) / batch_size))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums come out the same wherever they are made, and runs beside each other don't wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def fit(
     build: Callable[[], nn.Module],
     data: Data,
@@ -89,37 +103,6 @@ def fit(
     Raises:
         RunError: No training utterance has a frame, or the loss is not a finite number.
     """
-    with one_thread():
-        return _fit(build, data, rows, config, seed, steps, choose, choose_by, report)
-
-
-def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    """Return the context in which a model computes in the configured precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: sums come out the same wherever they are made, and runs beside each other don't wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fit(
-    build: Callable[[], nn.Module],
-    data: Data,
-    rows: np.ndarray,
-    config: TrainingConfig,
-    seed: int,
-    steps: int,
-    choose: np.ndarray | None,
-    choose_by: str,
-    report: Callable[[Mapping[str, Any]], None],
-) -> Trained:
     costs = data.costs
     usable = rows[costs[rows] > 0]
     if not len(usable):
@@ -146,12 +129,15 @@ def _fit(
                 continue
             picked = torch.from_numpy(members).to(device)
             batch = hide(data.batch(picked), config.drop_modality, generator)
-            keep = dropout_masks(model, len(members), generator, device)
             labels = data.labels[picked]
             with mixed(config, device):
-                output = model(batch, keep)
-            entropy = -(output.logits.float().log_softmax(-1) * table[labels]).sum() / table[labels].sum()
-            loss = entropy + output.constraint
+                output = model(batch, dropout_masks(model, len(members), generator, device))
+                singles = [
+                    model(one, dropout_masks(model, len(members), generator, device)).logits
+                    for one in views(batch, config)
+                ]
+            present = torch.stack([frames.present for frames in batch.values()])
+            loss = objective(output.logits, singles, present, table[labels], config) + output.constraint
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             if config.clip:
@@ -186,6 +172,53 @@ def _fit(
     if best_state is not None:
         model.load_state_dict(best_state)
     return Trained(model.eval(), history, best_epoch, len(rows) - len(usable))
+
+
+def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """Return the context in which a model computes in the configured precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
+
+
+def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
+    """Return the batch with each modality by itself; nothing where that is not asked for, or there is only one."""
+    return [{name: frames} for name, frames in batch.items()] if config.alone and len(batch) > 1 else []
+
+
+def objective(
+    logits: Tensor, singles: Sequence[Tensor], present: Tensor, wanted: Tensor, config: TrainingConfig
+) -> Tensor:
+    """Return the loss of a step but for the fusion's own constraint.
+
+        q ∝ Π_m p_m                                  over the modalities m that an utterance has
+        target = (1 − ε) label + ε q
+        loss = CE(p, target) + α mean over m of CE(p_m, label)
+
+    p is what the model says of all modalities together and p_m of m alone, α = `alone`, ε = `evidence`. Models of
+    several modalities lean on the one that is learnt fastest, and then learn by heart what it gets wrong; by itself
+    each modality is learnt as well as it can be (Du et al. 2023, arXiv:2305.01233). And where an utterance's
+    modalities contradict its label, a part of the target follows them (bootstrapping: Reed et al. 2015,
+    arXiv:1412.6596), so that there is less to learn by heart. No gradient flows through q.
+
+    Args:
+        logits: (…, B, C).
+        singles: (…, B, C) of each modality alone; empty without.
+        present: (M, …, B) bool, who has which.
+        wanted: Target of each utterance, (…, B, C), times its class's weight; all 0 for nobody.
+        config: α and ε.
+
+    Returns:
+        (…), the leading axes that stand for models of a stack.
+    """
+    total = wanted.sum((-2, -1))
+    target = wanted
+    alone = torch.zeros_like(total)
+    if singles:
+        said = torch.stack([single.float().log_softmax(-1) for single in singles]) * present.unsqueeze(-1)
+        counts = (wanted.sum(-1) * present).sum(-1)
+        alone = (-(said * wanted).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
+        product = said.detach().sum(0).softmax(-1) * wanted.sum(-1, keepdim=True)
+        target = torch.lerp(wanted, product, config.evidence)
+    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.alone * alone
 
 
 def predict(

@@ -89,13 +89,18 @@ class Search:
         found = split.choose(split.folds(self.corpus, self.protocol), self.fold)[0]
         rows, apart = split.development(self.corpus, found)
         opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
-        data = read(self.corpus, opened, speech_stride=self.training.speech_stride)
+        data = read(
+            self.corpus,
+            opened,
+            speech_stride=self.training.speech_stride,
+            layer_weights=self.training.layer_weights,
+        )
         entry = fusions.find(self.fusion)
 
         def score(chosen: Mapping[str, Any]) -> tuple[float, int]:
             how, config = self.settings(chosen)
             result = fit(
-                lambda: entry.make(data.dims, len(self.corpus.classes), config),
+                lambda: entry.make(data.dims, len(self.corpus.classes), config, data.layers),
                 data,
                 rows,
                 how,

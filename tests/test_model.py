@@ -223,7 +223,7 @@ def test_a_modality_that_is_missing_from_a_whole_batch_has_no_gradient():
     del given["visual"]
     output = whole(given)
     (output.logits.square().sum() + output.constraint).backward()
-    assert whole.project["visual"].weight.grad.abs().max() == 0
+    assert whole.project["visual"].weight.grad is None
     assert whole.project["text"].weight.grad.abs().max() > 0
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from fuse.data import Data, read
 from fuse.frames import Padded
 from fuse.model import GiaMic
 from fuse.split import folds
-from fuse.train import fit, hide, predict, steps_per_epoch
+from fuse.train import fit, hide, objective, predict, steps_per_epoch, views
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3)
@@ -138,6 +140,7 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
         {"clip": 0.0},
         {"drop_modality": 0.5},
         {"precision": "bfloat16"},
+        {"alone": 1.0, "evidence": 0.5},
     ],
 )
 def test_every_option_trains(corpus, data, change):
@@ -172,6 +175,56 @@ def test_every_fold_makes_the_same_number_of_steps():
 
 
 def test_a_wrong_config_names_every_problem():
-    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8")
-    assert len(wrong.problems()) == 5
+    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8", evidence=0.5)
+    assert len(wrong.problems()) == 6
     assert TrainingConfig().problems() == []
+
+
+def test_the_objective_equals_its_formula():
+    """loss = CE(p, (1 − ε) label + ε q) + α mean over m of CE(p_m, label), q ∝ Π_m p_m, utterance by utterance."""
+    random = np.random.default_rng(0)
+    M, B, C, alone, evidence = 3, 5, 4, 0.7, 0.4
+    logits, singles = random.normal(size=(B, C)), random.normal(size=(M, B, C))
+    present = np.array([[1, 1, 0, 1, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 1]], dtype=bool)
+    labels, weights = random.integers(0, C, B), random.uniform(0.5, 2, B)
+
+    def shares(scores):
+        return np.exp(scores) / np.exp(scores).sum()
+
+    together, apart = 0.0, np.zeros(M)
+    for utterance in range(B):
+        product = np.ones(C)
+        for m in range(M):
+            if present[m, utterance]:
+                product *= shares(singles[m, utterance])
+                apart[m] -= weights[utterance] * np.log(shares(singles[m, utterance])[labels[utterance]])
+        product /= product.sum()
+        for c in range(C):
+            target = (1 - evidence) * (c == labels[utterance]) + evidence * product[c]
+            together -= weights[utterance] * target * np.log(shares(logits[utterance])[c])
+    apart /= [weights[there].sum() for there in present]
+    expected = together / weights.sum() + alone * apart.mean()
+
+    wanted = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
+    tensors = [torch.from_numpy(one).float().requires_grad_() for one in (logits, *singles)]
+    config = TrainingConfig(alone=alone, evidence=evidence)
+    found = objective(tensors[0], tensors[1:], torch.from_numpy(present), wanted, config)
+    assert found.item() == pytest.approx(expected, abs=1e-5)
+    # a modality learns from the label alone, not from how it is used as a target
+    found.backward()
+    only = objective(tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, replace(config, evidence=0.0))
+    [expected_gradient] = torch.autograd.grad(only, tensors[1])
+    torch.testing.assert_close(tensors[1].grad, expected_gradient)
+
+
+def test_without_views_the_objective_is_cross_entropy():
+    logits, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
+    found = objective(logits, [], torch.ones(1, 6, dtype=torch.bool), torch.eye(4)[labels], TrainingConfig())
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
+
+
+def test_each_modality_by_itself_is_a_view(corpus, data):
+    batch = data.batch(torch.arange(4))
+    assert [list(view) for view in views(batch, TrainingConfig(alone=1.0))] == [["speech"], ["text"], ["visual"]]
+    assert views(batch, TrainingConfig(alone=0.0, evidence=0.0)) == []
+    assert views({"text": batch["text"]}, TrainingConfig(alone=1.0)) == []

@@ -1,0 +1,130 @@
+"""Learned weights of an encoder's layers: several hidden layers side by side in a frame become one."""
+
+import numpy as np
+import pytest
+import torch
+from made_features import make_corpus
+
+from extract import store
+from fuse import folder
+from fuse.config import TrainingConfig
+from fuse.data import layer_count, read
+from fuse.frames import Padded, Scaler, project
+from fuse.fusions import FUSIONS
+from fuse.run import train_folds
+from fuse.split import folds
+from fuse.stack import Job, fit_together
+from fuse.train import fit, predict
+
+L, H = 3, 4
+
+
+def naive(values, mean, scale, weights):
+    """h = Σ_l softmax(w)_l x_l, frame by frame and layer by layer."""
+    exponents = [float(np.exp(weight)) for weight in weights]
+    out = np.zeros((*values.shape[:-1], H))
+    for place in np.ndindex(values.shape[:-1]):
+        for layer in range(L):
+            for feature in range(H):
+                at = layer * H + feature
+                scaled = (values[place][at] - mean[at]) * scale[at]
+                out[place][feature] += exponents[layer] / sum(exponents) * scaled
+    return out
+
+
+@pytest.fixture
+def scaler():
+    made = Scaler(L * H, L)
+    generator = torch.Generator().manual_seed(0)
+    made.fit(torch.randn(L * H, generator=generator) * 5, torch.rand(L * H, generator=generator) + 0.5)
+    with torch.no_grad():
+        made.weights.copy_(torch.tensor([0.3, -1.2, 2.0]))
+    return made
+
+
+def test_the_sum_over_layers_equals_its_formula(scaler):
+    values = torch.randn(2, 5, L * H, generator=torch.Generator().manual_seed(1))
+    expected = naive(values.numpy(), scaler.mean.numpy(), scaler.scale.numpy(), scaler.weights.detach().numpy())
+    np.testing.assert_allclose(scaler(values).detach(), expected, atol=1e-5)
+    linear = torch.nn.Linear(H, 6, bias=False)
+    torch.testing.assert_close(project(values, scaler, linear), linear(scaler(values)), atol=1e-5, rtol=1e-5)
+
+
+def test_weights_begin_equal_and_one_layer_has_none():
+    assert Scaler(12, 3).shares().tolist() == pytest.approx([1 / 3] * 3)
+    assert list(Scaler(12).parameters()) == []
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("layers"))
+
+
+@pytest.fixture(scope="module")
+def stores(corpus):
+    """Speech keeps three layers, of which the second alone shows the emotion; text keeps the last one."""
+    random = np.random.default_rng(0)
+    directions = random.normal(size=(4, H)) * 3
+    found = {}
+    for modality, layers in (("speech", [0, 6, 12]), ("text", [-1])):
+        items = []
+        for number, utterance in enumerate(corpus):
+            frames = random.normal(size=(6, len(layers), H))
+            if modality == "speech":
+                frames[:, 1] += directions[number % 4]
+            items.append(store.Item(utterance.id, "digest", frames.reshape(6, -1).astype(np.float16)))
+        found[modality] = corpus.folder / modality / "tiny-0123.h5"
+        header = store.Header(modality, "tiny", "0123", {"layers": layers}, H * len(layers))
+        store.write(found[modality], header, items)
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(corpus, stores):
+    return read(corpus, {name: store.open_store(path) for name, path in stores.items()})
+
+
+def test_the_feature_file_says_how_many_layers_there_are(corpus, stores, data):
+    opened = {name: store.open_store(path) for name, path in stores.items()}
+    assert {name: layer_count(one.spec) for name, one in opened.items()} == {"speech": 3, "text": 1}
+    assert data.layers == {"speech": 3, "text": 1}
+    assert read(corpus, opened, layer_weights=False).layers == {"speech": 1, "text": 1}
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data, fusion):
+    config = TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-2)
+    made = FUSIONS[fusion]
+
+    def build():
+        return made.make(data.dims, 4, made.config(), data.layers)
+
+    rows = folds(corpus)[0].train
+    alone = fit(build, data, rows, config, seed=0, steps=4)
+    shares = alone.model.scalers["speech"].shares()
+    assert int(shares.argmax()) == 1
+    assert alone.model.scalers["text"].weights is None
+    quick = TrainingConfig(epochs=1, batch_size=16)
+    together = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], quick, steps=4)
+    for seed, one in enumerate(together):
+        single = fit(build, data, rows, quick, seed=seed, steps=4).model
+        np.testing.assert_allclose(predict(one.model, data, rows), predict(single, data, rows), atol=1e-3)
+
+
+def test_a_run_folder_brings_its_layer_weights_back(corpus, stores, data, tmp_path):
+    quick = TrainingConfig(epochs=1)
+    [place] = train_folds(corpus, stores, runs=tmp_path, training=quick, fold=1, jobs=1)
+    model, config = folder.load(place)
+    assert config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
+    assert model.scalers["speech"].weights.shape == (3,)
+    [plain] = train_folds(
+        corpus, stores, runs=tmp_path, training=TrainingConfig(epochs=1, layer_weights=False), fold=1, name="plain"
+    )
+    assert folder.load(plain)[0].scalers["speech"].weights is None
+
+
+def test_padding_changes_no_sum(scaler):
+    values = torch.randn(1, 4, L * H)
+    longer = torch.cat([values, torch.full((1, 2, L * H), 9.0)], 1)
+    short, long = (Padded(scaler(v), torch.ones(v.shape[:2], dtype=torch.bool)) for v in (values, longer))
+    torch.testing.assert_close(short.values, long.values[:, :4])

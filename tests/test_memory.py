@@ -1,0 +1,65 @@
+"""A bound on the memory for frames holds: what is beyond it stays in the feature files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_features import make_corpus, utterances
+
+from extract import store
+
+LARGE_MIB = 192
+CODE = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+from extract import corpus as corpora, store
+from fuse.config import GiaMicConfig, TrainingConfig
+from fuse.data import read
+from fuse.model import GiaMic
+from fuse.train import fit
+
+def own():
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+corpus = corpora.load(Path(sys.argv[1]), "toy")
+opened = {"speech": store.open_store(Path(sys.argv[2]))}
+small = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
+how = TrainingConfig(epochs=1, batch_size=4)
+
+def train(data):
+    fit(lambda: GiaMic(data.dims, 4, small), data, np.arange(32), how, seed=0, steps=8)
+
+before = own()
+bound = float(sys.argv[3])
+data = read(corpus, opened, memory_gib=bound if bound else None)
+train(data)
+print(own() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's own memory from /proc")
+def test_frames_beyond_the_bound_are_not_held_in_memory(tmp_path):
+    corpus = make_corpus(tmp_path, utterances(96))
+    dim, count = 512, LARGE_MIB * 2**20 // (512 * 2 * 96)
+    path = corpus.folder / "speech" / "tiny-0123.h5"
+    frames = np.random.default_rng(0).normal(size=(count * 3 // 2, dim)).astype(np.float16)
+    # those that are trained on are short, so that what a step takes is small beside what lies in the file
+    items = [
+        store.Item(utterance.id, "digest", frames[:20] if number < 32 else frames)
+        for number, utterance in enumerate(corpus)
+    ]
+    store.write(path, store.Header("speech", "tiny", "0123", {}, dim), items)
+    size = path.stat().st_size / 2**20
+    assert size > LARGE_MIB
+
+    def grown(bound: float) -> float:
+        command = [sys.executable, "-c", CODE, str(tmp_path), str(path), str(bound)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return float(done.stdout)
+
+    assert grown(0) > size  # all in memory
+    assert grown(0.01) < size / 2

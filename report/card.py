@@ -18,7 +18,7 @@ tags: [emotion-recognition, multimodal, {modalities}]
 
 # {name}: emotions from {modalities}
 
-{fusion} by [gia-mic](https://pypi.org/project/gia-mic/), {models}, trained on {corpus}. Of one utterance it gives
+The fusion `{fusion}` of the package gia-mic, {models}, trained on {corpus}. Of one utterance it gives
 the probabilities of {classes}. Any of its modalities may be missing.
 
 ## Use
@@ -90,7 +90,11 @@ def card(run: Run, *, licence: str = "other") -> str:
 def _data(run: Run) -> str:
     corpus, training = run.config["corpus"], run.config["training"]
     settings = {**run.config["model"], **training}
-    listed = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "name")
+    listed = ", ".join(
+        f"{name} {', '.join(value) or 'nothing' if isinstance(value, list) else value}"
+        for name, value in settings.items()
+        if name != "name"
+    )
     return (
         "## Data and protocol\n\n"
         f"Corpus {run.corpus}, {corpus['utterances']} utterances (manifest {corpus['digest'][:12]}). Folds by "

@@ -3,8 +3,9 @@
 Of wav2vec 2.0 and its relatives, on a CPU, the convolutions are re-used: those of a frame see 25 ms and nothing else
 but the scale that normalises them, which is the window's own. A frame that was computed keeps the scale of the window
 it came in, and that is all by which it differs from one computed anew; once the scale has drifted by more than
-`DRIFT` from that of any frame in use, all are computed anew. The transformer sees the whole window each time.
-Whisper's encoder has no part that sees less than its 30 s: all of it is computed.
+`DRIFT` from that of any frame in use, all are computed anew. On steady noise and small random models a window's frames
+moved by 1 to 4 % (L2). The transformer sees the whole window each time. Whisper's encoder has no part that sees less
+than its 30 s: all of it is computed.
 """
 
 from typing import Any

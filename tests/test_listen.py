@@ -58,9 +58,9 @@ def test_with_reuse_it_is_close_and_most_is_taken_over(tmp_path, kind):
         first = anew.push(samples[begin : begin + 8000])
         second = shared.push(samples[begin : begin + 8000])
         assert first.shape == second.shape
-        worst = max(worst, float(np.abs(first - second).max() / np.abs(first).std()))
+        worst = max(worst, float(np.linalg.norm(first - second) / np.linalg.norm(first)))
     assert shared.reused > 300
-    assert 0 < worst < 0.25
+    assert 0 < worst < 0.1  # 0.042 for this HuBERT, 0.014 at most for the others
 
 
 def test_once_the_loudness_changes_all_is_computed_anew(tmp_path):

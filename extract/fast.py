@@ -11,13 +11,14 @@ core; several cores encode several recordings. What is left to gain lies in four
 - attention in bfloat16 is faster as two plain products than in torch's fused kernel.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "suits"]
+__all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "receptive_field", "suits"]
 
 BLOCK_FRAMES = 100
 """Frames that `Convolutions` computes at a time: two seconds of 50 frames, about 10 MB of activations in float32."""
@@ -26,6 +27,14 @@ BLOCK_FRAMES = 100
 def suits(device: str) -> bool:
     """Whether the swaps are for this device."""
     return torch.device(device).type == "cpu"
+
+
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Return how many samples one frame of stacked convolutions sees, and how many lie from one frame to the next."""
+    seen, hop = 1, 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        seen, hop = (seen - 1) * stride + kernel, hop * stride
+    return seen, hop
 
 
 def accelerate(model: Any) -> None:
@@ -105,6 +114,7 @@ class Convolutions(nn.Module):
         self.conv_layers: Any = original.conv_layers
         self._kernels = [layer.conv.kernel_size[0] for layer in self.conv_layers]
         self._strides = [layer.conv.stride[0] for layer in self.conv_layers]
+        self._seen, self._hop = receptive_field(self._kernels, self._strides)
         self._products = nn.ModuleList(_as_product(layer.conv) for layer in self.conv_layers)
 
     @staticmethod
@@ -122,15 +132,12 @@ class Convolutions(nn.Module):
     def forward(self, samples: torch.Tensor, skip: int = 0) -> torch.Tensor:
         """Map (1, n) samples to (1, H, T), or to (1, H, T - skip) without the first frames."""
         assert len(samples) == 1, "one recording at a time"
-        needed, hop = 1, 1
-        for kernel, stride in zip(self._kernels[::-1], self._strides[::-1], strict=True):
-            needed, hop = (needed - 1) * stride + kernel, hop * stride
-        count = (samples.shape[1] - needed) // hop + 1
+        count = (samples.shape[1] - self._seen) // self._hop + 1
         first = self._first(samples[0])
         blocks = []
         for begin in range(skip, count, BLOCK_FRAMES):
             end = min(begin + BLOCK_FRAMES, count)
-            hidden = samples[0, begin * hop : (end - 1) * hop + needed, None]
+            hidden = samples[0, begin * self._hop : (end - 1) * self._hop + self._seen, None]
             for number, layer in enumerate(self.conv_layers):
                 seen = _neighbourhoods(hidden, self._kernels[number], self._strides[number])
                 hidden = self._products[number](seen) if number else F.linear(seen, *first)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from extract import media, plan
 from extract.corpus import MODALITIES, Clip
 from extract.encoder import Encoder, Job
 from extract.errors import MediaError
-from extract.pipeline import encode_all, encode_one
+from extract.pipeline import encode_all, encode_one, side_by_side
 from extract.recorded import rebuild
 from extract.run import POSITIONS
 from extract.store import FAILED, Item
@@ -222,11 +221,8 @@ class Encoders:
             found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget, self._say)
             return found
         batches = plan.batches(jobs, budget, seed="")
-        cores = torch.get_num_threads()
-        workers = max(min(cores, len(batches)), 1) if self.device == "cpu" else 1
-        with closing(
-            encode_all([encoder] * workers, batches, budget, self._say, threading.Event(), max(cores // workers, 1))
-        ) as results:
+        encoders = side_by_side(encoder, self.device, len(batches))
+        with closing(encode_all(encoders, batches, budget, self._say, threading.Event())) as results:
             for item in (item for items in results for item in items):
                 found[numbers[item.id]] = item
         return found

@@ -12,7 +12,7 @@ from extract.encoder import Encoder, Job, Piece, pool
 from extract.errors import MerError
 from extract.store import FAILED, Item
 
-__all__ = ["encode_all", "encode_one", "reason"]
+__all__ = ["encode_all", "encode_one", "reason", "side_by_side"]
 
 DECODERS = 4
 """Batches decoded ahead of the models."""
@@ -32,17 +32,16 @@ def encode_all(
     budget: int,
     say: Callable[[str], None],
     stop: threading.Event,
-    threads: int | None = None,
 ) -> Generator[list[Item], None, None]:
     """Encode batches on one or several devices.
 
     Args:
-        encoders: One for each worker, loaded; on a CPU several workers may have the same.
+        encoders: One for each worker, loaded; on a CPU several workers may have the same. They share the threads that
+            the caller computes with.
         batches: What to encode together, in this order.
         budget: Positions that a batch may have in the model.
         say: Takes a line about what is happening.
         stop: Once set, no further batch is begun.
-        threads: How many each worker computes with, on a CPU; by default as many as the caller.
 
     Yields:
         The utterances of each batch, as they get done: with frames, or failed with the reason.
@@ -52,7 +51,7 @@ def encode_all(
     results: queue.Queue[list[Item] | None] = queue.Queue(maxsize=8)
     done = threading.Event()  # nobody takes results any more
     with ThreadPoolExecutor(DECODERS, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
-        threads = threads or torch.get_num_threads()
+        threads = max(torch.get_num_threads() // len(encoders), 1)
         feed = _Feed(encoders[0], batches, decoders, ahead=DECODERS + len(encoders), stop=stop)
         running = [
             models.submit(_run, _Model(encoder, budget, say), feed, results, done, threads) for encoder in encoders
@@ -71,6 +70,13 @@ def encode_all(
             done.set()
             stop.set()
             torch.set_num_threads(torch.get_num_threads())  # threads begun later compute as this one does
+
+
+def side_by_side(encoder: Encoder, device: str, batches: int) -> list[Encoder]:
+    """Return the encoder once for each worker: on a CPU one for each thread, but no more than there are batches."""
+    import torch
+
+    return [encoder] * (max(min(torch.get_num_threads(), batches), 1) if device == "cpu" else 1)
 
 
 def encode_one(encoder: Encoder, job: Job, budget: int, say: Callable[[str], None]) -> Item:

@@ -23,7 +23,7 @@ from extract.corpus import MODALITIES, Corpus
 from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
 from extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from extract.forecast import Forecast, check_room, forecast
-from extract.pipeline import encode_all, reason
+from extract.pipeline import encode_all, reason, side_by_side
 from extract.plan import WHOLE, Shard
 from extract.store import FAILED, MISSING, Builder, Item, find
 
@@ -222,8 +222,6 @@ def extract(
         StoreError: The file can't be written, is broken, or another process writes it.
         Interrupted: Ctrl-C; what is finished is kept.
     """
-    import torch
-
     encoder = make()
     header = encoder.header
     plan.require(corpus, header.modality)
@@ -250,10 +248,9 @@ def extract(
                 others.update(engine(builder, make, batches, budget))
             else:
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
-                if devices[0] == "cpu" and len(devices) == 1:
-                    encoders *= min(torch.get_num_threads(), len(planned))
-                threads = max(torch.get_num_threads() // len(encoders), 1)
-                others.update(_run(builder, encoders, batches, budget, threads, say=say, quiet=quiet))
+                if len(devices) == 1:
+                    encoders = side_by_side(encoder, devices[0], len(planned))
+                others.update(_run(builder, encoders, batches, budget, say=say, quiet=quiet))
         lost = before & {item.id for item in others.values() if item.status == FAILED}
         if lost:  # a disk that isn't mounted must not cost what was made from it
             say(
@@ -319,7 +316,6 @@ def _run(
     encoders: Sequence[Encoder],
     batches: Sequence[Sequence[Job]],
     budget: int,
-    threads: int,
     *,
     say: Callable[[str], None],
     quiet: bool,
@@ -338,7 +334,7 @@ def _run(
     with (
         _stop_on_interrupt(stop) as interrupted,
         tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
-        closing(encode_all(encoders, batches, budget, say_beside_bar, stop, threads)) as results,
+        closing(encode_all(encoders, batches, budget, say_beside_bar, stop)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})

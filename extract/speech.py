@@ -62,10 +62,7 @@ class SpeechEncoder(Pretrained):
             self._hop = self._receptive_field = 2 * self._spectrogram.hop_length
             window_s = WHISPER_WINDOW_S
         elif hasattr(self._config, "conv_stride") and hasattr(self._config, "conv_kernel"):
-            self._hop = math.prod(self._config.conv_stride)
-            self._receptive_field = 1
-            for kernel, stride in zip(self._config.conv_kernel[::-1], self._config.conv_stride[::-1], strict=True):
-                self._receptive_field = (self._receptive_field - 1) * stride + kernel
+            self._receptive_field, self._hop = fast.receptive_field(self._config.conv_kernel, self._config.conv_stride)
         else:
             raise EncoderError(
                 f"{self._named['model']} is a {self._config.model_type} model, none for speech: choose a wav2vec2-like "

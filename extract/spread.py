@@ -20,7 +20,7 @@ from extract.address import mirror_of
 from extract.cluster import connect, share_out
 from extract.encoder import Encoder, Job
 from extract.errors import StoreError
-from extract.pipeline import encode_all
+from extract.pipeline import encode_all, side_by_side
 from extract.store import FAILED, Builder, Header, Item, write_part
 
 __all__ = ["RayEngine", "ray_engine"]
@@ -116,13 +116,9 @@ class _Worker:
         self._parts, self._header = parts, header
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        import torch
-
         batches = pickle.loads(row["batches"])
-        cores = torch.get_num_threads()  # which Ray has set to what the actor has
-        encoders = [self._encoder] * (min(cores, len(batches)) if self._device == "cpu" else 1)
-        stop, threads = threading.Event(), max(cores // len(encoders), 1)
-        with closing(encode_all(encoders, batches, self._budget, print, stop, threads)) as results:
+        encoders = side_by_side(self._encoder, self._device, len(batches))  # of the cores that Ray gave this actor
+        with closing(encode_all(encoders, batches, self._budget, print, threading.Event())) as results:
             items = [item for batch in results for item in batch]
         write_part(self._parts, self._header, items)
         failed = [item for item in items if item.status == FAILED]

@@ -8,6 +8,23 @@ import click
 from commands.options import FOLDER, features_option, say
 
 
+def parse_cues(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
+    """Read one probability for all modalities, or one for each by comma, by the modalities' letters."""
+    from extract.corpus import MODALITIES
+
+    if value is None:
+        return None
+    try:
+        given = [float(part) for part in value.split(",")]
+    except ValueError:
+        given = []
+    if len(given) == 1:
+        given *= len(MODALITIES)
+    if len(given) != len(MODALITIES):
+        raise click.BadParameter(f"{value!r} is neither one number nor {len(MODALITIES)} by comma.")
+    return dict(zip(MODALITIES, given, strict=True))
+
+
 @click.group()
 def prepare() -> None:
     """Turn a corpus into a manifest.
@@ -20,15 +37,20 @@ def prepare() -> None:
 @click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random in it.")
 @click.option("--utterances", type=int, default=600, show_default=True, help="How many.")
-@click.option("--cue", type=float, help="Probability that a modality shows the true emotion.  [default: each its own]")
+@click.option(
+    "--cue",
+    "cues",
+    metavar="P[,P,P]",
+    callback=parse_cues,
+    help="Probability that a modality shows the true emotion: one for all, or those of speech, text and face, such as "
+    "0.65,0.62,0.66.  [default: 0.8,0.78,0.8]",
+)
 @features_option
-def prepare_demo(name: str, seed: int, utterances: int, cue: float | None, features: Path) -> None:
+def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] | None, features: Path) -> None:
     """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue)."""
     from extract.corpora import demo
-    from extract.corpus import MODALITIES
 
-    cues = demo.CUES if cue is None else dict.fromkeys(MODALITIES, cue)
-    chosen = demo.Demo(seed=seed, utterances=utterances, cues=cues)
+    chosen = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
     click.echo(demo.prepare(features, name=name, demo=chosen, say=say).describe())
 
 

@@ -128,6 +128,16 @@ def test_a_demo_corpus_of_another_seed_and_harder(here):
     assert mer("prepare", "demo", "--cue", "1.5").exit_code == 1
 
 
+def test_a_demo_corpus_with_a_cue_for_each_modality(here):
+    assert mer("prepare", "demo", "--utterances", "8", "--cue", "0.65,0.5,0.7").exit_code == 0
+    about = json.loads((here / "features" / "demo" / "corpus.json").read_text())["about"]
+    assert about["cues"] == {"s": 0.65, "t": 0.5, "v": 0.7}
+    for wrong in ("0.5,0.6", "much"):
+        answer = mer("prepare", "demo", "--cue", wrong)
+        assert answer.exit_code == 2
+        assert f"'{wrong}' is neither one number nor 3 by comma" in answer.stderr
+
+
 def test_a_features_folder_that_can_not_be_one_is_one_sentence(here):
     make_table(here / "data", speakers=2, each=2)
     (here / "features").write_text("a file")

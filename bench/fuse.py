@@ -35,6 +35,7 @@ from fuse.run import keep_freed_memory
 from fuse.stack import Job, fit_together
 from fuse.train import fit, steps_per_epoch
 
+PLAIN = {"alone": 0.0, "evidence": 0.0}  # the loop everybody writes minimises cross-entropy, so here we do too
 CLASSES = ("angry", "happy", "neutral", "sad")
 D = 768
 
@@ -141,7 +142,7 @@ def now() -> float:
 
 def ours(data: Data, rows: np.ndarray, cores: int, precision: str) -> float:
     """Return utterances per second when as many folds as cores train side by side, past their first epoch."""
-    config = TrainingConfig(epochs=3, precision=precision)
+    config = TrainingConfig(epochs=3, precision=precision, **PLAIN)
     steps = steps_per_epoch([len(rows)], config.batch_size)
     ends: list[float] = []
 
@@ -220,13 +221,13 @@ def on_cpu(arguments: argparse.Namespace) -> float:
 def on_gpu(arguments: argparse.Namespace) -> float:
     device = torch.device(arguments.device)
     data = pack(arguments.utterances).to(device)
-    config = TrainingConfig(epochs=arguments.epochs)
+    config = TrainingConfig(epochs=arguments.epochs, **PLAIN)
     everybody = np.arange(arguments.utterances)
     folds = [everybody[everybody % 5 != fold] for fold in range(5)]
     steps = steps_per_epoch([len(rows) for rows in folds], config.batch_size)
     jobs = [Job(rows, seed) for rows in folds for seed in range(5)]
     # warm up the kernels of both
-    brief = TrainingConfig(epochs=1)
+    brief = TrainingConfig(epochs=1, **PLAIN)
     fit_together(lambda: build(data), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
     fit(lambda: build(data), data, folds[0][:640], brief, seed=0, steps=20)
     torch.cuda.synchronize()

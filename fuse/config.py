@@ -67,9 +67,9 @@ class TrainingConfig:
     clip: float = 1.0
     label_smoothing: float = 0.0
     class_weights: bool = False
-    alone: float = 0.0
-    evidence: float = 0.0
-    drop_modality: float = 0.3
+    alone: float = 1.0
+    evidence: float = 0.7
+    drop_modality: float = 0.0
     patience: int = 10
     precision: str = "float32"
     speech_stride: int = 1

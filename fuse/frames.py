@@ -58,11 +58,14 @@ class Output(NamedTuple):
         logits: (B, C) float.
         constraint: () float, the fusion's own loss beside cross-entropy, already weighted; 0 where it has none.
         details: Gates, attention weights and the like, by name, for explanations; empty unless asked for.
+        alone: Logits (B, C) of each of the batch's modalities by itself, as the fusion gives them for a batch with
+            that one only: in training, from a fusion that gets them on the way; empty otherwise.
     """
 
     logits: Tensor
     constraint: Tensor
     details: dict[str, Tensor]
+    alone: tuple[Tensor, ...] = ()
 
 
 class Fusion(Protocol):

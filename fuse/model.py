@@ -205,17 +205,32 @@ class GiaMic(nn.Module):
             for slot, name in enumerate(self.modalities)
             if name in batch
         }
-        like = next(iter(frames.values())).values
-        nothing = like.new_zeros(len(like), self.width)
         kept: dict[str, Tensor] = {}
-        pooled = []
-        for name in self.modalities:
-            if name not in frames:
-                pooled.append(nothing)
-                continue
-            values, mask = frames[name]
-            sources = [other for other in self.sources[name] if other in frames]
-            own = self.own[name](values) if self.own is not None and sources else None
+        specific = {name: self._specific(name, frames, kept if details else None) for name in frames}
+        several = self.training and len(frames) > 1
+        loss = next(iter(specific.values())).new_zeros((), dtype=torch.float32)
+        invariant, apart = None, dict[str, Tensor]()
+        if self.generator is not None:
+            together, single = self.generator(list(frames.values()), alone=several)
+            invariant = together.mean(1)
+            if details:
+                kept["invariant"] = together
+            if single is not None:
+                apart = {name: single[:, number].mean(1) for number, name in enumerate(frames)}
+                if self.constraint != "none":
+                    loss = self.weight * self._apart(apart, {name: given.present for name, given in frames.items()})
+        alone = [
+            self._decide({name: self._specific(name, {name: frames[name]})}, apart.get(name), keep)
+            for name in (batch if several else ())
+        ]
+        return Output(self._decide(specific, invariant, keep), loss, kept, tuple(alone))
+
+    def _specific(self, name: str, frames: Mapping[str, Padded], kept: dict[str, Tensor] | None = None) -> Tensor:
+        """Return pool S_i (B, d) of modality i = `name`, where only those in `frames` are there to read from."""
+        values, mask = frames[name]
+        sources = [other for other in self.sources[name] if other in frames]
+        if sources:
+            own = self.own[name](values) if self.own is not None else None
             taken = []
             for other in self.sources[name]:
                 if other not in sources:
@@ -223,26 +238,19 @@ class GiaMic(nn.Module):
                     continue
                 part, shares, gate = self.pairs[f"{name}_{other}"](values, frames[other], own)
                 taken.append(part)
-                if details:
+                if kept is not None:
                     kept[f"attention/{name}_{other}"] = shares
                     if gate is not None:
                         kept[f"gate/{name}_{other}"] = gate
-            joined = values + self.join[name](torch.cat(taken, -1)) if sources else values
-            pooled.append(mean(Padded(self.specific[name](joined), mask)))
-        loss = pooled[0].new_zeros((), dtype=torch.float32)
-        if self.generator is not None:
-            constrained = self.training and self.constraint != "none" and len(frames) > 1
-            together, single = self.generator(list(frames.values()), alone=constrained)
-            pooled.append(together.mean(1))
-            if details:
-                kept["invariant"] = together
-            if single is not None:
-                loss = self.weight * self._apart(
-                    {name: single[:, number].mean(1) for number, name in enumerate(frames)},
-                    {name: given.present for name, given in frames.items()},
-                )
-        hidden = drop(torch.relu(self.head[0](torch.cat(pooled, -1))), keep, self.dropouts - 1)
-        return Output(self.head[1](hidden), loss, kept)
+            values = values + self.join[name](torch.cat(taken, -1))
+        return mean(Padded(self.specific[name](values), mask))
+
+    def _decide(self, specific: Mapping[str, Tensor], invariant: Tensor | None, keep: Tensor | None) -> Tensor:
+        """Return the head's logits (B, C) of pool S by modality, 0 for those that are left out, and pool x."""
+        nothing = torch.zeros_like(next(iter(specific.values())))
+        vectors = [specific.get(name, nothing) for name in self.modalities]
+        joined = torch.cat(vectors if invariant is None else [*vectors, invariant], -1)
+        return self.head[1](drop(torch.relu(self.head[0](joined)), keep, self.dropouts - 1))
 
     def _project(self, name: str, given: Padded, keep: Tensor | None, slot: int) -> Padded:
         values = self.norm[name](project(given.values, self.scalers[name], self.project[name]))

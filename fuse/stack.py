@@ -77,7 +77,7 @@ class Stack:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __call__(self, batch: Batch, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(self, batch: Batch, keep: Tensor | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Fuse a batch for each model.
 
         Args:
@@ -85,23 +85,23 @@ class Stack:
             keep: Dropout masks (R, B, P, d), or None.
 
         Returns:
-            Logits (R, B, C) and constraints (R,).
+            Logits (R, B, C), constraints (R,), and logits (R, B, C) of each modality by itself as in `Output.alone`.
         """
         parts = self.rows.split(self._sizes, 1)
         weights = {name: part.view(-1, *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
         def one(weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch, keep: Tensor | None) -> Any:
             output: Output = functional_call(self.template, {**weights, **buffers}, (batch, keep))
-            return output.logits, output.constraint
+            return output.logits, output.constraint, output.alone
 
         if len(self) > 1:
-            found: tuple[Tensor, Tensor] = vmap(one, in_dims=(0, 0, 0, None if keep is None else 0))(
-                weights, self.buffers, batch, keep
-            )
+            found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = vmap(
+                one, in_dims=(0, 0, 0, None if keep is None else 0)
+            )(weights, self.buffers, batch, keep)
             return found
         first: Any = tree_map(lambda value: value[0], (weights, self.buffers, batch, keep))
-        logits, constraint = one(*first)
-        return logits.unsqueeze(0), constraint.unsqueeze(0)
+        logits, constraint, alone = one(*first)
+        return logits.unsqueeze(0), constraint.unsqueeze(0), tuple(single.unsqueeze(0) for single in alone)
 
     def state(self, row: int) -> dict[str, Tensor]:
         """Return the weights and buffers of one model, copied."""
@@ -163,8 +163,8 @@ def fit_together(
             wanted = tables.gather(1, data.labels[rows].unsqueeze(-1).expand(-1, -1, tables.shape[-1]))
             wanted = wanted * (rows >= 0).unsqueeze(-1)
             with mixed(config, data.labels.device):
-                logits, constraint = stack(batch, _keep(runs, members))
-                singles = [stack(one, _keep(runs, members))[0] for one in views(batch, config)]
+                logits, constraint, alone = stack(batch, _keep(runs, members))
+                singles = alone or [stack(one, _keep(runs, members))[0] for one in views(batch, config)]
             present = torch.stack([frames.present for frames in batch.values()])
             losses = objective(logits, singles, present, wanted, config) + constraint
             optimiser.zero_grad(set_to_none=True)

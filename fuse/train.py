@@ -132,7 +132,7 @@ def fit(
             labels = data.labels[picked]
             with mixed(config, device):
                 output = model(batch, dropout_masks(model, len(members), generator, device))
-                singles = [
+                singles = output.alone or [
                     model(one, dropout_masks(model, len(members), generator, device)).logits
                     for one in views(batch, config)
                 ]
@@ -201,7 +201,7 @@ def objective(
 
     Args:
         logits: (…, B, C).
-        singles: (…, B, C) of each modality alone; empty without.
+        singles: (…, B, C) of each modality alone; empty where there is only one.
         present: (M, …, B) bool, who has which.
         wanted: Target of each utterance, (…, B, C), times its class's weight; all 0 for nobody.
         config: α and ε.
@@ -212,7 +212,7 @@ def objective(
     total = wanted.sum((-2, -1))
     target = wanted
     alone = torch.zeros_like(total)
-    if singles:
+    if singles and config.alone:
         said = torch.stack([single.float().log_softmax(-1) for single in singles]) * present.unsqueeze(-1)
         counts = (wanted.sum(-1) * present).sum(-1)
         alone = (-(said * wanted).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)

@@ -217,6 +217,20 @@ def test_a_present_modality_matters_and_a_missing_one_does_not():
     assert (whole(nothing).logits - whole(given).logits).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("without", [(), ("interaction",), ("gate", "generator")])
+def test_training_also_gives_what_each_modality_says_by_itself(without):
+    whole = model(replace(CONFIG, without=without)).train()
+    given = batch({"speech": [9, 4, 7, 0], "text": [3, 0, 1, 4], "visual": [2, 5, 3, 1]})
+    keep = (torch.rand(4, whole.dropouts, whole.width, generator=torch.Generator().manual_seed(0)) < 0.5) * 2.0
+    alone = whole(given, keep).alone
+    assert len(alone) == len(given) == 3
+    for logits, (name, one) in zip(alone, given.items(), strict=True):
+        there = one.present
+        torch.testing.assert_close(logits[there], whole({name: one}, keep).logits[there])
+        assert whole({name: one}, keep).alone == ()
+    assert whole.eval()(given).alone == ()
+
+
 def test_a_modality_that_is_missing_from_a_whole_batch_has_no_gradient():
     whole = model().train()
     given = batch()

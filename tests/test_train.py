@@ -175,7 +175,7 @@ def test_every_fold_makes_the_same_number_of_steps():
 
 
 def test_a_wrong_config_names_every_problem():
-    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8", evidence=0.5)
+    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8", alone=0, evidence=0.5)
     assert len(wrong.problems()) == 6
     assert TrainingConfig().problems() == []
 

@@ -11,7 +11,7 @@ import commands.predict
 import commands.prepare
 import commands.report
 import commands.transcribe
-from commands.options import FOLDER, say
+from commands.options import FOLDER, device_option, say
 from extract.errors import Interrupted, MerError
 
 
@@ -43,7 +43,7 @@ def main() -> None:
 @click.option(
     "--out", type=FOLDER, default=Path(), help="Folder for features/ and runs/.  [default: the current folder]"
 )
-@click.option("--device", help="Where to compute: cpu or cuda.  [default: cuda where there is one]")
+@device_option
 def demo(out: Path, device: str | None) -> None:
     """Do the whole job on the demo corpus, in one go.
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from commands.options import corpus_option, engine_options, features_option, runs_option, say, setting, typed
+from commands.options import (
+    corpus_option,
+    device_option,
+    engine_options,
+    features_option,
+    pairs,
+    runs_option,
+    say,
+    setting,
+    typed,
+)
 from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
 
 TRAINING = [field.name for field in fields(TrainingConfig)]
@@ -29,16 +39,9 @@ def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
         raise click.BadParameter(f"{text!r} is neither a number nor all.") from None
 
 
-def parse_settings(texts: tuple[str, ...]) -> dict[str, str]:
-    """Return NAME=VALUE texts as a dictionary.
-
-    Raises:
-        click.BadParameter: One has no name or no value.
-    """
-    pairs = [text.partition("=") for text in texts]
-    if not all(name and equals and value for name, equals, value in pairs):
-        raise click.BadParameter(f"{texts} are not all NAME=VALUE.", param_hint="--set")
-    return {name.strip().replace("-", "_"): value for name, _, value in pairs}
+def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dictionary of a config's fields."""
+    return {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
 
 
 def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,6 +143,7 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
     "others",
     multiple=True,
     metavar="NAME=VALUE",
+    callback=parse_settings,
     help="Any setting of the fusion, as `mer fusions` lists them.",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
@@ -149,7 +153,7 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
 )
-@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@device_option
 @click.option(
     "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
 )
@@ -164,7 +168,7 @@ def fuse_train(
     fusion: str,
     seed: int,
     seeds: int,
-    others: tuple[str, ...],
+    others: dict[str, str],
     evaluate_subsets: bool,
     engine: str,
     address: str | None,
@@ -190,7 +194,7 @@ def fuse_train(
         say(f"{modality}: {path}")
     given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
     given = {name: value for name, value in given.items() if value not in (None, ())}
-    chosen = {name: value for name, value in given.items() if name in MODEL} | parse_settings(others)
+    chosen = {name: value for name, value in given.items() if name in MODEL} | others
     train = choose_engine(engine, address) or train_models
     folders = train(
         prepared,
@@ -256,7 +260,7 @@ def tune(
 @click.option("--baselines", is_flag=True, help="Train the other fusions too, at their defaults.")
 @setting(TrainingConfig, "epochs", "Passes over the training part.")
 @protocol_option
-@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")
+@device_option
 @engine_options
 @features_option
 @runs_option

@@ -49,6 +49,27 @@ def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
 
 
+def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --device, for one device."""
+    return click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")(command)
+
+
+def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dictionary.
+
+    Args:
+        texts: What was typed.
+        form: What each of them should be, for the message.
+
+    Raises:
+        click.BadParameter: One has no name or no value.
+    """
+    found = dict(text.partition("=")[::2] for text in texts)
+    if not all(name and value for name, value in found.items()):
+        raise click.BadParameter(f"{', '.join(texts)}: not all of them are {form}.")
+    return found
+
+
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --engine and --address."""
     address = click.option("--address", help="Ray cluster.  [default: that of RAY_ADDRESS, or this machine alone]")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.options import FOLDER, say
+from commands.options import FOLDER, device_option, pairs, say
 
 if TYPE_CHECKING:
     from fuse.predict import Input, Prediction
@@ -20,28 +20,21 @@ OF_INPUTS = ("id", "audio", "text", "video")
 
 
 def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Return MODALITY=FOLDER texts as a dictionary.
-
-    Raises:
-        click.BadParameter: One has no modality or no folder.
-    """
-    pairs = dict(text.partition("=")[::2] for text in texts)
-    if not all(name and folder for name, folder in pairs.items()):
-        raise click.BadParameter(f"{', '.join(texts)}: not all of them are MODALITY=FOLDER.")
-    return pairs
+    """Return MODALITY=FOLDER texts as a dictionary."""
+    return pairs(texts, "MODALITY=FOLDER")
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which model and encoders to load, and where."""
-    command = click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")(command)
-    return click.option(
+    encoder = click.option(
         "--encoder",
         "encoders",
         multiple=True,
         metavar="MODALITY=FOLDER",
         callback=parse_encoders,
         help="Where an encoder's weights lie now, such as speech=~/whisper; may be repeated.  [default: as recorded]",
-    )(command)
+    )
+    return encoder(device_option(command))
 
 
 @click.command()

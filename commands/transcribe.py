@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from commands.options import corpus_option, features_option, say
+from commands.options import corpus_option, device_option, features_option, say
 
 
 @click.command()
@@ -18,7 +18,7 @@ from commands.options import corpus_option, features_option, say
 )
 @click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
 @click.option("--language", help="What is spoken, such as english, for a Whisper of many languages.  [default: heard]")
-@click.option("--device", help="cpu or cuda.  [default: cuda where there is one]")
+@device_option
 @click.option("--again", is_flag=True, help="Replace what another recogniser heard, too.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @features_option

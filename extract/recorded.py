@@ -8,15 +8,20 @@ from extract.encoder import EXTRACTOR_VERSION, TINY, Encoder
 from extract.errors import EncoderError, one_line
 from extract.run import make_encoder
 
-__all__ = ["rebuild"]
+__all__ = ["from_folder", "rebuild"]
 
 _FOUND = (
     "modality model weights sampling_rate_hz context_s normalise window_tokens context_tokens framing version".split()
 )
 """Fields of a spec that the encoder itself finds out; all others were options."""
 
-_FOLDER_DIGEST = 64
-"""Digits of a folder's digest; the hub's commits have 40."""
+_COMMIT = 40
+"""Digits of a hub's commit; a folder's digest has 64."""
+
+
+def from_folder(weights: str) -> bool:
+    """Whether recorded weights were read from a folder, whose digest they are, and not from the hub."""
+    return len(weights) != _COMMIT
 
 
 def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
@@ -40,7 +45,7 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"The {modality} frames were made by version {spec['version']} of the extractor and this is version "
             f"{EXTRACTOR_VERSION}, which makes others: run `mer extract` and `mer fuse-train` again."
         )
-    local = len(spec["weights"]) == _FOLDER_DIGEST
+    local = from_folder(spec["weights"])
     if model != TINY and (local or folder) and not (folder and Path(folder).is_dir()):
         raise EncoderError(
             f"The {modality} encoder {model} was read from a folder, and {folder or 'where that lies'} isn't "

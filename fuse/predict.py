@@ -16,6 +16,7 @@ import torch
 from extract.corpus import Clip
 from extract.errors import MediaError, RunError, one_line
 from extract.inputs import Encoded, Encoders, Input
+from extract.recorded import from_folder
 from extract.run import find_devices
 from fuse import folder as run_folder
 from fuse import train
@@ -28,9 +29,6 @@ TOGETHER = 64
 
 RECORDED = "recorded"
 """Stands for the recogniser that heard the texts a run was trained on."""
-
-COMMIT = 40
-"""Digits of a hub's commit; a folder's digest has more."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +251,7 @@ class Predictor:
                 f"The texts that the run was trained on {whose}: name a recogniser, with --transcribe MODEL."
             )
         [(model, about)] = known.items()
-        if len(about["weights"]) != COMMIT:
+        if from_folder(about["weights"]):
             raise RunError(f"The run's recogniser, {model}, lies in a folder: say where, with --transcribe FOLDER.")
         return model, about["weights"], about.get("language")
 

@@ -279,7 +279,8 @@ def ablate(
 ) -> None:
     """Train GIA-MIC without each of its parts: what each costs.
 
-    It is trained whole, without each part, and with each constraint, on the same folds and seeds.
+    It is trained whole, without each part, with each constraint, and without learning each modality by itself, on the
+    same folds and seeds.
     """
     from extract.corpora import find_or_demo
     from extract.run import extract_generated

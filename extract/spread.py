@@ -28,7 +28,7 @@ __all__ = ["RayEngine", "ray_engine"]
 TASK_BATCHES = 16
 """Most batches in a task."""
 
-TASKS_A_WORKER = 4
+TASKS_A_WORKER = 16
 """Fewest tasks that each worker gets, if there are as many batches, so that all end at about the same time."""
 
 

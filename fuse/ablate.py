@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.corpus import Corpus
-from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
+from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
 from fuse.fusions import FUSIONS
 from fuse.run import train_folds
 
@@ -33,6 +33,7 @@ def train_ablations(
     *,
     runs: Path,
     config: GiaMicConfig | None = None,
+    training: TrainingConfig | None = None,
     baselines: Sequence[str] = (),
     train: Callable[..., list[Path]] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -40,11 +41,15 @@ def train_ablations(
 ) -> list[Path]:
     """Train every variant of GIA-MIC, and other fusions at their defaults, and return all run folders.
 
+    One variant more is the whole model trained on cross-entropy and its constraint, without learning each modality by
+    itself.
+
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
         runs: Folder of all runs.
         config: GIA-MIC's settings; None takes the defaults.
+        training: How all are trained; None takes the defaults.
         baselines: Other fusions to train beside it.
         train: Trains all models, such as `spread.train_on_ray`; by default one after the other, here.
         say: Takes lines for the user.
@@ -53,15 +58,17 @@ def train_ablations(
     Raises:
         RunError: As `run.train_folds`.
     """
-    models: list[dict[str, Any]] = [
-        {"model": variant, "name": name} for name, variant in variants(config or GiaMicConfig()).items()
-    ]
+    config, training = config or GiaMicConfig(), training or TrainingConfig()
+    models: list[dict[str, Any]] = [{"model": variant, "name": name} for name, variant in variants(config).items()]
+    if training.alone:
+        plain = replace(training, alone=0.0, evidence=0.0)
+        models.append({"model": config, "name": f"{REFERENCE}-without-alone", "training": plain})
     models += [{"fusion": fusion} for fusion in baselines if fusion in FUSIONS and fusion != REFERENCE]
-    return (train or train_models)(corpus, stores, models, runs=runs, say=say, **options)
+    return (train or train_models)(corpus, stores, models, training=training, runs=runs, say=say, **options)
 
 
 def train_models(
     corpus: Corpus, stores: Mapping[str, Path], models: Sequence[Mapping[str, Any]], **options: Any
 ) -> list[Path]:
-    """Train models one after the other, here; each is what `run.train_folds` is to be told of it, besides `options`."""
-    return [folder for model in models for folder in train_folds(corpus, stores, **model, **options)]
+    """Train models one after the other, here; each is what `run.train_folds` is to be told of it, over `options`."""
+    return [folder for model in models for folder in train_folds(corpus, stores, **{**options, **model})]

@@ -107,7 +107,10 @@ class TrainingConfig:
             if value < 0
         ]
         if self.evidence > 0 and self.alone == 0:
-            found.append(f"evidence is {self.evidence}, and comes from modalities by themselves: alone must be above 0")
+            found.append(
+                f"evidence is {self.evidence}, and comes from modalities by themselves: alone must be above 0, or "
+                "evidence 0"
+            )
         if self.precision not in PRECISIONS:
             found.append(f"precision is {self.precision!r}, and must be {' or '.join(PRECISIONS)}")
         if self.learning_rate <= 0:

@@ -1,3 +1,5 @@
+import re
+
 from made_features import make_corpus, make_stores
 
 from fuse.ablate import train_ablations, variants
@@ -24,7 +26,8 @@ def test_one_call_gives_the_table(tmp_path):
         baselines=("concat",),
         training=TrainingConfig(epochs=1, batch_size=32),
     )
-    assert len(folders) == 9 * 5
+    assert len(folders) == 10 * 5
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")
     for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
         assert name in text
+    assert re.search(r"gia-mic-without-alone .*alone 0, evidence 0", text)

@@ -24,7 +24,7 @@ from extract.spread import ray_engine
 def main() -> None:
     """Measure in turns and print a table; the last line is the time of one worker over that of two."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=40)
+    parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     torch.set_num_threads(1)

@@ -209,7 +209,8 @@ class GiaMic(nn.Module):
         specific = {name: self._specific(name, frames, kept if details else None) for name in frames}
         several = self.training and len(frames) > 1
         loss = next(iter(specific.values())).new_zeros((), dtype=torch.float32)
-        invariant, apart = None, dict[str, Tensor]()
+        invariant: Tensor | None = None
+        apart: dict[str, Tensor] = {}
         if self.generator is not None:
             together, single = self.generator(list(frames.values()), alone=several)
             invariant = together.mean(1)

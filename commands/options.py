@@ -64,10 +64,10 @@ def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
     Raises:
         click.BadParameter: One has no name or no value.
     """
-    found = dict(text.partition("=")[::2] for text in texts)
-    if not all(name and value for name, value in found.items()):
+    found = [text.partition("=")[::2] for text in texts]
+    if not all(name and value for name, value in found):
         raise click.BadParameter(f"{', '.join(texts)}: not all of them are {form}.")
-    return found
+    return dict(found)
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:

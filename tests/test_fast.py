@@ -56,7 +56,7 @@ def test_in_bfloat16_they_are_as_close_to_float32_as_before(tmp_path, name):
     half = copy.deepcopy(model).to(torch.bfloat16)
     quick = swapped(half)
     errors = []
-    for frames in (20, 150, 400):
+    for frames in 4 * (20, 150, 400):  # of three alone, rounding decides the ratio
         sound = torch.randn(1, (frames - 1) * HOP + SEEN)
         wanted = model(sound).last_hidden_state
         errors.append(
@@ -66,7 +66,7 @@ def test_in_bfloat16_they_are_as_close_to_float32_as_before(tmp_path, name):
             ]
         )
     before, now = np.mean(errors, axis=0)
-    assert now < 1.25 * before  # three sounds, and rounding is luck
+    assert now < 1.1 * before
     assert now < 0.05
 
 

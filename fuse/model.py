@@ -220,10 +220,12 @@ class GiaMic(nn.Module):
                 apart = {name: single[:, number].mean(1) for number, name in enumerate(frames)}
                 if self.constraint != "none":
                     loss = self.weight * self._apart(apart, {name: given.present for name, given in frames.items()})
-        alone = [
-            self._decide({name: self._specific(name, {name: frames[name]})}, apart.get(name), keep)
-            for name in (batch if several else ())
-        ]
+        alone = []
+        for name in batch if several else ():
+            # who reads nobody else says the same by itself
+            same = self.sources[name] == (name,)
+            own = specific[name] if same else self._specific(name, {name: frames[name]})
+            alone.append(self._decide({name: own}, apart.get(name), keep))
         return Output(self._decide(specific, invariant, keep), loss, kept, tuple(alone))
 
     def _specific(self, name: str, frames: Mapping[str, Padded], kept: dict[str, Tensor] | None = None) -> Tensor:

@@ -31,7 +31,7 @@ from fuse.config import GiaMicConfig, TrainingConfig
 from fuse.data import Data, Packed, epoch
 from fuse.frames import Padded
 from fuse.model import GiaMic
-from fuse.run import keep_freed_memory
+from fuse.run import prepare_cpu
 from fuse.stack import Job, fit_together
 from fuse.train import fit, steps_per_epoch
 
@@ -180,7 +180,7 @@ def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
 def on_cpu(arguments: argparse.Namespace) -> float:
     cores = arguments.cores
     torch.set_num_threads(cores)
-    keep_freed_memory()
+    prepare_cpu()
     data = pack(arguments.utterances)
     random = np.random.default_rng(1)
     rows = random.permutation(arguments.utterances)

@@ -9,6 +9,7 @@ projections are folded into the short side, so that the long side is touched by 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,4 +112,29 @@ def _bias(mask: Tensor, like: Tensor) -> Tensor:
 
 def _scores(rows: Tensor, columns: Tensor, bias: Tensor, dim: int) -> Tensor:
     """Return rows columnsᵀ / sqrt(dim) + bias, in one product; the rows are the short side and take the division."""
-    return torch.baddbmm(bias, rows * (1 / math.sqrt(dim)), columns.transpose(1, 2))
+    rows = rows * (1 / math.sqrt(dim))
+    if torch.is_grad_enabled():
+        return bias + _Product.apply(rows, columns)
+    return torch.baddbmm(bias, rows, columns.transpose(1, 2))
+
+
+class _Product(torch.autograd.Function):
+    """rows columnsᵀ, (B, Q, d) and (B, T, d) to (B, Q, T), with a gradient of the columns that lies in their order.
+
+    torch's own lies transposed, and to add it to the others that meet in a modality's frames takes ten times as long.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rows: Tensor, columns: Tensor) -> Tensor:
+        return rows @ columns.transpose(1, 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = ctx.saved_tensors
+        return gradient @ columns, gradient.transpose(1, 2) @ rows

@@ -50,15 +50,19 @@ class Packed:
         """Features per frame, D."""
         return self.values.shape[1]
 
-    def gather(self, rows: Tensor, length: int | None = None) -> Padded:
-        """Return the frames of utterances (B,) padded to `length`, or to the longest of them, at least 1.
+    def gather(self, rows: Tensor, *, few_lengths: bool = False) -> Padded:
+        """Return the frames of utterances (B,) padded to the longest of them, at least 1.
 
         A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
-        frames are kept.
+        frames are kept. With `few_lengths`, it is padded further, to one of four lengths an octave: for kernels that
+        are compiled for each shape of a batch.
         """
         device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
-        longest = max(int(lengths.max()), 1) if length is None else length
+        longest = max(int(lengths.max()), 1)
+        if few_lengths:
+            step = 1 << max((longest - 1).bit_length() - 3, 0)
+            longest = -(-longest // step) * step
         steps = torch.arange(longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
@@ -123,9 +127,9 @@ class Data:
         """(U,) frames of each utterance over all modalities: what it costs to compute, and 0 where it has nothing."""
         return sum(packed.lengths for packed in self.modalities.values()).cpu().numpy()  # type: ignore[union-attr]
 
-    def batch(self, rows: Tensor) -> dict[str, Padded]:
-        """Gather the utterances (B,), −1 for nobody, each modality padded to its own longest."""
-        return {name: packed.gather(rows) for name, packed in self.modalities.items()}
+    def batch(self, rows: Tensor, *, few_lengths: bool = False) -> dict[str, Padded]:
+        """Gather the utterances (B,), −1 for nobody, each modality padded as `Packed.gather` does."""
+        return {name: packed.gather(rows, few_lengths=few_lengths) for name, packed in self.modalities.items()}
 
     @property
     def size(self) -> int:

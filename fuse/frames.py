@@ -144,7 +144,7 @@ class Scaler(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return (…, D / L) for (…, D) of any float type, computing in float32."""
-        found = (values.float() - self.mean) * self.scale
+        found = (values - self.mean) * self.scale
         return found if self.weights is None else self.shares() @ found.unflatten(-1, (self.layers, -1))
 
     def shares(self) -> Tensor:
@@ -181,7 +181,7 @@ def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
     """
     assert isinstance(scaler, Scaler)
     assert isinstance(linear, nn.Linear)
-    return F.linear(values.float() - scaler.mean, scaler.spread(linear.weight))
+    return F.linear(values - scaler.mean, scaler.spread(linear.weight))
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -112,29 +112,27 @@ def _bias(mask: Tensor, like: Tensor) -> Tensor:
 
 def _scores(rows: Tensor, columns: Tensor, bias: Tensor, dim: int) -> Tensor:
     """Return rows columnsᵀ / sqrt(dim) + bias, in one product; the rows are the short side and take the division."""
-    rows = rows * (1 / math.sqrt(dim))
-    if torch.is_grad_enabled():
-        return bias + _Product.apply(rows, columns)
-    return torch.baddbmm(bias, rows, columns.transpose(1, 2))
+    return _Scores.apply(rows * (1 / math.sqrt(dim)), columns, bias)
 
 
-class _Product(torch.autograd.Function):
-    """rows columnsᵀ, (B, Q, d) and (B, T, d) to (B, Q, T), with a gradient of the columns that lies in their order.
+class _Scores(torch.autograd.Function):
+    """rows columnsᵀ + bias, (B, Q, d) and (B, T, d) to (B, Q, T), with a gradient of the columns that lies as they do.
 
-    torch's own lies transposed, and to add it to the others that meet in a modality's frames takes ten times as long.
+    torch's own lies transposed, and to add that to the others that meet in a modality's frames takes ten times as long.
+    The bias, of any shape that broadcasts, gets no gradient.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(rows: Tensor, columns: Tensor) -> Tensor:
-        return rows @ columns.transpose(1, 2)
+    def forward(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias, rows, columns.transpose(1, 2))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, columns = ctx.saved_tensors
-        return gradient @ columns, gradient.transpose(1, 2) @ rows
+        return gradient @ columns, gradient.transpose(1, 2) @ rows, None

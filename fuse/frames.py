@@ -34,7 +34,8 @@ class Padded(NamedTuple):
     """Frames of one modality for a batch of utterances.
 
     Attributes:
-        values: (B, T, D) or, projected, (B, T, d). What stands at padding is never used.
+        values: (B, T, D) or, projected, (B, T, d). What stands at padding is never used. Features are stored in float16
+            or float32; in bfloat16 they are without the mean of the training part (`Packed.gather`).
         mask: (B, T) bool, True at a frame.
     """
 
@@ -144,8 +145,12 @@ class Scaler(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return (…, D / L) for (…, D) of any float type, computing in float32."""
-        found = (values - self.mean) * self.scale
+        found = self.centred(values) * self.scale
         return found if self.weights is None else self.shares() @ found.unflatten(-1, (self.layers, -1))
+
+    def centred(self, values: Tensor) -> Tensor:
+        """Return (…, D) without the mean, in float32; what comes in bfloat16 is centred."""
+        return values if values.dtype == torch.bfloat16 else values - self.mean
 
     def shares(self) -> Tensor:
         """Return a (L,), or 1 where there is nothing to weigh."""
@@ -181,7 +186,7 @@ def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
     """
     assert isinstance(scaler, Scaler)
     assert isinstance(linear, nn.Linear)
-    return F.linear(values - scaler.mean, scaler.spread(linear.weight))
+    return F.linear(scaler.centred(values), scaler.spread(linear.weight))
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

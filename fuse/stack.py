@@ -25,7 +25,6 @@ from fuse.frames import Batch, Output, Padded, initialise
 from fuse.train import (
     Trained,
     dropout_masks,
-    few_lengths,
     fit,
     fit_scalers,
     hide,
@@ -252,7 +251,7 @@ def _gather(
     for place, part in enumerate(members):
         padded[place, : len(part)] = part
     rows = torch.from_numpy(padded).to(data.labels.device)
-    flat = data.batch(rows.flatten(), few_lengths=few_lengths(config, rows.device))
+    flat = data.batch(rows.flatten())
     batch = {name: Padded(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
     for place, (run, part) in enumerate(zip(runs, members, strict=True)):
         if config.drop_modality:

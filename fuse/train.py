@@ -25,7 +25,6 @@ from fuse.frames import Batch, Padded, Scaler, initialise
 __all__ = [
     "Trained",
     "dropout_masks",
-    "few_lengths",
     "fit",
     "fit_scalers",
     "hide",
@@ -115,6 +114,9 @@ def fit(
     fit_scalers(model, data, usable)
     model.to(device)
     table = targets(data, usable, config, device)
+    scalers: Any = model.scalers
+    centred = config.precision == "bfloat16" and device.type == "cpu"
+    centres = {name: scaler.mean for name, scaler in scalers.items()} if centred else None
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, Any]] = []
@@ -129,7 +131,7 @@ def fit(
             if not len(members):
                 continue
             picked = torch.from_numpy(members).to(device)
-            batch = hide(data.batch(picked, few_lengths=few_lengths(config, device)), config.drop_modality, generator)
+            batch = hide(data.batch(picked, centres), config.drop_modality, generator)
             labels = data.labels[picked]
             with mixed(config, device):
                 output = model(batch, dropout_masks(model, len(members), generator, device))
@@ -178,11 +180,6 @@ def fit(
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     """Return the context in which a model computes in the configured precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
-
-
-def few_lengths(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether batches are padded to few lengths: on a CPU, bfloat16 products are compiled for each shape anew."""
-    return device.type == "cpu" and config.precision == "bfloat16"
 
 
 def views(batch: Batch, config: TrainingConfig) -> list[Batch]:

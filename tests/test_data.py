@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,27 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
         for row, frames, length in zip(rows.tolist(), padded.values, lengths, strict=True):
             np.testing.assert_array_equal(frames[:length].numpy(), opened.frames(f"u{row:03d}"))
     assert data.batch(rows)["text"].present.tolist() == [True, False, True]
+
+
+def test_a_centred_batch_is_rounded_once_and_padded_to_few_lengths(corpus):
+    data = data_of(corpus, make_stores(corpus, missing={"text": ["u005"]}))
+    rows, lengths = torch.arange(80), set()
+    centres = {name: torch.randn(packed.dim) * 300 for name, packed in data.modalities.items()}
+    for some in (rows, rows[:3], rows[5:6]):
+        for name, padded in data.batch(some, centres).items():
+            plain = data.batch(some)[name]
+            longest = plain.mask.shape[1]
+            assert longest <= padded.mask.shape[1] <= longest * 1.25
+            assert torch.equal(padded.mask[:, :longest], plain.mask)
+            assert not padded.mask[:, longest:].any()
+            wanted = (plain.values.float() - centres[name]).bfloat16()
+            assert torch.equal(padded.values[:, :longest][plain.mask], wanted[plain.mask])
+    speech = data.modalities["speech"]
+    for count in range(1, 1000):
+        mask = replace(speech, lengths=torch.full_like(speech.lengths, count)).gather(rows[:1], centres["speech"]).mask
+        lengths.add(mask.shape[1])
+    assert lengths > {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20}
+    assert len(lengths) == 8 + 4 * 7
 
 
 def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):

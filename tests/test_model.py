@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fuse import constraint
-from fuse.attention import CrossAttention, read
+from fuse.attention import CrossAttention, _scores, read
 from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
 from fuse.frames import Padded, Scaler, drop, initialise, mean, project
 from fuse.model import GatedInteractiveAttention, GiaMic, Refinement
@@ -75,6 +75,19 @@ def test_attention_equals_its_formula_whichever_side_is_short(receiver, source):
         torch.testing.assert_close(context[row], expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(shares.sum(-1), torch.ones(2, 2, receiver))
     assert shares[1, ..., source - 2 :].abs().sum() == 0 or source <= 2
+
+
+def test_scores_have_the_gradients_of_their_product_laid_out_as_the_frames_are():
+    rows, columns = torch.randn(3, 5, 8, requires_grad=True), torch.randn(3, 7, 8, requires_grad=True)
+    bias = torch.randn(3, 1, 7)
+    found = _scores(rows, columns, bias, 4)
+    expected = bias + rows @ columns.transpose(1, 2) / 2
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn(3, 5, 7)
+    gradients = torch.autograd.grad((found * weight).sum(), (rows, columns))
+    for one, other in zip(gradients, torch.autograd.grad((expected * weight).sum(), (rows, columns)), strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.is_contiguous()
 
 
 def test_gated_interactive_attention_equals_its_formula():

@@ -148,6 +148,21 @@ def test_every_option_trains(corpus, data, change):
     assert ua(trained(data, folds(corpus)[0].train, config).model, data, folds(corpus)[0].test) > 0.5
 
 
+def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data):
+    """Rounded before the mean is taken away, these frames would keep nothing of what tells them apart."""
+    far = {
+        name: replace(packed, values=packed.values.float() + 300 * packed.values.float().std())
+        for name, packed in data.modalities.items()
+    }
+    far_data = Data(far, data.labels, data.classes)
+    train, test = folds(corpus)[0].train, folds(corpus)[0].test
+    plain = trained(far_data, train)
+    rounded = trained(far_data, train, replace(QUICK, precision="bfloat16"))
+    for one, other in zip(plain.history, rounded.history, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=0.1, abs=0.02)
+    assert abs(predict(rounded.model, far_data, test) - predict(plain.model, far_data, test)).mean() < 0.05
+
+
 def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
     from fuse.train import targets
 

@@ -11,6 +11,7 @@ core; several cores encode several recordings. What is left to gain lies in four
 - attention in bfloat16 is faster as two plain products than in torch's fused kernel.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,12 @@ __all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", 
 
 BLOCK_FRAMES = 100
 """Frames that `Convolutions` computes at a time: two seconds of 50 frames, about 10 MB of activations in float32."""
+
+PRODUCTS_A_WORKER = 64
+"""Compiled products that are kept for each thread: a recording needs about 20, a third of a megabyte each.
+
+oneDNN compiles one for each length of a recording and keeps 1,024, which grew by 2 to 3 MB with every new length.
+"""
 
 
 def suits(device: str) -> bool:
@@ -46,6 +53,8 @@ def accelerate(model: Any) -> None:
     if next(model.parameters()).dtype == torch.bfloat16:
         model.set_attn_implementation("eager")
     threads = torch.get_num_threads()
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # oneDNN's, and torch's in front of it
+        os.environ.setdefault(cache, str(PRODUCTS_A_WORKER * threads))
     torch.set_num_threads(1)  # oneDNN lays weights out for so many, and the layout decides the last bits of a sum
     try:
         for parent in list(model.modules()):

@@ -1,4 +1,5 @@
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -138,3 +139,12 @@ def test_a_packed_weight_can_be_had_back():
 def test_only_the_cpu_wants_it():
     assert fast.suits("cpu")
     assert not fast.suits("cuda:0")
+
+
+def test_few_compiled_products_are_kept_unless_the_user_says_how_many(monkeypatch):
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "")  # so that it is put back
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    fast.accelerate(torch.nn.Sequential(torch.nn.Linear(8, 8)))
+    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == fast.PRODUCTS_A_WORKER * torch.get_num_threads()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "7"

@@ -26,6 +26,9 @@ __all__ = ["Data", "Packed", "epoch", "find_stores", "layer_count", "read", "sor
 POOL = 2
 """How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
 
+CENTRED_FRAMES = 512
+"""Frames whose mean is taken away at a time: few enough for the cache."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -57,23 +60,21 @@ class Packed:
         frames are kept.
 
         With a `centre` (D,) they come as products in bfloat16 on a CPU want them: in bfloat16, without the centre,
-        which is taken away while a few hundred frames are in the cache; and padded on to one of four lengths an octave,
+        which is taken away from a few at a time, in the cache; and padded on to one of four lengths an octave,
         because oneDNN compiles a product for each shape anew.
         """
         device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
         longest = max(int(lengths.max()), 1)
-        if centre is not None:
-            step = 1 << max((longest - 1).bit_length() - 3, 0)
-            longest = -(-longest // step) * step
-        steps = torch.arange(longest, device=rows.device)
+        steps = torch.arange(longest if centre is None else _one_of_few(longest), device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
         if centre is None:
             values = self.values.index_select(0, places.flatten()).view(*places.shape, -1)
         else:
             values = torch.empty(*places.shape, self.dim, dtype=torch.bfloat16)
-            for some, part in zip(places.flatten().split(512), values.flatten(0, 1).split(512), strict=True):
+            blocks = (whole.split(CENTRED_FRAMES) for whole in (places.flatten(), values.flatten(0, 1)))
+            for some, part in zip(*blocks, strict=True):
                 part.copy_(self.values.index_select(0, some) - centre)
         return Padded(values.to(device), mask.to(device))
 
@@ -296,6 +297,12 @@ def sorted_batches(rows: np.ndarray, costs: np.ndarray, size: int) -> Iterator[n
     arranged = rows[np.argsort(-costs[rows], kind="stable")]
     for start in range(0, len(arranged), size):
         yield arranged[start : start + size]
+
+
+def _one_of_few(length: int) -> int:
+    """Return the next of four lengths an octave: 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40 and so on."""
+    step = 1 << max((length - 1).bit_length() - 3, 0)
+    return -(-length // step) * step
 
 
 def _not_finite(values: np.ndarray) -> np.ndarray:

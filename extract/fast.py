@@ -27,7 +27,7 @@ BLOCK_FRAMES = 100
 PRODUCTS_A_WORKER = 64
 """Compiled products that are kept for each thread: a recording needs about 20, a third of a megabyte each.
 
-oneDNN compiles one for each length of a recording and keeps 1,024, which grew by 2 to 3 MB with every new length.
+oneDNN compiles them for each length of a recording. Its own 1,024 take 2 to 3 MB more for every new length.
 """
 
 

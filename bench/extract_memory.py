@@ -65,6 +65,7 @@ def main() -> None:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=measure, args=(folder / "features", model, chosen.precision, sender))
             process.start()
+            sender.close()  # so that nothing is waited for where the process fails
             loaded, peak = receiver.recv()
             process.join()
             peaks.append(peak)

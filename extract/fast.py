@@ -11,7 +11,6 @@ core; several cores encode several recordings. What is left to gain lies in four
 - attention in bfloat16 is faster as two plain products than in torch's fused kernel.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,16 +18,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from extract.cpu import keep_products
+
 __all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "receptive_field", "suits"]
 
 BLOCK_FRAMES = 100
 """Frames that `Convolutions` computes at a time: two seconds of 50 frames, about 10 MB of activations in float32."""
 
 PRODUCTS_A_WORKER = 64
-"""Compiled products that are kept for each thread: a recording needs about 20, a third of a megabyte each.
-
-oneDNN compiles them for each length of a recording. Its own 1,024 take 2 to 3 MB more for every new length.
-"""
+"""Compiled products that are kept for each thread: each length of a recording needs about 20."""
 
 
 def suits(device: str) -> bool:
@@ -53,8 +51,7 @@ def accelerate(model: Any) -> None:
     if next(model.parameters()).dtype == torch.bfloat16:
         model.set_attn_implementation("eager")
     threads = torch.get_num_threads()
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # oneDNN's, and torch's in front of it
-        os.environ.setdefault(cache, str(PRODUCTS_A_WORKER * threads))
+    keep_products(PRODUCTS_A_WORKER * threads)
     torch.set_num_threads(1)  # oneDNN lays weights out for so many, and the layout decides the last bits of a sum
     try:
         for parent in list(model.modules()):

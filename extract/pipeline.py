@@ -188,8 +188,9 @@ class _Model:
             self._budget = max(self._budget // 2, 1)
             self._say(f"Out of memory: going on with batches of {self._budget} positions.")
         else:
+            pooled = self._encoder.spec.pool != "none"
             for (job, _), part in zip(group, encoded, strict=True):
-                frames[job.id].append(part)
+                frames[job.id].append(part if pooled else self._stored(part))
             return
         _free_memory()  # only here is the error, and what it holds, gone
         half = len(group) // 2
@@ -199,12 +200,15 @@ class _Model:
     def _item(self, job: Job, parts: list[np.ndarray], failure: str | None, note: str) -> Item:
         if failure is None:
             spec = self._encoder.spec
-            with np.errstate(over="ignore"):
-                stored = pool(np.concatenate(parts), spec.pool).astype(spec.dtype)
+            stored = self._stored(pool(np.concatenate(parts), spec.pool))
             if np.isfinite(stored).all():
                 return Item(job.id, job.source, stored, reason=note)
             failure = f"{spec.name} gave values that {spec.dtype} can't hold"
         return Item(job.id, job.source, status=FAILED, reason=failure)
+
+    def _stored(self, frames: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # found by their infinities
+            return frames.astype(self._encoder.spec.dtype, copy=False)
 
 
 def _run(

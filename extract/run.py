@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from extract import plan
+from extract import cpu, plan
 from extract.corpus import MODALITIES, Corpus
 from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
 from extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
@@ -40,6 +40,9 @@ _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
+
+PART_BYTES = 2**28
+"""Most frames that wait for their part."""
 
 
 class Engine(Protocol):
@@ -323,6 +326,7 @@ def _run(
     """Encode batches and add the frames to the builder; return the utterances that failed."""
     failed: dict[str, Item] = {}
     held: list[Item] = []
+    waiting = 0
     total = sum(len(batch) for batch in batches)
     stop = threading.Event()
 
@@ -330,7 +334,7 @@ def _run(
         with tqdm.external_write_mode(file=sys.stderr):
             say(line)
 
-    started = written = time.monotonic()
+    started = written = trimmed = time.monotonic()
     with (
         _stop_on_interrupt(stop) as interrupted,
         tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
@@ -339,11 +343,16 @@ def _run(
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
             held += items
+            waiting += sum(item.frames.nbytes for item in items if item.frames is not None)
             bar.update(len(items))
             now = time.monotonic()
-            if held and now - written > max(PART_SECONDS, PART_SHARE * (now - started)):
+            if now - trimmed > PART_SECONDS:
+                cpu.hand_back_freed()
+                trimmed = now
+            pause = max(PART_SECONDS, PART_SHARE * (now - started))
+            if held and (now - written > pause or waiting > PART_BYTES):
                 builder.add(held)
-                held, written = [], now
+                held, waiting, written = [], 0, now
         if held:
             builder.add(held)
         if interrupted.is_set() and bar.n < total:

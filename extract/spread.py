@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from extract.address import mirror_of
 from extract.cluster import connect, share_out
+from extract.cpu import hand_back_freed
 from extract.encoder import Encoder, Job
 from extract.errors import StoreError
 from extract.pipeline import encode_all, side_by_side
@@ -121,5 +122,6 @@ class _Worker:
         with closing(encode_all(encoders, batches, self._budget, print, threading.Event())) as results:
             items = [item for batch in results for item in batch]
         write_part(self._parts, self._header, items)
+        hand_back_freed()
         failed = [item for item in items if item.status == FAILED]
         return {"utterances": len(items), "failed": pickle.dumps(failed)}

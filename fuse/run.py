@@ -5,9 +5,7 @@
 fold whose configuration is the same is not trained again.
 """
 
-import ctypes
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import MODALITIES, Corpus, valid_name
 from extract.errors import RunError, one_line
@@ -34,6 +33,9 @@ from fuse.stack import Job, fit_together
 from fuse.train import Trained, fit, one_thread, predict, steps_per_epoch
 
 __all__ = ["default_name", "prepare_cpu", "train_folds"]
+
+COMPILED_PRODUCTS = 4096
+"""Matrix products that are kept compiled; an epoch of IEMOCAP's size needs 1,400 in bfloat16."""
 
 
 def default_name(fusion: str, modalities: Sequence[str]) -> str:
@@ -244,17 +246,10 @@ class _Task:
 def prepare_cpu() -> None:
     """Keep what a step leaves behind for the next: freed memory, and compiled products.
 
-    The GNU C library otherwise hands blocks of many megabytes back to the system at once, and a batch's activations are
-    paged in anew in every step, which measured a fifth of it. And oneDNN, which computes products in bfloat16, compiles
-    a kernel of a third of a megabyte in one or two milliseconds for each shape and keeps 1,024 of them; an epoch of
-    IEMOCAP's size needs 1,400. This comes too late, and does nothing, in a process that had oneDNN compute before.
+    Products are kept as in extraction, which wants fewer, in a process that has extracted before.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
-    if platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
-        library.mallopt(option, value)
+    cpu.keep_freed()
+    cpu.keep_products(COMPILED_PRODUCTS)
 
 
 def cores() -> int:

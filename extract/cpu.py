@@ -1,0 +1,42 @@
+"""What a process keeps for later while it computes on a CPU: memory that was freed, and compiled products."""
+
+import ctypes
+import os
+import platform
+
+__all__ = ["hand_back_freed", "keep_freed", "keep_products"]
+
+
+def keep_products(count: int) -> None:
+    """Have so many compiled matrix products kept, unless the user's environment says how many.
+
+    oneDNN compiles one for each shape, in bfloat16 for all that torch multiplies: 1 to 2 ms and a third of a megabyte
+    each. It keeps 1,024, and torch as many of its own in front of them in each thread. Both read the number once, when
+    they first compute, so it is settled by the first call in a process.
+    """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(count))
+
+
+def keep_freed() -> None:
+    """Keep freed memory for the next block of its size.
+
+    The GNU C library hands blocks of many megabytes back to the system at once, and a training step's activations are
+    paged in anew in every step, which measured a fifth of it. Other C libraries are left as they are.
+    """
+    if (library := _glibc()) is not None:
+        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+            library.mallopt(option, value)
+
+
+def hand_back_freed() -> None:
+    """Hand freed memory back to the system, also what lies between blocks in use.
+
+    The GNU C library by itself keeps that, and activations of ever new lengths leave more and more of it.
+    """
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -44,6 +44,9 @@ PART_SECONDS, PART_SHARE = 10.0, 0.01
 PART_BYTES = 2**28
 """Most frames that wait for their part."""
 
+TRIM_SECONDS = 3.0
+"""Freed memory is handed back to the system every so many seconds."""
+
 
 class Engine(Protocol):
     """Something that encodes elsewhere than in this process."""
@@ -346,7 +349,7 @@ def _run(
             waiting += sum(item.frames.nbytes for item in items if item.frames is not None)
             bar.update(len(items))
             now = time.monotonic()
-            if now - trimmed > PART_SECONDS:
+            if now - trimmed > TRIM_SECONDS:
                 cpu.hand_back_freed()
                 trimmed = now
             pause = max(PART_SECONDS, PART_SHARE * (now - started))

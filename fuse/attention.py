@@ -22,20 +22,18 @@ FAR = -1e30
 """Added to the scores of padding; finite, so that a row of padding alone becomes a mean and not NaN."""
 
 
-def read(queries: Tensor, frames: Padded, each: int) -> Tensor:
+def read(queries: Tensor, frames: Padded) -> Tensor:
     """Attend with given queries to frames that are keys and values at once: softmax(x H_mᵀ / sqrt(d)) H_m.
 
     Args:
-        queries: (B, M K, d), `each` = K of them for each modality.
-        frames: Values (B, T, d) of all modalities end to end; mask (B, M, T), which of them belong to which.
-        each: K.
+        queries: (B, K, d).
+        frames: (B, T, d).
 
     Returns:
-        (B, M K, d). Where an utterance lacks a modality it means nothing.
+        (B, K, d). Where an utterance lacks the modality it means nothing.
     """
     values, mask = frames
-    bias = _bias(mask, values).repeat_interleave(each, 1)
-    return _scores(queries, values, bias, values.shape[-1]).softmax(-1) @ values
+    return _scores(queries, values, _bias(mask, values).unsqueeze(1), values.shape[-1]).softmax(-1) @ values
 
 
 class CrossAttention(nn.Module):

@@ -76,19 +76,21 @@ class Refinement(nn.Module):
         self.change = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, frames: Padded) -> Tensor:
+    def forward(self, x: Tensor, frames: Sequence[Padded]) -> Tensor:
         """Return U_m.
 
         Args:
             x: Tokens that read each modality, (B, M, K, d).
-            frames: All modalities' frames end to end, (B, T, d), with a mask (B, M, T) of which are whose.
+            frames: (B, T_m, d) of each modality.
 
         Returns:
             (B, M, K, d), 0 where a modality is missing.
         """
-        taken = self.bend(self.read(read(x.flatten(1, 2), frames, x.shape[2]).view_as(x)))
+        found = torch.stack([read(x[:, number], given) for number, given in enumerate(frames)], 1)
+        taken = self.bend(self.read(found))
         gate = torch.sigmoid(self.gate(torch.cat([taken, x], -1)))
-        return self.change(taken * gate) * frames.mask.any(-1)[:, :, None, None].to(x.dtype)
+        present = torch.stack([given.present for given in frames], 1)
+        return self.change(taken * gate) * present[:, :, None, None].to(x.dtype)
 
 
 class Generator(nn.Module):
@@ -117,14 +119,13 @@ class Generator(nn.Module):
         Returns:
             x (B, K, d) of all present modalities; and, if `alone`, z (B, M, K, d) of each.
         """
-        joined = Padded(torch.cat([values for values, _ in frames], 1), _owners([mask for _, mask in frames]))
-        B, M, K = len(joined.values), len(frames), len(self.start)
-        together = self.start.to(joined.values.dtype).expand(B, 1, -1, -1)
+        like, M, K = frames[0].values, len(frames), len(self.start)
+        together = self.start.to(like.dtype).expand(len(like), 1, -1, -1)
         single = together.expand(-1, M, -1, -1)
         for layer in self.layers:
             assert isinstance(layer, Refinement)
             shared = together.expand(-1, M, -1, -1)
-            update = layer(torch.cat([shared, single], 2) if alone else shared, joined)
+            update = layer(torch.cat([shared, single], 2) if alone else shared, frames)
             changed = together + update[:, :, :K].sum(1, keepdim=True)
             if alone:
                 both = layer.norm(torch.cat([changed, single + update[:, :, K:]], 1))
@@ -265,12 +266,3 @@ class GiaMic(nn.Module):
         return {"similarity": constraints.similarity, "cosine": constraints.cosine, "cmd": constraints.cmd}[
             self.constraint
         ](z, present)
-
-
-def _owners(masks: Sequence[Tensor]) -> Tensor:
-    """Return whose frame is whose, (B, M, ΣT) bool, for modalities end to end: True at a frame of modality m."""
-    rows = [
-        torch.cat([mask if this == that else torch.zeros_like(mask) for that, mask in enumerate(masks)], 1)
-        for this in range(len(masks))
-    ]
-    return torch.stack(rows, 1)

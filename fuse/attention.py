@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fuse.frames import Padded
 
@@ -33,7 +34,8 @@ def read(queries: Tensor, frames: Padded) -> Tensor:
         (B, K, d). Where an utterance lacks the modality it means nothing.
     """
     values, mask = frames
-    return _scores(queries, values, _bias(mask, values).unsqueeze(1), values.shape[-1]).softmax(-1) @ values
+    rows = queries * (1 / math.sqrt(values.shape[-1]))
+    return _scores(rows, values, _bias(mask, values).unsqueeze(1)).softmax(-1) @ values
 
 
 class CrossAttention(nn.Module):
@@ -77,30 +79,32 @@ class CrossAttention(nn.Module):
 
     def _short_source(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         (B, T, d), J, h = to.shape, of.values.shape[1], self.heads
-        folded = self._fold(self.key(of.values), self.query)
-        bias = _bias(of.mask, to).repeat(1, h).unsqueeze(-1)
+        bias = _bias(of.mask, to).unsqueeze(-1).expand(B, J, h).reshape(B, J * h, 1)
         # keys in rows and queries in columns: the softmax runs down the short columns, all queries side by side
-        shares = _scores(folded, to, bias, d // h).view(B, h, J, T).softmax(2)
+        shares = _scores(self._folded(self.key, self.query, of.values), to, bias).view(B, J, h, T).softmax(1)
         # values of head h only in the columns of head h, so that one product joins the heads
-        apart = torch.eye(h, dtype=to.dtype, device=to.device).view(1, h, 1, h, 1)
-        values = self.value(of.values).view(B, 1, J, h, d // h) * apart
-        return shares.view(B, h * J, T).transpose(1, 2) @ values.view(B, h * J, d), shares.transpose(2, 3)
+        apart = (self.value.weight.view(h, d // h, d) * self._heads_apart().view(h, h, 1, 1)).view(h * d, d)
+        values = F.linear(of.values, apart).view(B, J * h, d)
+        return shares.view(B, J * h, T).transpose(1, 2) @ values, shares.permute(0, 2, 3, 1)
 
     def _short_receiver(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         (B, T, d), h = to.shape, self.heads
-        folded = self._fold(self.query(to), self.key)
-        shares = _scores(folded, of.values, _bias(of.mask, to).unsqueeze(1), d // h).softmax(-1)
-        taken = (shares @ of.values).view(B, h, T, d)
-        context = torch.einsum("bhtd,hed->bthe", taken, self._by_head(self.value, taken))
-        return context.reshape(B, T, d), shares.view(B, h, T, -1)
+        folded = self._folded(self.query, self.key, to)
+        shares = _scores(folded, of.values, _bias(of.mask, to).unsqueeze(1)).softmax(-1)
+        taken = (shares @ of.values).view(B, T, h * d)
+        apart = (self.value.weight.view(h, d // h, 1, d) * self._heads_apart().view(h, 1, h, 1)).view(d, h * d)
+        return F.linear(taken, apart), shares.view(B, T, h, -1).transpose(1, 2)
 
-    def _fold(self, projected: Tensor, other: nn.Linear) -> Tensor:
-        """Take the short side's projection (B, T, d) back through the other side's matrix, by head: (B, heads T, d)."""
-        by_head = projected.unflatten(-1, (self.heads, -1))
-        return torch.einsum("bthe,hed->bhtd", by_head, self._by_head(other, projected)).flatten(1, 2)
+    def _folded(self, short: nn.Linear, long: nn.Linear, frames: Tensor) -> Tensor:
+        """Return the short side's frames (B, T, d) as the long side meets them, by head: (B, T heads, d)."""
+        (B, T, d), h = frames.shape, self.heads
+        by_head = (linear.weight.view(h, d // h, d) for linear in (long, short))
+        both = next(by_head).transpose(1, 2) @ next(by_head) * math.sqrt(h / d)
+        return F.linear(frames, both.view(h * d, d)).view(B, T * h, d)
 
-    def _by_head(self, linear: nn.Linear, like: Tensor) -> Tensor:
-        return linear.weight.to(like.dtype).view(self.heads, -1, linear.weight.shape[1])
+    def _heads_apart(self) -> Tensor:
+        weight = self.value.weight
+        return torch.eye(self.heads, dtype=weight.dtype, device=weight.device)
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:
@@ -108,9 +112,9 @@ def _bias(mask: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, FAR)
 
 
-def _scores(rows: Tensor, columns: Tensor, bias: Tensor, dim: int) -> Tensor:
-    """Return rows columnsᵀ / sqrt(dim) + bias, in one product; the rows are the short side and take the division."""
-    return _Scores.apply(rows * (1 / math.sqrt(dim)), columns, bias)
+def _scores(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
+    """Return rows columnsᵀ + bias, in one product; the rows are the short side."""
+    return _Scores.apply(rows.to(columns.dtype), columns, bias)
 
 
 class _Scores(torch.autograd.Function):
@@ -133,4 +137,5 @@ class _Scores(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, columns = ctx.saved_tensors
+        gradient = gradient.to(columns.dtype)
         return gradient @ columns, gradient.transpose(1, 2) @ rows, None

@@ -2,8 +2,8 @@
 
 Frames are read once, in one pass through the memory map, and stay end to end in one array for each modality, in half
 precision where they were stored so; where that is more than the memory allowed, they stay in the map, and the system
-keeps of it what fits. A batch is gathered from it by index and padded to its own longest utterance, so an
-epoch costs one copy of its frames and no worker processes.
+keeps of it what fits. Training in bfloat16 on a CPU has its own copy in place of that array. A batch is gathered from
+it by index and padded to its own longest utterance, so an epoch costs one copy of its frames and no worker processes.
 """
 
 import warnings
@@ -21,13 +21,40 @@ from extract.errors import RunError, one_line
 from extract.store import Store, find, refuse_stale_texts
 from fuse.frames import Padded
 
-__all__ = ["Data", "Packed", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
+__all__ = ["Data", "Packed", "Rounded", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
 
 POOL = 2
 """How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
 
-CENTRED_FRAMES = 512
-"""Frames whose mean is taken away at a time: few enough for the cache."""
+ORIGIN_FRAMES = 2**16
+"""Most frames, spread over all, whose mean is the origin of those that are rounded."""
+
+BLOCK_FRAMES = 2**12
+"""Frames that are rounded at a time."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Frames in bfloat16, without what they all have in common, whose digits bfloat16 has no room for.
+
+    The origin decides nothing but what is lost in rounding, so it is one for all folds, unlike the scaler's mean.
+
+    Attributes:
+        values: (N, D) bfloat16, frames less the origin.
+        origin: (D,) float32, about their mean.
+    """
+
+    values: Tensor
+    origin: Tensor
+
+    @staticmethod
+    def of(values: Tensor) -> "Rounded":
+        """Round frames (N, D), a block after the other."""
+        origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().mean(0)
+        rounded = torch.empty(values.shape, dtype=torch.bfloat16)
+        for block, place in zip(values.split(BLOCK_FRAMES), rounded.split(BLOCK_FRAMES), strict=True):
+            place.copy_(block - origin)
+        return Rounded(rounded, origin)
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,7 @@ class Packed:
         lengths: (U,) int64, frames of each that are used; 0 where it has none.
         stride: Every n-th row is used.
         layers: Of the encoder, L, that lie side by side in D and are to be weighed.
+        rounded: The same for training in bfloat16, where it is done on a CPU.
     """
 
     values: Tensor
@@ -47,36 +75,30 @@ class Packed:
     lengths: Tensor
     stride: int = 1
     layers: int = 1
+    rounded: Rounded | None = None
 
     @property
     def dim(self) -> int:
         """Features per frame, D."""
         return self.values.shape[1]
 
-    def gather(self, rows: Tensor, centre: Tensor | None = None) -> Padded:
+    def gather(self, rows: Tensor, *, rounded: bool = False) -> Padded:
         """Return the frames of utterances (B,) padded to the longest of them, at least 1.
 
         A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
         frames are kept.
 
-        With a `centre` (D,) they come as products in bfloat16 on a CPU want them: in bfloat16, without the centre,
-        which is taken away from a few at a time, in the cache; and padded on to one of four lengths an octave,
-        because oneDNN compiles a product for each shape anew.
+        What is to be multiplied in bfloat16 on a CPU is taken from the frames that were rounded, where there are any,
+        and padded on to one of four lengths an octave, because oneDNN compiles a product for each shape anew.
         """
         device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
         longest = max(int(lengths.max()), 1)
-        steps = torch.arange(longest if centre is None else _one_of_few(longest), device=rows.device)
+        steps = torch.arange(_one_of_few(longest) if rounded else longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
-        if centre is None:
-            values = self.values.index_select(0, places.flatten()).view(*places.shape, -1)
-        else:
-            values = torch.empty(*places.shape, self.dim, dtype=torch.bfloat16)
-            blocks = (whole.split(CENTRED_FRAMES) for whole in (places.flatten(), values.flatten(0, 1)))
-            for some, part in zip(*blocks, strict=True):
-                part.copy_(self.values.index_select(0, some) - centre)
-        return Padded(values.to(device), mask.to(device))
+        values = self.rounded.values if rounded and self.rounded is not None else self.values
+        return Padded(values.index_select(0, places.flatten()).view(*places.shape, -1).to(device), mask.to(device))
 
     def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (D,) float64 of the frames of these utterances.
@@ -136,9 +158,9 @@ class Data:
         """(U,) frames of each utterance over all modalities: what it costs to compute, and 0 where it has nothing."""
         return sum(packed.lengths for packed in self.modalities.values()).cpu().numpy()  # type: ignore[union-attr]
 
-    def batch(self, rows: Tensor, centres: Mapping[str, Tensor] | None = None) -> dict[str, Padded]:
+    def batch(self, rows: Tensor, *, rounded: bool = False) -> dict[str, Padded]:
         """Gather the utterances (B,), −1 for nobody, each modality as `Packed.gather` does."""
-        return {name: packed.gather(rows, (centres or {}).get(name)) for name, packed in self.modalities.items()}
+        return {name: packed.gather(rows, rounded=rounded) for name, packed in self.modalities.items()}
 
     @property
     def size(self) -> int:
@@ -214,6 +236,7 @@ def read(
     memory_gib: float | None = None,
     speech_stride: int = 1,
     layer_weights: bool = True,
+    rounded: bool = False,
 ) -> Data:
     """Read the features of a corpus, aligned by utterance id.
 
@@ -223,13 +246,16 @@ def read(
         memory_gib: Most memory for frames; more than that stay in their files. None sets no bound.
         speech_stride: Use every n-th frame of speech.
         layer_weights: Whether a model is to weigh the layers of features that keep several.
+        rounded: Whether what is held in memory is `Packed.rounded`; the frames themselves then stay in their files.
 
     Raises:
         StoreError: A file lacks utterances of the corpus.
         RunError: A frame is not a finite number.
     """
     ids = corpus.ids
-    mapped = memory_gib is not None and sum(store.values.nbytes for store in stores.values()) > memory_gib * 2**30
+    # float32 frames are half as many bytes once they are rounded
+    size = sum(store.values.size * (2 if rounded else store.values.itemsize) for store in stores.values())
+    held = memory_gib is None or size <= memory_gib * 2**30
     packed = {}
     for name, store in stores.items():
         rows = store.index(ids)
@@ -237,7 +263,7 @@ def read(
         frames = store.values
         if not len(frames):
             frames = np.zeros((1, store.dim), dtype=frames.dtype)
-        elif not mapped:
+        elif held and not rounded:
             frames = np.array(frames)
         broken = _not_finite(frames)
         if len(broken):
@@ -256,6 +282,7 @@ def read(
             torch.from_numpy(-(-lengths // stride)),
             stride,
             layer_count(store.spec) if layer_weights else 1,
+            Rounded.of(values) if held and rounded else None,
         )
     return Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
 

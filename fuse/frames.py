@@ -35,7 +35,7 @@ class Padded(NamedTuple):
 
     Attributes:
         values: (B, T, D) or, projected, (B, T, d). What stands at padding is never used. Features are stored in float16
-            or float32; in bfloat16 they are without the mean of the training part (`Packed.gather`).
+            or float32; in bfloat16 they are without an origin that their scaler knows (`data.Rounded`).
         mask: (B, T) bool, True at a frame.
     """
 
@@ -126,10 +126,16 @@ class Scaler(nn.Module):
     Args:
         dim: D.
         layers: L; divides D.
+
+    Attributes:
+        mean: (D,).
+        scale: (D,), one over the deviation.
+        origin: (D,), of frames in bfloat16; of no use beyond the training that has them.
     """
 
     mean: Tensor
     scale: Tensor
+    origin: Tensor | None = None
 
     def __init__(self, dim: int, layers: int = 1) -> None:
         super().__init__()
@@ -138,8 +144,9 @@ class Scaler(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
         self.weights = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
 
-    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+    def fit(self, mean: Tensor, deviation: Tensor, origin: Tensor | None = None) -> None:
         """Take over mean and deviation, (D,) each; a feature that never changes is only centred."""
+        self.origin = origin
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), torch.ones_like(deviation)))
 
@@ -149,8 +156,12 @@ class Scaler(nn.Module):
         return found if self.weights is None else self.shares() @ found.unflatten(-1, (self.layers, -1))
 
     def centred(self, values: Tensor) -> Tensor:
-        """Return (…, D) without the mean, in float32; what comes in bfloat16 is centred."""
-        return values if values.dtype == torch.bfloat16 else values - self.mean
+        """Return (…, D) without the mean, in float32."""
+        return values - self.offset(values)
+
+    def offset(self, values: Tensor) -> Tensor:
+        """Return the mean of frames as they come, (D,): that of those in bfloat16 is near 0."""
+        return self.mean - self.origin if self.origin is not None and values.dtype == torch.bfloat16 else self.mean
 
     def shares(self) -> Tensor:
         """Return a (L,), or 1 where there is nothing to weigh."""
@@ -182,11 +193,14 @@ def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
     """Return W scaled(x), with deviations and layer weights worked into W (d, D / L) rather than all frames (…, D).
 
     The mean is taken from the frames all the same: a feature whose mean is large against its deviation would lose
-    its digits in W.
+    its digits in W. What little is left of it in frames that were rounded isn't.
     """
     assert isinstance(scaler, Scaler)
     assert isinstance(linear, nn.Linear)
-    return F.linear(scaler.centred(values), scaler.spread(linear.weight))
+    weight = scaler.spread(linear.weight)
+    if values.dtype == torch.bfloat16:
+        return F.linear(values, weight, -(weight * scaler.offset(values)).sum(-1))
+    return F.linear(scaler.centred(values), weight)
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fuse import constraint as constraints
 from fuse.attention import CrossAttention, read
@@ -53,7 +54,7 @@ class GatedInteractiveAttention(nn.Module):
         context, shares = self.attention(to, of)
         gate = None
         if self.gate is not None and self.norm is not None and own is not None:
-            gate = torch.sigmoid(self.gate(self.norm(context)))
+            gate = torch.sigmoid(self.gate(self.norm(context))).to(context.dtype)  # stacked, biases make it float32
             context = torch.lerp(own, context, gate)
         return context * of.present[:, None, None].to(context.dtype), shares, gate
 
@@ -87,7 +88,8 @@ class Refinement(nn.Module):
             (B, M, K, d), 0 where a modality is missing.
         """
         found = torch.stack([read(x[:, number], given) for number, given in enumerate(frames)], 1)
-        taken = self.bend(self.read(found))
+        read_off = self.read(found)
+        taken = F.prelu(read_off, self.bend.weight.to(read_off.dtype))  # torch.func can't mix types here
         gate = torch.sigmoid(self.gate(torch.cat([taken, x], -1)))
         present = torch.stack([given.present for given in frames], 1)
         return self.change(taken * gate) * present[:, :, None, None].to(x.dtype)

@@ -30,7 +30,7 @@ from fuse import fusions, measure, split
 from fuse.config import TrainingConfig
 from fuse.data import Data, read
 from fuse.stack import Job, fit_together
-from fuse.train import Trained, fit, one_thread, predict, steps_per_epoch
+from fuse.train import Trained, fit, one_thread, predict, rounds, steps_per_epoch
 
 __all__ = ["default_name", "prepare_cpu", "train_folds"]
 
@@ -145,14 +145,15 @@ def train_folds(
         say(f"{name}: {kept} of {len(folders)} runs are finished and kept.")
     if not tasks:
         return folders
+    on_device = torch.device(device)
     data = read(
         corpus,
         opened,
         memory_gib=memory_gib,
         speech_stride=training.speech_stride,
         layer_weights=training.layer_weights,
+        rounded=rounds(training, on_device),
     )
-    on_device = torch.device(device)
     if on_device.type == "cpu":
         prepare_cpu()
     data = data.to(on_device, frames=_fits(data, on_device, memory_gib))

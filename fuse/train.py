@@ -32,6 +32,7 @@ __all__ = [
     "objective",
     "one_thread",
     "predict",
+    "rounds",
     "schedule",
     "steps_per_epoch",
     "targets",
@@ -114,9 +115,7 @@ def fit(
     fit_scalers(model, data, usable)
     model.to(device)
     table = targets(data, usable, config, device)
-    scalers: Any = model.scalers
-    centred = config.precision == "bfloat16" and device.type == "cpu"
-    centres = {name: scaler.mean for name, scaler in scalers.items()} if centred else None
+    rounded = rounds(config, device)
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, Any]] = []
@@ -131,7 +130,7 @@ def fit(
             if not len(members):
                 continue
             picked = torch.from_numpy(members).to(device)
-            batch = hide(data.batch(picked, centres), config.drop_modality, generator)
+            batch = hide(data.batch(picked, rounded=rounded), config.drop_modality, generator)
             labels = data.labels[picked]
             with mixed(config, device):
                 output = model(batch, dropout_masks(model, len(members), generator, device))
@@ -180,6 +179,11 @@ def fit(
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     """Return the context in which a model computes in the configured precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
+
+
+def rounds(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether frames are better rounded before training than in every step."""
+    return config.precision == "bfloat16" and device.type == "cpu"
 
 
 def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
@@ -301,7 +305,7 @@ def fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
         scaler = scalers[name]
         if isinstance(scaler, Scaler):
             mean, deviation = packed.statistics(rows)
-            scaler.fit(mean.float(), deviation.float())
+            scaler.fit(mean.float(), deviation.float(), packed.rounded.origin if packed.rounded else None)
 
 
 def targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from extract import store as stores_on_disk
 from extract.corpus import Corpus
@@ -19,7 +20,7 @@ from extract.files import write_json
 from fuse import fusions, split
 from fuse.config import TrainingConfig
 from fuse.data import read
-from fuse.train import fit, steps_per_epoch
+from fuse.train import fit, rounds, steps_per_epoch
 
 __all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
 
@@ -94,6 +95,7 @@ class Search:
             opened,
             speech_stride=self.training.speech_stride,
             layer_weights=self.training.layer_weights,
+            rounded=rounds(self.training, torch.device("cpu")),
         )
         entry = fusions.find(self.fusion)
 

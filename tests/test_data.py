@@ -7,7 +7,7 @@ from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from extract import store
 from extract.errors import RunError, StoreError
-from fuse.data import Packed, epoch, find_stores, read, sorted_batches
+from fuse.data import Packed, Rounded, epoch, find_stores, read, sorted_batches
 
 
 def data_of(corpus, paths):
@@ -33,25 +33,36 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
     assert data.batch(rows)["text"].present.tolist() == [True, False, True]
 
 
-def test_a_centred_batch_is_rounded_once_and_padded_to_few_lengths(corpus):
-    data = data_of(corpus, make_stores(corpus, missing={"text": ["u005"]}))
+def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus):
+    paths = make_stores(corpus, missing={"text": ["u005"]})
+    opened = {name: store.open_store(path) for name, path in paths.items()}
+    data, plain_data = read(corpus, opened, rounded=True), read(corpus, opened)
     rows, lengths = torch.arange(80), set()
-    centres = {name: torch.randn(packed.dim) * 300 for name, packed in data.modalities.items()}
     for some in (rows, rows[:3], rows[5:6]):
-        for name, padded in data.batch(some, centres).items():
-            plain = data.batch(some)[name]
-            longest = plain.mask.shape[1]
+        plain = plain_data.batch(some)
+        for name, padded in data.batch(some, rounded=True).items():
+            values, mask = plain[name]
+            longest = mask.shape[1]
             assert longest <= padded.mask.shape[1] <= longest * 1.25
-            assert torch.equal(padded.mask[:, :longest], plain.mask)
+            assert torch.equal(padded.mask[:, :longest], mask)
             assert not padded.mask[:, longest:].any()
-            wanted = (plain.values.float() - centres[name]).bfloat16()
-            assert torch.equal(padded.values[:, :longest][plain.mask], wanted[plain.mask])
+            wanted = (values.float() - data.modalities[name].rounded.origin).bfloat16()
+            assert torch.equal(padded.values[:, :longest][mask], wanted[mask])
+            assert torch.equal(data.batch(some)[name].values, values)
     speech = data.modalities["speech"]
     for count in range(1, 1000):
-        mask = replace(speech, lengths=torch.full_like(speech.lengths, count)).gather(rows[:1], centres["speech"]).mask
+        mask = replace(speech, lengths=torch.full_like(speech.lengths, count)).gather(rows[:1], rounded=True).mask
         lengths.add(mask.shape[1])
     assert lengths > {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20}
     assert len(lengths) == 8 + 4 * 7
+
+
+def test_the_origin_is_about_the_mean_of_however_many_frames_there_are():
+    for count in (1, 1000, 2**17 + 3):
+        values = 300 + torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
+        rounded = Rounded.of(values)
+        torch.testing.assert_close(rounded.origin, values.mean(0), atol=0.02, rtol=0)
+        torch.testing.assert_close(rounded.values.float() + rounded.origin, values, atol=0.02, rtol=0)
 
 
 def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):

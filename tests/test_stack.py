@@ -75,6 +75,21 @@ def test_choosing_and_stopping_early_are_the_same_in_a_stack(corpus, data):
     compare(corpus, data, "gia-mic", config, select=True, **{**SMALL, "dropout": 0.3})
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
+    made = FUSIONS[fusion]
+    config = TrainingConfig(epochs=1, batch_size=16, precision="bfloat16")
+    rows = folds(corpus)[0].train
+
+    def build():
+        return made.make(data.dims, 4, made.config())
+
+    alone = fit(build, data, rows, config, seed=1, steps=6)
+    one = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], config, steps=6)[1]
+    found, expected = (predict(each.model, data, np.arange(106)) for each in (one, alone))
+    assert abs(found - expected).mean() < 0.03
+
+
 @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gia-mic"])
 def test_every_baseline_can_be_stacked(corpus, data, fusion):
     made = FUSIONS[fusion]

@@ -9,7 +9,7 @@ from extract import store
 from extract.errors import RunError
 from fuse import measure
 from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import Data, read
+from fuse.data import Data, Rounded, read
 from fuse.frames import Padded
 from fuse.model import GiaMic
 from fuse.split import folds
@@ -148,12 +148,15 @@ def test_every_option_trains(corpus, data, change):
     assert ua(trained(data, folds(corpus)[0].train, config).model, data, folds(corpus)[0].test) > 0.5
 
 
-def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data):
+@pytest.mark.parametrize("beforehand", [True, False])
+def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data, beforehand):
     """Rounded before the mean is taken away, these frames would keep nothing of what tells them apart."""
     far = {
         name: replace(packed, values=packed.values.float() + 300 * packed.values.float().std())
         for name, packed in data.modalities.items()
     }
+    if beforehand:
+        far = {name: replace(packed, rounded=Rounded.of(packed.values)) for name, packed in far.items()}
     far_data = Data(far, data.labels, data.classes)
     train, test = folds(corpus)[0].train, folds(corpus)[0].test
     plain = trained(far_data, train)

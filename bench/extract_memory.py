@@ -1,6 +1,6 @@
 """Measure the peak memory of `mer extract --modality speech`: longer files and larger corpora must not need more.
 
-    python bench/extract_memory.py                  base size, random weights: twenty minutes on two cores
+    python bench/extract_memory.py                  base size, random weights: a quarter of an hour on two cores
     python bench/extract_memory.py --model tiny     a quick look
 
 Each case runs in a process of its own, whose peak of resident memory is read at its end. The last line is the peak of
@@ -26,6 +26,7 @@ CASES: dict[str, Iterable[float]] = {
     "1 file of 1 hour": [3600.0],
     "50 files of 1 to 15 s": durations_s(50),
     "200 files of 1 to 15 s": durations_s(200),
+    "400 files of 1 to 15 s": durations_s(400),
 }
 
 

@@ -4,10 +4,8 @@ Between modalities one sequence is long (speech, hundreds of frames) and the oth
 Multi-head attention with its projections is a product of matrices, and a product may be bracketed in any way: here the
 projections are folded into the short side, so that the long side is touched by two products and by no reshaping:
 
-    H_i W_Q (H_j W_K)ᵀ = H_i (W_Q (H_j W_K)ᵀ)          one product with H_i where j is short
-                       = ((H_i W_Q) W_Kᵀ) H_jᵀ          one product with H_j where i is short
-
-How short, was measured on one core of a CPU (`CrossAttention.forward`).
+    H_i W_Q (H_j W_K)ᵀ = H_i (H_j (W_K W_Qᵀ))ᵀ          one product with H_i where j is short
+                       = (H_i (W_Q W_Kᵀ)) H_jᵀ          one product with H_j where i is short
 """
 
 import math
@@ -66,6 +64,7 @@ class CrossAttention(nn.Module):
     def forward(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         """Return C (B, T_i, d) and the weights (B, heads, T_i, T_j); without meaning where j is missing."""
         (_, T, d), J = to.shape, of.values.shape[1]
+        # measured there and back on one core of a CPU, for d = 64, 4 heads, and the lengths of speech, words and pictures
         if self.folded and J <= T and J * self.heads <= (2 if to.dtype == torch.bfloat16 else 1) * d:
             return self._short_source(to, of)
         if self.folded and J > T and T * self.heads <= 2.5 * d:
@@ -102,8 +101,8 @@ class CrossAttention(nn.Module):
     def _folded(self, short: nn.Linear, long: nn.Linear, frames: Tensor) -> Tensor:
         """Return the short side's frames (B, T, d) as the long side meets them, by head: (B, T heads, d)."""
         (B, T, d), h = frames.shape, self.heads
-        by_head = (linear.weight.view(h, d // h, d) for linear in (long, short))
-        both = next(by_head).transpose(1, 2) @ next(by_head) * math.sqrt(h / d)
+        ends, starts = (linear.weight.view(h, d // h, d) for linear in (long, short))
+        both = ends.transpose(1, 2) @ starts * math.sqrt(h / d)
         return F.linear(frames, both.view(h * d, d)).view(B, T * h, d)
 
     def _heads_apart(self) -> Tensor:

@@ -10,6 +10,7 @@ DataLoader with two workers, pads to the corpus maximum in float32, and trains o
 
 import argparse
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -120,6 +121,8 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int) -> Iterator[i
 
 def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int) -> float:
     """Return utterances per second of the loop everybody writes, in a process of its own with default settings."""
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # set by our side, and inherited
+        os.environ.pop(cache, None)
     torch.set_num_threads(cores)
     frames = {name: torch.from_numpy(found) for name, found in lengths(count).items()}
     nothing = torch.empty(0, D)

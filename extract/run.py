@@ -25,7 +25,7 @@ from extract.errors import EncoderError, Interrupted, MediaError, StoreError, on
 from extract.forecast import Forecast, check_room, forecast
 from extract.pipeline import encode_all, reason, side_by_side
 from extract.plan import WHOLE, Shard
-from extract.store import FAILED, MISSING, Builder, Item, find
+from extract.store import FAILED, MISSING, PART_BYTES, Builder, Item, find, frame_bytes
 
 __all__ = ["Engine", "Outcome", "extract", "extract_generated", "find_devices", "make_encoder", "run"]
 
@@ -41,11 +41,8 @@ _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
 
-PART_BYTES = 2**28
-"""Most frames that wait for their part."""
-
 TRIM_SECONDS = 3.0
-"""Freed memory is handed back to the system every so many seconds."""
+"""Freed memory is handed back to the system once in so many seconds, when a batch is done."""
 
 
 class Engine(Protocol):
@@ -346,7 +343,7 @@ def _run(
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
             held += items
-            waiting += sum(item.frames.nbytes for item in items if item.frames is not None)
+            waiting += frame_bytes(items)
             bar.update(len(items))
             now = time.monotonic()
             if now - trimmed > TRIM_SECONDS:

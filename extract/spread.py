@@ -22,7 +22,7 @@ from extract.cpu import hand_back_freed
 from extract.encoder import Encoder, Job
 from extract.errors import StoreError
 from extract.pipeline import encode_all, side_by_side
-from extract.store import FAILED, Builder, Header, Item, write_part
+from extract.store import FAILED, PART_BYTES, Builder, Header, Item, frame_bytes, write_part
 
 __all__ = ["RayEngine", "ray_engine"]
 
@@ -119,9 +119,19 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         batches = pickle.loads(row["batches"])
         encoders = side_by_side(self._encoder, self._device, len(batches))  # of the cores that Ray gave this actor
+        failed: list[Item] = []
+        held: list[Item] = []
+        utterances = waiting = 0
         with closing(encode_all(encoders, batches, self._budget, print, threading.Event())) as results:
-            items = [item for batch in results for item in batch]
-        write_part(self._parts, self._header, items)
+            for items in results:
+                utterances += len(items)
+                failed += [item for item in items if item.status == FAILED]
+                held += items
+                waiting += frame_bytes(items)
+                if waiting > PART_BYTES:
+                    write_part(self._parts, self._header, held)
+                    held, waiting = [], 0
+        if held:
+            write_part(self._parts, self._header, held)
         hand_back_freed()
-        failed = [item for item in items if item.status == FAILED]
-        return {"utterances": len(items), "failed": pickle.dumps(failed)}
+        return {"utterances": utterances, "failed": pickle.dumps(failed)}

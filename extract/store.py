@@ -28,11 +28,13 @@ __all__ = [
     "EXTRACTED",
     "FAILED",
     "MISSING",
+    "PART_BYTES",
     "Builder",
     "Header",
     "Item",
     "Store",
     "find",
+    "frame_bytes",
     "open_store",
     "refuse_stale_texts",
     "write",
@@ -44,6 +46,9 @@ VERSION = 1
 
 FLUSH_BYTES = 64 * 2**20
 """Bytes after which a file being written is flushed."""
+
+PART_BYTES = 2**28
+"""Bytes of frames beyond which no more wait for their part."""
 
 EXTRACTED, MISSING, FAILED = 0, 1, 2
 """Status of an utterance: has frames; isn't in the corpus in this modality; couldn't be read, with the reason."""
@@ -336,6 +341,11 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
                 "location": header.location,
             }
         )
+
+
+def frame_bytes(items: Sequence[Item]) -> int:
+    """Return the bytes of all their frames."""
+    return sum(item.frames.nbytes for item in items if item.frames is not None)
 
 
 def write_part(parts: Path, header: Header, items: Sequence[Item]) -> Path:

@@ -2,8 +2,9 @@
 
 Frames are read once, in one pass through the memory map, and stay end to end in one array for each modality, in half
 precision where they were stored so; where that is more than the memory allowed, they stay in the map, and the system
-keeps of it what fits. Training in bfloat16 on a CPU has its own copy in place of that array. A batch is gathered from
-it by index and padded to its own longest utterance, so an epoch costs one copy of its frames and no worker processes.
+keeps of it what fits. A batch is gathered from it by index and padded to its own longest utterance, so an epoch costs
+one copy of its frames and no worker processes. For training in bfloat16 on a CPU the array holds rounded frames, and
+what needs the frames themselves, the scaler's statistics and every evaluation, reads the map.
 """
 
 import warnings
@@ -26,8 +27,8 @@ __all__ = ["Data", "Packed", "Rounded", "epoch", "find_stores", "layer_count", "
 POOL = 2
 """How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
 
-ORIGIN_FRAMES = 2**16
-"""Most frames, spread over all, whose mean is the origin of those that are rounded."""
+ORIGIN_FRAMES = 2**12
+"""Most frames, spread over all, whose median is the origin of those that are rounded."""
 
 BLOCK_FRAMES = 2**12
 """Frames that are rounded at a time."""
@@ -37,11 +38,12 @@ BLOCK_FRAMES = 2**12
 class Rounded:
     """Frames in bfloat16, without what they all have in common, whose digits bfloat16 has no room for.
 
-    The origin decides nothing but what is lost in rounding, so it is one for all folds, unlike the scaler's mean.
+    The origin decides nothing but what is lost in rounding, so it is one for all folds, unlike the scaler's mean; a
+    median, so that no strange part of a corpus moves it.
 
     Attributes:
         values: (N, D) bfloat16, frames less the origin.
-        origin: (D,) float32, about their mean.
+        origin: (D,) float32, about their median.
     """
 
     values: Tensor
@@ -50,7 +52,7 @@ class Rounded:
     @staticmethod
     def of(values: Tensor) -> "Rounded":
         """Round frames (N, D), a block after the other."""
-        origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().mean(0)
+        origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().median(0).values
         rounded = torch.empty(values.shape, dtype=torch.bfloat16)
         for block, place in zip(values.split(BLOCK_FRAMES), rounded.split(BLOCK_FRAMES), strict=True):
             place.copy_(block - origin)
@@ -82,22 +84,22 @@ class Packed:
         """Features per frame, D."""
         return self.values.shape[1]
 
-    def gather(self, rows: Tensor, *, rounded: bool = False) -> Padded:
+    def gather(self, rows: Tensor, *, for_bfloat16: bool = False) -> Padded:
         """Return the frames of utterances (B,) padded to the longest of them, at least 1.
 
         A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
         frames are kept.
 
-        What is to be multiplied in bfloat16 on a CPU is taken from the frames that were rounded, where there are any,
-        and padded on to one of four lengths an octave, because oneDNN compiles a product for each shape anew.
+        A batch to be multiplied in bfloat16 on a CPU is of the rounded frames, where there are any, and padded on to
+        one of four lengths an octave, because oneDNN compiles a product for each shape anew.
         """
         device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
         longest = max(int(lengths.max()), 1)
-        steps = torch.arange(_one_of_few(longest) if rounded else longest, device=rows.device)
+        steps = torch.arange(_one_of_few(longest) if for_bfloat16 else longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
-        values = self.rounded.values if rounded and self.rounded is not None else self.values
+        values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
         return Padded(values.index_select(0, places.flatten()).view(*places.shape, -1).to(device), mask.to(device))
 
     def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -158,9 +160,9 @@ class Data:
         """(U,) frames of each utterance over all modalities: what it costs to compute, and 0 where it has nothing."""
         return sum(packed.lengths for packed in self.modalities.values()).cpu().numpy()  # type: ignore[union-attr]
 
-    def batch(self, rows: Tensor, *, rounded: bool = False) -> dict[str, Padded]:
+    def batch(self, rows: Tensor, *, for_bfloat16: bool = False) -> dict[str, Padded]:
         """Gather the utterances (B,), −1 for nobody, each modality as `Packed.gather` does."""
-        return {name: packed.gather(rows, rounded=rounded) for name, packed in self.modalities.items()}
+        return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
 
     @property
     def size(self) -> int:

@@ -30,7 +30,7 @@ from fuse import fusions, measure, split
 from fuse.config import TrainingConfig
 from fuse.data import Data, read
 from fuse.stack import Job, fit_together
-from fuse.train import Trained, fit, one_thread, predict, rounds, steps_per_epoch
+from fuse.train import Trained, fit, one_thread, predict, rounds_frames, steps_per_epoch
 
 __all__ = ["default_name", "prepare_cpu", "train_folds"]
 
@@ -152,7 +152,7 @@ def train_folds(
         memory_gib=memory_gib,
         speech_stride=training.speech_stride,
         layer_weights=training.layer_weights,
-        rounded=rounds(training, on_device),
+        rounded=rounds_frames(training, on_device),
     )
     if on_device.type == "cpu":
         prepare_cpu()

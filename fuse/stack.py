@@ -31,6 +31,7 @@ from fuse.train import (
     mixed,
     objective,
     predict,
+    rounds_frames,
     schedule,
     targets,
     views,
@@ -251,7 +252,7 @@ def _gather(
     for place, part in enumerate(members):
         padded[place, : len(part)] = part
     rows = torch.from_numpy(padded).to(data.labels.device)
-    flat = data.batch(rows.flatten())
+    flat = data.batch(rows.flatten(), for_bfloat16=rounds_frames(config, data.labels.device))
     batch = {name: Padded(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
     for place, (run, part) in enumerate(zip(runs, members, strict=True)):
         if config.drop_modality:

@@ -32,7 +32,7 @@ __all__ = [
     "objective",
     "one_thread",
     "predict",
-    "rounds",
+    "rounds_frames",
     "schedule",
     "steps_per_epoch",
     "targets",
@@ -115,7 +115,7 @@ def fit(
     fit_scalers(model, data, usable)
     model.to(device)
     table = targets(data, usable, config, device)
-    rounded = rounds(config, device)
+    for_bfloat16 = rounds_frames(config, device)
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, Any]] = []
@@ -130,7 +130,7 @@ def fit(
             if not len(members):
                 continue
             picked = torch.from_numpy(members).to(device)
-            batch = hide(data.batch(picked, rounded=rounded), config.drop_modality, generator)
+            batch = hide(data.batch(picked, for_bfloat16=for_bfloat16), config.drop_modality, generator)
             labels = data.labels[picked]
             with mixed(config, device):
                 output = model(batch, dropout_masks(model, len(members), generator, device))
@@ -181,7 +181,7 @@ def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
 
 
-def rounds(config: TrainingConfig, device: torch.device) -> bool:
+def rounds_frames(config: TrainingConfig, device: torch.device) -> bool:
     """Whether frames are better rounded before training than in every step."""
     return config.precision == "bfloat16" and device.type == "cpu"
 

@@ -20,7 +20,7 @@ from extract.files import write_json
 from fuse import fusions, split
 from fuse.config import TrainingConfig
 from fuse.data import read
-from fuse.train import fit, rounds, steps_per_epoch
+from fuse.train import fit, rounds_frames, steps_per_epoch
 
 __all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
 
@@ -95,7 +95,7 @@ class Search:
             opened,
             speech_stride=self.training.speech_stride,
             layer_weights=self.training.layer_weights,
-            rounded=rounds(self.training, torch.device("cpu")),
+            rounded=rounds_frames(self.training, torch.device("cpu")),
         )
         entry = fusions.find(self.fusion)
 

@@ -33,14 +33,16 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
     assert data.batch(rows)["text"].present.tolist() == [True, False, True]
 
 
-def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus):
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus, stride):
     paths = make_stores(corpus, missing={"text": ["u005"]})
     opened = {name: store.open_store(path) for name, path in paths.items()}
-    data, plain_data = read(corpus, opened, rounded=True), read(corpus, opened)
+    data = read(corpus, opened, rounded=True, speech_stride=stride)
+    plain_data = read(corpus, opened, speech_stride=stride)
     rows, lengths = torch.arange(80), set()
     for some in (rows, rows[:3], rows[5:6]):
         plain = plain_data.batch(some)
-        for name, padded in data.batch(some, rounded=True).items():
+        for name, padded in data.batch(some, for_bfloat16=True).items():
             values, mask = plain[name]
             longest = mask.shape[1]
             assert longest <= padded.mask.shape[1] <= longest * 1.25
@@ -51,17 +53,24 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
             assert torch.equal(data.batch(some)[name].values, values)
     speech = data.modalities["speech"]
     for count in range(1, 1000):
-        mask = replace(speech, lengths=torch.full_like(speech.lengths, count)).gather(rows[:1], rounded=True).mask
-        lengths.add(mask.shape[1])
+        one = replace(speech, lengths=torch.full_like(speech.lengths, count), stride=1)
+        lengths.add(one.gather(rows[:1], for_bfloat16=True).mask.shape[1])
     assert lengths > {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20}
     assert len(lengths) == 8 + 4 * 7
 
 
-def test_the_origin_is_about_the_mean_of_however_many_frames_there_are():
+def test_frames_beyond_the_bound_are_not_rounded(corpus):
+    opened = {name: store.open_store(path) for name, path in make_stores(corpus).items()}
+    data = read(corpus, opened, rounded=True, memory_gib=0.0)
+    assert all(packed.rounded is None for packed in data.modalities.values())
+    assert data.batch(torch.arange(5), for_bfloat16=True)["speech"].values.dtype == torch.float16
+
+
+def test_the_origin_is_about_the_median_of_however_many_frames_there_are():
     for count in (1, 1000, 2**17 + 3):
         values = 300 + torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
         rounded = Rounded.of(values)
-        torch.testing.assert_close(rounded.origin, values.mean(0), atol=0.02, rtol=0)
+        torch.testing.assert_close(rounded.origin, values.median(0).values, atol=0.1, rtol=0)
         torch.testing.assert_close(rounded.values.float() + rounded.origin, values, atol=0.02, rtol=0)
 
 

@@ -21,7 +21,7 @@ from extract.corpus import Clip, Utterance
 from extract.errors import EncoderError, Interrupted, MediaError, StoreError
 from extract.inspection import feature_files, inspect, verify_all
 from extract.run import extract, extract_generated, make_encoder, run
-from extract.store import EXTRACTED, FAILED, MISSING, Builder, open_store
+from extract.store import EXTRACTED, FAILED, MISSING, Builder, frame_bytes, open_store
 
 KILLS = 50
 
@@ -319,22 +319,19 @@ def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkey
     assert threading.active_count() < 10
 
 
-def test_no_more_frames_wait_for_their_part_than_the_bound(tmp_path, monkeypatch):
+def test_a_part_is_written_once_the_bound_of_waiting_frames_is_passed(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path, count=40)
     undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
     next((corpus.folder / "speech").glob("*.h5")).unlink()
     bound, largest_batch = 20_000, 100 * 64 * 2
     sizes = []
     add = Builder.add
-    monkeypatch.setattr(Builder, "add", lambda builder, items: (sizes.append(bytes_of(items)), add(builder, items)))
+    monkeypatch.setattr(Builder, "add", lambda builder, items: (sizes.append(frame_bytes(items)), add(builder, items)))
     monkeypatch.setattr(run_module, "PART_BYTES", bound)
+    monkeypatch.setattr(run_module, "TRIM_SECONDS", 0.0)
     assert content(extract(corpus, TINY_SPEECH, budget=100).path) == undisturbed
     assert len(sizes) > 5
     assert all(bound < size <= bound + largest_batch for size in sizes[:-1])
-
-
-def bytes_of(items):
-    return sum(item.frames.nbytes for item in items if item.frames is not None)
 
 
 def extract_in_child(features, sender):

@@ -57,7 +57,8 @@ def test_nothing_imports_the_command_line():
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():
-    allowed = {"extract", "extract.store", "extract.corpus", "extract.errors", "extract.files", "extract.cluster"}
+    shared = {"extract.errors", "extract.files", "extract.cluster", "extract.cpu"}
+    allowed = {"extract", "extract.store", "extract.corpus", *shared}
     for path in SOURCES:
         if place(path).startswith(("fuse/", "report/")) and place(path) != "fuse/predict.py":
             modules = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "extract"}

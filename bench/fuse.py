@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -29,8 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from extract.cpu import PRODUCT_CACHES
 from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import Data, Packed, Rounded, epoch
+from fuse.data import Data, Packed, epoch
 from fuse.frames import Padded
 from fuse.model import GiaMic
 from fuse.run import prepare_cpu
@@ -121,7 +121,7 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int) -> Iterator[i
 
 def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int) -> float:
     """Return utterances per second of the loop everybody writes, in a process of its own with default settings."""
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # set by our side, and inherited
+    for cache in PRODUCT_CACHES:  # set by our side, and inherited
         os.environ.pop(cache, None)
     torch.set_num_threads(cores)
     frames = {name: torch.from_numpy(found) for name, found in lengths(count).items()}
@@ -187,8 +187,7 @@ def on_cpu(arguments: argparse.Namespace) -> float:
     torch.set_num_threads(cores)
     prepare_cpu()
     data = pack(arguments.utterances)
-    rounded = {name: replace(packed, rounded=Rounded.of(packed.values)) for name, packed in data.modalities.items()}
-    ready = {"float32": data, "bfloat16": replace(data, modalities=rounded)}
+    ready = {"float32": data, "bfloat16": data.rounded()}
     random = np.random.default_rng(1)
     rows = random.permutation(arguments.utterances)
     few, many = rows[: arguments.steps * 32], rows[: arguments.steps * 128]

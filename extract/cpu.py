@@ -4,7 +4,10 @@ import ctypes
 import os
 import platform
 
-__all__ = ["hand_back_freed", "keep_freed", "keep_products"]
+__all__ = ["PRODUCT_CACHES", "hand_back_freed", "keep_freed", "keep_products"]
+
+PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
 
 
 def keep_products(count: int) -> None:
@@ -14,7 +17,7 @@ def keep_products(count: int) -> None:
     each. It keeps 1,024, and torch as many of its own in front of them in each thread. Both read the number once, when
     they first compute, so it is settled by the first call in a process.
     """
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    for cache in PRODUCT_CACHES:
         os.environ.setdefault(cache, str(count))
 
 

@@ -121,17 +121,14 @@ class _Worker:
         encoders = side_by_side(self._encoder, self._device, len(batches))  # of the cores that Ray gave this actor
         failed: list[Item] = []
         held: list[Item] = []
-        utterances = waiting = 0
         with closing(encode_all(encoders, batches, self._budget, print, threading.Event())) as results:
             for items in results:
-                utterances += len(items)
                 failed += [item for item in items if item.status == FAILED]
                 held += items
-                waiting += frame_bytes(items)
-                if waiting > PART_BYTES:
+                if frame_bytes(held) > PART_BYTES:
                     write_part(self._parts, self._header, held)
-                    held, waiting = [], 0
+                    held = []
         if held:
             write_part(self._parts, self._header, held)
         hand_back_freed()
-        return {"utterances": utterances, "failed": pickle.dumps(failed)}
+        return {"utterances": sum(map(len, batches)), "failed": pickle.dumps(failed)}

@@ -164,6 +164,13 @@ class Data:
         """Gather the utterances (B,), −1 for nobody, each modality as `Packed.gather` does."""
         return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
 
+    def rounded(self) -> "Data":
+        """Return the same with `Packed.rounded` beside the frames."""
+        modalities = {
+            name: replace(packed, rounded=Rounded.of(packed.values)) for name, packed in self.modalities.items()
+        }
+        return replace(self, modalities=modalities)
+
     @property
     def size(self) -> int:
         """Bytes of all frames."""
@@ -284,9 +291,9 @@ def read(
             torch.from_numpy(-(-lengths // stride)),
             stride,
             layer_count(store.spec) if layer_weights else 1,
-            Rounded.of(values) if held and rounded else None,
         )
-    return Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
+    data = Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
+    return data.rounded() if held and rounded else data
 
 
 def layer_count(spec: Mapping[str, Any]) -> int:

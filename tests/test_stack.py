@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,7 @@ from made_features import make_corpus, make_stores, utterances
 
 from extract import store
 from fuse.config import TrainingConfig
-from fuse.data import Rounded, read
+from fuse.data import read
 from fuse.fusions import FUSIONS, configure
 from fuse.split import development, folds
 from fuse.stack import Job, fit_together
@@ -82,8 +80,7 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
     made = FUSIONS[fusion]
     config = TrainingConfig(epochs=1, batch_size=16, precision="bfloat16")
     rows = folds(corpus)[0].train
-    rounded = {name: replace(packed, rounded=Rounded.of(packed.values)) for name, packed in data.modalities.items()}
-    data = replace(data, modalities=rounded)
+    data = data.rounded()
 
     def build():
         return made.make(data.dims, 4, made.config())

@@ -9,7 +9,7 @@ from extract import store
 from extract.errors import RunError
 from fuse import measure
 from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import Data, Rounded, read
+from fuse.data import Data, read
 from fuse.frames import Padded
 from fuse.model import GiaMic
 from fuse.split import folds
@@ -58,12 +58,6 @@ def test_the_same_seed_gives_the_same_predictions_and_another_does_not(corpus, d
     assert np.abs(one - other).max() > 1e-3
 
 
-def rounded_once(data):
-    """Return the data with its frames in bfloat16, too."""
-    modalities = {name: replace(packed, rounded=Rounded.of(packed.values)) for name, packed in data.modalities.items()}
-    return replace(data, modalities=modalities)
-
-
 def test_the_test_part_changes_nothing_about_training(corpus, data):
     fold = folds(corpus)[0]
     noisy = {
@@ -75,7 +69,7 @@ def test_the_test_part_changes_nothing_about_training(corpus, data):
             packed.values[packed.starts[row] : packed.starts[row] + packed.lengths[row]] = 1000
     other = Data(noisy, data.labels, data.classes)
     low = replace(QUICK, precision="bfloat16")
-    rounded = [predict(trained(rounded_once(each), fold.train, low).model, data, fold.train) for each in (data, other)]
+    rounded = [predict(trained(each.rounded(), fold.train, low).model, data, fold.train) for each in (data, other)]
     assert abs(rounded[0] - rounded[1]).mean() < 0.01  # the origin, one for all folds, may move the last bits
     one, two = trained(data, fold.train).model.state_dict(), trained(other, fold.train).model.state_dict()
     assert any("scalers" in name for name in one)
@@ -166,7 +160,7 @@ def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpu
     }
     far_data = Data(far, data.labels, data.classes)
     if beforehand:
-        far_data = rounded_once(far_data)
+        far_data = far_data.rounded()
     train, test = folds(corpus)[0].train, folds(corpus)[0].test
     plain = trained(far_data, train)
     rounded = trained(far_data, train, replace(QUICK, precision="bfloat16"))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fuse.frames import Padded
 
-__all__ = ["CrossAttention", "read"]
+__all__ = ["CrossAttention", "padding", "read"]
 
 FAR = -1e30
 """Added to the scores of padding; finite, so that a row of padding alone becomes a mean and not NaN."""
@@ -35,7 +35,7 @@ def read(queries: Tensor, frames: Padded) -> Tensor:
     """
     values, mask = frames
     rows = queries * (1 / math.sqrt(values.shape[-1]))
-    return _scores(rows, values, _bias(mask, values).unsqueeze(1)).softmax(-1) @ values
+    return _scores(rows, values, padding(mask, values).unsqueeze(1)).softmax(-1) @ values
 
 
 class CrossAttention(nn.Module):
@@ -77,12 +77,12 @@ class CrossAttention(nn.Module):
             for tensor in (self.query(to), self.key(of.values), self.value(of.values))
         )
         scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
-        shares = (scores + _bias(of.mask, scores)[:, None, None]).softmax(-1)
+        shares = (scores + padding(of.mask, scores)[:, None, None]).softmax(-1)
         return (shares @ values).transpose(1, 2).flatten(2), shares
 
     def _short_source(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         (B, T, d), J, h = to.shape, of.values.shape[1], self.heads
-        bias = _bias(of.mask, to).unsqueeze(-1).expand(B, J, h).reshape(B, J * h, 1)
+        bias = padding(of.mask, to).unsqueeze(-1).expand(B, J, h).reshape(B, J * h, 1)
         # keys in rows and queries in columns: the softmax runs down the short columns, all queries side by side
         shares = _scores(self._folded(self.key, self.query, of.values), to, bias).view(B, J, h, T).softmax(1)
         # values of head h only in the columns of head h, so that one product joins the heads
@@ -93,7 +93,7 @@ class CrossAttention(nn.Module):
     def _short_receiver(self, to: Tensor, of: Padded) -> tuple[Tensor, Tensor]:
         (B, T, d), h = to.shape, self.heads
         folded = self._folded(self.query, self.key, to)
-        shares = _scores(folded, of.values, _bias(of.mask, to).unsqueeze(1)).softmax(-1)
+        shares = _scores(folded, of.values, padding(of.mask, to).unsqueeze(1)).softmax(-1)
         taken = (shares @ of.values).view(B, T, h * d)
         apart = (self.value.weight.view(h, d // h, 1, d) * self._heads_apart().view(h, 1, h, 1)).view(d, h * d)
         return F.linear(taken, apart), shares.view(B, T, h, -1).transpose(1, 2)
@@ -110,8 +110,8 @@ class CrossAttention(nn.Module):
         return torch.eye(self.heads, dtype=weight.dtype, device=weight.device)
 
 
-def _bias(mask: Tensor, like: Tensor) -> Tensor:
-    """Return 0 at frames and FAR at padding, (B, T), of the float type of `like`."""
+def padding(mask: Tensor, like: Tensor) -> Tensor:
+    """Return what to add to scores of attention, (B, T), of the float type of `like`: 0 at frames, FAR at padding."""
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, FAR)
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from fuse.attention import padding
 from fuse.config import MultConfig
 from fuse.frames import Batch, Output, Padded, drop, missing, project, scaled, scalers
 
@@ -45,10 +47,9 @@ class TransformerLayer(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.query, query), (self.key, values), (self.value, values))
         )
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        shares = scores.masked_fill(~there[:, None, None], -1e30).softmax(-1)
+        taken = _attend(q, k, v, there).transpose(1, 2).flatten(2)
         # a source that is missing adds nothing, not a mean over padding
-        taken = (shares @ v).transpose(1, 2).flatten(2) * there.any(-1)[:, None, None].to(v.dtype)
+        taken = taken * there.any(-1)[:, None, None].to(taken.dtype)
         to = to + self.out(taken)
         return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
 
@@ -126,6 +127,14 @@ class Mult(nn.Module):
         hidden = drop(torch.relu(self.head[0](h)), keep, self.dropouts - 1)
         logits = self.decide(h + self.head[1](hidden))
         return Output(logits, logits.new_zeros(()), {})
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:
+    """Return softmax(Q Kᵀ / sqrt(d_h)) V, (B, heads, T, d_h), over the frames that are there, (B, T_j)."""
+    if queries.device.type == "cpu":  # whose kernel takes twice as long in bfloat16 as in float32
+        queries, keys, values = (tensor.float() for tensor in (queries, keys, values))
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=padding(there, queries)[:, None, None])
 
 
 def _positions(values: Tensor) -> Tensor:

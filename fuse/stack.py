@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from extract.errors import RunError
@@ -96,9 +97,10 @@ class Stack:
             return output.logits, output.constraint, output.alone
 
         if len(self) > 1:
-            found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = vmap(
-                one, in_dims=(0, 0, 0, None if keep is None else 0)
-            )(weights, self.buffers, batch, keep)
+            with sdpa_kernel(SDPBackend.MATH):  # of attention's kernels the one that vmap can stack everywhere
+                found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = vmap(
+                    one, in_dims=(0, 0, 0, None if keep is None else 0)
+                )(weights, self.buffers, batch, keep)
             return found
         first: Any = tree_map(lambda value: value[0], (weights, self.buffers, batch, keep))
         logits, constraint, alone = one(*first)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fuse.attention import padding
 from fuse.config import MultConfig
-from fuse.frames import Batch, Output, Padded, drop, missing, project, scaled, scalers
+from fuse.frames import Batch, Output, Padded, drop, project, scaled, scalers
 
 __all__ = ["Mult", "TransformerLayer"]
 
@@ -37,9 +37,16 @@ class TransformerLayer(nn.Module):
 
         Args:
             to: (B, T, d).
-            of: Another sequence to read; None reads `to` itself.
-            mask: (B, T) bool, of `to`, when it reads itself.
+            of: Another sequence to read.
+            mask: (B, T) bool, of `to`, which then reads itself. With neither there is nothing to read.
         """
+        to = to + self._read(to, of, mask)
+        return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
+
+    def _read(self, to: Tensor, of: Padded | None, mask: Tensor | None) -> Tensor:
+        """Return the first sum's second term; a source that is missing leaves of it the bias of W_o."""
+        if of is None and mask is None:
+            return self.out.bias.to(to.dtype)
         query = self.norm(to)
         values, there = (query, mask) if of is None else (self.norm_source(of.values), of.mask)
         assert there is not None
@@ -48,10 +55,7 @@ class TransformerLayer(nn.Module):
             for linear, x in ((self.query, query), (self.key, values), (self.value, values))
         )
         taken = _attend(q, k, v, there).transpose(1, 2).flatten(2)
-        # a source that is missing adds nothing, not a mean over padding
-        taken = taken * there.any(-1)[:, None, None].to(taken.dtype)
-        to = to + self.out(taken)
-        return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
+        return self.out(taken * there.any(-1)[:, None, None].to(taken.dtype))
 
 
 class Mult(nn.Module):
@@ -105,28 +109,33 @@ class Mult(nn.Module):
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
-        given = missing(self.dims, batch, self.modalities)
+        # a modality that nobody in the batch has costs nothing: it reads nothing, and nothing reads it
         frames = {}
-        for slot, (name, (values, mask)) in enumerate(given.items()):
-            projected = project(values, self.scalers[name], self.project[name])
-            kept = None if keep is None else keep[..., : self.frame_width]
-            frames[name] = Padded(drop(projected, kept, slot) + _positions(projected), mask)
-        last = []
-        for name, (values, mask) in frames.items():
-            read = []
-            for other in self.sources[name]:
-                z = values
-                for layer in self.cross[f"{name}_{other}"].children():
-                    z = layer(z, frames[other])
-                read.append(z)
-            joined = torch.cat(read, -1)
-            for layer in self.own[name].children():
-                joined = layer(joined, mask=mask)
-            last.append(_last(Padded(self.norms[name](joined), mask)))
-        h = torch.cat(last, -1)
+        for slot, name in enumerate(self.modalities):
+            if name in batch:
+                projected = project(batch[name].values, self.scalers[name], self.project[name])
+                kept = None if keep is None else keep[..., : self.frame_width]
+                frames[name] = Padded(drop(projected, kept, slot) + _positions(projected), batch[name].mask)
+        last = {name: self._last(name, frames) for name in frames}
+        nothing = torch.zeros_like(next(iter(last.values())))
+        h = torch.cat([last.get(name, nothing) for name in self.modalities], -1)
         hidden = drop(torch.relu(self.head[0](h)), keep, self.dropouts - 1)
         logits = self.decide(h + self.head[1](hidden))
         return Output(logits, logits.new_zeros(()), {})
+
+    def _last(self, name: str, frames: Mapping[str, Padded]) -> Tensor:
+        """Return the last frame (B, joined) of what a modality reads from those in `frames`; 0 for who lacks it."""
+        values, mask = frames[name]
+        read = []
+        for other in self.sources[name]:
+            z = values
+            for layer in self.cross[f"{name}_{other}"].children():
+                z = layer(z, frames.get(other))
+            read.append(z)
+        joined = torch.cat(read, -1)
+        for layer in self.own[name].children():
+            joined = layer(joined, mask=mask)
+        return _last(Padded(self.norms[name](joined), mask))
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from extract import fast, tiny
-from extract.encoder import TINY, Weights, find_weights, load_config, load_model
+from extract.encoder import TINY
+from extract.weights import Weights, find_weights, load_config, load_model
 
 __all__ = ["Pretrained"]
 

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from extract.encoder import Job, Piece, load_model
+from extract.encoder import Job, Piece
 from extract.errors import EncoderError, MediaError
 from extract.speech import WHISPER_WINDOW_S, SpeechEncoder
+from extract.weights import load_model
 
 __all__ = ["Recogniser", "make_recogniser"]
 

@@ -16,13 +16,13 @@ from extract.encoder import (
     Piece,
     check_layers,
     exact_together,
-    load_settings,
     pick_layers,
     piece_windows,
 )
 from extract.errors import EncoderError, MediaError
 from extract.pretrained import Pretrained
 from extract.store import Header
+from extract.weights import load_settings
 
 __all__ = ["SpeechEncoder"]
 

@@ -11,7 +11,6 @@ from extract.encoder import (
     EncoderSpec,
     Job,
     Piece,
-    Weights,
     check_layers,
     exact_together,
     pick_layers,
@@ -20,6 +19,7 @@ from extract.encoder import (
 from extract.errors import EncoderError, MediaError
 from extract.pretrained import Pretrained
 from extract.store import Header
+from extract.weights import Weights
 
 __all__ = ["TextEncoder"]
 

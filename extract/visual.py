@@ -13,12 +13,12 @@ from extract.encoder import (
     Job,
     Piece,
     check_layers,
-    load_settings,
 )
 from extract.errors import EncoderError, MediaError
 from extract.face import Finder
 from extract.pretrained import Pretrained
 from extract.store import Header
+from extract.weights import load_settings
 
 __all__ = ["VisualEncoder"]
 

@@ -33,9 +33,8 @@ from fuse.config import GiaMicConfig, TrainingConfig
 from fuse.data import Data, Packed, epoch
 from fuse.frames import Padded
 from fuse.model import GiaMic
-from fuse.run import prepare_cpu
 from fuse.stack import Job, fit_together
-from fuse.train import fit, steps_per_epoch
+from fuse.train import fit, prepare_cpu, steps_per_epoch
 
 PLAIN = {"alone": 0.0, "evidence": 0.0}  # the loop everybody writes minimises cross-entropy, so here we do too
 CLASSES = ("angry", "happy", "neutral", "sad")

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,17 @@ from extract.pipeline import encode_all, reason, side_by_side
 from extract.plan import WHOLE, Shard
 from extract.store import FAILED, MISSING, PART_BYTES, Builder, Item, find, frame_bytes
 
-__all__ = ["Engine", "Outcome", "extract", "extract_generated", "find_devices", "make_encoder", "run"]
+__all__ = [
+    "Engine",
+    "Outcome",
+    "beside_bars",
+    "extract",
+    "extract_generated",
+    "find_devices",
+    "make_encoder",
+    "run",
+    "unreadable",
+]
 
 POSITIONS = {"cpu": 500, "cuda": 20_000}
 """Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech.
@@ -149,11 +159,16 @@ def run(
         failed.update(outcome.failed)
         yield outcome
     if failed and not allow_failures:
-        raise MediaError(
-            f"{len(failed)} of {len(corpus)} utterances can't be read, the others are done: "
-            f"{one_line(f'{i} ({why.rstrip(chr(46))})' for i, why in failed.items())}. Mend them and run the command "
-            "again, or go on without them with --allow-failures."
-        )
+        raise unreadable(failed, corpus)
+
+
+def unreadable(failed: Mapping[str, str], corpus: Corpus) -> MediaError:
+    """Return what to raise when all is done but for these utterances, with a reason for each id."""
+    return MediaError(
+        f"{len(failed)} of {len(corpus)} utterances can't be read, the others are done: "
+        f"{one_line(f'{i} ({why.rstrip(chr(46))})' for i, why in failed.items())}. Mend them and run the command "
+        "again, or go on without them with --allow-failures."
+    )
 
 
 def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | None = None) -> None:
@@ -330,15 +345,11 @@ def _run(
     total = sum(len(batch) for batch in batches)
     stop = threading.Event()
 
-    def say_beside_bar(line: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            say(line)
-
     started = written = trimmed = time.monotonic()
     with (
         _stop_on_interrupt(stop) as interrupted,
         tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
-        closing(encode_all(encoders, batches, budget, say_beside_bar, stop)) as results,
+        closing(encode_all(encoders, batches, budget, beside_bars(say), stop)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
@@ -360,6 +371,16 @@ def _run(
                 f"Stopped after {bar.n} of {total} utterances; they are kept: run the same command to go on."
             )
     return failed
+
+
+def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says a line without tearing the progress bar that is shown."""
+
+    def beside(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            say(line)
+
+    return beside
 
 
 @contextmanager

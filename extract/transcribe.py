@@ -7,7 +7,6 @@ its texts back at once.
 
 import json
 import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from extract.encoder import Job
 from extract.errors import MediaError, one_line
 from extract.files import lock, text_digest, write_text
 from extract.pipeline import encode_all
-from extract.run import POSITIONS, find_devices
+from extract.run import POSITIONS, beside_bars, find_devices, unreadable
 from extract.store import FAILED
 
 if TYPE_CHECKING:
@@ -96,11 +95,7 @@ def transcribe(
     if silent := [utterance_id for utterance_id, text in heard.items() if not text]:
         say(f"Nothing was recognised in {one_line(silent)}: they stay without text.")
     if failed and not allow_failures:
-        raise MediaError(
-            f"{len(failed)} of {len(corpus)} utterances can't be read, the others are done: "
-            f"{one_line(f'{i} ({why})' for i, why in failed.items())}. Mend them and run the command again, or go on "
-            "without them with --allow-failures."
-        )
+        raise unreadable(failed, corpus)
     return corpus
 
 
@@ -118,14 +113,10 @@ def _recognise(
     stop = threading.Event()
     failed = {}
 
-    def say_beside_bar(line: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            say(line)
-
     with (
         kept.open("a", encoding="utf-8") as file,
         tqdm(total=len(todo), desc="transcribe", unit="utterance", disable=None) as bar,
-        closing(encode_all([recogniser.to(device)], batches, budget, say_beside_bar, stop)) as results,
+        closing(encode_all([recogniser.to(device)], batches, budget, beside_bars(say), stop)) as results,
     ):
         for items in results:
             for item in items:

@@ -20,7 +20,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import MODALITIES, Corpus, valid_name
 from extract.errors import RunError, one_line
@@ -30,12 +29,9 @@ from fuse import fusions, measure, split
 from fuse.config import TrainingConfig
 from fuse.data import Data, read
 from fuse.stack import Job, fit_together
-from fuse.train import Trained, fit, one_thread, predict, rounds_frames, steps_per_epoch
+from fuse.train import Trained, fit, one_thread, predict, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["default_name", "prepare_cpu", "train_folds"]
-
-COMPILED_PRODUCTS = 4096
-"""Matrix products that are kept compiled; an epoch of IEMOCAP's size needs 1,400 in bfloat16."""
+__all__ = ["default_name", "train_folds"]
 
 
 def default_name(fusion: str, modalities: Sequence[str]) -> str:
@@ -242,15 +238,6 @@ class _Task:
     def choose(self, select: str, development: np.ndarray | None) -> np.ndarray | None:
         """Return the rows that choose the epoch."""
         return self.fold.test if select == "test" else development
-
-
-def prepare_cpu() -> None:
-    """Keep what a step leaves behind for the next: freed memory, and compiled products.
-
-    Products are kept as in extraction, which wants fewer, in a process that has extracted before.
-    """
-    cpu.keep_freed()
-    cpu.keep_products(COMPILED_PRODUCTS)
 
 
 def cores() -> int:

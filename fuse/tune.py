@@ -20,7 +20,7 @@ from extract.files import write_json
 from fuse import fusions, split
 from fuse.config import TrainingConfig
 from fuse.data import read
-from fuse.train import fit, rounds_frames, steps_per_epoch
+from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
 __all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
 
@@ -98,6 +98,7 @@ class Search:
             rounded=rounds_frames(self.training, torch.device("cpu")),
         )
         entry = fusions.find(self.fusion)
+        prepare_cpu()
 
         def score(chosen: Mapping[str, Any]) -> tuple[float, int]:
             how, config = self.settings(chosen)

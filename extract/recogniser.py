@@ -77,13 +77,19 @@ class _Ctc(Recogniser):
 
     def to(self, device: str) -> "Recogniser":
         """Load the weights onto a device."""
+        self._load_tokenizer()
+        super().to(device)
+        self._head.to(device)
+        return self
+
+    def _model_class(self) -> Any:
         from transformers import AutoModelForCTC
 
-        assert self._weights is not None
-        self._load_tokenizer()
-        self._head: nn.Module = load_model(AutoModelForCTC, self._weights, self.spec.precision).lm_head.to(device)
-        super().to(device)
-        return self
+        return AutoModelForCTC
+
+    def _wanted(self, whole: Any) -> Any:
+        self._head: nn.Module = whole.lm_head
+        return whole.base_model
 
     @torch.inference_mode()
     def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:

@@ -121,8 +121,7 @@ class SpeechEncoder(Pretrained):
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device."""
-        part = (lambda whole: whole.get_encoder()) if self._whisper else (lambda whole: whole)
-        if self._load(device, self.spec.precision, part=part) and not self._alone:
+        if self._load(device, self.spec.precision, self._model_class(), self._wanted) and not self._alone:
             _normalise_each_alone(self._model)
             # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
@@ -152,6 +151,14 @@ class SpeechEncoder(Pretrained):
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def _model_class(self) -> Any:
+        """Return the class of transformers to load; None for what the configuration says."""
+        return None
+
+    def _wanted(self, whole: Any) -> Any:
+        """Return what of a loaded model makes frames."""
+        return whole.get_encoder() if self._whisper else whole
 
     @property
     def hop(self) -> int:

@@ -135,7 +135,7 @@ class Mult(nn.Module):
         joined = torch.cat(read, -1)
         for layer in self.own[name].children():
             joined = layer(joined, mask=mask)
-        return _last(Padded(self.norms[name](joined), mask))
+        return _last_frame(Padded(self.norms[name](joined), mask))
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def _positions(values: Tensor) -> Tensor:
     return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], -1).flatten(1).to(values.dtype)
 
 
-def _last(frames: Padded) -> Tensor:
+def _last_frame(frames: Padded) -> Tensor:
     """Return the last frame that is there, (B, d); zeros for an utterance without any."""
     later = torch.cat([frames.mask[:, 1:], torch.zeros_like(frames.mask[:, :1])], 1)
     return ((frames.mask & ~later).unsqueeze(1).to(frames.values.dtype) @ frames.values).squeeze(1)

@@ -160,7 +160,6 @@ class GiaMic(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities = tuple(dims)
-        self.dims = dict(dims)
         self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
         self.heads, self.weight, self.constraint = config.heads, config.weight, config.constraint
         d, interaction = config.width, "interaction" not in config.without

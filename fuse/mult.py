@@ -80,7 +80,6 @@ class Mult(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities = tuple(dims)
-        self.dims = dict(dims)
         d = config.width
         self.sources = {name: tuple(other for other in dims if other != name) or (name,) for name in dims}
         self.joined = d * max(len(dims) - 1, 1)

@@ -184,7 +184,7 @@ def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
 def on_cpu(arguments: argparse.Namespace) -> float:
     cores = arguments.cores
     torch.set_num_threads(cores)
-    prepare_cpu()
+    prepare_cpu(cores)
     data = pack(arguments.utterances)
     ready = {"float32": data, "bfloat16": data.rounded()}
     random = np.random.default_rng(1)

@@ -21,14 +21,17 @@ def keep_products(count: int) -> None:
         os.environ.setdefault(cache, str(count))
 
 
-def keep_freed() -> None:
-    """Keep freed memory for the next block of its size.
+def keep_freed(threads: int) -> None:
+    """Keep freed memory for the next block of its size, in a pool for each of the threads that compute side by side.
 
     The GNU C library hands blocks of many megabytes back to the system at once, and a training step's activations are
-    paged in anew in every step, which measured a fifth of it. Other C libraries are left as they are.
+    paged in anew in every step, which measured a fifth of it. Two threads that train out of one pool wait for each
+    other, which measured another fifth; more pools than threads only take memory. Other C libraries are left as they
+    are.
     """
     if (library := _glibc()) is not None:
-        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+        # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, threads)):
             library.mallopt(option, value)
 
 

@@ -150,8 +150,12 @@ def train_folds(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, on_device),
     )
+    together = stack or (len(tasks) if on_device.type == "cuda" else 1)
+    groups = [tasks[first : first + together] for first in range(0, len(tasks), together)]
+    side_by_side = 1
     if on_device.type == "cpu":
-        prepare_cpu()
+        side_by_side = min(jobs or cores(), len(groups))
+        prepare_cpu(side_by_side)
     data = data.to(on_device, frames=_fits(data, on_device, memory_gib))
     steps = steps_per_epoch([len(part) for part, _ in parts.values()], training.batch_size)
     provenance = run_folder.provenance(command, device, opened)
@@ -205,9 +209,7 @@ def train_folds(
                 for line in _finish(task.place, corpus, data, task.fold, one.rows, found, seconds)
             ]
 
-    together = stack or (len(tasks) if on_device.type == "cuda" else 1)
-    groups = [tasks[first : first + together] for first in range(0, len(tasks), together)]
-    pool = ThreadPoolExecutor(1 if on_device.type != "cpu" else min(jobs or cores(), len(groups)))
+    pool = ThreadPoolExecutor(side_by_side)
     try:
         for lines in pool.map(work, groups):
             for line in lines:

@@ -69,12 +69,15 @@ def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:
     return max(1, ceil(max(sizes) / batch_size))
 
 
-def prepare_cpu() -> None:
+def prepare_cpu(runs: int = 1) -> None:
     """Keep what a step leaves behind for the next: freed memory, and compiled products.
 
     Products are kept as in extraction, which wants fewer, in a process that has extracted before.
+
+    Args:
+        runs: How many are trained side by side, a thread each.
     """
-    cpu.keep_freed()
+    cpu.keep_freed(runs)
     cpu.keep_products(COMPILED_PRODUCTS)
 
 

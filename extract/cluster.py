@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from extract.errors import MerError
+from extract.errors import MerError, first_line
 
 __all__ = ["connect", "share_out"]
 
@@ -37,8 +37,8 @@ def connect(address: str | None = None) -> Any:
                 runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(rooms)}},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise MerError(f"There is no Ray cluster at {address or 'RAY_ADDRESS'} ({reason}): check it.") from error
+            place, why = address or "RAY_ADDRESS", first_line(error)
+            raise MerError(f"There is no Ray cluster at {place} ({why}): check it.") from error
     return ray
 
 

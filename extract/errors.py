@@ -10,6 +10,7 @@ __all__ = [
     "MerError",
     "RunError",
     "StoreError",
+    "first_line",
     "one_line",
 ]
 
@@ -40,6 +41,15 @@ class Interrupted(MerError):
 
 class RunError(MerError):
     """A training run can't be set up, or a run folder can't be read."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error for a message, or its type's name where it says nothing.
+
+    >>> first_line(ValueError("no such model."))
+    'no such model'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 def one_line(items: Iterable[object], most: int = 10) -> str:

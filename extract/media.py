@@ -16,7 +16,7 @@ import soundfile
 import soxr
 from PIL import Image
 
-from extract.errors import MediaError
+from extract.errors import MediaError, first_line
 
 __all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures", "stream_samples"]
 
@@ -361,4 +361,4 @@ def _too_short(path: Path, missing_s: float) -> MediaError:
 
 
 def _words(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from extract.encoder import Job, Piece
-from extract.errors import EncoderError, MediaError
+from extract.errors import EncoderError, MediaError, first_line
 from extract.speech import WHISPER_WINDOW_S, SpeechEncoder
 from extract.weights import load_model
 
@@ -68,7 +68,7 @@ class Recogniser(SpeechEncoder):
             )
         except Exception as error:  # the library raises many kinds
             raise EncoderError(
-                f"{self.spec.name} has no tokenizer that can be loaded ({str(error).splitlines()[0]}): choose another."
+                f"{self.spec.name} has no tokenizer that can be loaded ({first_line(error)}): choose another."
             ) from error
 
 

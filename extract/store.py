@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from extract.address import withdraw
-from extract.errors import StoreError, one_line
+from extract.errors import StoreError, first_line, one_line
 from extract.files import lock, replacing, text_digest
 
 __all__ = [
@@ -491,7 +491,7 @@ def _room_for(path: Path, frames: int, header: Header, items: Sequence[Item]) ->
     try:
         yield
     except RuntimeError as error:  # HDF5's way of saying that a write failed after all
-        raise OSError(str(error).splitlines()[0]) from error
+        raise OSError(first_line(error)) from error
 
 
 def _reserve(file: h5py.File, shape: tuple[int, int], dtype: str) -> int:
@@ -540,8 +540,7 @@ def _reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"{path} is broken ({detail}): remove it and run `mer extract` again.") from error
+        raise StoreError(f"{path} is broken ({first_line(error)}): remove it and run `mer extract` again.") from error
 
 
 def _map(path: Path, dataset: h5py.Dataset) -> np.ndarray:

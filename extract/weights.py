@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extract.errors import EncoderError, one_line
+from extract.errors import EncoderError, first_line, one_line
 from extract.files import digest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def find_weights(model: str, revision: str | None = None) -> Weights:
     except Exception as error:  # the hub's libraries raise many kinds
         raise EncoderError(
             f"{model!r} is neither a local folder nor a model that the hub gave at revision {wanted!r} "
-            f"({_first_line(error)}): check the name and the network, or give a folder."
+            f"({first_line(error)}): check the name and the network, or give a folder."
         ) from error
     commit = extract_commit_hash(config, None)
     if commit is None:
@@ -89,7 +89,7 @@ def load_config(weights: Weights) -> "PreTrainedConfig":
         )
     except Exception as error:
         raise EncoderError(
-            f"{weights.name} has no configuration that transformers knows ({_first_line(error)}): choose another."
+            f"{weights.name} has no configuration that transformers knows ({first_line(error)}): choose another."
         ) from error
 
 
@@ -132,7 +132,7 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
             output_loading_info=True,
         )
     except Exception as error:
-        raise EncoderError(f"{weights.name} can't be loaded ({_first_line(error)}): check its files.") from error
+        raise EncoderError(f"{weights.name} can't be loaded ({first_line(error)}): check its files.") from error
     finally:
         logging.set_verbosity(verbosity)
         if shown:
@@ -145,7 +145,3 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
             "they are of another architecture, choose another encoder."
         )
     return model.eval()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from extract.corpus import MODALITIES
-from extract.errors import RunError
+from extract.errors import RunError, first_line
 from extract.files import replacing
 from fuse import folder as run_folder
 from fuse.attention import CrossAttention
@@ -78,7 +78,7 @@ def write_onnx(places: Sequence[Path], path: Path) -> None:
                 verbose=False,
             )
         except Exception as error:  # the exporter raises many kinds
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RunError(f"PyTorch {torch.__version__} can't export {config['model']['name']} ({first}).") from error
+            name, why = config["model"]["name"], first_line(error)
+            raise RunError(f"PyTorch {torch.__version__} can't export {name} ({why}).") from error
         assert program is not None
         program.save(temporary)

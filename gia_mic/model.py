@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from extract.errors import RunError
+from extract.errors import RunError, first_line
 from extract.files import write_text
 from fuse import handed_on
 from fuse.explain import Explanation, explain
@@ -89,8 +89,8 @@ def load_model(path: str, **options: Any) -> Model:
     try:
         return Model.from_pretrained(path.removeprefix(HUB), **options)
     except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunError(f"The hub gave no model for {path} ({first}): check the name and the network.") from error
+        why = first_line(error)
+        raise RunError(f"The hub gave no model for {path} ({why}): check the name and the network.") from error
 
 
 def export(places: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False) -> Path:

@@ -15,7 +15,7 @@ from extract import corpus as corpora
 from extract.corpora import manifest
 from extract.corpora.table import read_table
 from extract.corpus import Corpus
-from extract.errors import CorpusError, one_line
+from extract.errors import CorpusError, first_line, one_line
 from extract.files import replacing
 
 __all__ = ["prepare"]
@@ -129,10 +129,9 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
         else:
             loaded = datasets.load_dataset(source, subset)
     except Exception as error:  # the library raises whatever its many readers do
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(
-            f"The data set {source!r} can't be loaded ({reason}): give a hub id, with --subset if it has several, "
-            "or a local folder of it."
+            f"The data set {source!r} can't be loaded ({first_line(error)}): give a hub id, with --subset if it has "
+            "several, or a local folder of it."
         ) from error
     parts = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
     for part, table in parts.items():

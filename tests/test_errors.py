@@ -1,0 +1,18 @@
+import pytest
+
+from extract.errors import first_line, one_line
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("no such model", "no such model"), ("\nno such model.\nTry another.", "no such model"), ("", "OSError")],
+)
+def test_the_first_line_of_an_error_that_may_say_nothing(said, kept):
+    assert first_line(OSError(said)) == kept
+
+
+@pytest.mark.parametrize(
+    ("most", "line"), [(3, "0, 1, 2 and 2 more (5 in all)"), (5, "0, 1, 2, 3, 4"), (10, "0, 1, 2, 3, 4")]
+)
+def test_a_list_is_cut_with_its_total(most, line):
+    assert one_line(range(5), most=most) == line

@@ -26,8 +26,8 @@ def keep_freed(threads: int) -> None:
 
     The GNU C library hands blocks of many megabytes back to the system at once, and a training step's activations are
     paged in anew in every step, which measured a fifth of it. Two threads that train out of one pool wait for each
-    other, which measured another fifth; more pools than threads only take memory. Other C libraries are left as they
-    are.
+    other, which measured another fifth; more pools than threads only take memory. The first call in a process settles
+    how many there are. Other C libraries are left as they are.
     """
     if (library := _glibc()) is not None:
         # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX

@@ -7,6 +7,7 @@ import pandas
 import pytest
 from made_features import CLASSES, make_corpus, make_stores
 
+from extract import cpu
 from extract.errors import RunError
 from fuse import folder
 from fuse.config import GiaMicConfig, TrainingConfig
@@ -127,6 +128,14 @@ def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_pat
     assert [contents(place) for place in together] == [contents(place) for place in one_by_one]
     assert contents(alone) == contents(together[7])
     assert contents(together[6]) != contents(together[7])
+
+
+@pytest.mark.parametrize(("options", "pools"), [({"jobs": 3}, 3), ({"jobs": 8}, 5), ({"jobs": 3, "stack": 3}, 2)])
+def test_what_trains_side_by_side_gets_a_pool_of_memory_each(corpus, stores, tmp_path, monkeypatch, options, pools):
+    told = []
+    monkeypatch.setattr(cpu, "keep_freed", told.append)
+    train(corpus, stores, tmp_path, training=TrainingConfig(epochs=1, batch_size=16), **options)
+    assert told == [pools]
 
 
 def test_runs_trained_in_a_stack_are_those_trained_alone(corpus, stores, tmp_path):

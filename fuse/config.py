@@ -43,7 +43,7 @@ class TrainingConfig:
         epochs: Passes over the training part.
         batch_size: Most utterances in a batch, B.
         learning_rate: Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's, of matrices; biases, norms and weights of layers don't decay.
         warm_up: Part of all steps in which the rate rises from 0, in [0, 1).
         clip: Longest gradient (Euclidean); 0 doesn't clip.
         label_smoothing: ε: part of the target that is spread over all classes, in [0, 1).

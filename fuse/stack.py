@@ -25,6 +25,7 @@ from fuse.data import Data, epoch
 from fuse.frames import Batch, Output, Padded, initialise
 from fuse.train import (
     Trained,
+    decays,
     dropout_masks,
     fit,
     fit_scalers,
@@ -64,6 +65,7 @@ class Stack:
 
     Attributes:
         rows: Weights (R, W), a leaf that requires gradients.
+        decaying: (W,), 1 for weights on which weight decay acts, else 0.
         buffers: Statistics by name, (R, …).
     """
 
@@ -73,6 +75,9 @@ class Stack:
         self._sizes = [shape.numel() for shape in self._shapes.values()]
         flat = [torch.cat([parameter.detach().flatten() for parameter in model.parameters()]) for model in models]
         self.rows = torch.stack(flat).to(device).requires_grad_()
+        self.decaying = torch.cat(
+            [torch.full((parameter.numel(),), float(decays(parameter))) for parameter in self.template.parameters()]
+        ).to(device)
         states = [dict(model.named_buffers()) for model in models]
         self.buffers = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
 
@@ -153,7 +158,7 @@ def fit_together(
     runs = [_Run(build, data, job, config, choose_by) for job in jobs]
     stack = Stack([run.model for run in runs], data.labels.device)
     stack.template.train()
-    optimiser = torch.optim.AdamW([stack.rows], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW([stack.rows], lr=config.learning_rate, weight_decay=0.0, fused=True)
     tables = torch.stack([run.table for run in runs])
     for number in range(config.epochs):
         order = visits(steps, number)
@@ -178,6 +183,8 @@ def fit_together(
                 gradient *= (config.clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
+            with torch.no_grad():  # as AdamW does, but not to every weight of a row
+                stack.rows *= 1 - rate * config.weight_decay * stack.decaying
             optimiser.step()
             counts = (rows >= 0).sum(1)
             sums += torch.stack([losses, constraint]).detach() * counts

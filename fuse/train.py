@@ -25,6 +25,7 @@ from fuse.frames import Batch, Padded, Scaler, initialise
 
 __all__ = [
     "Trained",
+    "decays",
     "dropout_masks",
     "fit",
     "fit_scalers",
@@ -134,7 +135,11 @@ def fit(
     table = targets(data, usable, config, device)
     for_bfloat16 = rounds_frames(config, device)
     parameters = list(model.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    groups = [
+        {"params": [parameter for parameter in parameters if decays(parameter)]},
+        {"params": [parameter for parameter in parameters if not decays(parameter)], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, Any]] = []
     best, best_state, best_epoch = -1.0, None, config.epochs
     for number in range(config.epochs):
@@ -191,6 +196,11 @@ def fit(
     if best_state is not None:
         model.load_state_dict(best_state)
     return Trained(model.eval(), history, best_epoch, len(rows) - len(usable))
+
+
+def decays(parameter: Tensor) -> bool:
+    """Whether weight decay acts on a parameter: on matrices, not on biases, norms and weights of layers."""
+    return parameter.dim() >= 2
 
 
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:

@@ -151,6 +151,15 @@ def test_every_option_trains(corpus, data, change):
     assert ua(trained(data, folds(corpus)[0].train, config).model, data, folds(corpus)[0].test) > 0.5
 
 
+def test_weight_decay_shrinks_matrices_alone(corpus, data):
+    config = replace(QUICK, epochs=2, weight_decay=100.0)
+    weights = dict(trained(data, folds(corpus)[0].train, config).model.named_parameters())
+    assert max(weight.abs().max() for weight in weights.values() if weight.dim() >= 2) < 0.01
+    norms = [weight for name, weight in weights.items() if "norm" in name and name.endswith("weight")]
+    assert norms
+    assert min(weight.min() for weight in norms) > 0.9
+
+
 @pytest.mark.parametrize("beforehand", [True, False])
 def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data, beforehand):
     """Rounded before the mean is taken away, these frames would keep nothing of what tells them apart."""

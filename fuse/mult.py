@@ -32,30 +32,35 @@ class TransformerLayer(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, to: Tensor, of: Padded | None = None, *, mask: Tensor | None = None) -> Tensor:
-        """Return z (B, T, d).
+    def forward(
+        self, to: Tensor, of: Padded | None = None, *, mask: Tensor | None = None, place: Tensor | None = None
+    ) -> Tensor:
+        """Return z (B, T, d), or (B, 1, d) at one place of each utterance.
 
         Args:
             to: (B, T, d).
             of: Another sequence to read.
             mask: (B, T) bool, of `to`, which then reads itself. With neither there is nothing to read.
+            place: (B,), the only frame of `to` that is wanted.
         """
-        to = to + self._read(to, of, mask)
+        source, norm = (of, self.norm_source) if mask is None else (Padded(to, mask), self.norm)
+        if place is not None:
+            to = _at(to, place)
+        to = to + self._read(to, source, norm)
         return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
 
-    def _read(self, to: Tensor, of: Padded | None, mask: Tensor | None) -> Tensor:
+    def _read(self, to: Tensor, of: Padded | None, norm: nn.Module) -> Tensor:
         """Return the first sum's second term; a source that is missing leaves of it the bias of W_o."""
-        if of is None and mask is None:
+        if of is None:
             return self.out.bias.to(to.dtype)
         query = self.norm(to)
-        values, there = (query, mask) if of is None else (self.norm_source(of.values), of.mask)
-        assert there is not None
+        values = query if of.values is to else norm(of.values)
         q, k, v = (
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.query, query), (self.key, values), (self.value, values))
         )
-        taken = _attend(q, k, v, there).transpose(1, 2).flatten(2)
-        return self.out(taken * there.any(-1)[:, None, None].to(taken.dtype))
+        taken = _attend(q, k, v, of.mask).transpose(1, 2).flatten(2)
+        return self.out(taken * of.present[:, None, None].to(taken.dtype))
 
 
 class Mult(nn.Module):
@@ -132,9 +137,12 @@ class Mult(nn.Module):
                 z = layer(z, frames.get(other))
             read.append(z)
         joined = torch.cat(read, -1)
-        for layer in self.own[name].children():
+        *layers, top = self.own[name].children()
+        for layer in layers:
             joined = layer(joined, mask=mask)
-        return _last_frame(Padded(self.norms[name](joined), mask))
+        # of what the top layer gives only the last frame is ever seen
+        found = self.norms[name](top(joined, mask=mask, place=_last_place(mask)).squeeze(1))
+        return found * mask.any(1, keepdim=True).to(found.dtype)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:
@@ -153,7 +161,11 @@ def _positions(values: Tensor) -> Tensor:
     return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], -1).flatten(1).to(values.dtype)
 
 
-def _last_frame(frames: Padded) -> Tensor:
-    """Return the last frame that is there, (B, d); zeros for an utterance without any."""
-    later = torch.cat([frames.mask[:, 1:], torch.zeros_like(frames.mask[:, :1])], 1)
-    return ((frames.mask & ~later).unsqueeze(1).to(frames.values.dtype) @ frames.values).squeeze(1)
+def _last_place(mask: Tensor) -> Tensor:
+    """Return the place (B,) of the last frame that is there; 0 for an utterance without any."""
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """Return one frame (B, 1, d) of each utterance's (B, T, d)."""
+    return values.gather(1, place[:, None, None].expand(-1, 1, values.shape[-1]))

@@ -129,6 +129,16 @@ def test_a_transformer_layer_equals_torchs():
     torch.testing.assert_close(layer(values, mask=mask)[mask], other(values, src_key_padding_mask=~mask)[mask])
 
 
+def test_a_layer_gives_one_frame_as_it_gives_all():
+    layer = TransformerLayer(8, 2)
+    values, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
+    place = torch.tensor([4, 2, 0])
+    one = layer(values, mask=mask, place=place)
+    torch.testing.assert_close(one, layer(values, mask=mask)[torch.arange(3), place].unsqueeze(1))
+    read = layer(values, Padded(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool)), place=place)
+    assert read.shape == one.shape
+
+
 def test_mult_takes_the_last_frame_and_knows_the_order_of_frames():
     model, given = Mult(DIMS, 4, MultConfig(width=8, heads=2, layers=1)).eval(), batch({**FULL, "speech": [9, 9, 9]})
     turned = {**given, "speech": Padded(given["speech"].values.flip(1), given["speech"].mask)}

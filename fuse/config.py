@@ -61,8 +61,8 @@ class TrainingConfig:
 
     epochs: int = 30
     batch_size: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
+    learning_rate: float = 6e-3
+    weight_decay: float = 0.3
     warm_up: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0

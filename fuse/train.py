@@ -135,7 +135,7 @@ def fit(
     table = targets(data, usable, config, device)
     for_bfloat16 = rounds_frames(config, device)
     parameters = list(model.parameters())
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in parameters if decays(parameter)]},
         {"params": [parameter for parameter in parameters if not decays(parameter)], "weight_decay": 0.0},
     ]

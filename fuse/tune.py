@@ -24,8 +24,8 @@ from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
 __all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
 
-RATES = (3e-4, 1e-3, 3e-3)
-DECAYS = (0.0, 0.01, 0.1)
+RATES = (1e-3, 3e-3, 6e-3)
+DECAYS = (0.01, 0.1, 0.3)
 HIDDEN = (0.0, 0.2, 0.4)
 DROPOUTS = (0.1, 0.3, 0.5)
 

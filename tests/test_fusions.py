@@ -132,11 +132,11 @@ def test_a_transformer_layer_equals_torchs():
 def test_a_layer_gives_one_frame_as_it_gives_all():
     layer = TransformerLayer(8, 2)
     values, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
+    other = Padded(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool))
     place = torch.tensor([4, 2, 0])
-    one = layer(values, mask=mask, place=place)
-    torch.testing.assert_close(one, layer(values, mask=mask)[torch.arange(3), place].unsqueeze(1))
-    read = layer(values, Padded(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool)), place=place)
-    assert read.shape == one.shape
+    for given in ({"mask": mask}, {"of": other}, {}):
+        every = layer(values, **given)
+        torch.testing.assert_close(layer(values, **given, place=place), every[torch.arange(3), place].unsqueeze(1))
 
 
 def test_mult_takes_the_last_frame_and_knows_the_order_of_frames():

@@ -1,7 +1,6 @@
 """`mer fuse-train`, `mer tune`, `mer ablate` and `mer fusions`: frames become trained models."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,10 @@ from commands.options import (
     pairs,
     runs_option,
     say,
-    setting,
     typed,
 )
-from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, PROTOCOLS, SELECTIONS, GiaMicConfig, TrainingConfig
-
-TRAINING = [field.name for field in fields(TrainingConfig)]
-MODEL = [field.name for field in fields(GiaMicConfig)]
+from commands.settings import gia_mic_settings, given, training_settings
+from fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
 
 
 def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -74,6 +70,33 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --select."""
+    return click.option(
+        "--select",
+        type=click.Choice(SELECTIONS),
+        default="last",
+        show_default=True,
+        help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: "
+        "optimistic).",
+    )(command)
+
+
+def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that change no result: --memory, --device and --jobs."""
+    memory = click.option(
+        "--memory",
+        "memory_gib",
+        type=float,
+        metavar="GIB",
+        help="Most memory for frames.  [default: all that is needed]",
+    )
+    jobs = click.option(
+        "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
+    )
+    return memory(device_option(jobs(command)))
+
+
 @click.command("fuse-train")
 @click.option(
     "--fold",
@@ -91,53 +114,12 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
 @protocol_option
-@click.option(
-    "--select",
-    type=click.Choice(SELECTIONS),
-    default="last",
-    show_default=True,
-    help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: optimistic).",
-)
+@select_option
 @click.option(
     "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
 )
-@setting(TrainingConfig, "epochs", "Passes over the training part.")
-@setting(TrainingConfig, "batch_size", "Most utterances in a batch.")
-@setting(TrainingConfig, "learning_rate", "Highest learning rate.")
-@setting(TrainingConfig, "weight_decay", "AdamW's weight decay.")
-@setting(TrainingConfig, "warm_up", "Part of all steps in which the rate rises, 0 to 1.")
-@setting(TrainingConfig, "clip", "Longest gradient; 0 doesn't clip.")
-@setting(TrainingConfig, "label_smoothing", "Part of the target spread over all classes, 0 to 1.")
-@setting(TrainingConfig, "class_weights", "Weight classes by their inverse frequency.", is_flag=True)
-@setting(TrainingConfig, "alone", "Weight of the cross-entropy of each modality by itself; 0 goes without.")
-@setting(
-    TrainingConfig, "evidence", "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."
-)
-@setting(TrainingConfig, "drop_modality", "Probability that a modality is hidden from an utterance in a step.")
-@setting(TrainingConfig, "patience", "Epochs without a better UA before stopping, with --select dev; 0 never stops.")
-@setting(TrainingConfig, "precision", "Of the matrix products in training.", type=click.Choice(PRECISIONS))
-@setting(TrainingConfig, "speech_stride", "Use every n-th frame of speech.")
-@click.option(
-    "--no-layer-weights",
-    "layer_weights",
-    flag_value=False,
-    default=None,
-    help="Take several layers of an encoder as one long frame, instead of learning a weighted sum of them.",
-)
-@setting(GiaMicConfig, "width", "Features inside the model.")
-@setting(GiaMicConfig, "heads", "Attention heads.")
-@setting(GiaMicConfig, "latents", "Latent tokens of GIA-MIC's generator.")
-@setting(GiaMicConfig, "layers", "Layers of GIA-MIC's generator.")
-@setting(GiaMicConfig, "dropout", "Probability that a feature is dropped, 0 to 1.")
-@setting(GiaMicConfig, "constraint", "GIA-MIC's modality-invariant constraint.", type=click.Choice(CONSTRAINTS))
-@setting(GiaMicConfig, "weight", "Weight of the fusion's own loss beside cross-entropy.")
-@setting(
-    GiaMicConfig,
-    "without",
-    "Part of GIA-MIC to leave out; may be repeated.",
-    type=click.Choice(ABLATIONS),
-    multiple=True,
-)
+@training_settings()
+@gia_mic_settings()
 @click.option(
     "--set",
     "others",
@@ -148,15 +130,9 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
 @click.option(
-    "--memory", "memory_gib", type=float, metavar="GIB", help="Most memory for frames.  [default: all that is needed]"
-)
-@click.option(
     "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
 )
-@device_option
-@click.option(
-    "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
-)
+@computing_options
 @engine_options
 @features_option
 @runs_option
@@ -187,21 +163,20 @@ def fuse_train(
     from fuse.fusions import configure
     from report.render import render_headline
 
+    model = given(GiaMicConfig, options)
+    training = TrainingConfig(**given(TrainingConfig, options))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     stores = find_stores(prepared, modalities, encoders)
     for modality, path in stores.items():
         say(f"{modality}: {path}")
-    given = {name: options.pop(name) for name in [*TRAINING, *MODEL]}
-    given = {name: value for name, value in given.items() if value not in (None, ())}
-    chosen = {name: value for name, value in given.items() if name in MODEL} | others
     train = choose_engine(engine, address) or train_models
     folders = train(
         prepared,
         stores,
-        [{"fusion": fusion, "model": configure(fusion, chosen)}],
+        [{"fusion": fusion, "model": configure(fusion, model | others)}],
         runs=runs,
-        training=TrainingConfig(**{name: value for name, value in given.items() if name in TRAINING}),
+        training=training,
         fold=fold,
         seeds=range(seed, seed + seeds),
         command=typed(),
@@ -223,6 +198,7 @@ def fuse_train(
 @click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
 @protocol_option
+@training_settings(without=tuple(SPACE))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
 @engine_options
 @features_option
@@ -244,13 +220,14 @@ def tune(
     from fuse.data import find_stores
     from fuse.tune import tune
 
+    training = TrainingConfig(**given(TrainingConfig, options))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     if engine == "ray":
         from fuse.spread import ray_search
 
         options["engine"] = ray_search(address)
-    found = tune(prepared, find_stores(prepared, modalities, encoders), say=say, **options)
+    found = tune(prepared, find_stores(prepared, modalities, encoders), training=training, say=say, **options)
     click.echo(f"UA {found.ua:.3f} on the part set apart, at epoch {found.epoch}: {found.options()}")
 
 
@@ -258,9 +235,11 @@ def tune(
 @frames_options
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option("--baselines", is_flag=True, help="Train the other fusions too, at their defaults.")
-@setting(TrainingConfig, "epochs", "Passes over the training part.")
 @protocol_option
-@device_option
+@select_option
+@training_settings()
+@gia_mic_settings(without=("without",))
+@computing_options
 @engine_options
 @features_option
 @runs_option
@@ -270,7 +249,6 @@ def ablate(
     encoders: tuple[str, ...],
     seeds: int,
     baselines: bool,
-    epochs: int | None,
     engine: str,
     address: str | None,
     features: Path,
@@ -289,6 +267,8 @@ def ablate(
     from fuse.fusions import FUSIONS
     from report.render import render
 
+    config = GiaMicConfig(**given(GiaMicConfig, options))
+    training = TrainingConfig(**given(TrainingConfig, options))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     train_ablations(
@@ -298,7 +278,8 @@ def ablate(
         baselines=tuple(FUSIONS) if baselines else (),
         train=choose_engine(engine, address),
         seeds=range(seeds),
-        training=TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs),
+        config=config,
+        training=training,
         command=typed(),
         say=say,
         **options,

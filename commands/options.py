@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +82,3 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def typed() -> str:
     """Return the command as it was typed, for the record."""
     return shlex.join(["mer", *sys.argv[1:]])
-
-
-def setting(config: type[Any], name: str, help: str, **options: Any) -> Callable[..., Any]:
-    """Make an option of a field of a frozen config, which alone knows the default."""
-    default = next(field.default for field in fields(config) if field.name == name)
-    shown = "off" if default is False else "none" if default == () else default
-    if not isinstance(default, bool | tuple):
-        options.setdefault("type", type(default))
-    return click.option(f"--{name.replace('_', '-')}", default=None, help=f"{help}  [default: {shown}]", **options)

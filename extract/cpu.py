@@ -1,10 +1,10 @@
-"""What a process keeps for later while it computes on a CPU: memory that was freed, and compiled products."""
+"""What a CPU can compute, and what a process keeps for later meanwhile: freed memory and compiled products."""
 
 import ctypes
 import os
 import platform
 
-__all__ = ["PRODUCT_CACHES", "hand_back_freed", "keep_freed", "keep_products"]
+__all__ = ["PRODUCT_CACHES", "hand_back_freed", "has_products", "keep_freed", "keep_products", "slow"]
 
 PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
@@ -42,6 +42,32 @@ def hand_back_freed() -> None:
     """
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
+
+
+def has_products(precision: str) -> bool:
+    """Whether oneDNN multiplies matrices in a precision here: in bfloat16 it wants AVX-512, in float16 more."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if precision == "float32":
+        return True
+    short = {"bfloat16": "bf16", "float16": "fp16"}.get(precision)
+    probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported", None)  # private: looked for before use
+    return probe is not None and probe()
+
+
+def slow(precision: str, device: str) -> str | None:
+    """Return the line to say where a precision costs time instead of saving it; None where it isn't known to.
+
+    torch multiplies by itself what oneDNN can't on this processor.
+    """
+    import torch
+
+    on_cpu = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
+    if not on_cpu or has_products(precision):
+        return None
+    return f"This processor has no instructions for {precision}: here it takes longer than float32."
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from extract.cpu import keep_products
+from extract.cpu import has_products, keep_products
 
 __all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "receptive_field", "suits"]
 
@@ -80,14 +80,9 @@ class PackedLinear(nn.Module):
     @staticmethod
     def supports(dtype: torch.dtype) -> bool:
         """Whether this torch and this processor can compute it in a precision."""
-        operators = torch.ops.mkldnn
         wanted = ("_reorder_linear_weight", "_linear_pointwise")
-        if not torch.backends.mkldnn.is_available() or not all(hasattr(operators, name) for name in wanted):
-            return False
-        if dtype == torch.float32:
-            return True
-        probe = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(dtype)
-        return probe is not None and hasattr(operators, probe) and getattr(operators, probe)()
+        there = all(hasattr(torch.ops.mkldnn, name) for name in wanted)
+        return there and has_products(str(dtype).removeprefix("torch."))
 
     @property
     def weight(self) -> torch.Tensor:

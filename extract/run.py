@@ -265,6 +265,8 @@ def extract(
             if engine is not None:
                 others.update(engine(builder, make, batches, budget))
             else:
+                if line := cpu.slow(encoder.spec.precision, devices[0]):
+                    say(line)
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
                 if len(devices) == 1:
                     encoders = side_by_side(encoder, devices[0], len(planned))

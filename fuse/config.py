@@ -12,6 +12,7 @@ __all__ = [
     "PRECISIONS",
     "PROTOCOLS",
     "SELECTIONS",
+    "SPACE",
     "GiaMicConfig",
     "LmfConfig",
     "MisaConfig",
@@ -33,6 +34,14 @@ OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
 
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
+
+SPACE: dict[str, tuple[float, ...]] = {
+    "learning_rate": (1e-3, 3e-3, 6e-3),
+    "weight_decay": (0.01, 0.1, 0.3),
+    "drop_modality": (0.0, 0.2, 0.4),
+    "dropout": (0.1, 0.3, 0.5),
+}
+"""What `mer tune` searches, and where: settings of training, and the dropout of the fusion."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from extract import corpus as corpora
 from extract.cluster import connect, share_out
 from extract.corpus import Corpus
 from fuse import split
+from fuse.config import SPACE
 from fuse.run import train_folds
-from fuse.tune import SPACE, Engine, Search
+from fuse.tune import Engine, Search
 
 __all__ = ["ray_search", "train_on_ray"]
 

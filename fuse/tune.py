@@ -6,28 +6,24 @@ The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import Corpus
 from extract.errors import RunError
 from extract.files import write_json
 from fuse import fusions, split
-from fuse.config import TrainingConfig
+from fuse.config import SPACE, TrainingConfig
 from fuse.data import read
 from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["SPACE", "Engine", "Found", "Search", "tune"]
-
-RATES = (1e-3, 3e-3, 6e-3)
-DECAYS = (0.01, 0.1, 0.3)
-HIDDEN = (0.0, 0.2, 0.4)
-DROPOUTS = (0.1, 0.3, 0.5)
+__all__ = ["Engine", "Found", "Search", "tune"]
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,16 @@ class Found:
     trials: list[dict[str, Any]]
 
     def options(self) -> str:
-        """Return the best settings as options of `mer fuse-train`."""
+        """Return the best settings as options of `mer fuse-train`: those searched, and others than the defaults."""
         best = max(self.trials, key=lambda trial: trial["UA"])
-        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in best.items() if name != "UA")
-
-
-SPACE: dict[str, tuple[float, ...]] = {
-    "learning_rate": RATES,
-    "weight_decay": DECAYS,
-    "drop_modality": HIDDEN,
-    "dropout": DROPOUTS,
-}
-"""What is searched, and where."""
+        chosen = {name: value for name, value in best.items() if name != "UA"}
+        usual = asdict(TrainingConfig())
+        chosen |= {name: value for name, value in asdict(self.training).items() if value != usual[name]}
+        flags = {True: "--{}", False: "--no-{}"}
+        return " ".join(
+            flags[value].format(option) if isinstance(value, bool) else f"--{option} {value}"
+            for option, value in ((name.replace("_", "-"), value) for name, value in chosen.items())
+        )
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ def tune(
         say: Takes a line for each trial.
 
     Raises:
-        RunError: Optuna is missing, or there is nothing to choose on.
+        RunError: Optuna is missing, a setting is out of range, or there is nothing to choose on.
     """
     try:
         import optuna
@@ -167,6 +161,10 @@ def tune(
     if trials < 1:
         raise RunError(f"{trials} trials are none: give at least 1.")
     search = Search(corpus, stores, fold, seed, fusion, protocol, training or TrainingConfig())
+    if problems := search.training.problems():
+        raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
+    if engine is None and (line := cpu.slow(search.training.precision, "cpu")):
+        say(line)
     done: list[dict[str, Any]] = []
     epochs: list[int] = []
 

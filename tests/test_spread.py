@@ -15,8 +15,8 @@ from extract.errors import MerError, RunError
 from extract.run import extract, make_encoder
 from extract.store import open_store
 from fuse.ablate import train_models
-from fuse.config import TrainingConfig
-from fuse.tune import SPACE, tune
+from fuse.config import SPACE, TrainingConfig
+from fuse.tune import tune
 
 ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
 

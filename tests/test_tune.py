@@ -4,12 +4,14 @@ import sys
 import pytest
 from made_features import make_corpus, make_stores
 
+from commands.fuse import fuse_train
+from commands.settings import given
 from extract import store
 from extract.errors import RunError
 from fuse import tune as module
-from fuse.config import TrainingConfig
+from fuse.config import GiaMicConfig, TrainingConfig
 from fuse.split import folds
-from fuse.tune import tune
+from fuse.tune import Found, tune
 
 QUICK = TrainingConfig(epochs=2, batch_size=32)
 
@@ -51,3 +53,26 @@ def test_no_trials_are_refused(tmp_path):
     corpus = make_corpus(tmp_path)
     with pytest.raises(RunError, match="0 trials are none"):
         tune(corpus, make_stores(corpus), trials=0)
+
+
+def test_the_options_found_give_the_settings_found():
+    training = TrainingConfig(epochs=4, learning_rate=1e-3, class_weights=True, layer_weights=False, weight_decay=0.3)
+    trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "drop_modality": 0.0, "dropout": 0.1, "UA": 0.5}]
+    words = Found(0.5, 3, training, GiaMicConfig(dropout=0.1), trials).options().split()
+    options = fuse_train.make_context("fuse-train", words).params
+    assert given(TrainingConfig, options) == {
+        "epochs": 4,
+        "learning_rate": 1e-3,
+        "class_weights": True,
+        "layer_weights": False,
+        "weight_decay": 0.3,
+        "drop_modality": 0.0,
+    }
+    assert given(GiaMicConfig, options) == {"dropout": 0.1}
+
+
+def test_settings_out_of_range_are_refused(tmp_path):
+    pytest.importorskip("optuna")
+    corpus = make_corpus(tmp_path)
+    with pytest.raises(RunError, match="epochs is 0, and must be at least 1"):
+        tune(corpus, make_stores(corpus), training=TrainingConfig(epochs=0))

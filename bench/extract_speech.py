@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from extract import corpus as corpora
 from extract import plan
 from extract.corpus import Clip, Utterance
+from extract.cpu import has_products
 from extract.encoder import Encoder
 from extract.run import POSITIONS, extract, make_encoder
 
@@ -117,8 +118,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"], help="last line: ratio of the last")
+    parser.add_argument("--precision", nargs="+", help="by default those the device has; last line: ratio of the last")
     chosen = parser.parse_args()
+    if chosen.precision is None:
+        found = ("float32", "bfloat16")
+        chosen.precision = [one for one in found if chosen.device != "cpu" or has_products(one)]
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

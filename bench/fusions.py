@@ -1,0 +1,218 @@
+"""Compares every fusion with GIA-MIC on a harder demo, on the decisions that `fusions.csv` keeps of each run.
+
+    python bench/fusions.py                                  # the table of what has been trained: seconds
+    python bench/fusions.py --train FOLDER --seeds 5         # train what is missing, in FOLDER, and keep its decisions
+
+A run of other settings than today's defaults is not counted, and trained again. The demo knows what each modality of an
+utterance displays, and so the probability of each label: *right in the mean* is how often a model's decisions are right
+in the mean over the labels that such utterances could have. It has less noise than UA, which is of the labels drawn.
+
+The last line is `ratio N`: GIA-MIC's UA over that of the best other fusion, on the runs that both have.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+from extract.corpora.demo import Demo, ceilings, plan, prepare  # noqa: E402
+from extract.corpora.demo_cues import EMOTIONS  # noqa: E402
+from extract.files import replacing  # noqa: E402
+from extract.run import extract_generated  # noqa: E402
+from fuse import measure  # noqa: E402
+from fuse.config import PRECISIONS, TrainingConfig  # noqa: E402
+from fuse.data import find_stores  # noqa: E402
+from fuse.folder import PREDICTIONS, read_config  # noqa: E402
+from fuse.fusions import FUSIONS  # noqa: E402
+from fuse.run import train_folds  # noqa: E402
+from report import statistics  # noqa: E402
+
+HARDER = Demo(seed=7, utterances=4000, cues={"s": 0.65, "t": 0.62, "v": 0.66})
+REFERENCE = "gia-mic"
+KEPT = Path(__file__).with_suffix(".csv")
+
+
+class Corpus:
+    """What is known of the harder demo without its recordings.
+
+    Attributes:
+        true: (U,) class indices.
+        dialog: (U,) dialog numbers.
+        session: (U,) session numbers, which are the folds, from 1.
+        posterior: (U, 4) probability of each label, given what the modalities display.
+    """
+
+    def __init__(self) -> None:
+        utterances, shown = plan(HARDER)
+        self.true = np.array([EMOTIONS.index(one.label) for one in utterances])
+        self.dialog = np.unique([one.dialog for one in utterances], return_inverse=True)[1]
+        self.session = np.unique([one.session for one in utterances], return_inverse=True)[1] + 1
+        cues = np.array(list(HARDER.cues.values()))
+        says = np.where(shown[..., None] == np.arange(len(EMOTIONS)), cues[:, None], (1 - cues[:, None]) / 3)
+        self.posterior = says.prod(1) / says.prod(1).sum(-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: the decisions (B,) for the utterances of its fold, in the order of the corpus."""
+
+    fusion: str
+    seed: int
+    fold: int
+    precision: str
+    settings: str
+    decisions: str
+
+    def predicted(self) -> np.ndarray:
+        """Return the decisions as class indices."""
+        initials = [name[0] for name in EMOTIONS]
+        return np.array([initials.index(letter) for letter in self.decisions])
+
+
+def settings_of(fusion: str) -> str:
+    """Return the digest of all that is chosen by default, but the precision."""
+    training = {name: value for name, value in asdict(TrainingConfig()).items() if name != "precision"}
+    chosen = {"training": training, "model": asdict(FUSIONS[fusion].config())}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def kept() -> list[Run]:
+    if not KEPT.exists():
+        return []
+    with KEPT.open(newline="") as file:
+        return [Run(**{**row, "seed": int(row["seed"]), "fold": int(row["fold"])}) for row in csv.DictReader(file)]
+
+
+def keep(made: Sequence[Run]) -> None:
+    """Add runs to those kept, in the place of the same fusion, seed and fold."""
+    found = {(run.fusion, run.seed, run.fold): run for run in [*kept(), *made]}
+    with replacing(KEPT) as temporary, temporary.open("w", newline="") as file:
+        table = csv.DictWriter(file, [column.name for column in fields(Run)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(found[key]) for key in sorted(found))
+
+
+def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
+    """Train what is not kept yet, seed by seed."""
+    corpus = prepare(folder / "features", name="hard", demo=HARDER, say=print)
+    extract_generated(corpus, print)
+    places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
+    for seed in range(seeds):
+        for fusion in fusions:
+            settings = settings_of(fusion)
+            there = [run for run in kept() if (run.fusion, run.seed, run.settings) == (fusion, seed, settings)]
+            if len(there) == len(set(Corpus().session)):
+                continue
+            print(f"{fusion}, seed {seed}", flush=True)
+            folders = train_folds(
+                corpus,
+                find_stores(corpus),
+                runs=folder / "runs",
+                fusion=fusion,
+                training=TrainingConfig(precision=precision),
+                seeds=[seed],
+                device="cpu",
+                jobs=jobs,
+            )
+            made = []
+            for place in folders:
+                table = pandas.read_parquet(place / PREDICTIONS, columns=["id", "predicted"])
+                table = table.iloc[table["id"].map(places).argsort()]
+                letters = "".join(name[0] for name in table["predicted"])
+                made.append(Run(fusion, seed, read_config(place)["fold"], precision, settings, letters))
+            keep(made)
+
+
+def row_of(runs: Sequence[Run], corpus: Corpus) -> tuple[int, str, float]:
+    """Return the number of runs, UA over the folds and the share that is right in the mean, in per cent."""
+    by_fold: dict[int, list[float]] = {}
+    means = []
+    for run in runs:
+        test = corpus.session == run.fold
+        predicted = run.predicted()
+        by_fold.setdefault(run.fold, []).append(measure.ua(corpus.true[test], predicted, len(EMOTIONS)))
+        means.append(corpus.posterior[test][np.arange(len(predicted)), predicted].mean())
+    folds = 100 * np.array([np.mean(found) for found in by_fold.values()])
+    return len(runs), f"{folds.mean():.1f} ± {folds.std():.1f}", 100 * float(np.mean(means))
+
+
+def tables_of(runs: Sequence[Run], corpus: Corpus) -> np.ndarray:
+    """Return a confusion matrix for each dialog, (G, 4, 4), in which each fold counts once however many its runs."""
+    counts = {fold: sum(run.fold == fold for run in runs) for fold in {run.fold for run in runs}}
+    total = np.zeros((corpus.dialog.max() + 1, len(EMOTIONS), len(EMOTIONS)))
+    for run in runs:
+        test = corpus.session == run.fold
+        found = statistics.grouped_confusions(
+            corpus.true[test],
+            run.predicted(),
+            corpus.dialog[test],
+            len(EMOTIONS),
+            np.full(test.sum(), 1 / counts[run.fold]),
+        )
+        total[: len(found)] += found
+    return total
+
+
+def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
+    """Yield the table and the headline."""
+    by_fusion = {name: [run for run in runs if run.fusion == name] for name in FUSIONS}
+    by_fusion = {name: found for name, found in by_fusion.items() if found}
+    if len(by_fusion.get(REFERENCE, [])) == 0 or len(by_fusion) == 1:
+        yield f"There is nothing to compare {REFERENCE} with: train something first."
+        return
+    differences, ratios = {}, {}
+    for name, found in by_fusion.items():
+        pairs = {(run.seed, run.fold) for run in found} & {(run.seed, run.fold) for run in by_fusion[REFERENCE]}
+        if name == REFERENCE or not pairs:
+            continue
+        sides = [
+            tables_of([run for run in by_fusion[one] if (run.seed, run.fold) in pairs], corpus)
+            for one in (name, REFERENCE)
+        ]
+        used = sides[0].any(axis=(1, 2))
+        differences[name] = statistics.paired_bootstrap(sides[0][used], sides[1][used])
+        ratios[name] = float(measure.ua_of(sides[1].sum(0)) / measure.ua_of(sides[0].sum(0)))
+    corrected = dict(zip(differences, statistics.holm([one.p for one in differences.values()]), strict=True))
+    ideal = corpus.posterior.max(-1).mean()
+    yield f"The best possible model: UA {100 * ceilings(HARDER.cues)['stv']:.1f}, right in the mean {100 * ideal:.2f}"
+    yield f"| fusion | runs | UA, mean ± std | from {REFERENCE}, pooled | 95 % interval | p | right in the mean |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    rows = {name: row_of(found, corpus) for name, found in by_fusion.items()}
+    for name in sorted(rows, key=lambda name: -rows[name][2]):
+        count, ua, mean = rows[name]
+        away = "| | | "
+        if name in differences:
+            one = differences[name]
+            low, high = 100 * one.interval.low, 100 * one.interval.high
+            away = f"| {100 * one.value:+.1f} | {low:+.1f} … {high:+.1f} | {corrected[name]:.3f} "
+        yield f"| {name} | {count} | {ua} {away}| {mean:.2f} |"
+    yield f"ratio {min(ratios.values()):.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--train", type=Path, metavar="FOLDER", help="where features and runs are kept")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each fold")
+    parser.add_argument("--fusions", default=",".join(FUSIONS), help="names, with commas")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--jobs", type=int, help="runs trained side by side")
+    arguments = parser.parse_args()
+    if arguments.train is not None:
+        train(arguments.train, arguments.fusions.split(","), arguments.seeds, arguments.precision, arguments.jobs)
+    runs = [run for run in kept() if run.fusion in FUSIONS and run.settings == settings_of(run.fusion)]
+    for line in lines(runs, Corpus()):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

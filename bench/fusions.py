@@ -22,20 +22,19 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extract.corpora.demo import Demo, ceilings, plan, prepare  # noqa: E402
-from extract.corpora.demo_cues import EMOTIONS  # noqa: E402
-from extract.files import replacing  # noqa: E402
-from extract.run import extract_generated  # noqa: E402
-from fuse import measure  # noqa: E402
-from fuse.config import PRECISIONS, TrainingConfig  # noqa: E402
-from fuse.data import find_stores  # noqa: E402
-from fuse.folder import PREDICTIONS, read_config  # noqa: E402
-from fuse.fusions import FUSIONS  # noqa: E402
-from fuse.run import train_folds  # noqa: E402
-from report import statistics  # noqa: E402
+from extract.corpora.demo import Demo, ceilings, plan, prepare
+from extract.corpora.demo_cues import EMOTIONS
+from extract.files import replacing
+from extract.run import extract_generated
+from fuse import measure, split
+from fuse.config import PRECISIONS, TrainingConfig
+from fuse.data import find_stores
+from fuse.folder import PREDICTIONS, read_config
+from fuse.fusions import FUSIONS
+from fuse.run import train_folds
+from report import statistics
 
 HARDER = Demo(seed=7, utterances=4000, cues={"s": 0.65, "t": 0.62, "v": 0.66})
 REFERENCE = "gia-mic"
@@ -106,12 +105,13 @@ def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs
     """Train what is not kept yet, seed by seed."""
     corpus = prepare(folder / "features", name="hard", demo=HARDER, say=print)
     extract_generated(corpus, print)
+    found = split.folds(corpus)
     places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
     for seed in range(seeds):
         for fusion in fusions:
             settings = settings_of(fusion)
             there = [run for run in kept() if (run.fusion, run.seed, run.settings) == (fusion, seed, settings)]
-            if len(there) == len(set(Corpus().session)):
+            if len(there) == len(found):
                 continue
             print(f"{fusion}, seed {seed}", flush=True)
             folders = train_folds(

@@ -133,7 +133,7 @@ def listen(
     """
     from contextlib import ExitStack
 
-    from extract.errors import MediaError
+    from extract.errors import MediaError, words_of
     from extract.media import stream_audio
     from fuse.listen import listen as hear
     from fuse.listen import pcm
@@ -148,7 +148,7 @@ def listen(
             try:
                 blocks = pcm(opened.enter_context(Path(file).open("rb")))
             except OSError as error:
-                raise MediaError(f"There is no file {file} to read ({error.strerror}): check the path.") from error
+                raise MediaError(f"There is no file {file} to read ({words_of(error)}): check the path.") from error
         else:
             blocks = stream_audio(Path(file), 16_000)
         for heard in hear(predictor, blocks, every_s=every_s, window_s=window_s):

@@ -67,7 +67,7 @@ def slow(precision: str, device: str) -> str | None:
     on_cpu = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
     if not on_cpu or has_products(precision):
         return None
-    return f"This processor has no instructions for {precision}: here it takes longer than float32."
+    return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
 
 
 def _glibc() -> ctypes.CDLL | None:

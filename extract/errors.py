@@ -12,6 +12,7 @@ __all__ = [
     "StoreError",
     "first_line",
     "one_line",
+    "words_of",
 ]
 
 
@@ -50,6 +51,15 @@ def first_line(error: BaseException) -> str:
     'no such model'
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+
+
+def words_of(error: BaseException) -> str:
+    """Return the system's own words for an error that has some, without its number and path; else its first line.
+
+    >>> words_of(OSError(28, "No space left on device", "a.h5"))
+    'No space left on device'
+    """
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def one_line(items: Iterable[object], most: int = 10) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from extract.address import push
-from extract.errors import StoreError
+from extract.errors import StoreError, words_of
 
 __all__ = ["digest", "lock", "make_folder", "replacing", "text_digest", "write_json", "write_text"]
 
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         push(path)
     except OSError as error:
         raise StoreError(
-            f"{path} can't be written ({_reason(error)}): free some space or choose another folder."
+            f"{path} can't be written ({words_of(error)}): free some space or choose another folder."
         ) from error
     finally:
         with suppress(OSError):
@@ -64,7 +64,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"The folder {path} can't be made ({_reason(error)}): choose another one.") from error
+        raise StoreError(f"The folder {path} can't be made ({words_of(error)}): choose another one.") from error
 
 
 def digest(path: Path) -> str:
@@ -94,12 +94,8 @@ def lock(path: Path) -> Iterator[None]:
             f"Another process is writing here (it holds {path}): wait for it to end, or stop it, and run this again."
         ) from None
     except OSError as error:
-        raise StoreError(f"{path} can't be written ({_reason(error)}): choose another folder.") from error
+        raise StoreError(f"{path} can't be written ({words_of(error)}): choose another folder.") from error
     try:
         yield
     finally:
         held.release()
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

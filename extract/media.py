@@ -16,7 +16,7 @@ import soundfile
 import soxr
 from PIL import Image
 
-from extract.errors import MediaError, first_line
+from extract.errors import MediaError, words_of
 
 __all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures", "stream_samples"]
 
@@ -330,7 +330,7 @@ def _decoded(
             )
         yield from container.decode(stream)
     except (av.FFmpegError, EOFError) as error:
-        raise MediaError(f"{path} can't be decoded ({_words(error)}): copy or convert it again.") from error
+        raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
 
 
 def _container(path: Path) -> "av.container.InputContainer":
@@ -339,7 +339,7 @@ def _container(path: Path) -> "av.container.InputContainer":
         return av.open(str(path), options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} is no sound or video that can be read ({_words(error)}): convert it again."
+            f"{path} is no sound or video that can be read ({words_of(error)}): convert it again."
         ) from error
 
 
@@ -358,7 +358,3 @@ def _between(start_s: float | None, end_s: float | None) -> str:
 
 def _too_short(path: Path, missing_s: float) -> MediaError:
     return MediaError(f"{path} ends {missing_s:.2f} s before its clip does: check the clip's times against the file.")
-
-
-def _words(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or first_line(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import StoreError
+from extract.errors import StoreError, words_of
 
 __all__ = ["load"]
 
@@ -59,6 +59,6 @@ def load(path: Path) -> Any:
             "run anything; get the features in another format, or from somebody you trust and convert them."
         ) from None
     except OSError as error:
-        raise StoreError(f"{path} can't be read ({error.strerror or error}): give a file you may read.") from error
+        raise StoreError(f"{path} can't be read ({words_of(error)}): give a file you may read.") from error
     except Exception as error:  # a broken pickle raises nearly anything
         raise StoreError(f"{path} is no readable pickle ({type(error).__name__}: {error}): copy it again.") from error

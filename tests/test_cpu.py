@@ -12,7 +12,7 @@ from fuse.config import TrainingConfig
 from fuse.run import train_folds
 from fuse.tune import tune
 
-LINE = "This processor has no instructions for bfloat16: here it takes longer than float32."
+LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
 ABOUT = Path("/proc/cpuinfo")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from extract.errors import first_line, one_line
+from extract.errors import first_line, one_line, words_of
 
 
 @pytest.mark.parametrize(
@@ -9,6 +9,18 @@ from extract.errors import first_line, one_line
 )
 def test_the_first_line_of_an_error_that_may_say_nothing(said, kept):
     assert first_line(OSError(said)) == kept
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "a.h5"), "No space left on device"),
+        (OSError("the disk is gone\nfor good"), "the disk is gone"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_the_systems_words_come_before_the_texts_first_line(error, words):
+    assert words_of(error) == words
 
 
 @pytest.mark.parametrize(

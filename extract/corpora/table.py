@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extract.errors import CorpusError, one_line
+from extract.errors import CorpusError, one_line, words_of
 
 __all__ = ["Problems", "bad_id", "columns", "read_table"]
 
@@ -62,7 +62,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         else:
             rows = _read_csv(path, suffix)
     except OSError as error:
-        raise CorpusError(f"{path} can't be read ({error.strerror or error}): give a table you may read.") from error
+        raise CorpusError(f"{path} can't be read ({words_of(error)}): give a table you may read.") from error
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8."

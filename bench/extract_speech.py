@@ -121,8 +121,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", help="by default those the device has; last line: ratio of the last")
     chosen = parser.parse_args()
     if chosen.precision is None:
-        found = ("float32", "bfloat16")
-        chosen.precision = [one for one in found if chosen.device != "cpu" or has_products(one)]
+        chosen.precision = ["float32", *(["bfloat16"] if chosen.device != "cpu" or has_products("bfloat16") else [])]
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -171,15 +171,14 @@ def peak_gflops(cores: int) -> float:
 
 
 def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
-    """Return the floating-point operations of a training step, by utterance, over an eighth of an epoch's batches."""
+    """Return the floating-point operations of a training step, by utterance, over an epoch's own batches."""
     model = build(data).train()
     steps = steps_per_epoch([len(rows)], 32)
-    batches = list(epoch(rows, data.costs, steps, torch.Generator().manual_seed(0)))[::8]
     with FlopCounterMode(display=False) as counter:
-        for members in batches:
+        for members in epoch(rows, data.costs, steps, torch.Generator().manual_seed(0)):
             output = model(data.batch(torch.from_numpy(members)))
             (output.logits.sum() + output.constraint).backward()
-    return counter.get_total_flops() / sum(map(len, batches))
+    return counter.get_total_flops() / len(rows)
 
 
 def on_cpu(arguments: argparse.Namespace) -> float:

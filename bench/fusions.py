@@ -3,9 +3,10 @@
     python bench/fusions.py                                  # the table of what has been trained: seconds
     python bench/fusions.py --train FOLDER --seeds 5         # train what is missing, in FOLDER, and keep its decisions
 
-A run of other settings than today's defaults is not counted, and trained again. The demo knows what each modality of an
-utterance displays, and so the probability of each label: *right in the mean* is how often a model's decisions are right
-in the mean over the labels that such utterances could have. It has less noise than UA, which is of the labels drawn.
+A run of other settings than today's defaults is not counted, and trained again; float32 and bfloat16 count alike. The
+demo knows what each modality of an utterance displays, and so the probability of each label: *right in the mean* is how
+often a model's decisions are right in the mean over the labels that such utterances could have. It has less noise than
+UA, which is of the labels drawn.
 
 The last line is `ratio N`: GIA-MIC's UA over that of the best other fusion, on the runs that both have.
 """
@@ -35,6 +36,7 @@ from fuse.folder import PREDICTIONS, read_config
 from fuse.fusions import FUSIONS
 from fuse.run import train_folds
 from report import statistics
+from report.summary import spread
 
 HARDER = Demo(seed=7, utterances=4000, cues={"s": 0.65, "t": 0.62, "v": 0.66})
 REFERENCE = "gia-mic"
@@ -79,9 +81,9 @@ class Run:
 
 
 def settings_of(fusion: str) -> str:
-    """Return the digest of all that is chosen by default, but the precision."""
+    """Return the digest of the demo and of all that is chosen by default, but the precision."""
     training = {name: value for name, value in asdict(TrainingConfig()).items() if name != "precision"}
-    chosen = {"training": training, "model": asdict(FUSIONS[fusion].config())}
+    chosen = {"demo": asdict(HARDER), "training": training, "model": asdict(FUSIONS[fusion].config())}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -123,6 +125,7 @@ def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs
                 seeds=[seed],
                 device="cpu",
                 jobs=jobs,
+                say=print,
             )
             made = []
             for place in folders:
@@ -142,8 +145,9 @@ def row_of(runs: Sequence[Run], corpus: Corpus) -> tuple[int, str, float]:
         predicted = run.predicted()
         by_fold.setdefault(run.fold, []).append(measure.ua(corpus.true[test], predicted, len(EMOTIONS)))
         means.append(corpus.posterior[test][np.arange(len(predicted)), predicted].mean())
-    folds = 100 * np.array([np.mean(found) for found in by_fold.values()])
-    return len(runs), f"{folds.mean():.1f} ± {folds.std():.1f}", 100 * float(np.mean(means))
+    ua = spread([float(np.mean(found)) for found in by_fold.values()])
+    std = "" if ua.std is None else f" ± {100 * ua.std:.1f}"
+    return len(runs), f"{100 * ua.mean:.1f}{std}", 100 * float(np.mean(means))
 
 
 def tables_of(runs: Sequence[Run], corpus: Corpus) -> np.ndarray:
@@ -167,12 +171,9 @@ def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
     """Yield the table and the headline."""
     by_fusion = {name: [run for run in runs if run.fusion == name] for name in FUSIONS}
     by_fusion = {name: found for name, found in by_fusion.items() if found}
-    if len(by_fusion.get(REFERENCE, [])) == 0 or len(by_fusion) == 1:
-        yield f"There is nothing to compare {REFERENCE} with: train something first."
-        return
     differences, ratios = {}, {}
     for name, found in by_fusion.items():
-        pairs = {(run.seed, run.fold) for run in found} & {(run.seed, run.fold) for run in by_fusion[REFERENCE]}
+        pairs = {(run.seed, run.fold) for run in found} & {(run.seed, run.fold) for run in by_fusion.get(REFERENCE, [])}
         if name == REFERENCE or not pairs:
             continue
         sides = [
@@ -182,6 +183,9 @@ def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
         used = sides[0].any(axis=(1, 2))
         differences[name] = statistics.paired_bootstrap(sides[0][used], sides[1][used])
         ratios[name] = float(measure.ua_of(sides[1].sum(0)) / measure.ua_of(sides[0].sum(0)))
+    if not differences:
+        yield f"There are no runs of the same seed and fold to compare with {REFERENCE}'s: train them first."
+        return
     corrected = dict(zip(differences, statistics.holm([one.p for one in differences.values()]), strict=True))
     ideal = corpus.posterior.max(-1).mean()
     yield f"The best possible model: UA {100 * ceilings(HARDER.cues)['stv']:.1f}, right in the mean {100 * ideal:.2f}"
@@ -194,7 +198,8 @@ def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
         if name in differences:
             one = differences[name]
             low, high = 100 * one.interval.low, 100 * one.interval.high
-            away = f"| {100 * one.value:+.1f} | {low:+.1f} … {high:+.1f} | {corrected[name]:.3f} "
+            p = "<0.001" if corrected[name] < 0.001 else f"{corrected[name]:.3f}"
+            away = f"| {100 * one.value:+.1f} | {low:+.1f} … {high:+.1f} | {p} "
         yield f"| {name} | {count} | {ua} {away}| {mean:.2f} |"
     yield f"ratio {min(ratios.values()):.3f}"
 

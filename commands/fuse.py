@@ -83,7 +83,7 @@ def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that change no result: --memory, --device and --jobs."""
+    """Add the options of how to compute: --memory, --device and --jobs."""
     memory = click.option(
         "--memory",
         "memory_gib",
@@ -95,6 +95,16 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
     )
     return memory(device_option(jobs(command)))
+
+
+def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
+    """Take how to train out of a command's options, and say so where that is slow on this machine."""
+    from extract import cpu
+
+    training = TrainingConfig(**given(TrainingConfig, options))
+    if engine == "local" and (line := cpu.slow(training.precision, options.get("device", "cpu"))):
+        say(line)
+    return training
 
 
 @click.command("fuse-train")
@@ -164,7 +174,7 @@ def fuse_train(
     from report.render import render_headline
 
     model = given(GiaMicConfig, options)
-    training = TrainingConfig(**given(TrainingConfig, options))
+    training = chosen_training(options, engine)
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     stores = find_stores(prepared, modalities, encoders)
@@ -220,7 +230,7 @@ def tune(
     from fuse.data import find_stores
     from fuse.tune import tune
 
-    training = TrainingConfig(**given(TrainingConfig, options))
+    training = chosen_training(options, engine)
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     if engine == "ray":
@@ -234,7 +244,8 @@ def tune(
 @click.command()
 @frames_options
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
-@click.option("--baselines", is_flag=True, help="Train the other fusions too, at their defaults.")
+@click.option("--baselines", is_flag=True, help="Train the other fusions too, each of its own defaults.")
+@click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: gia-mic]")
 @protocol_option
 @select_option
 @training_settings()
@@ -262,16 +273,16 @@ def ablate(
     """
     from extract.corpora import find_or_demo
     from extract.run import extract_generated
-    from fuse.ablate import REFERENCE, train_ablations
+    from fuse.ablate import train_ablations
     from fuse.data import find_stores
     from fuse.fusions import FUSIONS
     from report.render import render
 
     config = GiaMicConfig(**given(GiaMicConfig, options))
-    training = TrainingConfig(**given(TrainingConfig, options))
+    training = chosen_training(options, engine)
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
-    train_ablations(
+    folders = train_ablations(
         prepared,
         find_stores(prepared, modalities, encoders),
         runs=runs,
@@ -284,7 +295,8 @@ def ablate(
         say=say,
         **options,
     )
-    click.echo(render(runs / prepared.name, "terminal", REFERENCE))
+    names = [folder.parent.parent.name for folder in folders]
+    click.echo(render(runs / prepared.name, "terminal", names[0], names))
 
 
 @click.command()

@@ -26,10 +26,12 @@ def training_settings(*, without: tuple[str, ...] = ()) -> Decorator:
         clip={"help": "Longest gradient; 0 doesn't clip."},
         label_smoothing={"help": "Part of the target spread over all classes, 0 to 1."},
         class_weights={"help": "Weight classes by their inverse frequency."},
-        alone={"help": "Weight of the cross-entropy of each modality by itself; 0 goes without."},
+        alone={"help": "Weight of the cross-entropy of each modality by itself; 0 needs --evidence 0."},
         evidence={"help": "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."},
         drop_modality={"help": "Probability that a modality is hidden from an utterance in a step."},
-        patience={"help": "Epochs without a better UA before stopping, with --select dev; 0 never stops."},
+        patience={
+            "help": "Epochs without a better UA before stopping, where held-out dialogs choose it; 0 never stops."
+        },
         precision={"help": "Of the matrix products in training.", "type": click.Choice(PRECISIONS)},
         speech_stride={"help": "Use every n-th frame of speech."},
         layer_weights={

@@ -44,28 +44,32 @@ def hand_back_freed() -> None:
         library.malloc_trim(0)
 
 
-def has_products(precision: str) -> bool:
-    """Whether oneDNN multiplies matrices in a precision here: in bfloat16 it wants AVX-512, in float16 more."""
+def has_products(precision: str) -> bool | None:
+    """Whether oneDNN multiplies matrices in a precision on this processor; None where torch doesn't tell."""
     import torch
 
     if not torch.backends.mkldnn.is_available():
-        return False
+        return None
     if precision == "float32":
         return True
     short = {"bfloat16": "bf16", "float16": "fp16"}.get(precision)
     probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported", None)  # private: looked for before use
-    return probe is not None and probe()
+    return None if probe is None else probe()
 
 
-def slow(precision: str, device: str) -> str | None:
+def slow(precision: str, device: str | None) -> str | None:
     """Return the line to say where a precision costs time instead of saving it; None where it isn't known to.
 
-    torch multiplies by itself what oneDNN can't on this processor.
+    torch multiplies by itself what oneDNN can't.
+
+    Args:
+        precision: float32, bfloat16 or float16.
+        device: Where to compute; None is CUDA where there is some.
     """
     import torch
 
-    on_cpu = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
-    if not on_cpu or has_products(precision):
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not device.startswith("cpu") or has_products(precision) is not False:
         return None
     return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
 

@@ -82,7 +82,7 @@ class PackedLinear(nn.Module):
         """Whether this torch and this processor can compute it in a precision."""
         wanted = ("_reorder_linear_weight", "_linear_pointwise")
         there = all(hasattr(torch.ops.mkldnn, name) for name in wanted)
-        return there and has_products(str(dtype).removeprefix("torch."))
+        return there and bool(has_products(str(dtype).removeprefix("torch.")))
 
     @property
     def weight(self) -> torch.Tensor:

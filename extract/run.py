@@ -142,6 +142,8 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
+    if engine is None and (line := cpu.slow(str(options.get("precision") or "float32"), devices[0])):
+        say(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
         if modality == "all" and not plan.has(corpus, name):
@@ -265,8 +267,6 @@ def extract(
             if engine is not None:
                 others.update(engine(builder, make, batches, budget))
             else:
-                if line := cpu.slow(encoder.spec.precision, devices[0]):
-                    say(line)
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
                 if len(devices) == 1:
                     encoders = side_by_side(encoder, devices[0], len(planned))

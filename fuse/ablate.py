@@ -8,22 +8,22 @@ from typing import Any
 from extract.corpus import Corpus
 from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
 from fuse.fusions import FUSIONS
-from fuse.run import train_folds
+from fuse.run import default_name, train_folds
 
 __all__ = ["REFERENCE", "train_ablations", "train_models", "variants"]
 
 REFERENCE = "gia-mic"
 
 
-def variants(config: GiaMicConfig) -> dict[str, GiaMicConfig]:
+def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicConfig]:
     """Return configs by run name: the whole model, then without each part, then with each other constraint."""
-    found = {REFERENCE: config}
+    found = {name: config}
     for part in ABLATIONS:
-        found[f"{REFERENCE}-without-{part}"] = replace(config, without=(part,))
-    for name in CONSTRAINTS:
-        if name != config.constraint:
-            suffix = "without-constraint" if name == "none" else f"constraint-{name}"
-            found[f"{REFERENCE}-{suffix}"] = replace(config, constraint=name)
+        found[f"{name}-without-{part}"] = replace(config, without=(part,))
+    for constraint in CONSTRAINTS:
+        if constraint != config.constraint:
+            suffix = "without-constraint" if constraint == "none" else f"constraint-{constraint}"
+            found[f"{name}-{suffix}"] = replace(config, constraint=constraint)
     return found
 
 
@@ -32,6 +32,7 @@ def train_ablations(
     stores: Mapping[str, Path],
     *,
     runs: Path,
+    name: str | None = None,
     config: GiaMicConfig | None = None,
     training: TrainingConfig | None = None,
     baselines: Sequence[str] = (),
@@ -48,6 +49,7 @@ def train_ablations(
         corpus: A prepared corpus.
         stores: Feature file by modality.
         runs: Folder of all runs.
+        name: Of the whole model's run, with which the names of all others begin; by default all have their usual names.
         config: GIA-MIC's settings; None takes the defaults.
         training: How all are trained; None takes the defaults.
         baselines: Other fusions to train beside it.
@@ -59,11 +61,18 @@ def train_ablations(
         RunError: As `run.train_folds`.
     """
     config, training = config or GiaMicConfig(), training or TrainingConfig()
-    models: list[dict[str, Any]] = [{"model": variant, "name": name} for name, variant in variants(config).items()]
+    whole = name or default_name(REFERENCE, list(stores))
+    models: list[dict[str, Any]] = [
+        {"model": variant, "name": called} for called, variant in variants(config, whole).items()
+    ]
     if training.alone:
         plain = replace(training, alone=0.0, evidence=0.0)
-        models.append({"model": config, "name": f"{REFERENCE}-without-alone", "training": plain})
-    models += [{"fusion": fusion} for fusion in baselines if fusion in FUSIONS and fusion != REFERENCE]
+        models.append({"model": config, "name": f"{whole}-without-alone", "training": plain})
+    models += [
+        {"fusion": fusion, "name": name and f"{name}-{fusion}"}
+        for fusion in baselines
+        if fusion in FUSIONS and fusion != REFERENCE
+    ]
     return (train or train_models)(corpus, stores, models, training=training, runs=runs, say=say, **options)
 
 

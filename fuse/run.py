@@ -20,7 +20,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import MODALITIES, Corpus, valid_name
 from extract.errors import RunError, one_line
@@ -142,8 +141,6 @@ def train_folds(
         say(f"{name}: {kept} of {len(folders)} runs are finished and kept.")
     if not tasks:
         return folders
-    if line := cpu.slow(training.precision, device):
-        say(line)
     on_device = torch.device(device)
     data = read(
         corpus,

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import Corpus
 from extract.errors import RunError
@@ -33,6 +32,8 @@ class Found:
     Attributes:
         ua: Best UA on the part of the training that was set apart.
         epoch: Epoch at which it was reached.
+        fusion: Name of the fusion.
+        protocol: What makes the folds.
         training: How to train.
         model: The fusion's config.
         trials: Settings and score of each trial, in order.
@@ -40,16 +41,22 @@ class Found:
 
     ua: float
     epoch: int
+    fusion: str
+    protocol: str
     training: TrainingConfig
     model: Any
     trials: list[dict[str, Any]]
 
     def options(self) -> str:
-        """Return the best settings as options of `mer fuse-train`: those searched, and others than the defaults."""
+        """Return the best settings as options of `mer fuse-train`: those searched, and others than the defaults.
+
+        Without `patience`: by default the epoch isn't chosen there, so nothing stops early.
+        """
         best = max(self.trials, key=lambda trial: trial["UA"])
-        chosen = {name: value for name, value in best.items() if name != "UA"}
-        usual = asdict(TrainingConfig())
-        chosen |= {name: value for name, value in asdict(self.training).items() if value != usual[name]}
+        usual = {"fusion": "gia-mic", "protocol": "session", **asdict(TrainingConfig(patience=self.training.patience))}
+        given = {"fusion": self.fusion, "protocol": self.protocol, **asdict(self.training)}
+        chosen = {name: value for name, value in given.items() if value != usual[name]}
+        chosen |= {name: value for name, value in best.items() if name != "UA"}
         flags = {True: "--{}", False: "--no-{}"}
         return " ".join(
             flags[value].format(option) if isinstance(value, bool) else f"--{option} {value}"
@@ -163,8 +170,6 @@ def tune(
     search = Search(corpus, stores, fold, seed, fusion, protocol, training or TrainingConfig())
     if problems := search.training.problems():
         raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
-    if engine is None and (line := cpu.slow(search.training.precision, "cpu")):
-        say(line)
     done: list[dict[str, Any]] = []
     epochs: list[int] = []
 
@@ -177,9 +182,10 @@ def tune(
     (engine or _try_here)(search, trials, tell)
     best = int(np.argmax([trial["UA"] for trial in done]))
     if out is not None:
-        write_json(out, {"format": 1, "corpus": corpus.digest, "fusion": fusion, "fold": fold, "trials": done})
+        same = {"fusion": fusion, "fold": fold, "protocol": protocol, "seed": seed, "training": asdict(search.training)}
+        write_json(out, {"format": 1, "corpus": corpus.digest, **same, "trials": done})
     how, config = search.settings({name: value for name, value in done[best].items() if name != "UA"})
-    return Found(done[best]["UA"], epochs[best], how, config, done)
+    return Found(done[best]["UA"], epochs[best], fusion, protocol, how, config, done)
 
 
 def _try_here(search: Search, trials: int, tell: Callable[[Mapping[str, Any], float, int], None]) -> None:

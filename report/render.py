@@ -15,20 +15,24 @@ from report.tables import confusions, headline
 __all__ = ["FORMATS", "render", "render_headline", "tables"]
 
 
-def render(runs: Path, format: str = "terminal", reference: str | None = None) -> str:
+def render(
+    runs: Path, format: str = "terminal", reference: str | None = None, names: Iterable[str] | None = None
+) -> str:
     """Return the report of all finished runs in a folder, without a line break at its end.
 
     Args:
         runs: The runs folder, or the folder of one corpus or one run in it.
         format: One of `FORMATS`.
         reference: Name of the run that an ablation table compares the others with; None makes no such table.
+        names: Only the runs of these names.
 
     Raises:
         RunError: The format or the reference isn't known, nothing is finished, or a run folder is broken.
     """
     if format not in FORMATS:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
-    found = groups(read_runs(runs))
+    wanted = None if names is None else set(names)
+    found = groups(run for run in read_runs(runs) if wanted is None or run.name in wanted)
     if reference is not None and all(group.find(reference) is None for group in found):
         names = one_line(name for group in found for name in group.names)
         raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {names}.")

@@ -34,18 +34,37 @@ def test_what_was_not_typed_is_left_to_the_config():
     options = fuse_train.make_context("fuse-train", []).params
     assert given(TrainingConfig, options) == {}
     assert given(GiaMicConfig, options) == {}
-    assert not (TRAINING | MODEL) & set(options)
 
 
 def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path):
     make_stores(make_corpus(tmp_path / "features"))
-    words = "--epochs 1 --learning-rate 0.002 --batch-size 40 --width 8 --heads 2 --constraint cmd --jobs 2"
+    own = tmp_path / "runs" / "toy" / "gia-mic"
+    own.mkdir(parents=True)
+    words = "--epochs 1 --learning-rate 0.002 --batch-size 40 --width 8 --heads 2 --constraint cmd --name small"
+    more = "--baselines --select dev --jobs 2 --memory 0.5"
     places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
-    answer = CliRunner().invoke(cli.main, ["ablate", *words.split(), *places])
+    answer = CliRunner().invoke(cli.main, ["ablate", *words.split(), *more.split(), *places])
     assert answer.exit_code == 0, answer.output
-    runs = {place.name: read_config(place / "fold-1" / "seed-0") for place in (tmp_path / "runs" / "toy").iterdir()}
-    assert {"gia-mic-without-gate", "gia-mic-constraint-similarity", "gia-mic-without-alone"} <= set(runs)
+    runs = {place.name: read_config(place / "fold-1" / "seed-0") for place in own.parent.glob("small*")}
+    assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-alone"} <= set(runs)
+    assert "small-mult" in runs
     for name, config in runs.items():
         assert (config["training"]["learning_rate"], config["training"]["batch_size"]) == (0.002, 40), name
-        assert (config["model"]["width"], config["model"]["heads"]) == (8, 2), name
-    assert runs["gia-mic-without-gate"]["model"]["constraint"] == "cmd"
+        assert config["select"] == "dev"
+        if config["model"]["name"] == "gia-mic":
+            assert (config["model"]["width"], config["model"]["heads"]) == (8, 2), name
+    assert runs["small-without-gate"]["model"]["constraint"] == "cmd"
+    assert not list(own.iterdir())
+
+
+def test_an_ablation_shows_its_own_runs_alone(tmp_path):
+    make_stores(make_corpus(tmp_path / "features"))
+    places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
+    another = ["fuse-train", "--fold", "1", "--fusion", "concat", "--name", "somebodys", "--epochs", "1"]
+    assert CliRunner().invoke(cli.main, [*another, *places]).exit_code == 0
+    few = ["ablate", "--modalities", "s,t", "--epochs", "1", "--width", "8", "--heads", "2"]
+    answer = CliRunner().invoke(cli.main, [*few, *places])
+    assert answer.exit_code == 0, answer.output
+    assert "gia-mic-st-without-gate" in answer.output
+    assert "somebodys" not in answer.output
+    assert not (tmp_path / "runs" / "toy" / "gia-mic").exists()

@@ -1,9 +1,13 @@
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
+import cli
 from commands.fuse import fuse_train
 from commands.settings import given
 from extract import store
@@ -56,9 +60,11 @@ def test_no_trials_are_refused(tmp_path):
 
 
 def test_the_options_found_give_the_settings_found():
-    training = TrainingConfig(epochs=4, learning_rate=1e-3, class_weights=True, layer_weights=False, weight_decay=0.3)
+    training = TrainingConfig(
+        epochs=4, learning_rate=1e-3, patience=3, class_weights=True, layer_weights=False, weight_decay=0.3
+    )
     trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "drop_modality": 0.0, "dropout": 0.1, "UA": 0.5}]
-    words = Found(0.5, 3, training, GiaMicConfig(dropout=0.1), trials).options().split()
+    words = Found(0.5, 3, "mult", "speaker", training, GiaMicConfig(dropout=0.1), trials).options().split()
     options = fuse_train.make_context("fuse-train", words).params
     assert given(TrainingConfig, options) == {
         "epochs": 4,
@@ -69,6 +75,7 @@ def test_the_options_found_give_the_settings_found():
         "drop_modality": 0.0,
     }
     assert given(GiaMicConfig, options) == {"dropout": 0.1}
+    assert (options["fusion"], options["protocol"]) == ("mult", "speaker")
 
 
 def test_settings_out_of_range_are_refused(tmp_path):
@@ -76,3 +83,16 @@ def test_settings_out_of_range_are_refused(tmp_path):
     corpus = make_corpus(tmp_path)
     with pytest.raises(RunError, match="epochs is 0, and must be at least 1"):
         tune(corpus, make_stores(corpus), training=TrainingConfig(epochs=0))
+
+
+def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    make_stores(make_corpus(tmp_path / "features"))
+    words = "tune --trials 1 --fusion concat --epochs 2 --clip 0.5 --patience 1 --out trials.json"
+    answer = CliRunner().invoke(cli.main, words.split())
+    assert answer.exit_code == 0, answer.output
+    kept = json.loads(Path("trials.json").read_text())
+    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip=0.5, patience=1))
+    assert all(part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip 0.5", "--learning-rate 0.0"))
+    assert "patience" not in answer.output

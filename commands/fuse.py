@@ -92,7 +92,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Most memory for frames.  [default: all that is needed]",
     )
     jobs = click.option(
-        "--jobs", type=click.IntRange(1), help="Runs trained side by side on the CPU.  [default: one for each core]"
+        "--jobs", type=click.IntRange(1), help="Runs trained side by side on this CPU.  [default: one for each core]"
     )
     return memory(device_option(jobs(command)))
 

@@ -244,7 +244,7 @@ def tune(
 @click.command()
 @frames_options
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
-@click.option("--baselines", is_flag=True, help="Train the other fusions too, each of its own defaults.")
+@click.option("--baselines", is_flag=True, help="Train the other fusions too, with their own default settings.")
 @click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: gia-mic]")
 @protocol_option
 @select_option

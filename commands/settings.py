@@ -30,7 +30,7 @@ def training_settings(*, without: tuple[str, ...] = ()) -> Decorator:
         evidence={"help": "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."},
         drop_modality={"help": "Probability that a modality is hidden from an utterance in a step."},
         patience={
-            "help": "Epochs without a better UA before stopping, where held-out dialogs choose it; 0 never stops."
+            "help": "Epochs without a better UA on held-out dialogs, if there are any, before stopping; 0 never stops."
         },
         precision={"help": "Of the matrix products in training.", "type": click.Choice(PRECISIONS)},
         speech_stride={"help": "Use every n-th frame of speech."},

@@ -4,7 +4,7 @@ import ctypes
 import os
 import platform
 
-__all__ = ["PRODUCT_CACHES", "hand_back_freed", "has_products", "keep_freed", "keep_products", "slow"]
+__all__ = ["PRODUCT_CACHES", "hand_back_freed", "has_products", "keep_freed", "keep_products", "slow", "usual_device"]
 
 PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
@@ -57,6 +57,13 @@ def has_products(precision: str) -> bool | None:
     return None if probe is None else probe()
 
 
+def usual_device() -> str:
+    """Return where to compute unless somebody says otherwise: CUDA where there is some."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def slow(precision: str, device: str | None) -> str | None:
     """Return the line to say where a precision costs time instead of saving it; None where it isn't known to.
 
@@ -64,12 +71,9 @@ def slow(precision: str, device: str | None) -> str | None:
 
     Args:
         precision: float32, bfloat16 or float16.
-        device: Where to compute; None is CUDA where there is some.
+        device: Where to compute; None is `usual_device`.
     """
-    import torch
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if not device.startswith("cpu") or has_products(precision) is not False:
+    if not (device or usual_device()).startswith("cpu") or has_products(precision) is not False:
         return None
     return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
 

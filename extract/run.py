@@ -319,7 +319,7 @@ def find_devices(wanted: str | None) -> list[str]:
     import torch
 
     if wanted is None:
-        return ["cuda"] if torch.cuda.is_available() else ["cpu"]
+        return [cpu.usual_device()]
     devices = [device.strip() for device in wanted.split(",")]
     for device in devices:
         try:

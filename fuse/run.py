@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from extract import cpu
 from extract import store as stores_on_disk
 from extract.corpus import MODALITIES, Corpus, valid_name
 from extract.errors import RunError, one_line
@@ -97,7 +98,7 @@ def train_folds(
         StoreError: A feature file is broken or lacks utterances, or the run folder can't be written.
     """
     training = training or TrainingConfig()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or cpu.usual_device()
     settings = fusions.find(fusion).config() if model is None and fusion in fusions.FUSIONS else model
     _refuse_problems(fusion, settings, training, select, stores, seeds, device)
     if tensorboard:

@@ -7,7 +7,7 @@ from extract.errors import RunError, one_line
 from report.export import as_csv, as_json
 from report.group import Group, groups
 from report.provenance import provenance
-from report.runs import read_runs
+from report.runs import Run, read_runs
 from report.sections import sections
 from report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
 from report.tables import confusions, headline
@@ -31,11 +31,10 @@ def render(
     """
     if format not in FORMATS:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
-    wanted = None if names is None else set(names)
-    found = groups(run for run in read_runs(runs) if wanted is None or run.name in wanted)
+    found = groups(_read(runs, names))
     if reference is not None and all(group.find(reference) is None for group in found):
-        names = one_line(name for group in found for name in group.names)
-        raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {names}.")
+        known = one_line(name for group in found for name in group.names)
+        raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {known}.")
     return FORMATS[format](found, reference)
 
 
@@ -55,13 +54,17 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
     Raises:
         RunError: Nothing is finished, or a run folder is broken.
     """
-    wanted = None if names is None else set(names)
-    chosen = [run for run in read_runs(runs) if corpus in (None, run.corpus) and (wanted is None or run.name in wanted)]
+    chosen = [run for run in _read(runs, names) if corpus in (None, run.corpus)]
     if not chosen:
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
         )
     return "\n\n\n".join(f"{terminal(headline(group))}\n\n{_footer(group)}" for group in groups(chosen))
+
+
+def _read(runs: Path, names: Iterable[str] | None) -> list[Run]:
+    wanted = None if names is None else set(names)
+    return [run for run in read_runs(runs) if wanted is None or run.name in wanted]
 
 
 def _terminal(found: Sequence[Group], reference: str | None) -> str:

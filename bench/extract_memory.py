@@ -8,13 +8,13 @@ an hour in one file over that of a minute.
 """
 
 import argparse
-import multiprocessing
 import tempfile
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import transformers
+from apart import in_a_process, memory
 from extract_speech import durations_s, make_corpus
 
 from extract import corpus as corpora
@@ -34,15 +34,9 @@ def measure(features: Path, model: str, precision: str, sender: Connection) -> N
     """Extract a corpus, and send the process's peak: when the weights are loaded, and at the end."""
     corpus = corpora.load(features, "bench")
     encoder = make_encoder("speech", model, precision=precision).to("cpu")
-    loaded = peak_mib()
+    loaded = memory() / 2**20
     extract(corpus, lambda: encoder, quiet=True)
-    sender.send((loaded, peak_mib()))
-
-
-def peak_mib() -> float:
-    """Most memory that this process has had resident; `getrusage` would count what its parent had."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    sender.send((loaded, memory() / 2**20))
 
 
 def main() -> None:
@@ -51,7 +45,6 @@ def main() -> None:
     parser.add_argument("--model", default="base", choices=["base", "tiny"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     chosen = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
     peaks = []
     with tempfile.TemporaryDirectory() as name:
         model = chosen.model
@@ -63,12 +56,7 @@ def main() -> None:
             folder = Path(name) / f"corpus-{number}"
             folder.mkdir()
             make_corpus(folder, lengths_s)
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=measure, args=(folder / "features", model, chosen.precision, sender))
-            process.start()
-            sender.close()  # so that nothing is waited for where the process fails
-            loaded, peak = receiver.recv()
-            process.join()
+            loaded, peak = in_a_process(measure, folder / "features", model, chosen.precision)
             peaks.append(peak)
             print(f"{case:28} {loaded:10.0f} MiB {peak:6.0f} MiB", flush=True)
     print(f"ratio {peaks[2] / peaks[0]:.2f}")

@@ -15,7 +15,6 @@ padded batches of 32 in random order. Each write and each epoch has a process of
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from apart import in_a_process, memory
 
 from extract.store import Builder, Header, Item, open_store, write
 
@@ -87,7 +87,7 @@ def write_parts(path: Path, frames: Frames) -> None:
 
 def read_store(path: Path) -> Callable[[int], np.ndarray]:
     store = open_store(path)
-    return lambda number: store.frames(str(number))
+    return lambda number: store.read(str(number))
 
 
 def write_npy(path: Path, frames: Frames) -> None:
@@ -170,26 +170,7 @@ def measure_epoch(side: str, path: Path, frames: Frames, answer: Connection) -> 
         batch[row % BATCH, : len(part)] = part
         if row % BATCH == 0:
             alone = max(alone, memory("RssAnon"))
-    answer.send(
-        {"epoch s": time.perf_counter() - begun, "memory GB": alone / 1e9, "resident GB": memory("VmHWM") / 1e9}
-    )
-
-
-def memory(kind: str) -> int:
-    """Return a figure in bytes of this process's memory, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
-
-
-def in_a_process(work: Callable, *arguments: object) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(*arguments, sender))
-    process.start()
-    sender.close()
-    answer = receiver.recv()
-    process.join()
-    return answer
+    answer.send({"epoch s": time.perf_counter() - begun, "memory GB": alone / 1e9, "resident GB": memory() / 1e9})
 
 
 def make_pool(path: Path, count: int = 20_000) -> None:

@@ -9,11 +9,13 @@ import json
 import math
 import os
 import uuid
+import weakref
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,8 @@ class Store:
             self.offsets: np.ndarray = file["offsets"][:]
             self.checksums: np.ndarray = file["checksum"][:]
             self.status: np.ndarray = file["status"][:]
-            self.values = _map(path, values)
+            self.values, self._begin = _map(path, values)
+            self._inode = os.fstat(file.id.get_vfd_handle()).st_ino
         self._rows = {utterance_id: row for row, utterance_id in enumerate(self.ids)}
         lengths = np.diff(self.offsets)
         columns = (self.sources, self.reasons, self.checksums, self.status, lengths)
@@ -214,6 +217,45 @@ class Store:
         row = self._rows[utterance_id]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
+    def read(self, utterance_id: str) -> np.ndarray:
+        """Return a copy of an utterance's frames (T, D), as `fill` reads them."""
+        row = self._rows[utterance_id]
+        frames = np.empty((int(self.offsets[row + 1] - self.offsets[row]), self.dim), self.values.dtype)
+        self.fill([(int(self.offsets[row]), frames)])
+        return frames
+
+    def fill(self, spans: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Copy frames out of the file into arrays, past the map, whose pages would count as this process's memory.
+
+        Args:
+            spans: For each, the first of its rows in `values`, and the array (T, D) of their type, C-contiguous, that
+                is filled from it on.
+
+        Raises:
+            StoreError: The file was replaced since it was opened, or is cut short.
+        """
+        for start, frames in spans:
+            if not len(frames):
+                continue
+            if not hasattr(os, "preadv"):
+                frames[:] = self.values[start : start + len(frames)]
+                continue
+            left, place = frames.view(np.uint8).data.cast("B"), self._begin + start * frames[0].nbytes
+            while left:
+                count = os.preadv(self._descriptor, [left], place)
+                if not count:
+                    raise StoreError(f"{self.path} is cut short: remove it and run `mer extract` again.")
+                left, place = left[count:], place + count
+
+    @cached_property
+    def _descriptor(self) -> int:
+        """The same file that is mapped, open; what has since taken its name is another one."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        if os.fstat(descriptor).st_ino != self._inode:
+            raise StoreError(f"{self.path} was written anew while it was read: run this again.")
+        return descriptor
+
     def index(self, ids: Sequence[str]) -> np.ndarray:
         """Return the row numbers (U,) int64 of utterances.
 
@@ -238,7 +280,7 @@ class Store:
     def damaged(self) -> Iterator[str]:
         """Read every byte and give the ids whose frames are not those that were written."""
         for row, utterance_id in enumerate(self.ids):
-            if _checksum(self.frames(utterance_id)) != self.checksums[row]:
+            if _checksum(self.read(utterance_id)) != self.checksums[row]:
                 yield utterance_id
 
 
@@ -543,14 +585,14 @@ def _reading(path: Path) -> Iterator[h5py.File]:
         raise StoreError(f"{path} is broken ({first_line(error)}): remove it and run `mer extract` again.") from error
 
 
-def _map(path: Path, dataset: h5py.Dataset) -> np.ndarray:
-    """Map a contiguous dataset straight from the file."""
+def _map(path: Path, dataset: h5py.Dataset) -> tuple[np.ndarray, int]:
+    """Map a contiguous dataset straight from the file, and say where in it that begins."""
     if dataset.size == 0:
-        return np.empty(dataset.shape, dataset.dtype)
+        return np.empty(dataset.shape, dataset.dtype), 0
     offset = dataset.id.get_offset()
     if offset is None or dataset.dtype.name not in ("float16", "float32"):
         raise ValueError("values are not contiguous float16 or float32")
-    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape), offset
 
 
 def _stored(item: Item, header: Header) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Turns feature files and a manifest into batches of padded frames.
 
-Frames are read once, in one pass through the memory map, and stay end to end in one array for each modality, in half
-precision where they were stored so; where that is more than the memory allowed, they stay in the map, and the system
-keeps of it what fits. A batch is gathered from it by index and padded to its own longest utterance, so an epoch costs
-one copy of its frames and no worker processes. For training in bfloat16 on a CPU the array holds rounded frames, and
-what needs the frames themselves, the scaler's statistics and every evaluation, reads the map.
+Frames are read once and stay end to end in one array for each modality, in half precision where they were stored so;
+where that is more than the memory allowed, they stay in their file, of which each batch then reads its own, and the
+system keeps what fits. A batch is padded to its own longest utterance, so an epoch costs one copy of its frames and no
+worker processes. For training in bfloat16 on a CPU the array holds rounded frames, and what needs the frames
+themselves, the scaler's statistics and every evaluation, reads the file.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ ORIGIN_FRAMES = 2**12
 """Most frames, spread over all, whose median is the origin of those that are rounded."""
 
 BLOCK_FRAMES = 2**12
-"""Frames that are rounded at a time."""
+"""Frames that are rounded or looked through at a time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Rounded:
     origin: Tensor
 
     @staticmethod
-    def of(values: Tensor) -> "Rounded":
+    def of(values: "Tensor | Filed") -> "Rounded":
         """Round frames (N, D), a block after the other."""
         origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().median(0).values
         rounded = torch.empty(values.shape, dtype=torch.bfloat16)
@@ -60,11 +59,67 @@ class Rounded:
 
 
 @dataclass(frozen=True)
+class Filed:
+    """Frames (N, D) that stay in their file, N ≥ 1; as much of a tensor as is needed here.
+
+    They are read when they are asked for, not mapped: the pages of a map would count as memory of this process until
+    the system takes them back, and a scheduler that bounds memory ends the process before.
+    """
+
+    store: Store
+
+    def __len__(self) -> int:
+        return len(self.store.values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.store.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+        return self.store.values.nbytes
+
+    def __getitem__(self, wanted: slice) -> Tensor:
+        """Return rows (R, D)."""
+        rows = range(len(self))[wanted]
+        found = np.empty((len(rows), self.store.dim), self.store.values.dtype)
+        self.store.fill([(rows.start, found)] if rows.step == 1 else zip(rows, found[:, None], strict=True))
+        return torch.from_numpy(found)
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """Give all rows in order, `count` at a time."""
+        return (self[start : start + count] for start in range(0, len(self), count))
+
+    def padded(self, starts: Tensor, mask: Tensor, stride: int) -> Tensor:
+        """Return (B, T, D): every `stride`-th row from each start (B,) on where the mask (B, T) is True, then zeros."""
+        found = np.zeros((*mask.shape, self.store.dim), self.store.values.dtype)
+        rows = [row[:count] for row, count in zip(found, mask.sum(1).tolist(), strict=True)]
+        return self._filled(found, starts, rows, stride)
+
+    def joined(self, starts: Tensor, lengths: Tensor, stride: int) -> Tensor:
+        """Return (S, D): so many rows (B,), every `stride`-th, from each start (B,) on, one after the other."""
+        ends = lengths.cumsum(0)
+        found = np.empty((int(ends[-1]), self.store.dim), self.store.values.dtype)
+        return self._filled(found, starts, np.split(found, ends[:-1].numpy()), stride)
+
+    def _filled(self, found: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
+        """Read each of the parts of an array from its start on, and return the array."""
+        if stride == 1:
+            self.store.fill(zip(starts.tolist(), parts, strict=True))
+        else:
+            for start, part in zip(starts.tolist(), parts, strict=True):
+                part[:] = self[start : start + len(part) * stride : stride]
+        return torch.from_numpy(found)
+
+
+@dataclass(frozen=True)
 class Packed:
     """The frames of all utterances in one modality, end to end.
 
     Attributes:
-        values: (N, D) float16 or float32. Padding shows the last row, whose values mean nothing there.
+        values: (N, D) float16 or float32, in memory or in their file.
         starts: (U,) int64, first row of each utterance.
         lengths: (U,) int64, frames of each that are used; 0 where it has none.
         stride: Every n-th row is used.
@@ -72,7 +127,7 @@ class Packed:
         rounded: The same for training in bfloat16, where it is done on a CPU.
     """
 
-    values: Tensor
+    values: Tensor | Filed
     starts: Tensor
     lengths: Tensor
     stride: int = 1
@@ -98,9 +153,13 @@ class Packed:
         longest = max(int(lengths.max()), 1)
         steps = torch.arange(_one_of_few(longest) if for_bfloat16 else longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
-        places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(self.values) - 1)
         values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
-        return Padded(values.index_select(0, places.flatten()).view(*places.shape, -1).to(device), mask.to(device))
+        if isinstance(values, Filed):
+            found = values.padded(self.starts[rows], mask, self.stride)
+        else:  # padding shows the last row, whose values mean nothing there
+            places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(values) - 1)
+            found = values.index_select(0, places.flatten()).view(*places.shape, -1)
+        return Padded(found.to(device), mask.to(device))
 
     def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (D,) float64 of the frames of these utterances.
@@ -112,15 +171,11 @@ class Packed:
         squares = torch.zeros(self.dim, dtype=torch.float64)
         count = 0
         for block in torch.as_tensor(rows, device=self.starts.device).split(64):
-            lengths = self.lengths[block]
-            size = int(lengths.sum())
+            frames = self._end_to_end(block)
+            size = len(frames)
             if not size:
                 continue
-            ends = lengths.cumsum(0)
-            first = torch.repeat_interleave(self.starts[block], lengths, output_size=size)
-            before = torch.repeat_interleave(ends - lengths, lengths, output_size=size)
-            places = first + (torch.arange(size, device=block.device) - before) * self.stride
-            variance, mean = torch.var_mean(self.values.index_select(0, places).float(), 0, correction=0)
+            variance, mean = torch.var_mean(frames.float(), 0, correction=0)
             variance, mean = variance.double().cpu(), mean.double().cpu()
             apart = mean - (total / count if count else 0)
             squares += variance * size + apart.square() * (count * size / (count + size))
@@ -129,6 +184,17 @@ class Packed:
         if not count:
             return total, total + 1
         return total / count, (squares / count).sqrt()
+
+    def _end_to_end(self, rows: Tensor) -> Tensor:
+        """Return the frames (S, D) of utterances (B,)."""
+        lengths = self.lengths[rows]
+        if isinstance(self.values, Filed):
+            return self.values.joined(self.starts[rows], lengths, self.stride)
+        size = int(lengths.sum())
+        first = torch.repeat_interleave(self.starts[rows], lengths, output_size=size)
+        before = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=size)
+        steps = torch.arange(size, device=rows.device) - before
+        return self.values.index_select(0, first + steps * self.stride)
 
 
 @dataclass(frozen=True)
@@ -177,7 +243,10 @@ class Data:
         return sum(packed.values.nbytes for packed in self.modalities.values())
 
     def to(self, device: torch.device, *, frames: bool = True) -> "Data":
-        """Return the same on a device; without `frames`, these stay where they are and each batch is carried over."""
+        """Return the same on a device.
+
+        Frames in files, and without `frames` all, stay where they are, and each batch is carried over.
+        """
         moved = {
             name: replace(
                 packed,
@@ -186,8 +255,9 @@ class Data:
                 lengths=packed.lengths.to(device),
             )
             for name, packed in self.modalities.items()
+            if frames and isinstance(packed.values, Tensor)
         }
-        return Data(moved if frames else self.modalities, self.labels.to(device), self.classes)
+        return Data({**self.modalities, **moved}, self.labels.to(device), self.classes)
 
 
 def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequence[str] = ()) -> dict[str, Path]:
@@ -269,12 +339,12 @@ def read(
     for name, store in stores.items():
         rows = store.index(ids)
         starts, lengths = store.offsets[:-1][rows], np.diff(store.offsets)[rows]
-        frames = store.values
-        if not len(frames):
-            frames = np.zeros((1, store.dim), dtype=frames.dtype)
+        values: Tensor | Filed = Filed(store)
+        if not len(values):
+            values = torch.from_numpy(np.zeros((1, store.dim), store.values.dtype))
         elif held and not rounded:
-            frames = np.array(frames)
-        broken = _not_finite(frames)
+            values = values[:]
+        broken = _not_finite(values)
         if len(broken):
             hit = np.unique(np.searchsorted(store.offsets, broken, side="right") - 1)
             raise RunError(
@@ -282,9 +352,6 @@ def read(
                 "extract them again in float32."
             )
         stride = speech_stride if name == "speech" else 1
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            values = torch.from_numpy(frames)
         packed[name] = Packed(
             values,
             torch.from_numpy(starts.astype(np.int64)),
@@ -341,10 +408,7 @@ def _one_of_few(length: int) -> int:
     return -(-length // step) * step
 
 
-def _not_finite(values: np.ndarray) -> np.ndarray:
+def _not_finite(values: Tensor | Filed) -> np.ndarray:
     """Return the numbers of the rows that hold NaN or infinity."""
-    blocks = [
-        start + np.flatnonzero(~np.isfinite(values[start : start + 65536]).all(1))
-        for start in range(0, len(values), 65536)
-    ]
-    return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
+    blocks = [np.flatnonzero(~np.isfinite(block.numpy()).all(1)) for block in values.split(BLOCK_FRAMES)]
+    return np.concatenate([number * BLOCK_FRAMES + block for number, block in enumerate(blocks)])

@@ -7,7 +7,7 @@ from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from extract import store
 from extract.errors import RunError, StoreError
-from fuse.data import Packed, Rounded, epoch, find_stores, read, sorted_batches
+from fuse.data import Filed, Packed, Rounded, epoch, find_stores, read, sorted_batches
 
 
 def data_of(corpus, paths):
@@ -50,7 +50,8 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
             assert not padded.mask[:, longest:].any()
             wanted = (values.float() - data.modalities[name].rounded.origin).bfloat16()
             assert torch.equal(padded.values[:, :longest][mask], wanted[mask])
-            assert torch.equal(data.batch(some)[name].values, values)
+            again = data.batch(some)[name]
+            assert torch.equal(again.values[again.mask], values[mask])
     speech = data.modalities["speech"]
     for count in range(1, 1000):
         one = replace(speech, lengths=torch.full_like(speech.lengths, count), stride=1)
@@ -85,15 +86,20 @@ def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
     assert data.labels[17] == again.labels[62]
 
 
-def test_frames_that_stay_in_their_file_are_the_same(corpus):
+@pytest.mark.parametrize("stride", [1, 3])
+def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
     opened = {name: store.open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
-    whole, mapped = read(corpus, opened), read(corpus, opened, memory_gib=0)
-    assert whole.size == mapped.size
-    rows = torch.tensor([7, 5, 40])
-    for name, padded in mapped.batch(rows).items():
-        assert torch.equal(padded.values, whole.batch(rows)[name].values)
+    whole, filed = (read(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
+    assert whole.size == filed.size
+    assert all(isinstance(packed.values, Filed) for packed in filed.modalities.values())
+    rows = torch.tensor([7, 5, -1, 40])
+    for name, padded in filed.batch(rows).items():
+        wanted = whole.batch(rows)[name]
+        assert torch.equal(padded.mask, wanted.mask)
+        assert torch.equal(padded.values[padded.mask], wanted.values[wanted.mask])
+        assert not padded.values[~padded.mask].any()
         for one, other in zip(
-            *(data.modalities[name].statistics(np.arange(80)) for data in (whole, mapped)), strict=True
+            *(data.modalities[name].statistics(np.arange(80)) for data in (whole, filed)), strict=True
         ):
             assert torch.equal(one, other)
 

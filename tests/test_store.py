@@ -1,3 +1,4 @@
+import os
 import pickle
 import subprocess
 import sys
@@ -63,6 +64,58 @@ def test_a_store_travels_to_another_process_as_its_path(tmp_path):
 def test_a_file_without_any_frame_can_be_read(tmp_path):
     store.write(tmp_path / "a.h5", HEADER, ITEMS[1:3])
     assert open_store(tmp_path / "a.h5").values.shape == (0, 4)
+    assert open_store(tmp_path / "a.h5").read("u2").shape == (0, 4)
+
+
+@pytest.mark.parametrize("system", ["with preadv", "without"])
+def test_frames_are_read_as_they_are_mapped(tmp_path, monkeypatch, system):
+    if system == "without":
+        monkeypatch.delattr(os, "preadv", raising=False)
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    opened = open_store(tmp_path / "a.h5")
+    for name in opened.ids:
+        np.testing.assert_array_equal(opened.read(name), opened.frames(name))
+    whole = np.full((3, 4), 9, np.float16)
+    opened.fill([(6, whole[1:]), (1, whole[:1])])
+    np.testing.assert_array_equal(whole, opened.values[[1, 6, 7]])
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads through the map")
+def test_a_file_written_anew_is_not_taken_for_the_one_that_was_opened(tmp_path):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    early, late = open_store(path), open_store(path)
+    early.read("u1")
+    store.write(path, HEADER, [replace(ITEMS[0], frames=frames(3, 7)), *ITEMS[1:]])
+    np.testing.assert_array_equal(early.read("u1"), ITEMS[0].frames)
+    with pytest.raises(StoreError, match="written anew"):
+        late.read("u1")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_frames_that_were_read_do_not_count_as_memory(tmp_path):
+    wide = replace(HEADER, dim=2**20)
+    store.write(tmp_path / "a.h5", wide, [Item(f"u{n}", "s", np.ones((1, 2**20), np.float16)) for n in range(64)])
+    program = """
+import sys
+from pathlib import Path
+from extract.store import open_store
+def of_files():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
+opened = open_store(Path(sys.argv[1]))
+for how in (opened.read, opened.frames):
+    before = of_files()
+    for name in opened.ids:
+        how(name).sum()
+    print(of_files() - before)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.h5"], capture_output=True, check=True, text=True
+    )
+    read, mapped = map(float, answer.stdout.split())
+    assert read < 8
+    assert mapped > 100
 
 
 def test_every_flipped_bit_is_found(tmp_path):

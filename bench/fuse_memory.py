@@ -1,0 +1,97 @@
+"""Measure the peak memory of `mer fuse-train` with all frames in memory and with `--memory 0`, and their times.
+
+    python bench/fuse_memory.py                        # IEMOCAP's size, five minutes
+    python bench/fuse_memory.py --utterances 500       # a quick look
+
+The random frames of `fuse.py` in feature files, GIA-MIC in float32, an epoch of one fold and its test; each training
+has a process of its own, in turns. The last line is the peak without the bound over that with it.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from apart import in_a_process, memory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import fuse
+from extract import corpus as corpora
+from extract import store
+from fuse.config import TrainingConfig
+from fuse.data import find_stores
+from fuse.run import train_folds
+
+CASES = {"all frames in memory": None, "--memory 0": 0.0}
+
+
+def make_corpus(features: Path, count: int) -> None:
+    """Write a corpus of five speakers, and its feature files."""
+    data = fuse.pack(count)
+    rows = [
+        corpora.Utterance(
+            id=f"u{row}",
+            label=fuse.CLASSES[label],
+            speaker=f"s{row % 5}",
+            session=f"s{row % 5}",
+            dialog=f"d{row % 50}",
+            text=str(row),
+        )
+        for row, label in enumerate(data.labels.tolist())
+    ]
+    corpus = corpora.write(features, "bench", rows, root=features, classes=fuse.CLASSES)
+    for name, packed in data.modalities.items():
+        assert isinstance(packed.values, torch.Tensor)
+        frames = packed.values.split(packed.lengths.tolist())
+        store.write(
+            corpus.folder / name / "bench-0.h5",
+            store.Header(name, "bench", "0", {}, fuse.D),
+            [store.Item(row.id, "s", values.numpy()) for row, values in zip(rows, frames, strict=True)],
+        )
+
+
+def measure(features: Path, bound: float | None, sender: Connection) -> None:
+    """Train, and send the seconds that took, and the process's peak in GiB before and at the end."""
+    corpus = corpora.load(features, "bench")
+    torch.zeros(1).exp()
+    before, begun = memory(), time.perf_counter()
+    training = TrainingConfig(epochs=1)
+    with tempfile.TemporaryDirectory() as runs:
+        train_folds(corpus, find_stores(corpus), runs=Path(runs), fold=1, training=training, jobs=1, memory_gib=bound)
+    sender.send((time.perf_counter() - begun, before / 2**30, memory() / 2**30))
+
+
+def main() -> None:
+    """Measure in turns and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--utterances", type=int, default=5531)
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    found: dict[str, list[tuple[float, float, float]]] = {case: [] for case in CASES}
+    with tempfile.TemporaryDirectory() as name:
+        in_a_process(prepare, Path(name), chosen.utterances)
+        size = sum(path.stat().st_size for path in Path(name).glob("bench/*/*.h5")) / 2**30
+        for _ in range(chosen.rounds):
+            for case, bound in CASES.items():
+                found[case].append(in_a_process(measure, Path(name), bound))
+    print(f"{chosen.utterances} utterances, {size:.2f} GiB of feature files; medians of {chosen.rounds} rounds")
+    print(f"{'':24}{'imports':>12}{'peak':>12}{'time':>10}")
+    medians = {case: [statistics.median(column) for column in zip(*rows, strict=True)] for case, rows in found.items()}
+    for case, (seconds, before, peak) in medians.items():
+        print(f"{case:24}{before:8.2f} GiB{peak:8.2f} GiB{seconds:8.1f} s")
+    (_, _, most), (_, _, least) = medians.values()
+    print(f"ratio {most / least:.2f}")
+
+
+def prepare(features: Path, count: int, sender: Connection) -> None:
+    """Make the corpus; apart, since it holds all frames."""
+    sender.send(make_corpus(features, count))
+
+
+if __name__ == "__main__":
+    main()

@@ -107,6 +107,11 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     return training
 
 
+def here(device: str | None, engine: str) -> str:
+    """Return the device of this machine that a command names; what a cluster has isn't known here."""
+    return device if device and engine == "local" else "cpu"
+
+
 @click.command("fuse-train")
 @click.option(
     "--fold",
@@ -171,10 +176,13 @@ def fuse_train(
     from fuse.ablate import train_models
     from fuse.data import find_stores
     from fuse.fusions import configure
+    from fuse.run import refuse_problems
     from report.render import render_headline
 
-    model = given(GiaMicConfig, options)
+    model = configure(fusion, given(GiaMicConfig, options) | others)
+    chosen_seeds = range(seed, seed + seeds)
     training = chosen_training(options, engine)
+    refuse_problems(fusion, model, training, seeds=chosen_seeds, device=here(options["device"], engine))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     stores = find_stores(prepared, modalities, encoders)
@@ -184,11 +192,11 @@ def fuse_train(
     folders = train(
         prepared,
         stores,
-        [{"fusion": fusion, "model": configure(fusion, model | others)}],
+        [{"fusion": fusion, "model": model}],
         runs=runs,
         training=training,
         fold=fold,
-        seeds=range(seed, seed + seeds),
+        seeds=chosen_seeds,
         command=typed(),
         say=say,
         **options,
@@ -228,9 +236,10 @@ def tune(
     from extract.corpora import find_or_demo
     from extract.run import extract_generated
     from fuse.data import find_stores
-    from fuse.tune import tune
+    from fuse.tune import refuse_problems, tune
 
     training = chosen_training(options, engine)
+    refuse_problems(options["fusion"], training, options["trials"])
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     if engine == "ray":
@@ -276,10 +285,12 @@ def ablate(
     from fuse.ablate import train_ablations
     from fuse.data import find_stores
     from fuse.fusions import FUSIONS
+    from fuse.run import refuse_problems
     from report.render import render
 
     config = GiaMicConfig(**given(GiaMicConfig, options))
     training = chosen_training(options, engine)
+    refuse_problems("gia-mic", config, training, device=here(options["device"], engine))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     folders = train_ablations(

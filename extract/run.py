@@ -142,7 +142,7 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
-    if engine is None and (line := cpu.slow(str(options.get("precision") or "float32"), devices[0])):
+    if engine is None and not finish and (line := cpu.slow(str(options.get("precision") or "float32"), devices[0])):
         say(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:

@@ -32,7 +32,7 @@ from fuse.data import Data, read
 from fuse.stack import Job, fit_together
 from fuse.train import Trained, fit, one_thread, predict, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["default_name", "train_folds"]
+__all__ = ["default_name", "refuse_problems", "train_folds"]
 
 
 def default_name(fusion: str, modalities: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def train_folds(
     training = training or TrainingConfig()
     device = device or cpu.usual_device()
     settings = fusions.find(fusion).config() if model is None and fusion in fusions.FUSIONS else model
-    _refuse_problems(fusion, settings, training, select, stores, seeds, device)
+    refuse_problems(fusion, settings, training, select=select, seeds=seeds, device=device, stores=stores)
     if tensorboard:
         run_folder.need_tensorboard()
     modalities = [modality for modality in MODALITIES.values() if modality in stores]
@@ -222,6 +222,54 @@ def train_folds(
     return folders
 
 
+def refuse_problems(
+    fusion: str,
+    settings: Any,
+    training: TrainingConfig,
+    *,
+    select: str = "last",
+    seeds: Sequence[int] = (0,),
+    device: str = "cpu",
+    stores: Mapping[str, Path] | None = None,
+) -> None:
+    """Refuse settings that no training can begin with; a command does so before it prepares a corpus.
+
+    Args:
+        fusion: Name of the fusion.
+        settings: Its config.
+        training: How to train.
+        select: How the epoch is chosen.
+        seeds: Seed of each run of a fold.
+        device: Where to train.
+        stores: Feature file by modality, where they are known.
+
+    Raises:
+        RunError: It names everything that is wrong.
+    """
+    found = []
+    if fusion not in fusions.FUSIONS:
+        found.append(f"there is no fusion {fusion!r} (there are {', '.join(fusions.FUSIONS)})")
+    elif not isinstance(settings, fusions.FUSIONS[fusion].config):
+        found.append(f"{fusion} takes a {fusions.FUSIONS[fusion].config.__name__}, not {type(settings).__name__}")
+    else:
+        found += settings.problems()
+    found += training.problems()
+    if select not in split.SELECTIONS:
+        found.append(f"there is no selection {select!r} (there are {', '.join(split.SELECTIONS)})")
+    unknown = [name for name in stores or () if name not in MODALITIES.values()]
+    if unknown or (stores is not None and not stores):
+        found.append(f"the modalities are {one_line(unknown) or 'none'}, not some of {', '.join(MODALITIES.values())}")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        found.append(f"the seeds {one_line(seeds)} are not different numbers from 0 up")
+    try:
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            found.append(f"the device is {device}, and there is no CUDA here (choose cpu)")
+    except RuntimeError:
+        found.append(f"there is no device {device!r} (choose cpu, cuda or cuda:N)")
+    if found:
+        raise RunError(f"Training can't begin: {'; '.join(found)}.")
+
+
 def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
     """Whether all frames may stay on the device."""
     if device.type == "cpu":
@@ -285,37 +333,3 @@ def _finish(
         },
     )
     return lines
-
-
-def _refuse_problems(
-    fusion: str,
-    settings: Any,
-    training: TrainingConfig,
-    select: str,
-    stores: Mapping[str, Path],
-    seeds: Sequence[int],
-    device: str,
-) -> None:
-    """Raise one error that names everything wrong with the settings."""
-    found = []
-    if fusion not in fusions.FUSIONS:
-        found.append(f"there is no fusion {fusion!r} (there are {', '.join(fusions.FUSIONS)})")
-    elif not isinstance(settings, fusions.FUSIONS[fusion].config):
-        found.append(f"{fusion} takes a {fusions.FUSIONS[fusion].config.__name__}, not {type(settings).__name__}")
-    else:
-        found += settings.problems()
-    found += training.problems()
-    if select not in split.SELECTIONS:
-        found.append(f"there is no selection {select!r} (there are {', '.join(split.SELECTIONS)})")
-    unknown = [name for name in stores if name not in MODALITIES.values()]
-    if unknown or not stores:
-        found.append(f"the modalities are {one_line(unknown) or 'none'}, not some of {', '.join(MODALITIES.values())}")
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        found.append(f"the seeds {one_line(seeds)} are not different numbers from 0 up")
-    try:
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            found.append(f"the device is {device}, and there is no CUDA here (choose cpu)")
-    except RuntimeError:
-        found.append(f"there is no device {device!r} (choose cpu, cuda or cuda:N)")
-    if found:
-        raise RunError(f"Training can't begin: {'; '.join(found)}.")

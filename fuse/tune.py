@@ -7,6 +7,7 @@ The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from fuse.config import SPACE, TrainingConfig
 from fuse.data import read
 from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["Engine", "Found", "Search", "tune"]
+__all__ = ["Engine", "Found", "Search", "refuse_problems", "tune"]
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,11 @@ def tune(
     Raises:
         RunError: Optuna is missing, a setting is out of range, or there is nothing to choose on.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.") from None
-    if trials < 1:
-        raise RunError(f"{trials} trials are none: give at least 1.")
-    search = Search(corpus, stores, fold, seed, fusion, protocol, training or TrainingConfig())
-    if problems := search.training.problems():
-        raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
+    training = training or TrainingConfig()
+    refuse_problems(fusion, training, trials)
+    import optuna
+
+    search = Search(corpus, stores, fold, seed, fusion, protocol, training)
     done: list[dict[str, Any]] = []
     epochs: list[int] = []
 
@@ -186,6 +183,21 @@ def tune(
         write_json(out, {"format": 1, "corpus": corpus.digest, **same, "trials": done})
     how, config = search.settings({name: value for name, value in done[best].items() if name != "UA"})
     return Found(done[best]["UA"], epochs[best], fusion, protocol, how, config, done)
+
+
+def refuse_problems(fusion: str, training: TrainingConfig, trials: int) -> None:
+    """Refuse settings that no search can begin with; the command does so before it prepares a corpus.
+
+    Raises:
+        RunError: Optuna is missing, or a setting is out of range.
+    """
+    if find_spec("optuna") is None:
+        raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.")
+    if trials < 1:
+        raise RunError(f"{trials} trials are none: give at least 1.")
+    fusions.find(fusion)
+    if problems := training.problems():
+        raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
 
 
 def _try_here(search: Search, trials: int, tell: Callable[[Mapping[str, Any], float, int], None]) -> None:

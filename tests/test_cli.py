@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,28 @@ def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, messa
     assert answer.stderr.splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in answer.output
     assert answer.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fuse-train", "--epochs", "0", "--heads", "7"], "width 64 is no multiple of the 7 heads; epochs is 0"),
+        (["fuse-train", "--alone", "0"], "alone must be above 0, or evidence 0"),
+        (["fuse-train", "--fusion", "gpt"], "no fusion 'gpt'"),
+        (["fuse-train", "--fusion", "tfn", "--set", "rank=2"], "no setting rank"),
+        (["fuse-train", "--seed", "-1"], "seeds -1"),
+        (["fuse-train", "--device", "tpu9"], "no device 'tpu9'"),
+        (["ablate", "--weight", "-1"], "weight"),
+        (["tune", "--trials", "0"], "0 trials are none|Optuna"),
+        (["tune", "--epochs", "0"], "epochs is 0|Optuna"),
+    ],
+)
+def test_wrong_settings_are_refused_before_a_corpus_is_made(here, words, message):
+    answer = mer(*words)
+    assert answer.exit_code == 1, answer.output
+    assert re.search(message, answer.stderr)
+    assert "demo" not in answer.stderr
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(

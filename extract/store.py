@@ -247,11 +247,16 @@ class Store:
                     raise StoreError(f"{self.path} is cut short: remove it and run `mer extract` again.")
                 left, place = left[count:], place + count
 
+    def close(self) -> None:
+        """Close what `fill` has opened; it opens it again."""
+        if self.__dict__.pop("_descriptor", None) is not None:
+            self._close()
+
     @cached_property
     def _descriptor(self) -> int:
         """The same file that is mapped, open; what has since taken its name is another one."""
         descriptor = os.open(self.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, descriptor)
+        self._close = weakref.finalize(self, os.close, descriptor)
         if os.fstat(descriptor).st_ino != self._inode:
             raise StoreError(f"{self.path} was written anew while it was read: run this again.")
         return descriptor
@@ -338,13 +343,19 @@ def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
         )
 
 
-def write(path: Path, header: Header, items: Sequence[Item]) -> None:
+def write(
+    path: Path,
+    header: Header,
+    items: Sequence[Item],
+    frames: Callable[[Item], np.ndarray | None] = lambda item: item.frames,
+) -> None:
     """Write a whole feature file, all or nothing.
 
     Args:
         path: Where it goes.
         header: What all frames have in common.
-        items: Utterances in the order of the rows; frames may be memory maps, they are copied one by one.
+        items: Utterances in the order of the rows.
+        frames: Gives the frames of one when it is written, where those that it holds are but a view of another file.
 
     Raises:
         StoreError: The frames don't fit the header, or the file can't be written.
@@ -362,7 +373,7 @@ def write(path: Path, header: Header, items: Sequence[Item]) -> None:
         begin = _reserve(file, (int(offsets[-1]), header.dim), header.dtype)
         with _writing(temporary, begin) as append:
             for row, item in enumerate(items):
-                stored = _stored(item, header)
+                stored = _stored(item.id, frames(item), header)
                 checksums[row] = _checksum(stored) if item.checksum is None else item.checksum
                 append(stored.data)
         file.create_dataset("offsets", data=offsets)
@@ -495,9 +506,19 @@ class Builder:
                 raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
             items.append(item)
         if not self._unchanged(items):
-            write(self.path, self.header, items)
+            write(self.path, self.header, items, self._read)
             self.complete = open_store(self.path)
         withdraw(self.parts)
+
+    def _read(self, item: Item) -> np.ndarray | None:
+        """Read the frames of a finished utterance; of many parts only one is open at a time."""
+        if item.frames is None:
+            return None
+        store = self._finished[item.id, item.source]
+        try:
+            return store.read(item.id)
+        finally:
+            store.close()
 
     def _remember(self, store: Store) -> None:
         for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
@@ -595,15 +616,15 @@ def _map(path: Path, dataset: h5py.Dataset) -> tuple[np.ndarray, int]:
     return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape), offset
 
 
-def _stored(item: Item, header: Header) -> np.ndarray:
-    """Return the frames as they go to the file, (T, D), C-contiguous."""
-    if item.frames is None:
+def _stored(utterance_id: str, frames: np.ndarray | None, header: Header) -> np.ndarray:
+    """Return frames as they go to the file, (T, D), C-contiguous."""
+    if frames is None:
         return np.empty((0, header.dim), header.dtype)
-    if item.frames.ndim != 2 or item.frames.shape[1] != header.dim or len(item.frames) == 0:
+    if frames.ndim != 2 or frames.shape[1] != header.dim or len(frames) == 0:
         raise StoreError(
-            f"The frames of {item.id} have shape {item.frames.shape}; {header.file_name} takes (T ≥ 1, {header.dim})."
+            f"The frames of {utterance_id} have shape {frames.shape}; {header.file_name} takes (T ≥ 1, {header.dim})."
         )
-    return np.ascontiguousarray(item.frames, dtype=header.dtype)
+    return np.ascontiguousarray(frames, dtype=header.dtype)
 
 
 def _checksum(stored: np.ndarray) -> int:

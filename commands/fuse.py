@@ -205,7 +205,8 @@ def fuse_train(
     if evaluate_subsets:
         from fuse.robust import evaluate, table
 
-        evaluate(prepared, stores, folders, allow_shared=options["allow_shared"], say=say)
+        same = {name: options[name] for name in ("allow_shared", "memory_gib")}
+        evaluate(prepared, stores, folders, **same, say=say)
         click.echo(table(folders))
 
 

@@ -44,6 +44,7 @@ def evaluate(
     folders: Sequence[Path],
     *,
     allow_shared: bool = False,
+    memory_gib: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Test the models of run folders on every subset of their modalities, under noise and with frames lost.
@@ -53,6 +54,7 @@ def evaluate(
         stores: The feature files they were trained on.
         folders: Finished run folders of one run.
         allow_shared: As in training.
+        memory_gib: Most memory for frames; more than that are read from their files.
         say: Takes a line for each folder.
 
     Raises:
@@ -66,7 +68,8 @@ def evaluate(
         model, config = run_folder.load(place)
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{place} was trained on another corpus or other modalities: train the fold again.")
-        data = data or read(corpus, opened, speech_stride=config["training"]["speech_stride"])
+        if data is None:
+            data = read(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
         labels = data.labels[torch.from_numpy(fold.test)].numpy()
 

@@ -22,8 +22,10 @@ from fuse.model import GiaMic
 from fuse.train import fit
 
 def own():
+    # memory of this process alone, and pages of the feature file, which count as its memory too where they are mapped
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["RssAnon"].split()[0]) / 1024
+    maps = Path("/proc/self/smaps").read_text().split(sys.argv[2])[1:]
+    return (int(fields["RssAnon"].split()[0]) + sum(int(one.split("Rss:")[1].split()[0]) for one in maps)) / 1024
 
 corpus = corpora.load(Path(sys.argv[1]), "toy")
 opened = {"speech": store.open_store(Path(sys.argv[2]))}

@@ -21,9 +21,9 @@ def in_a_process(work: Callable[..., Any], *arguments: object) -> Any:
 
 
 def memory(kind: str = "VmHWM") -> int:
-    """Return a figure of this process's memory in bytes, as Linux counts it: at first its peak, pages of files counted.
+    """Return a figure of this process's memory in bytes, as Linux counts it; by default its peak.
 
-    `getrusage` would count what the process had that started it.
+    In that pages of files count; with `getrusage` also what the process had that started this one.
     """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))

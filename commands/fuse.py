@@ -107,7 +107,7 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     return training
 
 
-def here(device: str | None, engine: str) -> str:
+def local_device(device: str | None, engine: str) -> str:
     """Return the device of this machine that a command names; what a cluster has isn't known here."""
     return device if device and engine == "local" else "cpu"
 
@@ -182,7 +182,7 @@ def fuse_train(
     model = configure(fusion, given(GiaMicConfig, options) | others)
     chosen_seeds = range(seed, seed + seeds)
     training = chosen_training(options, engine)
-    refuse_problems(fusion, model, training, seeds=chosen_seeds, device=here(options["device"], engine))
+    refuse_problems(fusion, model, training, seeds=chosen_seeds, device=local_device(options["device"], engine))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     stores = find_stores(prepared, modalities, encoders)
@@ -237,10 +237,10 @@ def tune(
     from extract.corpora import find_or_demo
     from extract.run import extract_generated
     from fuse.data import find_stores
-    from fuse.tune import refuse_problems, tune
+    from fuse.tune import refuse_search, tune
 
     training = chosen_training(options, engine)
-    refuse_problems(options["fusion"], training, options["trials"])
+    refuse_search(options["fusion"], training, options["trials"])
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     if engine == "ray":
@@ -291,7 +291,7 @@ def ablate(
 
     config = GiaMicConfig(**given(GiaMicConfig, options))
     training = chosen_training(options, engine)
-    refuse_problems("gia-mic", config, training, device=here(options["device"], engine))
+    refuse_problems("gia-mic", config, training, device=local_device(options["device"], engine))
     prepared = find_or_demo(features, corpus, say=say)
     extract_generated(prepared, say=say)
     folders = train_ablations(

@@ -1,6 +1,6 @@
 """Turns an fsspec address, such as s3://bucket/features, into a folder of this machine that is kept in step with it.
 
-Feature files are mapped into memory, and decoders want files, so what lies behind an address is used through a mirror:
+Feature files are read at any place, and decoders want files, so what lies behind an address is used through a mirror:
 a folder in the cache that knows its address. Features are pulled whole, recordings one by one when they are decoded;
 what has changed since comes again. Whatever `files.replacing` puts into a mirror goes to the address at once, as a
 whole: by a rename where the store has one, otherwise followed, if it is a finished feature file, by a marker without

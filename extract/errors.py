@@ -8,6 +8,7 @@ __all__ = [
     "Interrupted",
     "MediaError",
     "MerError",
+    "NoStoreError",
     "RunError",
     "StoreError",
     "first_line",
@@ -34,6 +35,10 @@ class EncoderError(MerError):
 
 class StoreError(MerError):
     """A feature file is missing, broken, stale, locked or can't be written."""
+
+
+class NoStoreError(StoreError):
+    """What stands there is no whole feature file: it is missing, cut short, of another version or something else."""
 
 
 class Interrupted(MerError):

@@ -74,7 +74,7 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
     plan.require(corpus, header.modality)
     jobs, others = plan.jobs(corpus, encoder)
     with Builder(folder / header.file_name, header) as builder:
-        todo = [job for job in jobs if builder.finished(job.id, job.source) is None]
+        todo = [job for job in jobs if not builder.finished(job.id, job.source)]
         held = sum(path.stat().st_size for path in builder.parts.glob("*.h5"))
         whole = expected_bytes(jobs, header)
         return Forecast(

@@ -38,7 +38,7 @@ def inspect(path: Path) -> str:
     lines += [f"  {name:18} {value}" for name, value in store.spec.items()]
     lines += ["", f"  {'fingerprint':18} {store.fingerprint}"]
     lines.append(f"  {'size':18} {size_text(path.stat().st_size)}")
-    lines.append(f"  {'values':18} {store.values.shape[0]} frames × {store.dim}, {store.values.dtype}")
+    lines.append(f"  {'values':18} {store.shape[0]} frames × {store.dim}, {store.header.dtype}")
     counts = Counter(store.status.tolist())
     lines.append(
         f"  {'utterances':18} {len(store)}: {counts[EXTRACTED]} extracted, {counts[MISSING]} missing in the corpus, "
@@ -82,6 +82,6 @@ def verify_all(paths: Sequence[Path]) -> Iterator[str]:
                 f"({one_line(damaged, most=len(damaged))}): remove the file and run `mer extract` again."
             )
         else:
-            yield f"{path}: all {size_text(store.values.nbytes)} of frames are as they were written."
+            yield f"{path}: all {size_text(store.nbytes)} of frames are as they were written."
     if problems:
         raise StoreError(" ".join(problems))

@@ -251,9 +251,7 @@ def extract(
         budget = budget or POSITIONS[devices[0].partition(":")[0] if engine is None else engine.kind]
         planned = plan.batches(jobs, budget, seed=header.fingerprint)
         batches = [
-            left
-            for batch in planned
-            if (left := [job for job in batch if builder.finished(job.id, job.source) is None])
+            left for batch in planned if (left := [job for job in batch if not builder.finished(job.id, job.source)])
         ]
         todo = {job.id: job for batch in batches for job in batch}
         before = builder.extracted_before()

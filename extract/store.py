@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from extract.address import withdraw
-from extract.errors import StoreError, first_line, one_line
+from extract.errors import NoStoreError, StoreError, first_line, one_line
 from extract.files import lock, replacing, text_digest
 
 __all__ = [
@@ -93,7 +93,7 @@ class Item:
     Attributes:
         id: Utterance id.
         source: Digest of the input that the frames were made from; empty where the corpus has none.
-        frames: (T, D), T ≥ 1; None unless the status is EXTRACTED.
+        frames: (T, D), T ≥ 1; None unless the status is EXTRACTED, and where they lie in an open file.
         status: EXTRACTED, MISSING or FAILED.
         reason: Why it failed, or what was left out of its frames.
     """
@@ -109,15 +109,15 @@ class Item:
 class Store:
     """A finished feature file, open for reading.
 
-    `values` is mapped from the file, so a Store costs no memory, can be shared across a fork, and travels to another
-    process as its path.
+    Frames are read or mapped from the file when they are wanted, so a Store costs no memory, can be shared across a
+    fork, and travels to another process as its path.
 
     Attributes:
         path: The file.
         header: What all frames have in common.
         ids: Utterance ids, in the order of the rows.
+        shape: (N, D) of `values`.
         offsets: (U + 1,) int64; utterance u is `values[offsets[u]:offsets[u + 1]]`.
-        values: (N, D) float16 or float32, read-only: the frames of all utterances end to end.
         sources: (U,) digests of the inputs.
         checksums: (U,) uint32, CRC-32 of each utterance's stored bytes.
         status: (U,) uint8.
@@ -128,7 +128,7 @@ class Store:
         self.path = path
         with _reading(path) as file:
             if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                raise StoreError(
+                raise NoStoreError(
                     f"{path} is not a {FORMAT} file of version {VERSION}, the only one this version of mer reads: "
                     "remove it and run `mer extract` again."
                 )
@@ -150,7 +150,8 @@ class Store:
             self.offsets: np.ndarray = file["offsets"][:]
             self.checksums: np.ndarray = file["checksum"][:]
             self.status: np.ndarray = file["status"][:]
-            self.values, self._begin = _map(path, values)
+            self.shape: tuple[int, int] = values.shape
+            self._begin = _begin(values)
             self._inode = os.fstat(file.id.get_vfd_handle()).st_ino
         self._rows = {utterance_id: row for row, utterance_id in enumerate(self.ids)}
         lengths = np.diff(self.offsets)
@@ -161,9 +162,9 @@ class Store:
             or (lengths < 0).any()
             or ((lengths > 0) != (self.status == EXTRACTED)).any()
             or self.offsets[0] != 0
-            or self.offsets[-1] != len(self.values)
+            or self.offsets[-1] != self.shape[0]
         ):
-            raise StoreError(
+            raise NoStoreError(
                 f"{path} contradicts itself (its columns don't fit together): remove it and run `mer extract` again."
             )
 
@@ -202,6 +203,11 @@ class Store:
         return self.header.dim
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all frames."""
+        return math.prod(self.shape) * np.dtype(self.header.dtype).itemsize
+
+    @property
     def frame_rate_hz(self) -> float | None:
         """Frames per second, where they are evenly spaced."""
         return self.header.frame_rate_hz
@@ -217,11 +223,15 @@ class Store:
         row = self._rows[utterance_id]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
+    def length(self, utterance_id: str) -> int:
+        """Return how many frames an utterance has, T."""
+        row = self._rows[utterance_id]
+        return int(self.offsets[row + 1] - self.offsets[row])
+
     def read(self, utterance_id: str) -> np.ndarray:
         """Return a copy of an utterance's frames (T, D), as `fill` reads them."""
-        row = self._rows[utterance_id]
-        frames = np.empty((int(self.offsets[row + 1] - self.offsets[row]), self.dim), self.values.dtype)
-        self.fill([(int(self.offsets[row]), frames)])
+        frames = np.empty((self.length(utterance_id), self.dim), self.header.dtype)
+        self.fill([(int(self.offsets[self._rows[utterance_id]]), frames)])
         return frames
 
     def fill(self, spans: Iterable[tuple[int, np.ndarray]]) -> None:
@@ -232,9 +242,10 @@ class Store:
                 is filled from it on.
 
         Raises:
-            StoreError: The file was replaced since it was opened, or is cut short.
+            StoreError: The file was replaced or removed since it was opened, is cut short, or can't be read.
         """
         for start, frames in spans:
+            assert frames.dtype == self.header.dtype
             if not len(frames):
                 continue
             if not hasattr(os, "preadv"):
@@ -242,9 +253,12 @@ class Store:
                 continue
             left, place = frames.view(np.uint8).data.cast("B"), self._begin + start * frames[0].nbytes
             while left:
-                count = os.preadv(self._descriptor, [left], place)
+                try:
+                    count = os.preadv(self._descriptor, [left], place)
+                except OSError as error:
+                    raise _unreadable(self.path, error) from error
                 if not count:
-                    raise StoreError(f"{self.path} is cut short: remove it and run `mer extract` again.")
+                    raise NoStoreError(f"{self.path} is cut short: remove it and run `mer extract` again.")
                 left, place = left[count:], place + count
 
     def close(self) -> None:
@@ -253,11 +267,28 @@ class Store:
             self._close()
 
     @cached_property
+    def values(self) -> np.ndarray:
+        """(N, D) float16 or float32, mapped from the file, read-only: the frames of all utterances end to end."""
+        if not self.offsets[-1]:
+            return np.empty(self.shape, self.header.dtype)
+        descriptor = self._open()
+        with os.fdopen(descriptor, "rb") as file:
+            return np.memmap(file, self.header.dtype, "r", self._begin, self.shape)
+
+    @cached_property
     def _descriptor(self) -> int:
-        """The same file that is mapped, open; what has since taken its name is another one."""
-        descriptor = os.open(self.path, os.O_RDONLY)
+        descriptor = self._open()
         self._close = weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+    def _open(self) -> int:
+        """Open the file that was opened at first; what has since taken its name is another one."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
         if os.fstat(descriptor).st_ino != self._inode:
+            os.close(descriptor)
             raise StoreError(f"{self.path} was written anew while it was read: run this again.")
         return descriptor
 
@@ -275,12 +306,16 @@ class Store:
         return np.fromiter((self._rows[utterance_id] for utterance_id in ids), dtype=np.int64, count=len(ids))
 
     def item(self, utterance_id: str) -> Item:
-        """Return an utterance as it was written."""
+        """Return an utterance as it was written, without its frames."""
         row = self._rows[utterance_id]
-        source, status, reason = self.sources[row], int(self.status[row]), self.reasons[row]
-        if status != EXTRACTED:
-            return Item(utterance_id, source, None, status, reason)
-        return Item(utterance_id, source, self.frames(utterance_id), status, reason, int(self.checksums[row]))
+        return Item(
+            utterance_id,
+            self.sources[row],
+            None,
+            int(self.status[row]),
+            self.reasons[row],
+            int(self.checksums[row]),
+        )
 
     def damaged(self) -> Iterator[str]:
         """Read every byte and give the ids whose frames are not those that were written."""
@@ -343,24 +378,24 @@ def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
         )
 
 
-def write(
-    path: Path,
-    header: Header,
-    items: Sequence[Item],
-    frames: Callable[[Item], np.ndarray | None] = lambda item: item.frames,
-) -> None:
+def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, Store] | None = None) -> None:
     """Write a whole feature file, all or nothing.
 
     Args:
         path: Where it goes.
         header: What all frames have in common.
         items: Utterances in the order of the rows.
-        frames: Gives the frames of one when it is written, where those that it holds are but a view of another file.
+        kept: By id, the file that an utterance's frames are copied from when their turn comes; of many files one at a
+            time is open.
 
     Raises:
         StoreError: The frames don't fit the header, or the file can't be written.
     """
-    lengths = [0 if item.frames is None else len(item.frames) for item in items]
+    kept = kept or {}
+    lengths = [
+        kept[item.id].length(item.id) if item.id in kept else 0 if item.frames is None else len(item.frames)
+        for item in items
+    ]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     checksums = np.zeros(len(items), dtype=np.uint32)
     text = h5py.string_dtype("utf-8")
@@ -373,7 +408,7 @@ def write(
         begin = _reserve(file, (int(offsets[-1]), header.dim), header.dtype)
         with _writing(temporary, begin) as append:
             for row, item in enumerate(items):
-                stored = _stored(item.id, frames(item), header)
+                stored = _stored(item.id, _copied(item.id, kept) if item.id in kept else item.frames, header)
                 checksums[row] = _checksum(stored) if item.checksum is None else item.checksum
                 append(stored.data)
         file.create_dataset("offsets", data=offsets)
@@ -420,7 +455,7 @@ class Builder:
     Use it as a context, which holds the lock:
 
         with Builder(path, header) as builder:
-            if builder.finished("u1", source) is None:
+            if not builder.finished("u1", source):
                 builder.add([Item("u1", source, frames)])
             builder.finalise([("u1", source), ("u2", "")])
 
@@ -463,7 +498,7 @@ class Builder:
         for part in sorted(self.parts.glob("*.h5")):
             try:
                 self._remember(open_store(part))
-            except StoreError:  # a part is only saved time: what it held is made again
+            except NoStoreError:  # a part is only saved time: what it held is made again
                 part.unlink(missing_ok=True)
 
     def failed(self, utterance_id: str, source: str) -> Item | None:
@@ -473,10 +508,9 @@ class Builder:
         store = self._failed.get((utterance_id, source))
         return store.item(utterance_id) if store is not None else None
 
-    def finished(self, utterance_id: str, source: str) -> Item | None:
-        """Return what a run before this one, or an earlier part of it, made of this input; a failure doesn't count."""
-        store = self._finished.get((utterance_id, source))
-        return store.item(utterance_id) if store is not None else None
+    def finished(self, utterance_id: str, source: str) -> bool:
+        """Whether a run before this one, or an earlier part of it, has made frames of this input."""
+        return (utterance_id, source) in self._finished
 
     def extracted_before(self) -> set[str]:
         """Return the ids that the complete file, if there is one, has frames for, whatever they were made from."""
@@ -499,26 +533,19 @@ class Builder:
             StoreError: An utterance is neither finished nor among the others, or the file can't be written.
         """
         others = others or {}
-        items = []
+        items, kept = [], {}
         for utterance_id, source in order:
-            item = self.finished(utterance_id, source) or others.get(utterance_id)
+            store = self._finished.get((utterance_id, source))
+            if store is not None:
+                kept[utterance_id] = store
+            item = others.get(utterance_id) if store is None else store.item(utterance_id)
             if item is None:
                 raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
             items.append(item)
         if not self._unchanged(items):
-            write(self.path, self.header, items, self._read)
+            write(self.path, self.header, items, kept)
             self.complete = open_store(self.path)
         withdraw(self.parts)
-
-    def _read(self, item: Item) -> np.ndarray | None:
-        """Read the frames of a finished utterance; of many parts only one is open at a time."""
-        if item.frames is None:
-            return None
-        store = self._finished[item.id, item.source]
-        try:
-            return store.read(item.id)
-        finally:
-            store.close()
 
     def _remember(self, store: Store) -> None:
         for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
@@ -598,22 +625,38 @@ def _writing(path: Path, begin: int) -> Iterator[Callable[[memoryview], None]]:
 def _reading(path: Path) -> Iterator[h5py.File]:
     """Open for reading; whatever HDF5 finds wrong becomes one sentence."""
     if not path.is_file():
-        raise StoreError(f"There is no feature file {path}: run `mer extract` first.")
+        raise NoStoreError(f"There is no feature file {path}: run `mer extract` first.")
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
-        raise StoreError(f"{path} is broken ({first_line(error)}): remove it and run `mer extract` again.") from error
+        if isinstance(error, OSError) and error.errno is not None:  # the system's trouble, not the file's
+            raise _unreadable(path, error) from error
+        raise NoStoreError(f"{path} is broken ({first_line(error)}): remove it and run `mer extract` again.") from error
 
 
-def _map(path: Path, dataset: h5py.Dataset) -> tuple[np.ndarray, int]:
-    """Map a contiguous dataset straight from the file, and say where in it that begins."""
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    words = os.strerror(error.errno or 0)  # HDF5's own are many
+    return StoreError(f"{path} can't be read ({words}): see to that, and run this again.")
+
+
+def _begin(dataset: h5py.Dataset) -> int:
+    """Return where in the file the bytes of a contiguous dataset begin."""
     if dataset.size == 0:
-        return np.empty(dataset.shape, dataset.dtype), 0
+        return 0
     offset = dataset.id.get_offset()
     if offset is None or dataset.dtype.name not in ("float16", "float32"):
         raise ValueError("values are not contiguous float16 or float32")
-    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape), offset
+    if offset + dataset.nbytes > os.fstat(dataset.file.id.get_vfd_handle()).st_size:
+        raise ValueError("values are cut short")
+    return offset
+
+
+def _copied(utterance_id: str, kept: Mapping[str, Store]) -> np.ndarray:
+    try:
+        return kept[utterance_id].read(utterance_id)
+    finally:
+        kept[utterance_id].close()
 
 
 def _stored(utterance_id: str, frames: np.ndarray | None, header: Header) -> np.ndarray:

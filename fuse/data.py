@@ -7,6 +7,7 @@ worker processes. For training in bfloat16 on a CPU the array holds rounded fram
 themselves, the scaler's statistics and every evaluation, reads the file.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from extract.errors import RunError, one_line
 from extract.store import Store, find, refuse_stale_texts
 from fuse.frames import Padded
 
-__all__ = ["Data", "Packed", "Rounded", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
+__all__ = ["Data", "Filed", "Packed", "Rounded", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
 
 POOL = 2
 """How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
@@ -69,7 +70,7 @@ class Filed:
     store: Store
 
     def __len__(self) -> int:
-        return len(self.store.values)
+        return self.store.shape[0]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,12 +80,12 @@ class Filed:
     @property
     def nbytes(self) -> int:
         """Bytes of all."""
-        return self.store.values.nbytes
+        return self.store.nbytes
 
     def __getitem__(self, wanted: slice) -> Tensor:
         """Return rows (R, D)."""
         rows = range(len(self))[wanted]
-        found = np.empty((len(rows), self.store.dim), self.store.values.dtype)
+        found = np.empty((len(rows), self.store.dim), self.store.header.dtype)
         self.store.fill([(rows.start, found)] if rows.step == 1 else zip(rows, found[:, None], strict=True))
         return torch.from_numpy(found)
 
@@ -94,15 +95,14 @@ class Filed:
 
     def padded(self, starts: Tensor, mask: Tensor, stride: int) -> Tensor:
         """Return (B, T, D): every `stride`-th row from each start (B,) on where the mask (B, T) is True, then zeros."""
-        found = np.zeros((*mask.shape, self.store.dim), self.store.values.dtype)
+        found = np.zeros((*mask.shape, self.store.dim), self.store.header.dtype)
         rows = [row[:count] for row, count in zip(found, mask.sum(1).tolist(), strict=True)]
         return self._filled(found, starts, rows, stride)
 
     def joined(self, starts: Tensor, lengths: Tensor, stride: int) -> Tensor:
         """Return (S, D): so many rows (B,), every `stride`-th, from each start (B,) on, one after the other."""
-        ends = lengths.cumsum(0)
-        found = np.empty((int(ends[-1]), self.store.dim), self.store.values.dtype)
-        return self._filled(found, starts, np.split(found, ends[:-1].numpy()), stride)
+        found = np.empty((int(lengths.sum()), self.store.dim), self.store.header.dtype)
+        return self._filled(found, starts, np.split(found, lengths.cumsum(0)[:-1].numpy()), stride)
 
     def _filled(self, found: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
         """Read each of the parts of an array from its start on, and return the array."""
@@ -110,7 +110,7 @@ class Filed:
             self.store.fill(zip(starts.tolist(), parts, strict=True))
         else:
             for start, part in zip(starts.tolist(), parts, strict=True):
-                part[:] = self[start : start + len(part) * stride : stride]
+                part[:] = self[start : start + len(part) * stride][::stride]
         return torch.from_numpy(found)
 
 
@@ -333,7 +333,7 @@ def read(
     """
     ids = corpus.ids
     # float32 frames are half as many bytes once they are rounded
-    size = sum(store.values.size * (2 if rounded else store.values.itemsize) for store in stores.values())
+    size = sum(2 * math.prod(store.shape) if rounded else store.nbytes for store in stores.values())
     held = memory_gib is None or size <= memory_gib * 2**30
     packed = {}
     for name, store in stores.items():
@@ -341,7 +341,7 @@ def read(
         starts, lengths = store.offsets[:-1][rows], np.diff(store.offsets)[rows]
         values: Tensor | Filed = Filed(store)
         if not len(values):
-            values = torch.from_numpy(np.zeros((1, store.dim), store.values.dtype))
+            values = torch.from_numpy(np.zeros((1, store.dim), store.header.dtype))
         elif held and not rounded:
             values = values[:]
         broken = _not_finite(values)

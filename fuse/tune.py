@@ -23,7 +23,7 @@ from fuse.config import SPACE, TrainingConfig
 from fuse.data import read
 from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["Engine", "Found", "Search", "refuse_problems", "tune"]
+__all__ = ["Engine", "Found", "Search", "refuse_search", "tune"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def tune(
         RunError: Optuna is missing, a setting is out of range, or there is nothing to choose on.
     """
     training = training or TrainingConfig()
-    refuse_problems(fusion, training, trials)
+    refuse_search(fusion, training, trials)
     import optuna
 
     search = Search(corpus, stores, fold, seed, fusion, protocol, training)
@@ -185,18 +185,19 @@ def tune(
     return Found(done[best]["UA"], epochs[best], fusion, protocol, how, config, done)
 
 
-def refuse_problems(fusion: str, training: TrainingConfig, trials: int) -> None:
+def refuse_search(fusion: str, training: TrainingConfig, trials: int) -> None:
     """Refuse settings that no search can begin with; the command does so before it prepares a corpus.
 
     Raises:
-        RunError: Optuna is missing, or a setting is out of range.
+        RunError: Optuna is missing, or something is out of range: all that is, is named.
     """
     if find_spec("optuna") is None:
         raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.")
-    if trials < 1:
-        raise RunError(f"{trials} trials are none: give at least 1.")
     fusions.find(fusion)
-    if problems := training.problems():
+    problems = training.problems()
+    if trials < 1:
+        problems.append(f"{trials} trials are none: give at least 1")
+    if problems:
         raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
 
 

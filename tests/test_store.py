@@ -1,8 +1,10 @@
+import errno
 import os
 import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -92,6 +94,82 @@ def test_a_file_written_anew_is_not_taken_for_the_one_that_was_opened(tmp_path):
         late.read("u1")
 
 
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads through the map")
+@pytest.mark.parametrize("what", ["removed", "cut short"])
+def test_a_file_that_goes_while_it_is_read_is_one_sentence(tmp_path, what):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    opened = open_store(path)
+    if what == "removed":
+        path.unlink()
+    else:
+        os.truncate(path, 8)
+    with pytest.raises(StoreError, match=r"a\.h5 (can't be read \(No such file|is cut short)"):
+        opened.read("u1")
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads through the map")
+def test_what_the_system_reads_in_pieces_is_read_whole(tmp_path, monkeypatch):
+    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    opened, preadv = open_store(tmp_path / "a.h5"), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, parts, place: preadv(file, [parts[0][:5]], place))
+    np.testing.assert_array_equal(opened.read("ü4"), ITEMS[3].frames)
+
+
+def open_files():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="counts open files in /dev/fd")
+def test_what_was_read_leaves_no_file_open(tmp_path):
+    path = tmp_path / "a.h5"
+    store.write(path, HEADER, ITEMS)
+    before = open_files()
+    opened, late = open_store(path), open_store(path)
+    assert open_files() == before
+    for _ in range(3):
+        opened.read("u1")
+        opened.close()
+        assert open_files() == before
+    opened.read("u1")
+    del opened
+    assert open_files() == before
+    store.write(path, HEADER, ITEMS)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="written anew"):
+            late.read("u1")
+    assert open_files() == before
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="counts open files in /dev/fd")
+def test_however_many_parts_there_are_few_files_are_open(tmp_path):
+    before = open_files()
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        for number in range(20):
+            builder.add([Item(str(number), "s", frames(2))])
+        builder.look()
+        assert open_files() <= before + 1  # the lock
+        builder.finalise([(str(number), "s") for number in range(20)])
+        assert open_files() <= before + 1
+    assert len(open_store(tmp_path / "a.h5")) == 20
+
+
+def test_a_part_that_can_not_be_read_just_now_is_not_taken_for_a_broken_one(tmp_path, monkeypatch):
+    with Builder(tmp_path / "a.h5", HEADER) as builder:
+        builder.add([ITEMS[0]])
+        opened = h5py.File
+
+        def refuse(*_, **__):
+            raise OSError(errno.EMFILE, "Unable to open file (and much more)")
+
+        monkeypatch.setattr(h5py, "File", refuse)
+        with pytest.raises(StoreError, match=r"can't be read \(Too many open files\)"):
+            builder.look()
+        monkeypatch.setattr(h5py, "File", opened)
+        builder.look()
+        assert builder.finished("u1", "s1")
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_frames_that_were_read_or_put_together_do_not_count_as_memory(tmp_path):
     program = """
@@ -101,14 +179,14 @@ import numpy as np
 from extract.store import Builder, Header, Item, open_store
 def of_files():
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(("RssFile", "RssShmem")))
 header = Header("speech", "wide", "0", {}, 2**20)
 before = of_files()
 with Builder(Path(sys.argv[1]), header) as builder:
     for number in range(64):
         builder.add([Item(str(number), "s", np.ones((1, 2**20), np.float16))])
     builder.finalise([(str(number), "s") for number in range(64)])
-print(of_files() - before)
+    print(of_files() - before)
 opened = open_store(Path(sys.argv[1]))
 for how in (opened.read, opened.frames):
     before = of_files()
@@ -191,9 +269,9 @@ def test_parts_become_the_file_that_writing_at_once_gives(tmp_path):
         builder.add([ITEMS[3]])
         assert not (tmp_path / "parts.h5").exists()
     with Builder(tmp_path / "parts.h5", HEADER) as builder:
-        np.testing.assert_array_equal(builder.finished("ü4", "s4").frames, ITEMS[3].frames)
-        assert builder.finished("ü4", "changed") is None
-        assert builder.finished("u1", "s1") is None
+        assert builder.finished("ü4", "s4")
+        assert not builder.finished("ü4", "changed")
+        assert not builder.finished("u1", "s1")
         builder.add([ITEMS[0]])
         builder.finalise(order, {item.id: item for item in ITEMS[1:3]})
     assert (tmp_path / "parts.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
@@ -204,7 +282,7 @@ def test_a_failure_does_not_count_as_finished(tmp_path):
     with Builder(tmp_path / "a.h5", HEADER) as builder:
         builder.finalise([("u3", "s3")], {"u3": ITEMS[2]})
     with Builder(tmp_path / "a.h5", HEADER) as builder:
-        assert builder.finished("u3", "s3") is None
+        assert not builder.finished("u3", "s3")
 
 
 def test_a_broken_part_is_made_again_not_believed(tmp_path):
@@ -214,8 +292,8 @@ def test_a_broken_part_is_made_again_not_believed(tmp_path):
     part = next(p for p in (tmp_path / "a.parts").iterdir() if "u1" in open_store(p))
     part.write_bytes(part.read_bytes()[:100])
     with Builder(tmp_path / "a.h5", HEADER) as builder:
-        assert builder.finished("u1", "s1") is None
-        assert builder.finished("ü4", "s4") is not None
+        assert not builder.finished("u1", "s1")
+        assert builder.finished("ü4", "s4")
 
 
 def test_a_file_is_not_finished_with_utterances_left_out(tmp_path):
@@ -270,7 +348,7 @@ def test_writers_of_shards_work_side_by_side_but_not_two_of_one(tmp_path):
         with pytest.raises(StoreError, match="Another process is writing here"):
             Builder(path, HEADER, "2-of-2").__enter__()
     with Builder(path, HEADER) as whole:
-        assert whole.finished("ü4", "s4") is not None
+        assert whole.finished("ü4", "s4")
         assert whole.failed("u3", "s3").reason == "é is cut short"
         assert whole.failed("u1", "s1") is None
 

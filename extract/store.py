@@ -152,7 +152,7 @@ class Store:
             self.status: np.ndarray = file["status"][:]
             self.shape: tuple[int, int] = values.shape
             self._begin = _begin(values)
-            self._inode = os.fstat(file.id.get_vfd_handle()).st_ino
+            self._stamp = _stamp(file.id.get_vfd_handle())
         self._rows = {utterance_id: row for row, utterance_id in enumerate(self.ids)}
         lengths = np.diff(self.offsets)
         columns = (self.sources, self.reasons, self.checksums, self.status, lengths)
@@ -287,7 +287,7 @@ class Store:
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        if os.fstat(descriptor).st_ino != self._inode:
+        if _stamp(descriptor) != self._stamp:
             os.close(descriptor)
             raise StoreError(f"{self.path} was written anew while it was read: run this again.")
         return descriptor
@@ -633,6 +633,12 @@ def _reading(path: Path) -> Iterator[h5py.File]:
         if isinstance(error, OSError) and error.errno is not None:  # the system's trouble, not the file's
             raise _unreadable(path, error) from error
         raise NoStoreError(f"{path} is broken ({first_line(error)}): remove it and run `mer extract` again.") from error
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    """Return what tells a file from another of its name: not the inode, which is used again and changes on FUSE."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def _unreadable(path: Path, error: OSError) -> StoreError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from commands.options import (
 )
 from commands.settings import gia_mic_settings, given, training_settings
 from fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from extract.corpus import Corpus
 
 
 def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -48,6 +51,16 @@ def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
     several = "Which features, where there are several."
     encoder = click.option("--encoder", "encoders", multiple=True, metavar="NAME", help=several)
     return corpus_option(which(encoder(command)))
+
+
+def ready_corpus(features: Path, name: str | None) -> "Corpus":
+    """Return the corpus to train on; one that mer makes itself is made and extracted first where it isn't yet."""
+    from extract.corpora import find_or_demo
+    from extract.run import extract_generated
+
+    corpus = find_or_demo(features, name, say=say)
+    extract_generated(corpus, say=say)
+    return corpus
 
 
 def choose_engine(engine: str, address: str | None) -> Callable[..., list[Path]] | None:
@@ -171,8 +184,6 @@ def fuse_train(
 
     Finished folds are kept unless their settings have changed.
     """
-    from extract.corpora import find_or_demo
-    from extract.run import extract_generated
     from fuse.ablate import train_models
     from fuse.data import find_stores
     from fuse.fusions import configure
@@ -183,8 +194,7 @@ def fuse_train(
     chosen_seeds = range(seed, seed + seeds)
     training = chosen_training(options, engine)
     refuse_problems(fusion, model, training, seeds=chosen_seeds, device=local_device(options["device"], engine))
-    prepared = find_or_demo(features, corpus, say=say)
-    extract_generated(prepared, say=say)
+    prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
     for modality, path in stores.items():
         say(f"{modality}: {path}")
@@ -234,15 +244,12 @@ def tune(
 
     Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
     """
-    from extract.corpora import find_or_demo
-    from extract.run import extract_generated
     from fuse.data import find_stores
     from fuse.tune import refuse_search, tune
 
     training = chosen_training(options, engine)
     refuse_search(options["fusion"], training, options["trials"])
-    prepared = find_or_demo(features, corpus, say=say)
-    extract_generated(prepared, say=say)
+    prepared = ready_corpus(features, corpus)
     if engine == "ray":
         from fuse.spread import ray_search
 
@@ -281,8 +288,6 @@ def ablate(
     It is trained whole, without each part, with each constraint, and without learning each modality by itself, on the
     same folds and seeds.
     """
-    from extract.corpora import find_or_demo
-    from extract.run import extract_generated
     from fuse.ablate import train_ablations
     from fuse.data import find_stores
     from fuse.fusions import FUSIONS
@@ -292,8 +297,7 @@ def ablate(
     config = GiaMicConfig(**given(GiaMicConfig, options))
     training = chosen_training(options, engine)
     refuse_problems("gia-mic", config, training, device=local_device(options["device"], engine))
-    prepared = find_or_demo(features, corpus, say=say)
-    extract_generated(prepared, say=say)
+    prepared = ready_corpus(features, corpus)
     folders = train_ablations(
         prepared,
         find_stores(prepared, modalities, encoders),

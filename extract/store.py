@@ -271,8 +271,7 @@ class Store:
         """(N, D) float16 or float32, mapped from the file, read-only: the frames of all utterances end to end."""
         if not self.offsets[-1]:
             return np.empty(self.shape, self.header.dtype)
-        descriptor = self._open()
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(self._open(), "rb") as file:
             return np.memmap(file, self.header.dtype, "r", self._begin, self.shape)
 
     @cached_property

@@ -9,7 +9,7 @@ from extract.corpus import MODALITIES
 from extract.errors import one_line
 from report.compare import SIGNIFICANCE, Comparison
 from report.group import Group
-from report.runs import Run, differences
+from report.runs import Run, differences, shown
 from report.statistics import BINS, DRAWS, LEVEL, Interval
 from report.summary import Summary
 from report.table import Column, Table
@@ -119,7 +119,7 @@ def _changes(base: Run, run: Run) -> str:
     if run.fusion != base.fusion:
         said = [f"fusion {run.fusion}"]
     else:
-        said = [f"{path} {_value(new)}" for path, new in _changed(base.config["model"], run.config["model"])]
+        said = [f"{path} {shown(new)}" for path, new in _changed(base.config["model"], run.config["model"])]
     if run.modalities != base.modalities:
         said.append(f"modalities {modalities(run.modalities)}")
     else:
@@ -127,7 +127,7 @@ def _changes(base: Run, run: Run) -> str:
             {name: entry.get("fingerprint") for name, entry in one.config["features"].items()} for one in (base, run)
         ]
         said += [f"{name} features" for name in differences(fingerprints)]
-    said += [f"{path} {_value(new)}" for path, new in _changed(base.config["training"], run.config["training"])]
+    said += [f"{path} {shown(new)}" for path, new in _changed(base.config["training"], run.config["training"])]
     if run.select != base.select:
         said.append(f"select {run.select}")
     if run.seeds != base.seeds:
@@ -137,10 +137,6 @@ def _changes(base: Run, run: Run) -> str:
 
 def _changed(base: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(path, new) for path, (_, new) in differences([base, config]).items()]
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _how(group: Group) -> str:

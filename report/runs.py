@@ -10,7 +10,7 @@ from extract.errors import RunError, one_line
 from fuse.config import OF_ONE_FOLD
 from report.folder import Fold, read_fold
 
-__all__ = ["Run", "differences", "read_runs"]
+__all__ = ["Run", "differences", "read_runs", "shown"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,17 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {path: found for path, found in values.items() if any(value != found[0] for value in found)}
 
 
+def shown(value: Any) -> str:
+    """Return a setting's value in words.
+
+    >>> shown(["gate", "generator"])
+    'gate and generator'
+    """
+    if isinstance(value, list):
+        return " and ".join(shown(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
     """Group the folds of one name by configuration."""
     groups: dict[str, list[Fold]] = {}
@@ -150,7 +161,7 @@ def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
     differing = differences(configs)
     runs = []
     for number, (config, group) in enumerate(zip(configs, ordered, strict=True)):
-        said = [f"{path} {_shown(values[number])}" for path, values in differing.items()]
+        said = [f"{path} {shown(values[number])}" for path, values in differing.items()]
         group.sort(key=lambda fold: (fold.number, fold.seed))
         runs.append(Run(name, config, tuple(group), unfinished if number == 0 else 0, one_line(said, 5)))
     return runs
@@ -164,7 +175,3 @@ def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         return [entry for key, inner in value.items() for entry in _flat(inner, f"{path}.{key}" if path else str(key))]
     return [(path, value)]
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

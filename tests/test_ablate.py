@@ -31,3 +31,4 @@ def test_one_call_gives_the_table(tmp_path):
     for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
         assert name in text
     assert re.search(r"gia-mic-without-alone +alone 0\.0, evidence 0\.0", text)
+    assert re.search(r"gia-mic-without-gate +without gate\n", text)

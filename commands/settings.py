@@ -29,6 +29,7 @@ def training_settings(*, without: tuple[str, ...] = ()) -> Decorator:
         alone={"help": "Weight of the cross-entropy of each modality by itself; 0 needs --evidence 0."},
         evidence={"help": "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."},
         drop_modality={"help": "Probability that a modality is hidden from an utterance in a step."},
+        drop_features={"help": "Probability that a feature of the frames is hidden in a step; helps small corpora."},
         patience={
             "help": "Epochs without a better UA on held-out dialogs, if there are any, before stopping; 0 never stops."
         },

@@ -61,6 +61,7 @@ class TrainingConfig:
         evidence: Part of the target, in [0, 1), that is not the label but what the modalities say by themselves,
             their probabilities multiplied; needs `alone`.
         drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
+        drop_features: Probability that a feature of a modality's frames is hidden from a whole step, in [0, 1).
         patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
         precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
         speech_stride: Use every n-th frame of speech, the longest modality.
@@ -79,6 +80,7 @@ class TrainingConfig:
     alone: float = 1.0
     evidence: float = 0.7
     drop_modality: float = 0.0
+    drop_features: float = 0.0
     patience: int = 10
     precision: str = "float32"
     speech_stride: int = 1
@@ -102,6 +104,7 @@ class TrainingConfig:
                 ("label_smoothing", self.label_smoothing),
                 ("evidence", self.evidence),
                 ("drop_modality", self.drop_modality),
+                ("drop_features", self.drop_features),
             )
             if not 0 <= value < 1
         ]

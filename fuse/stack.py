@@ -27,6 +27,7 @@ from fuse.train import (
     Trained,
     decays,
     dropout_masks,
+    feature_masks,
     fit,
     fit_scalers,
     hide,
@@ -84,18 +85,22 @@ class Stack:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __call__(self, batch: Batch, keep: Tensor | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    def __call__(
+        self, batch: Batch, keep: Tensor | None, seen: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Fuse a batch for each model.
 
         Args:
             batch: Frames by modality with a leading axis R: values (R, B, T, D), masks (R, B, T).
             keep: Dropout masks (R, B, P, d), or None.
+            seen: Masks of buffers, (R, D) by name, as `train.feature_masks` draws them for one model.
 
         Returns:
             Logits (R, B, C), constraints (R,), and logits (R, B, C) of each modality by itself as in `Output.alone`.
         """
         parts = self.rows.split(self._sizes, 1)
         weights = {name: part.view(-1, *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        buffers = self.buffers | {name: self.buffers[name] * mask for name, mask in seen.items()}
 
         def one(weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch, keep: Tensor | None) -> Any:
             output: Output = functional_call(self.template, {**weights, **buffers}, (batch, keep))
@@ -105,9 +110,9 @@ class Stack:
             with sdpa_kernel(SDPBackend.MATH):  # of attention's kernels the one that vmap can stack everywhere
                 found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = vmap(
                     one, in_dims=(0, 0, 0, None if keep is None else 0)
-                )(weights, self.buffers, batch, keep)
+                )(weights, buffers, batch, keep)
             return found
-        first: Any = tree_map(lambda value: value[0], (weights, self.buffers, batch, keep))
+        first: Any = tree_map(lambda value: value[0], (weights, buffers, batch, keep))
         logits, constraint, alone = one(*first)
         return logits.unsqueeze(0), constraint.unsqueeze(0), tuple(single.unsqueeze(0) for single in alone)
 
@@ -170,9 +175,10 @@ def fit_together(
             rows, batch = _gather(data, runs, members, config)
             wanted = tables.gather(1, data.labels[rows].unsqueeze(-1).expand(-1, -1, tables.shape[-1]))
             wanted = wanted * (rows >= 0).unsqueeze(-1)
+            seen = _seen(runs, config)
             with mixed(config, data.labels.device):
-                logits, constraint, alone = stack(batch, _keep(runs, members))
-                singles = alone or [stack(one, _keep(runs, members))[0] for one in views(batch, config)]
+                logits, constraint, alone = stack(batch, _keep(runs, members), seen)
+                singles = alone or [stack(one, _keep(runs, members), seen)[0] for one in views(batch, config)]
             present = torch.stack([frames.present for frames in batch.values()])
             losses = objective(logits, singles, present, wanted, config) + constraint
             optimiser.zero_grad(set_to_none=True)
@@ -269,6 +275,12 @@ def _gather(
             for name, frames in hide(mine, config.drop_modality, run.generator).items():
                 batch[name].mask[place, : len(part)] = frames.mask
     return rows, batch
+
+
+def _seen(runs: Sequence[_Run], config: TrainingConfig) -> dict[str, Tensor]:
+    """Return which features of the frames each run sees in a step, (R, D) by buffer."""
+    drawn = [feature_masks(run.model, config.drop_features, run.generator, run.data.labels.device) for run in runs]
+    return {name: torch.stack([masks[name] for masks in drawn]) for name in drawn[0]}
 
 
 def _keep(runs: Sequence[_Run], members: Sequence[np.ndarray]) -> Tensor | None:

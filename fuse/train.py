@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from extract import cpu
 from extract.errors import RunError
@@ -27,6 +28,7 @@ __all__ = [
     "Trained",
     "decays",
     "dropout_masks",
+    "feature_masks",
     "fit",
     "fit_scalers",
     "hide",
@@ -154,10 +156,15 @@ def fit(
             picked = torch.from_numpy(members).to(device)
             batch = hide(data.batch(picked, for_bfloat16=for_bfloat16), config.drop_modality, generator)
             labels = data.labels[picked]
+            seen = {
+                name: model.get_buffer(name) * mask
+                for name, mask in feature_masks(model, config.drop_features, generator, device).items()
+            }
             with mixed(config, device):
-                output = model(batch, dropout_masks(model, len(members), generator, device))
+                keep = dropout_masks(model, len(members), generator, device)
+                output = functional_call(model, seen, (batch, keep))
                 singles = output.alone or [
-                    model(one, dropout_masks(model, len(members), generator, device)).logits
+                    functional_call(model, seen, (one, dropout_masks(model, len(members), generator, device))).logits
                     for one in views(batch, config)
                 ]
             present = torch.stack([frames.present for frames in batch.values()])
@@ -293,6 +300,27 @@ def dropout_masks(model: Any, count: int, generator: torch.Generator, device: to
         return None
     kept = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
     return (kept.float() / (1 - model.dropout)).to(device)
+
+
+def feature_masks(
+    model: Any, probability: float, generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """Draw which features of the frames one step sees, for all its utterances (Ho 1998, the random subspace method).
+
+    What a step doesn't see can't be learnt by heart, so that weights spread over features that say the same: a model
+    of few speakers then leans less on what tells their voices and faces apart. As the deviations are worked into the
+    first weights (`frames.project`), masks for them cost no pass over the frames.
+
+    Returns:
+        (D_m,) for the buffer `scalers.m.scale` of each modality m, 0 or 1 / (1 − p); nothing where p is 0.
+    """
+    if not probability:
+        return {}
+    masks = {}
+    for name, scaler in model.scalers.items():
+        kept = torch.rand(scaler.scale.shape, generator=generator) >= probability
+        masks[f"scalers.{name}.scale"] = (kept.float() / (1 - probability)).to(device)
+    return masks
 
 
 def hide(batch: Mapping[str, Padded], probability: float, generator: torch.Generator) -> dict[str, Padded]:

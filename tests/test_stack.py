@@ -61,6 +61,7 @@ SMALL = {"width": 16, "heads": 2, "latents": 2, "layers": 1}
         ({"drop_modality": 0.3, "class_weights": True, "label_smoothing": 0.1}, {"constraint": "adversarial"}),
         ({"clip": 0.0, "weight_decay": 10.0}, {"constraint": "cmd", "without": ("gate",)}),
         ({"alone": 1.0, "evidence": 0.7, "drop_modality": 0.3}, {}),
+        ({"alone": 1.0, "drop_features": 0.5}, {}),
         ({}, {"without": ("interaction", "generator"), "dropout": 0.0}),
     ],
 )

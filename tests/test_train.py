@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from made_features import make_corpus, make_stores, utterances
+from torch.func import functional_call
 
 from extract import store
 from extract.errors import RunError
@@ -13,7 +14,7 @@ from fuse.data import Data, read
 from fuse.frames import Padded
 from fuse.model import GiaMic
 from fuse.split import folds
-from fuse.train import fit, hide, objective, predict, steps_per_epoch, views
+from fuse.train import feature_masks, fit, fit_scalers, hide, objective, predict, steps_per_epoch, views
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3)
@@ -135,6 +136,37 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
     assert hide(batch, 0.0, torch.Generator()) == batch
 
 
+def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
+    model = GiaMic(data.dims, 4, SMALL).eval()
+    rows = np.arange(40)
+    fit_scalers(model, data, rows)
+    masks = feature_masks(model, 0.4, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert masks.keys() == {f"scalers.{name}.scale" for name in data.dims}
+    assert {round(float(value), 4) for mask in masks.values() for value in mask} == {0.0, 1.6667}
+    batch = data.batch(torch.from_numpy(rows))
+    by_hand = {}
+    for name, frames in batch.items():
+        mean, mask = model.scalers[name].mean, masks[f"scalers.{name}.scale"]
+        by_hand[name] = Padded(mean + (frames.values.float() - mean) * mask, frames.mask)
+    seen = {name: model.get_buffer(name) * mask for name, mask in masks.items()}
+    torch.testing.assert_close(functional_call(model, seen, (batch,)).logits, model(by_hand).logits, atol=1e-5, rtol=0)
+    assert feature_masks(model, 0.0, torch.Generator(), torch.device("cpu")) == {}
+
+
+def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, data):
+    """Of a feature and its copy a model may read either; where one is hidden at times, it reads both alike."""
+    again = replace(
+        data, modalities={name: replace(one, values=one.values.repeat(1, 2)) for name, one in data.modalities.items()}
+    )
+    apart = []
+    for probability in (0.0, 0.5):
+        config = replace(QUICK, epochs=12, drop_features=probability)
+        model = trained(again, folds(corpus)[0].train, config).model
+        first, second = model.project["speech"].weight.detach().chunk(2, 1)
+        apart.append(float((first - second).norm() / (first + second).norm()))
+    assert apart[1] < apart[0]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -142,6 +174,7 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
         {"label_smoothing": 0.2},
         {"clip": 0.0},
         {"drop_modality": 0.5},
+        {"drop_features": 0.5},
         {"precision": "bfloat16"},
         {"alone": 1.0, "evidence": 0.5},
     ],

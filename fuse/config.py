@@ -39,6 +39,7 @@ SPACE: dict[str, tuple[float, ...]] = {
     "learning_rate": (1e-3, 3e-3, 6e-3),
     "weight_decay": (0.01, 0.1, 0.3),
     "drop_modality": (0.0, 0.2, 0.4),
+    "drop_features": (0.0, 0.2, 0.4),
     "dropout": (0.1, 0.3, 0.5),
 }
 """What `mer tune` searches, and where: settings of training, and the dropout of the fusion."""

@@ -1,7 +1,8 @@
 """Training on cached features: our trainer against the loop everybody writes, on the same model and the same frames.
 
-    python bench/fuse.py                  two CPU cores: utterances per second, ours / theirs
-    python bench/fuse.py --device cuda    all 5 folds × 5 seeds stacked, against 25 single runs
+    python bench/fuse.py                                        two CPU cores: utterances per second, ours / theirs
+    python bench/fuse.py --set width=64 --set latents=4         another GIA-MIC than the default one
+    python bench/fuse.py --device cuda                          all 5 folds × 5 seeds stacked, against 25 single runs
 
 Frames are random, as many as IEMOCAP has: 5,531 utterances, speech of 1–15 s at 50 Hz, about 15 tokens, 2 pictures a
 second, 768 features each. The loop everybody writes keeps one HDF5 dataset for each utterance, reads them in a
@@ -32,6 +33,7 @@ from extract.cpu import PRODUCT_CACHES, has_products
 from fuse.config import GiaMicConfig, TrainingConfig
 from fuse.data import Data, Packed, epoch
 from fuse.frames import Padded
+from fuse.fusions import configure
 from fuse.model import GiaMic
 from fuse.stack import Job, fit_together
 from fuse.train import fit, prepare_cpu, steps_per_epoch
@@ -96,10 +98,10 @@ def write_one_each(path: Path, data: Data, rows: np.ndarray) -> None:
                 file.create_dataset(f"{name}/{row}", data=frames.float().numpy())
 
 
-def theirs(path: Path, data: Data, rows: np.ndarray, workers: int) -> Iterator[int]:
+def theirs(path: Path, data: Data, rows: np.ndarray, workers: int, settings: GiaMicConfig) -> Iterator[int]:
     """Train for ever, one fold, and give the number of utterances after each step."""
     longest = {name: int(packed.lengths.max()) for name, packed in data.modalities.items()}
-    model = GiaMic(data.dims, 4, GiaMicConfig()).train()
+    model = build(data, settings).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     dataset = OneDatasetEach(path, longest, data.labels, rows)
     while True:
@@ -118,7 +120,7 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int) -> Iterator[i
             yield len(labels)
 
 
-def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int) -> float:
+def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int, settings: GiaMicConfig) -> float:
     """Return utterances per second of the loop everybody writes, in a process of its own with default settings."""
     for cache in PRODUCT_CACHES:  # set by our side, and inherited
         os.environ.pop(cache, None)
@@ -127,7 +129,7 @@ def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int)
     nothing = torch.empty(0, D)
     labels = torch.zeros(count, dtype=torch.int64)
     data = Data({name: Packed(nothing, found, found) for name, found in frames.items()}, labels, CLASSES)
-    batches = theirs(path, data, np.resize(rows, len(rows) * 2), workers=2)
+    batches = theirs(path, data, np.resize(rows, len(rows) * 2), 2, settings)
     next(batches)
     start = now()
     done = sum(next(batches) for _ in range(steps))
@@ -136,22 +138,30 @@ def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int)
     return rate
 
 
-def build(data: Data) -> GiaMic:
-    return GiaMic(data.dims, 4, GiaMicConfig())
+def build(data: Data, settings: GiaMicConfig) -> GiaMic:
+    return GiaMic(data.dims, 4, settings)
 
 
 def now() -> float:
     return time.perf_counter()
 
 
-def ours(data: Data, rows: np.ndarray, cores: int, precision: str) -> float:
+def ours(data: Data, rows: np.ndarray, cores: int, precision: str, settings: GiaMicConfig) -> float:
     """Return utterances per second when as many whole folds as cores train side by side, past their first epoch."""
     config = TrainingConfig(epochs=EPOCHS, precision=precision, **PLAIN)
     steps = steps_per_epoch([len(rows)], config.batch_size)
     ends: list[float] = []
 
     def one(seed: int) -> None:
-        fit(lambda: build(data), data, rows, config, seed=seed, steps=steps, report=lambda _: ends.append(now()))
+        fit(
+            lambda: build(data, settings),
+            data,
+            rows,
+            config,
+            seed=seed,
+            steps=steps,
+            report=lambda _: ends.append(now()),
+        )
 
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(one, range(cores)))
@@ -170,9 +180,9 @@ def peak_gflops(cores: int) -> float:
     return 5 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
 
 
-def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
+def flops_per_utterance(data: Data, rows: np.ndarray, settings: GiaMicConfig) -> float:
     """Return the floating-point operations of a training step, by utterance, over an epoch's own batches."""
-    model = build(data).train()
+    model = build(data, settings).train()
     steps = steps_per_epoch([len(rows)], 32)
     with FlopCounterMode(display=False) as counter:
         for members in epoch(rows, data.costs, steps, torch.Generator().manual_seed(0)):
@@ -181,7 +191,7 @@ def flops_per_utterance(data: Data, rows: np.ndarray) -> float:
     return counter.get_total_flops() / len(rows)
 
 
-def on_cpu(arguments: argparse.Namespace) -> float:
+def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     cores = arguments.cores
     torch.set_num_threads(cores)
     prepare_cpu(cores)
@@ -200,17 +210,17 @@ def on_cpu(arguments: argparse.Namespace) -> float:
         write_one_each(path, data, few)
         for round_ in range(arguments.rounds + 1):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-                task = apart.submit(their_rate, path, arguments.utterances, few, arguments.steps, cores)
+                task = apart.submit(their_rate, path, arguments.utterances, few, arguments.steps, cores, settings)
                 found = [task.result()]
-            found += [ours(ready[precision], fold, cores, precision) for precision in names[1:]]
+            found += [ours(ready[precision], fold, cores, precision, settings) for precision in names[1:]]
             if round_:  # the first warms up
                 for name, rate in zip(names, found, strict=True):
                     rates[name].append(rate)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    share = medians["float32"] * flops_per_utterance(data, fold) / 1e9 / peak
+    share = medians["float32"] * flops_per_utterance(data, fold, settings) / 1e9 / peak
     frames = sum(int(packed.lengths.sum()) for packed in data.modalities.values())
-    print(f"{arguments.utterances} utterances, {frames:,} frames of {D}, {cores} cores, GIA-MIC at its defaults")
+    print(f"{arguments.utterances} utterances, {frames:,} frames of {D}, {cores} cores, {settings}")
     print("| trainer                                            | utterances per second | ratio |")
     print("|----------------------------------------------------|----------------------:|------:|")
     labels = {name: f"mer, {cores} folds side by side, {name}" for name in ready}
@@ -227,7 +237,7 @@ def on_cpu(arguments: argparse.Namespace) -> float:
     return max(medians[name] for name in ready) / medians["theirs"]
 
 
-def on_gpu(arguments: argparse.Namespace) -> float:
+def on_gpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     device = torch.device(arguments.device)
     data = pack(arguments.utterances).to(device)
     config = TrainingConfig(epochs=arguments.epochs, **PLAIN)
@@ -237,18 +247,18 @@ def on_gpu(arguments: argparse.Namespace) -> float:
     jobs = [Job(rows, seed) for rows in folds for seed in range(5)]
     # warm up the kernels of both
     brief = TrainingConfig(epochs=1, **PLAIN)
-    fit_together(lambda: build(data), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
-    fit(lambda: build(data), data, folds[0][:640], brief, seed=0, steps=20)
+    fit_together(lambda: build(data, settings), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
+    fit(lambda: build(data, settings), data, folds[0][:640], brief, seed=0, steps=20)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    fit_together(lambda: build(data), data, jobs, config, steps=steps)
+    fit_together(lambda: build(data, settings), data, jobs, config, steps=steps)
     torch.cuda.synchronize()
     stacked = time.perf_counter() - start
     memory = torch.cuda.max_memory_allocated() / 2**30
     start = time.perf_counter()
     for job in jobs[: arguments.singles]:
-        fit(lambda: build(data), data, job.rows, config, seed=job.seed, steps=steps)
+        fit(lambda: build(data, settings), data, job.rows, config, seed=job.seed, steps=steps)
     torch.cuda.synchronize()
     single = (time.perf_counter() - start) / arguments.singles * len(jobs)
     print(
@@ -268,8 +278,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="measured steps of the loop everybody writes (CPU)")
     parser.add_argument("--epochs", type=int, default=30, help="of each run (GPU)")
     parser.add_argument("--singles", type=int, default=2, help="single runs measured, times 25 (GPU)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of GIA-MIC")
     arguments = parser.parse_args()
-    ratio = on_cpu(arguments) if arguments.device == "cpu" else on_gpu(arguments)
+    settings = configure("gia-mic", dict(one.split("=") for one in arguments.set))
+    ratio = (on_cpu if arguments.device == "cpu" else on_gpu)(arguments, settings)
     print(f"ratio {ratio:.1f}")
 
 

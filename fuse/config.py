@@ -146,10 +146,10 @@ class GiaMicConfig:
         without: Parts left out, of `ABLATIONS`.
     """
 
-    width: int = 64
+    width: int = 32
     heads: int = 4
-    latents: int = 4
-    layers: int = 2
+    latents: int = 2
+    layers: int = 1
     dropout: float = 0.5
     constraint: str = "similarity"
     weight: float = 0.1

@@ -97,7 +97,7 @@ def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, messa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fuse-train", "--epochs", "0", "--heads", "7"], "width 64 is no multiple of the 7 heads; epochs is 0"),
+        (["fuse-train", "--epochs", "0", "--heads", "7"], "width 32 is no multiple of the 7 heads; epochs is 0"),
         (["fuse-train", "--alone", "0"], "alone must be above 0, or evidence 0"),
         (["fuse-train", "--fusion", "gpt"], "no fusion 'gpt'"),
         (["fuse-train", "--fusion", "tfn", "--set", "rank=2"], "no setting rank"),

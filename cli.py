@@ -5,14 +5,9 @@ from typing import Any
 
 import click
 
-import commands.extract
-import commands.fuse
-import commands.predict
-import commands.prepare
-import commands.report
-import commands.transcribe
-from commands.options import FOLDER, device_option, say
-from extract.errors import Interrupted, MerError
+from gia_mic.commands import extract, fuse, predict, prepare, report, transcribe
+from gia_mic.commands.options import FOLDER, device_option, say
+from gia_mic.extract.errors import Interrupted, MerError
 
 
 class _Commands(click.Group):
@@ -54,6 +49,6 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device, say=say))
 
 
-for room in (commands.prepare, commands.transcribe, commands.extract, commands.fuse, commands.report, commands.predict):
-    for command in room.COMMANDS:
+for stage in (prepare, transcribe, extract, fuse, report, predict):
+    for command in stage.COMMANDS:
         main.add_command(command)

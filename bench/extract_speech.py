@@ -24,14 +24,12 @@ import torch
 import transformers
 from transformers.utils import logging
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from extract import corpus as corpora
-from extract import plan
-from extract.corpus import Clip, Utterance
-from extract.cpu import has_products
-from extract.encoder import Encoder
-from extract.run import POSITIONS, extract, make_encoder
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import plan
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.cpu import has_products
+from gia_mic.extract.encoder import Encoder
+from gia_mic.extract.run import POSITIONS, extract, make_encoder
 
 RATE = 16000
 

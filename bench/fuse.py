@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,16 +26,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from extract.cpu import PRODUCT_CACHES, has_products
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import Data, Packed, epoch
-from fuse.frames import Padded
-from fuse.fusions import configure
-from fuse.model import GiaMic
-from fuse.stack import Job, fit_together
-from fuse.train import fit, prepare_cpu, steps_per_epoch
+from gia_mic.extract.cpu import PRODUCT_CACHES, has_products
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.data import Data, Packed, epoch
+from gia_mic.fuse.frames import Padded
+from gia_mic.fuse.fusions import configure
+from gia_mic.fuse.model import GiaMic
+from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.train import fit, prepare_cpu, steps_per_epoch
 
 PLAIN = {"alone": 0.0, "evidence": 0.0}  # the loop everybody writes minimises cross-entropy, so here we do too
 CLASSES = ("angry", "happy", "neutral", "sad")

@@ -9,7 +9,6 @@ has a process of its own, in turns. The last line is the peak without the bound 
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -18,14 +17,12 @@ from pathlib import Path
 import torch
 from apart import in_a_process, memory
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bench import fuse
-from extract import corpus as corpora
-from extract import store
-from fuse.config import TrainingConfig
-from fuse.data import find_stores
-from fuse.run import train_folds
+import fuse
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import store
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import find_stores
+from gia_mic.fuse.run import train_folds
 
 CASES = {"all frames in memory": None, "--memory 0": 0.0}
 

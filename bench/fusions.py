@@ -15,7 +15,6 @@ import argparse
 import csv
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,20 +22,18 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from extract.corpora.demo import Demo, ceilings, plan, prepare
-from extract.corpora.demo_cues import EMOTIONS
-from extract.files import replacing
-from extract.run import extract_generated
-from fuse import measure, split
-from fuse.config import PRECISIONS, TrainingConfig
-from fuse.data import find_stores
-from fuse.folder import PREDICTIONS, read_config
-from fuse.fusions import FUSIONS
-from fuse.run import train_folds
-from report import statistics
-from report.summary import spread
+from gia_mic.extract.corpora.demo import Demo, ceilings, plan, prepare
+from gia_mic.extract.corpora.demo_cues import EMOTIONS
+from gia_mic.extract.files import replacing
+from gia_mic.extract.run import extract_generated
+from gia_mic.fuse import measure, split
+from gia_mic.fuse.config import PRECISIONS, TrainingConfig
+from gia_mic.fuse.data import find_stores
+from gia_mic.fuse.folder import PREDICTIONS, read_config
+from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.run import train_folds
+from gia_mic.report import statistics
+from gia_mic.report.summary import spread
 
 HARDER = Demo(seed=7, utterances=4000, cues={"s": 0.65, "t": 0.62, "v": 0.66})
 REFERENCE = "gia-mic"

@@ -19,15 +19,13 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from extract import corpus as corpora
-from extract.corpus import Clip, Utterance
-from extract.run import extract, make_encoder
-from fuse.config import TrainingConfig
-from fuse.listen import listen
-from fuse.predict import Input, Predictor, load
-from fuse.run import train_folds
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.run import extract, make_encoder
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.listen import listen
+from gia_mic.fuse.predict import Input, Predictor, load
+from gia_mic.fuse.run import train_folds
 
 RATE, SECONDS, UTTERANCES = 16_000, 4.5, 8
 WORDS = "I really don't know what else I could have said to you last night"

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from made_runs import make_fold  # noqa: E402
 
 RUNS, FOLDS, B, DIALOGS = 40, 5, 5531, 151
 PROMISED_S = 10
-MAIN = "import gia_mic, cli; cli.main()"
+MAIN = "from gia_mic.cli import main; main()"
 
 
 def main():

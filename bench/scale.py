@@ -17,8 +17,8 @@ import torch
 import transformers
 from extract_speech import durations_s, make_corpus
 
-from extract.run import extract, make_encoder
-from extract.spread import ray_engine
+from gia_mic.extract.run import extract, make_encoder
+from gia_mic.extract.spread import ray_engine
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         corpus = make_corpus(folder, durations_s(chosen.files))
         transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder / "base")
         make = partial(make_encoder, "speech", str(folder / "base"))
-        environment = {"PYTHONPATH": f"{here.parent}:{here}", "OMP_NUM_THREADS": "1"}
+        environment = {"PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
         sides = {"without Ray": None, "1 worker": ray_engine(workers=1), "2 workers": ray_engine(workers=2)}
         times: dict[str, list[float]] = {side: [] for side in sides}

@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 from apart import in_a_process, memory
 
-from extract.store import Builder, Header, Item, open_store, write
+from gia_mic.extract.store import Builder, Header, Item, open_store, write
 
 D = 768
 BATCH = 32
@@ -178,8 +178,8 @@ def make_pool(path: Path, count: int = 20_000) -> None:
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    from extract.corpora import demo
-    from extract.media import stream_audio
+    from gia_mic.extract.corpora import demo
+    from gia_mic.extract.media import stream_audio
 
     torch.manual_seed(0)
     model = Wav2Vec2Model(Wav2Vec2Config()).eval()

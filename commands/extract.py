@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from commands.options import FOLDER, corpus_option, engine_options, features_option, say
+from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option, say
 
 
 def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
@@ -95,15 +95,15 @@ def extract(
 
     Stopped at any moment, the same command goes on from there; run again, it does only what is new.
     """
-    from extract.corpora import find_or_demo
-    from extract.plan import Shard
-    from extract.run import run
+    from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.extract.plan import Shard
+    from gia_mic.extract.run import run
 
     chosen = {name: value for name, value in options.items() if value is not None}
     if shard is not None:
         chosen["shard"] = Shard(*shard)
     if engine == "ray":
-        from extract.spread import ray_engine
+        from gia_mic.extract.spread import ray_engine
 
         chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
     for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
@@ -124,10 +124,10 @@ def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utteran
     Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed. With --frames ID, a
     contact sheet of the pictures behind an utterance's visual features instead, as they were cropped.
     """
-    from extract.corpus import find
-    from extract.inspection import feature_files
-    from extract.inspection import inspect as inspect_file
-    from extract.sheet import contact_sheet
+    from gia_mic.extract.corpus import find
+    from gia_mic.extract.inspection import feature_files
+    from gia_mic.extract.inspection import inspect as inspect_file
+    from gia_mic.extract.sheet import contact_sheet
 
     if utterance is not None:
         prepared = find(features, corpus)
@@ -147,8 +147,8 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
 
     Of FILES, by default all of the corpus, against their checksums.
     """
-    from extract.corpus import find
-    from extract.inspection import feature_files, verify_all
+    from gia_mic.extract.corpus import find
+    from gia_mic.extract.inspection import feature_files, verify_all
 
     for line in verify_all(files or feature_files(find(features, corpus).folder)):
         click.echo(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.options import (
+from gia_mic.commands.options import (
     corpus_option,
     device_option,
     engine_options,
@@ -17,11 +17,11 @@ from commands.options import (
     say,
     typed,
 )
-from commands.settings import gia_mic_settings, given, training_settings
-from fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.commands.settings import gia_mic_settings, given, training_settings
+from gia_mic.fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    from extract.corpus import Corpus
+    from gia_mic.extract.corpus import Corpus
 
 
 def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -55,8 +55,8 @@ def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def ready_corpus(features: Path, name: str | None) -> "Corpus":
     """Return the corpus to train on; one that mer makes itself is made and extracted first where it isn't yet."""
-    from extract.corpora import find_or_demo
-    from extract.run import extract_generated
+    from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.extract.run import extract_generated
 
     corpus = find_or_demo(features, name, say=say)
     extract_generated(corpus, say=say)
@@ -67,7 +67,7 @@ def choose_engine(engine: str, address: str | None) -> Callable[..., list[Path]]
     """Return what trains models on a Ray cluster; None for this machine."""
     if engine == "local":
         return None
-    from fuse.spread import train_on_ray
+    from gia_mic.fuse.spread import train_on_ray
 
     return partial(train_on_ray, address=address)
 
@@ -112,7 +112,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     """Take how to train out of a command's options, and say so where that is slow on this machine."""
-    from extract import cpu
+    from gia_mic.extract import cpu
 
     training = TrainingConfig(**given(TrainingConfig, options))
     if engine == "local" and (line := cpu.slow(training.precision, options.get("device", "cpu"))):
@@ -184,11 +184,11 @@ def fuse_train(
 
     Finished folds are kept unless their settings have changed.
     """
-    from fuse.ablate import train_models
-    from fuse.data import find_stores
-    from fuse.fusions import configure
-    from fuse.run import refuse_problems
-    from report.render import render_headline
+    from gia_mic.fuse.ablate import train_models
+    from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.fusions import configure
+    from gia_mic.fuse.run import refuse_problems
+    from gia_mic.report.render import render_headline
 
     model = configure(fusion, given(GiaMicConfig, options) | others)
     chosen_seeds = range(seed, seed + seeds)
@@ -213,7 +213,7 @@ def fuse_train(
     )
     click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
     if evaluate_subsets:
-        from fuse.robust import evaluate, table
+        from gia_mic.fuse.robust import evaluate, table
 
         same = {name: options[name] for name in ("allow_shared", "memory_gib")}
         evaluate(prepared, stores, folders, **same, say=say)
@@ -244,14 +244,14 @@ def tune(
 
     Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
     """
-    from fuse.data import find_stores
-    from fuse.tune import refuse_search, tune
+    from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.tune import refuse_search, tune
 
     training = chosen_training(options, engine)
     refuse_search(options["fusion"], training, options["trials"])
     prepared = ready_corpus(features, corpus)
     if engine == "ray":
-        from fuse.spread import ray_search
+        from gia_mic.fuse.spread import ray_search
 
         options["engine"] = ray_search(address)
     found = tune(prepared, find_stores(prepared, modalities, encoders), training=training, say=say, **options)
@@ -288,11 +288,11 @@ def ablate(
     It is trained whole, without each part, with each constraint, and without learning each modality by itself, on the
     same folds and seeds.
     """
-    from fuse.ablate import train_ablations
-    from fuse.data import find_stores
-    from fuse.fusions import FUSIONS
-    from fuse.run import refuse_problems
-    from report.render import render
+    from gia_mic.fuse.ablate import train_ablations
+    from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.fusions import FUSIONS
+    from gia_mic.fuse.run import refuse_problems
+    from gia_mic.report.render import render
 
     config = GiaMicConfig(**given(GiaMicConfig, options))
     training = chosen_training(options, engine)
@@ -321,7 +321,7 @@ def fusions() -> None:
 
     The size is that for three modalities of 768 features and four classes.
     """
-    from fuse.fusions import listing
+    from gia_mic.fuse.fusions import listing
 
     click.echo(listing())
 

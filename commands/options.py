@@ -20,7 +20,7 @@ class _FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        from extract.address import is_address, mirror, pull
+        from gia_mic.extract.address import is_address, mirror, pull
 
         if not is_address(str(value)):
             return super().convert(value, parameter, context)

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from commands.options import FOLDER, features_option, say
+from gia_mic.commands.options import FOLDER, features_option, say
 
 
 def parse_cues(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
     """Read one probability for all modalities, or one for each by comma, by the modalities' letters."""
-    from extract.corpus import MODALITIES
+    from gia_mic.extract.corpus import MODALITIES
 
     if value is None:
         return None
@@ -48,7 +48,7 @@ def prepare() -> None:
 @features_option
 def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] | None, features: Path) -> None:
     """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue)."""
-    from extract.corpora import demo
+    from gia_mic.extract.corpora import demo
 
     chosen = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
     click.echo(demo.prepare(features, name=name, demo=chosen, say=say).describe())
@@ -68,7 +68,7 @@ def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | Non
     Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
     as paths, with audio_start_s, audio_end_s, video_start_s, video_end_s where an utterance is part of a file.
     """
-    from extract.corpora import manifest
+    from gia_mic.extract.corpora import manifest
 
     classes = None if labels is None else labels.split(",")
     corpus = manifest.prepare(path, features, name, root=root, labels=classes, say=say)
@@ -90,7 +90,7 @@ def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | Non
 @features_option
 def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:
     """Read IEMOCAP from PATH, the folder IEMOCAP_full_release."""
-    from extract.corpora import release
+    from gia_mic.extract.corpora import release
 
     corpus = release.prepare("iemocap", path, features, name=name, say=say, labels=int(labels), **options)
     click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
@@ -111,7 +111,7 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
 @features_option
 def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, ...], features: Path) -> None:
     """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
-    from extract.corpora import hf
+    from gia_mic.extract.corpora import hf
 
     given = dict(column.partition("=")[::2] for column in columns)
     corpus = hf.prepare(source, features, name, subset=subset, columns=given, say=say)
@@ -126,7 +126,7 @@ def _add_release(release_name: str, what: str) -> None:
     @click.option("--name", default=release_name, show_default=True, help="Name of the new corpus.")
     @features_option
     def prepare_release(path: Path, name: str, features: Path) -> None:
-        from extract.corpora import release
+        from gia_mic.extract.corpora import release
 
         corpus = release.prepare(release_name, path, features, name=name, say=say)
         click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
@@ -179,7 +179,7 @@ def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, *
     FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is
     a feature file like any other, for `fuse-train` and `report`.
     """
-    from extract.imported import import_features
+    from gia_mic.extract.imported import import_features
 
     click.echo(import_features(files, modality, features, name, say=say, **options))
 
@@ -188,7 +188,7 @@ def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, *
 @features_option
 def list_corpora(features: Path) -> None:
     """List the corpora that can be read, and those prepared."""
-    from extract.corpora import release
+    from gia_mic.extract.corpora import release
 
     click.echo(release.overview(features))
 

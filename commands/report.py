@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from commands.options import FOLDER, corpus_option, features_option, say
+from gia_mic.commands.options import FOLDER, corpus_option, features_option, say
 
 
 @click.command()
@@ -24,8 +24,8 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
 
     RUNS is the folder they lie in, by default runs/.
     """
-    from extract.files import write_text
-    from report.render import render
+    from gia_mic.extract.files import write_text
+    from gia_mic.report.render import render
 
     text = render(runs, form, reference)
     if out is None:
@@ -58,8 +58,8 @@ def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: 
 
     For each fold: shared speakers, sessions, dialogs, scenarios and sentences; the controls see no feature.
     """
-    from extract.corpora import find_or_demo
-    from report.audit import render_audit
+    from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.report.audit import render_audit
 
     prepared = find_or_demo(features, corpus, say=say)
     click.echo(render_audit(prepared, protocols, form) if protocols else render_audit(prepared, format=form))

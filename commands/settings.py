@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, GiaMicConfig, TrainingConfig
 
 __all__ = ["gia_mic_settings", "given", "training_settings"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from commands.options import corpus_option, device_option, features_option, say
+from gia_mic.commands.options import corpus_option, device_option, features_option, say
 
 
 @click.command()
@@ -28,8 +28,8 @@ def transcribe(corpus: str | None, features: Path, model: str, **options: Any) -
     They are marked with the recogniser's name; the corpus's own are never replaced. Stopped at any moment, the same
     command goes on from there. Extract the text afterwards.
     """
-    from extract.corpus import find
-    from extract.transcribe import transcribe as run
+    from gia_mic.extract.corpus import find
+    from gia_mic.extract.transcribe import transcribe as run
 
     click.echo(run(find(features, corpus), model, say=say, **options).describe())
 

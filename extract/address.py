@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from extract.errors import StoreError
+from gia_mic.extract.errors import StoreError
 
 __all__ = ["address_of", "fetch", "is_address", "mirror", "mirror_of", "pull", "push", "withdraw"]
 

@@ -2,10 +2,9 @@
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
-from extract.errors import MerError, first_line
+from gia_mic.extract.errors import MerError, first_line
 
 __all__ = ["connect", "share_out"]
 
@@ -13,7 +12,7 @@ __all__ = ["connect", "share_out"]
 def connect(address: str | None = None) -> Any:
     """Connect to a Ray cluster, unless this process already is, and return the module `ray`.
 
-    Workers find the project's modules where this process has them, so every machine needs the same environment.
+    Every machine needs the same environment, with this package installed in it.
 
     Args:
         address: As `ray.init` takes it; by default what RAY_ADDRESS names, or else this machine alone.
@@ -27,14 +26,12 @@ def connect(address: str | None = None) -> Any:
     except ImportError:
         raise MerError("This engine needs Ray, which isn't installed: run `pip install 'gia-mic[ray]'`.") from None
     if not ray.is_initialized():
-        rooms = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             ray.init(
                 address,
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(rooms)}},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             place, why = address or "RAY_ADDRESS", first_line(error)

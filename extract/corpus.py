@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from extract.address import address_of, fetch, is_address, mirror
-from extract.errors import CorpusError, one_line
-from extract.files import digest, write_json, write_text
+from gia_mic.extract.address import address_of, fetch, is_address, mirror
+from gia_mic.extract.errors import CorpusError, one_line
+from gia_mic.extract.files import digest, write_json, write_text
 
 if TYPE_CHECKING:
     import datasets

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from extract import media
-from extract.corpus import Clip
-from extract.errors import EncoderError, one_line
-from extract.face import Box, Finder, find_faces
+from gia_mic.extract import media
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.face import Box, Finder, find_faces
 
 __all__ = ["CROPS", "DEFAULT", "check_crop", "stream_cropped"]
 

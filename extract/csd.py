@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from extract.errors import StoreError
+from gia_mic.extract.errors import StoreError
 
 __all__ = ["Sequence", "read"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from extract.corpus import Clip
-from extract.errors import EncoderError, one_line
-from extract.store import Header
-from extract.weights import Weights
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.store import Header
+from gia_mic.extract.weights import Weights
 
 if TYPE_CHECKING:
     import torch

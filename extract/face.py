@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from extract.errors import EncoderError
-from extract.files import digest
+from gia_mic.extract.errors import EncoderError
+from gia_mic.extract.files import digest
 
 __all__ = ["Box", "Finder", "find_faces", "follow"]
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from extract.cpu import has_products, keep_products
+from gia_mic.extract.cpu import has_products, keep_products
 
 __all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "receptive_field", "suits"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from extract.address import push
-from extract.errors import StoreError, words_of
+from gia_mic.extract.address import push
+from gia_mic.extract.errors import StoreError, words_of
 
 __all__ = ["digest", "lock", "make_folder", "replacing", "text_digest", "write_json", "write_text"]
 

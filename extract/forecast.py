@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extract import plan
-from extract.corpus import Corpus
-from extract.encoder import Encoder, Job
-from extract.errors import MediaError, StoreError
-from extract.store import FAILED, MISSING, Builder, Header
+from gia_mic.extract import plan
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.errors import MediaError, StoreError
+from gia_mic.extract.store import FAILED, MISSING, Builder, Header
 
 __all__ = ["Forecast", "check_room", "expected_bytes", "forecast", "size_text"]
 

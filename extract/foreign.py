@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from extract import csd, unpickle
-from extract.errors import StoreError, one_line
+from gia_mic.extract import csd, unpickle
+from gia_mic.extract.errors import StoreError, one_line
 
 __all__ = ["PARTS", "Foreign", "Segment", "cut", "read", "segments"]
 

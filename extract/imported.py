@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from extract import corpus as corpora
-from extract import foreign, store
-from extract.corpora import manifest, mosei
-from extract.corpora.table import bad_id, read_table
-from extract.corpus import Corpus, Utterance
-from extract.errors import CorpusError, StoreError, one_line
-from extract.foreign import Foreign, Segment
-from extract.store import FAILED, MISSING, Header, Item
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import foreign, store
+from gia_mic.extract.corpora import manifest, mosei
+from gia_mic.extract.corpora.table import bad_id, read_table
+from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.errors import CorpusError, StoreError, one_line
+from gia_mic.extract.foreign import Foreign, Segment
+from gia_mic.extract.store import FAILED, MISSING, Header, Item
 
 __all__ = ["import_features"]
 

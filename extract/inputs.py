@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from extract import media, plan
-from extract.corpus import MODALITIES, Clip
-from extract.encoder import Encoder, Job
-from extract.errors import MediaError
-from extract.pipeline import encode_all, encode_one, side_by_side
-from extract.recorded import rebuild
-from extract.run import POSITIONS
-from extract.store import FAILED, Item
-from extract.streaming import SpeechWindow
+from gia_mic.extract import media, plan
+from gia_mic.extract.corpus import MODALITIES, Clip
+from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.errors import MediaError
+from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
+from gia_mic.extract.recorded import rebuild
+from gia_mic.extract.run import POSITIONS
+from gia_mic.extract.store import FAILED, Item
+from gia_mic.extract.streaming import SpeechWindow
 
 if TYPE_CHECKING:
-    from extract.recogniser import Recogniser
+    from gia_mic.extract.recogniser import Recogniser
 
 __all__ = ["Encoded", "Encoders", "Input"]
 
@@ -149,7 +149,7 @@ class Encoders:
         Raises:
             EncoderError: The model can't be found, or recognises no words.
         """
-        from extract.recogniser import make_recogniser
+        from gia_mic.extract.recogniser import make_recogniser
 
         recogniser = make_recogniser(model, revision, language)
         recogniser.to(self.device)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.errors import StoreError, one_line
-from extract.forecast import size_text
-from extract.store import EXTRACTED, FAILED, MISSING, open_store
+from gia_mic.extract.errors import StoreError, one_line
+from gia_mic.extract.forecast import size_text
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
 __all__ = ["feature_files", "inspect", "verify_all"]
 

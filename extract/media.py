@@ -16,7 +16,7 @@ import soundfile
 import soxr
 from PIL import Image
 
-from extract.errors import MediaError, words_of
+from gia_mic.extract.errors import MediaError, words_of
 
 __all__ = ["TOLERANCE_S", "Framing", "duration_s", "stream_audio", "stream_pictures", "stream_samples"]
 

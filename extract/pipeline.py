@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from extract.encoder import Encoder, Job, Piece, pool
-from extract.errors import MerError
-from extract.store import FAILED, Item
+from gia_mic.extract.encoder import Encoder, Job, Piece, pool
+from gia_mic.extract.errors import MerError
+from gia_mic.extract.store import FAILED, Item
 
 __all__ = ["encode_all", "encode_one", "reason", "side_by_side"]
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extract import files, media
-from extract.corpus import Corpus
-from extract.encoder import Encoder, Job
-from extract.errors import CorpusError, MediaError
-from extract.pipeline import reason
-from extract.store import FAILED, MISSING, Item
+from gia_mic.extract import files, media
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.errors import CorpusError, MediaError
+from gia_mic.extract.pipeline import reason
+from gia_mic.extract.store import FAILED, MISSING, Item
 
 __all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has", "jobs", "require"]
 

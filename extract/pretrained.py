@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from extract import fast, tiny
-from extract.encoder import TINY
-from extract.weights import Weights, find_weights, load_config, load_model
+from gia_mic.extract import fast, tiny
+from gia_mic.extract.encoder import TINY
+from gia_mic.extract.weights import Weights, find_weights, load_config, load_model
 
 __all__ = ["Pretrained"]
 

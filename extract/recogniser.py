@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from extract.encoder import Job, Piece
-from extract.errors import EncoderError, MediaError, first_line
-from extract.speech import WHISPER_WINDOW_S, SpeechEncoder
-from extract.weights import load_model
+from gia_mic.extract.encoder import Job, Piece
+from gia_mic.extract.errors import EncoderError, MediaError, first_line
+from gia_mic.extract.speech import WHISPER_WINDOW_S, SpeechEncoder
+from gia_mic.extract.weights import load_model
 
 __all__ = ["Recogniser", "make_recogniser"]
 

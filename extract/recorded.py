@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from extract.encoder import EXTRACTOR_VERSION, TINY, Encoder
-from extract.errors import EncoderError, one_line
-from extract.run import make_encoder
+from gia_mic.extract.encoder import EXTRACTOR_VERSION, TINY, Encoder
+from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.run import make_encoder
 
 __all__ = ["from_folder", "rebuild"]
 

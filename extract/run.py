@@ -18,14 +18,14 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from extract import cpu, plan
-from extract.corpus import MODALITIES, Corpus
-from extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
-from extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
-from extract.forecast import Forecast, check_room, forecast
-from extract.pipeline import encode_all, reason, side_by_side
-from extract.plan import WHOLE, Shard
-from extract.store import FAILED, MISSING, PART_BYTES, Builder, Item, find, frame_bytes
+from gia_mic.extract import cpu, plan
+from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
+from gia_mic.extract.forecast import Forecast, check_room, forecast
+from gia_mic.extract.pipeline import encode_all, reason, side_by_side
+from gia_mic.extract.plan import WHOLE, Shard
+from gia_mic.extract.store import FAILED, MISSING, PART_BYTES, Builder, Item, find, frame_bytes
 
 __all__ = [
     "Engine",
@@ -196,14 +196,14 @@ def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
         EncoderError: The model can't be found, or doesn't fit.
     """
     if modality == "speech":
-        from extract.speech import SpeechEncoder
+        from gia_mic.extract.speech import SpeechEncoder
 
         return SpeechEncoder(model, **options)
     if modality == "text":
-        from extract.text import TextEncoder
+        from gia_mic.extract.text import TextEncoder
 
         return TextEncoder(model, **options)
-    from extract.visual import VisualEncoder
+    from gia_mic.extract.visual import VisualEncoder
 
     return VisualEncoder(model, **options)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from extract.corpus import Corpus
-from extract.crop import DEFAULT, stream_cropped
-from extract.errors import StoreError, one_line
-from extract.files import replacing
-from extract.media import Framing
-from extract.store import open_store
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.crop import DEFAULT, stream_cropped
+from gia_mic.extract.errors import StoreError, one_line
+from gia_mic.extract.files import replacing
+from gia_mic.extract.media import Framing
+from gia_mic.extract.store import open_store
 
 __all__ = ["contact_sheet"]
 

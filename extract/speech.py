@@ -9,20 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from extract import fast, media, tiny
-from extract.encoder import (
-    EncoderSpec,
-    Job,
-    Piece,
-    check_layers,
-    exact_together,
-    pick_layers,
-    piece_windows,
-)
-from extract.errors import EncoderError, MediaError
-from extract.pretrained import Pretrained
-from extract.store import Header
-from extract.weights import load_settings
+from gia_mic.extract import fast, media, tiny
+from gia_mic.extract.encoder import EncoderSpec, Job, Piece, check_layers, exact_together, pick_layers, piece_windows
+from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.pretrained import Pretrained
+from gia_mic.extract.store import Header
+from gia_mic.extract.weights import load_settings
 
 __all__ = ["SpeechEncoder"]
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from extract.address import mirror_of
-from extract.cluster import connect, share_out
-from extract.cpu import hand_back_freed
-from extract.encoder import Encoder, Job
-from extract.errors import StoreError
-from extract.pipeline import encode_all, side_by_side
-from extract.store import FAILED, PART_BYTES, Builder, Header, Item, frame_bytes, write_part
+from gia_mic.extract.address import mirror_of
+from gia_mic.extract.cluster import connect, share_out
+from gia_mic.extract.cpu import hand_back_freed
+from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.errors import StoreError
+from gia_mic.extract.pipeline import encode_all, side_by_side
+from gia_mic.extract.store import FAILED, PART_BYTES, Builder, Header, Item, frame_bytes, write_part
 
 __all__ = ["RayEngine", "ray_engine"]
 

@@ -22,9 +22,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from extract.address import withdraw
-from extract.errors import NoStoreError, StoreError, first_line, one_line
-from extract.files import lock, replacing, text_digest
+from gia_mic.extract.address import withdraw
+from gia_mic.extract.errors import NoStoreError, StoreError, first_line, one_line
+from gia_mic.extract.files import lock, replacing, text_digest
 
 __all__ = [
     "EXTRACTED",

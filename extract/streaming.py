@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from extract.encoder import Job, pool
-from extract.errors import EncoderError
-from extract.fast import Convolutions
+from gia_mic.extract.encoder import Job, pool
+from gia_mic.extract.errors import EncoderError
+from gia_mic.extract.fast import Convolutions
 
 __all__ = ["DRIFT", "SpeechWindow"]
 

@@ -6,20 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from extract import tiny
-from extract.encoder import (
-    EncoderSpec,
-    Job,
-    Piece,
-    check_layers,
-    exact_together,
-    pick_layers,
-    piece_windows,
-)
-from extract.errors import EncoderError, MediaError
-from extract.pretrained import Pretrained
-from extract.store import Header
-from extract.weights import Weights
+from gia_mic.extract import tiny
+from gia_mic.extract.encoder import EncoderSpec, Job, Piece, check_layers, exact_together, pick_layers, piece_windows
+from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.pretrained import Pretrained
+from gia_mic.extract.store import Header
+from gia_mic.extract.weights import Weights
 
 __all__ = ["TextEncoder"]
 

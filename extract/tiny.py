@@ -22,7 +22,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from extract.corpora.demo_text import WORDS
+from gia_mic.extract.corpora.demo_text import WORDS
 
 __all__ = ["IMAGE_MEAN", "IMAGE_SIZE", "IMAGE_STD", "VERSION", "speech", "text", "visual"]
 

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from extract import corpus as corpora
-from extract import plan
-from extract.corpus import Corpus
-from extract.encoder import Job
-from extract.errors import MediaError, one_line
-from extract.files import lock, text_digest, write_text
-from extract.pipeline import encode_all
-from extract.run import POSITIONS, beside_bars, find_devices, unreadable
-from extract.store import FAILED
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import plan
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.encoder import Job
+from gia_mic.extract.errors import MediaError, one_line
+from gia_mic.extract.files import lock, text_digest, write_text
+from gia_mic.extract.pipeline import encode_all
+from gia_mic.extract.run import POSITIONS, beside_bars, find_devices, unreadable
+from gia_mic.extract.store import FAILED
 
 if TYPE_CHECKING:
-    from extract.recogniser import Recogniser
+    from gia_mic.extract.recogniser import Recogniser
 
 __all__ = ["transcribe"]
 
@@ -67,7 +67,7 @@ def transcribe(
         EncoderError: The model can't be found, or recognises no words.
         StoreError: Another process transcribes this corpus with this model.
     """
-    from extract.recogniser import make_recogniser
+    from gia_mic.extract.recogniser import make_recogniser
 
     wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
     if not wanted:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import StoreError, words_of
+from gia_mic.extract.errors import StoreError, words_of
 
 __all__ = ["load"]
 

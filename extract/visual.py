@@ -6,19 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from extract import media, tiny
-from extract.crop import DEFAULT, check_crop, stream_cropped
-from extract.encoder import (
-    EncoderSpec,
-    Job,
-    Piece,
-    check_layers,
-)
-from extract.errors import EncoderError, MediaError
-from extract.face import Finder
-from extract.pretrained import Pretrained
-from extract.store import Header
-from extract.weights import load_settings
+from gia_mic.extract import media, tiny
+from gia_mic.extract.crop import DEFAULT, check_crop, stream_cropped
+from gia_mic.extract.encoder import EncoderSpec, Job, Piece, check_layers
+from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.face import Finder
+from gia_mic.extract.pretrained import Pretrained
+from gia_mic.extract.store import Header
+from gia_mic.extract.weights import load_settings
 
 __all__ = ["VisualEncoder"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extract.errors import EncoderError, first_line, one_line
-from extract.files import digest
+from gia_mic.extract.errors import EncoderError, first_line, one_line
+from gia_mic.extract.files import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

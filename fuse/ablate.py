@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from extract.corpus import Corpus
-from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
-from fuse.fusions import FUSIONS
-from fuse.run import default_name, train_folds
+from gia_mic.extract.corpus import Corpus
+from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.run import default_name, train_folds
 
 __all__ = ["REFERENCE", "train_ablations", "train_models", "variants"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuse.frames import Padded
+from gia_mic.fuse.frames import Padded
 
 __all__ = ["CrossAttention", "padding", "read"]
 

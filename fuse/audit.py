@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from extract.corpus import Corpus
-from extract.errors import RunError
-from fuse import measure, split
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure, split
 
 __all__ = ["Audit", "Control", "Overlap", "audit", "by_value", "majority", "normalised", "scores_of_control"]
 

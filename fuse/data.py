@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from extract.corpus import MODALITIES, Corpus
-from extract.errors import RunError, one_line
-from extract.store import Store, find, refuse_stale_texts
-from fuse.frames import Padded
+from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.store import Store, find, refuse_stale_texts
+from gia_mic.fuse.frames import Padded
 
 __all__ = ["Data", "Filed", "Packed", "Rounded", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from fuse.predict import Input, Prediction, Predictor
+from gia_mic.fuse.predict import Input, Prediction, Predictor
 
 __all__ = ["Explanation", "explain", "words"]
 

@@ -18,13 +18,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from extract.corpus import MODALITIES, Corpus
-from extract.errors import RunError
-from extract.files import replacing, write_json, write_text
-from extract.store import Store
-from fuse import fusions
-from fuse.config import OF_ONE_FOLD
-from fuse.data import layer_count
+from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.errors import RunError
+from gia_mic.extract.files import replacing, write_json, write_text
+from gia_mic.extract.store import Store
+from gia_mic.fuse import fusions
+from gia_mic.fuse.config import OF_ONE_FOLD
+from gia_mic.fuse.data import layer_count
 
 __all__ = [
     "CONFIG",

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from extract.corpus import MODALITIES
-from extract.errors import RunError, one_line
-from fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
-from fuse.misa import Misa
-from fuse.model import GiaMic
-from fuse.mult import Mult
-from fuse.pooled import Attention, Concat, Late, Lmf, Tfn
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
+from gia_mic.fuse.misa import Misa
+from gia_mic.fuse.model import GiaMic
+from gia_mic.fuse.mult import Mult
+from gia_mic.fuse.pooled import Attention, Concat, Late, Lmf, Tfn
 
 __all__ = ["FUSIONS", "Entry", "build", "configure", "find", "listing", "size"]
 

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from extract.errors import RunError, one_line
-from extract.files import make_folder, write_json
-from fuse import folder as run_folder
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.files import make_folder, write_json
+from gia_mic.fuse import folder as run_folder
 
 __all__ = ["copy"]
 

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from extract.errors import RunError
-from fuse.predict import Predictor
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse.predict import Predictor
 
 __all__ = ["EVERY_S", "WINDOW_S", "Heard", "listen", "pcm"]
 

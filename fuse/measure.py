@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from extract.errors import RunError
+from gia_mic.extract.errors import RunError
 
 __all__ = [
     "confusion",

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuse.config import MisaConfig
-from fuse.constraint import cmd
-from fuse.frames import Batch, Output, drop
-from fuse.mult import TransformerLayer
-from fuse.pooled import Pool
+from gia_mic.fuse.config import MisaConfig
+from gia_mic.fuse.constraint import cmd
+from gia_mic.fuse.frames import Batch, Output, drop
+from gia_mic.fuse.mult import TransformerLayer
+from gia_mic.fuse.pooled import Pool
 
 __all__ = ["Misa"]
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuse import constraint as constraints
-from fuse.attention import CrossAttention, read
-from fuse.config import GiaMicConfig
-from fuse.frames import Batch, Output, Padded, drop, mean, project, scaled, scalers
+from gia_mic.fuse import constraint as constraints
+from gia_mic.fuse.attention import CrossAttention, read
+from gia_mic.fuse.config import GiaMicConfig
+from gia_mic.fuse.frames import Batch, Output, Padded, drop, mean, project, scaled, scalers
 
 __all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
 

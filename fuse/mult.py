@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuse.attention import padding
-from fuse.config import MultConfig
-from fuse.frames import Batch, Output, Padded, drop, project, scaled, scalers
+from gia_mic.fuse.attention import padding
+from gia_mic.fuse.config import MultConfig
+from gia_mic.fuse.frames import Batch, Output, Padded, drop, project, scaled, scalers
 
 __all__ = ["Mult", "TransformerLayer"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extract.corpus import MODALITIES
-from extract.errors import RunError, first_line
-from extract.files import replacing
-from fuse import folder as run_folder
-from fuse.attention import CrossAttention
-from fuse.frames import Padded
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import RunError, first_line
+from gia_mic.extract.files import replacing
+from gia_mic.fuse import folder as run_folder
+from gia_mic.fuse.attention import CrossAttention
+from gia_mic.fuse.frames import Padded
 
 __all__ = ["write_onnx"]
 

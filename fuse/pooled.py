@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fuse.config import LmfConfig, PooledConfig, TfnConfig
-from fuse.frames import Batch, Output, Padded, drop, mean, missing, scaled, scalers
+from gia_mic.fuse.config import LmfConfig, PooledConfig, TfnConfig
+from gia_mic.fuse.frames import Batch, Output, Padded, drop, mean, missing, scaled, scalers
 
 __all__ = ["Attention", "Concat", "Late", "Lmf", "Pool", "Tfn"]
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from extract.corpus import Clip
-from extract.errors import MediaError, RunError, one_line
-from extract.inputs import Encoded, Encoders, Input
-from extract.recorded import from_folder
-from extract.run import find_devices
-from fuse import folder as run_folder
-from fuse import train
-from fuse.data import Data, Packed
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import MediaError, RunError, one_line
+from gia_mic.extract.inputs import Encoded, Encoders, Input
+from gia_mic.extract.recorded import from_folder
+from gia_mic.extract.run import find_devices
+from gia_mic.fuse import folder as run_folder
+from gia_mic.fuse import train
+from gia_mic.fuse.data import Data, Packed
 
 __all__ = ["RECORDED", "Input", "Prediction", "Predictor", "find_runs", "load"]
 

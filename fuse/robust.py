@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from extract import store as stores_on_disk
-from extract.corpus import MODALITIES, Corpus
-from extract.errors import RunError
-from extract.files import write_json
-from fuse import folder as run_folder
-from fuse import measure, split
-from fuse.data import Data, read
-from fuse.frames import Padded
-from fuse.train import one_thread, predict
+from gia_mic.extract import store as stores_on_disk
+from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.errors import RunError
+from gia_mic.extract.files import write_json
+from gia_mic.fuse import folder as run_folder
+from gia_mic.fuse import measure, split
+from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.frames import Padded
+from gia_mic.fuse.train import one_thread, predict
 
 __all__ = ["FILE", "evaluate", "table"]
 

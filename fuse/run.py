@@ -20,17 +20,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from extract import cpu
-from extract import store as stores_on_disk
-from extract.corpus import MODALITIES, Corpus, valid_name
-from extract.errors import RunError, one_line
-from extract.files import lock, write_json
-from fuse import folder as run_folder
-from fuse import fusions, measure, split
-from fuse.config import TrainingConfig
-from fuse.data import Data, read
-from fuse.stack import Job, fit_together
-from fuse.train import Trained, fit, one_thread, predict, prepare_cpu, rounds_frames, steps_per_epoch
+from gia_mic.extract import cpu
+from gia_mic.extract import store as stores_on_disk
+from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.files import lock, write_json
+from gia_mic.fuse import folder as run_folder
+from gia_mic.fuse import fusions, measure, split
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.train import Trained, fit, one_thread, predict, prepare_cpu, rounds_frames, steps_per_epoch
 
 __all__ = ["default_name", "refuse_problems", "train_folds"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extract.corpus import Corpus
-from extract.errors import RunError, one_line
-from fuse.config import PROTOCOLS, SELECTIONS
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.config import PROTOCOLS, SELECTIONS
 
 __all__ = ["PROTOCOLS", "SELECTIONS", "Fold", "choose", "development", "folds"]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from extract import corpus as corpora
-from extract.cluster import connect, share_out
-from extract.corpus import Corpus
-from fuse import split
-from fuse.config import SPACE
-from fuse.run import train_folds
-from fuse.tune import Engine, Search
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.cluster import connect, share_out
+from gia_mic.extract.corpus import Corpus
+from gia_mic.fuse import split
+from gia_mic.fuse.config import SPACE
+from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.tune import Engine, Search
 
 __all__ = ["ray_search", "train_on_ray"]
 

@@ -18,12 +18,12 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from extract.errors import RunError
-from fuse import measure
-from fuse.config import TrainingConfig
-from fuse.data import Data, epoch
-from fuse.frames import Batch, Output, Padded, initialise
-from fuse.train import (
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import Data, epoch
+from gia_mic.fuse.frames import Batch, Output, Padded, initialise
+from gia_mic.fuse.train import (
     Trained,
     decays,
     dropout_masks,

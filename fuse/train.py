@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from extract import cpu
-from extract.errors import RunError
-from fuse import measure
-from fuse.config import TrainingConfig
-from fuse.data import Data, epoch, sorted_batches
-from fuse.frames import Batch, Padded, Scaler, initialise
+from gia_mic.extract import cpu
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import Data, epoch, sorted_batches
+from gia_mic.fuse.frames import Batch, Padded, Scaler, initialise
 
 __all__ = [
     "Trained",

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from extract import store as stores_on_disk
-from extract.corpus import Corpus
-from extract.errors import RunError
-from extract.files import write_json
-from fuse import fusions, split
-from fuse.config import SPACE, TrainingConfig
-from fuse.data import read
-from fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
+from gia_mic.extract import store as stores_on_disk
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import RunError
+from gia_mic.extract.files import write_json
+from gia_mic.fuse import fusions, split
+from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.data import read
+from gia_mic.fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
 __all__ = ["Engine", "Found", "Search", "refuse_search", "tune"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from extract.corpora import demo
-from extract.run import run
-from fuse.run import train_folds
-from report.render import render
+from gia_mic.extract.corpora import demo
+from gia_mic.extract.run import run
+from gia_mic.fuse.run import train_folds
+from gia_mic.report.render import render
 
 __all__ = ["run_demo"]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from extract.errors import RunError, first_line
-from extract.files import write_text
-from fuse import handed_on
-from fuse.explain import Explanation, explain
-from fuse.predict import Input, Predictor, find_runs
-from report.card import card
-from report.runs import read_runs
+from gia_mic.extract.errors import RunError, first_line
+from gia_mic.extract.files import write_text
+from gia_mic.fuse import handed_on
+from gia_mic.fuse.explain import Explanation, explain
+from gia_mic.fuse.predict import Input, Predictor, find_runs
+from gia_mic.report.card import card
+from gia_mic.report.runs import read_runs
 
 __all__ = ["CARD", "HUB", "Model", "export", "load_model"]
 
@@ -119,7 +119,7 @@ def export(places: tuple[Path, ...], folder: Path, *, licence: str = "other", on
             if folds:
                 write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
     if onnx:
-        from fuse.onnx import write_onnx
+        from gia_mic.fuse.onnx import write_onnx
 
         write_onnx(places, folder / "model.onnx")
     if not (folder / CARD).is_file():

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from extract.corpus import Corpus
-from extract.errors import RunError, one_line
-from fuse.audit import Audit, Overlap, audit
-from fuse.split import PROTOCOLS
-from report.summary import spread as spread_of
-from report.table import GAP, WIDTH, Column, Table, escaped_markdown, latex, markdown, terminal, wrapped
-from report.tables import CONTROLS, percent, spread
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.audit import Audit, Overlap, audit
+from gia_mic.fuse.split import PROTOCOLS
+from gia_mic.report.summary import spread as spread_of
+from gia_mic.report.table import GAP, WIDTH, Column, Table, escaped_markdown, latex, markdown, terminal, wrapped
+from gia_mic.report.tables import CONTROLS, percent, spread
 
 __all__ = ["FORMATS", "render_audit", "tables", "verdict"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from report.compare import Evidence, gather
-from report.runs import Run
-from report.statistics import LEVEL
-from report.summary import summarise
+from gia_mic.report.compare import Evidence, gather
+from gia_mic.report.runs import Run
+from gia_mic.report.statistics import LEVEL
+from gia_mic.report.summary import summarise
 
 __all__ = ["card"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fuse import measure
-from report import statistics
-from report.runs import Run
-from report.statistics import Bin, Difference, Interval
-from report.summary import Summary
+from gia_mic.fuse import measure
+from gia_mic.report import statistics
+from gia_mic.report.runs import Run
+from gia_mic.report.statistics import Bin, Difference, Interval
+from gia_mic.report.summary import Summary
 
 __all__ = ["SIGNIFICANCE", "Comparison", "Evidence", "best", "compare", "gather"]
 

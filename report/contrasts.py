@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from extract.corpus import MODALITIES
-from extract.errors import one_line
-from report.compare import SIGNIFICANCE, Comparison
-from report.group import Group
-from report.runs import Run, differences, shown
-from report.statistics import BINS, DRAWS, LEVEL, Interval
-from report.summary import Summary
-from report.table import Column, Table
-from report.tables import modalities, percent, spread
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import one_line
+from gia_mic.report.compare import SIGNIFICANCE, Comparison
+from gia_mic.report.group import Group
+from gia_mic.report.runs import Run, differences, shown
+from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
+from gia_mic.report.summary import Summary
+from gia_mic.report.table import Column, Table
+from gia_mic.report.tables import modalities, percent, spread
 
 __all__ = ["ablation", "evidence", "subsets"]
 

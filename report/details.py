@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from extract.errors import RunError
-from fuse import measure
-from report.group import Group
-from report.runs import Run
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
+from gia_mic.report.group import Group
+from gia_mic.report.runs import Run
 
 __all__ = ["Confused", "Speaker", "confused", "learning_curves", "speakers"]
 

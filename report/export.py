@@ -34,12 +34,12 @@ from typing import Any
 
 import numpy as np
 
-from report.compare import Comparison
-from report.group import Group
-from report.provenance import facts
-from report.statistics import DRAWS, LEVEL
-from report.summary import Spread, Summary
-from report.table import clean
+from gia_mic.report.compare import Comparison
+from gia_mic.report.group import Group
+from gia_mic.report.provenance import facts
+from gia_mic.report.statistics import DRAWS, LEVEL
+from gia_mic.report.summary import Spread, Summary
+from gia_mic.report.table import clean
 
 __all__ = ["as_csv", "as_json"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from report.statistics import Bin, Interval
+from gia_mic.report.statistics import Bin, Interval
 
 __all__ = ["axis", "curves", "interval", "reliability", "scale"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import RunError, one_line
-from fuse import measure
-from report.predictions import Predictions, read
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse import measure
+from gia_mic.report.predictions import Predictions, read
 
 __all__ = ["FORMAT", "Fold", "read_fold"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import RunError, one_line
-from fuse.audit import Control, by_value, majority, scores_of_control
-from report import compare
-from report.compare import Comparison, Evidence
-from report.runs import Run
-from report.summary import Summary, summarise
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.audit import Control, by_value, majority, scores_of_control
+from gia_mic.report import compare
+from gia_mic.report.compare import Comparison, Evidence
+from gia_mic.report.runs import Run
+from gia_mic.report.summary import Summary, summarise
 
 __all__ = ["Group", "groups"]
 

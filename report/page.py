@@ -10,13 +10,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from report import details, figures
-from report.group import Group
-from report.provenance import provenance
-from report.sections import sections
-from report.summary import Summary
-from report.table import clean
-from report.tables import headline, percent
+from gia_mic.report import details, figures
+from gia_mic.report.group import Group
+from gia_mic.report.provenance import provenance
+from gia_mic.report.sections import sections
+from gia_mic.report.summary import Summary
+from gia_mic.report.table import clean
+from gia_mic.report.tables import headline, percent
 
 __all__ = ["page"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from extract.files import replacing
-from fuse.explain import Explanation
+from gia_mic.extract.files import replacing
+from gia_mic.fuse.explain import Explanation
 
 __all__ = ["draw"]
 

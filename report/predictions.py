@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from extract.errors import RunError, one_line
+from gia_mic.extract.errors import RunError, one_line
 
 __all__ = ["ABOUT", "Predictions", "read"]
 

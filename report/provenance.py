@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from extract.errors import one_line
-from report.runs import Run
+from gia_mic.extract.errors import one_line
+from gia_mic.report.runs import Run
 
 __all__ = ["facts", "provenance"]
 

@@ -6,9 +6,9 @@ known to be chosen on the test fold never stands here, ours included.
 
 from dataclasses import dataclass
 
-from report.group import Group
-from report.table import Column, Table
-from report.tables import modalities, percent, spread
+from gia_mic.report.group import Group
+from gia_mic.report.table import Column, Table
+from gia_mic.report.tables import modalities, percent, spread
 
 __all__ = ["IEMOCAP", "Published", "is_iemocap", "published"]
 

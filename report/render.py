@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from extract.errors import RunError, one_line
-from report.export import as_csv, as_json
-from report.group import Group, groups
-from report.provenance import provenance
-from report.runs import Run, read_runs
-from report.sections import sections
-from report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
-from report.tables import confusions, headline
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.report.export import as_csv, as_json
+from gia_mic.report.group import Group, groups
+from gia_mic.report.provenance import provenance
+from gia_mic.report.runs import Run, read_runs
+from gia_mic.report.sections import sections
+from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
+from gia_mic.report.tables import confusions, headline
 
 __all__ = ["FORMATS", "render", "render_headline", "tables"]
 
@@ -95,7 +95,7 @@ def _latex(found: Sequence[Group], reference: str | None) -> str:
 
 
 def _html(found: Sequence[Group], reference: str | None) -> str:
-    from report.page import page
+    from gia_mic.report.page import page
 
     return page(found, reference)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from extract.errors import RunError, one_line
-from fuse.config import OF_ONE_FOLD
-from report.folder import Fold, read_fold
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.config import OF_ONE_FOLD
+from gia_mic.report.folder import Fold, read_fold
 
 __all__ = ["Run", "differences", "read_runs", "shown"]
 

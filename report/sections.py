@@ -1,10 +1,10 @@
 """The tables of a report between its headline and the models one by one, in their order."""
 
-from report import contrasts
-from report.group import Group
-from report.published import published
-from report.table import Table
-from report.tables import folds, recalls
+from gia_mic.report import contrasts
+from gia_mic.report.group import Group
+from gia_mic.report.published import published
+from gia_mic.report.table import Table
+from gia_mic.report.tables import folds, recalls
 
 __all__ = ["sections"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from extract.errors import RunError
-from fuse import measure
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
 
 __all__ = [
     "BINS",

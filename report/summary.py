@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fuse import measure
-from report.runs import Run
+from gia_mic.fuse import measure
+from gia_mic.report.runs import Run
 
 __all__ = ["FoldScores", "Spread", "Summary", "spread", "summarise"]
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from extract.corpus import MODALITIES
-from extract.errors import one_line
-from report.compare import SIGNIFICANCE
-from report.group import Group
-from report.runs import Run
-from report.summary import Spread
-from report.summary import spread as spread_of
-from report.table import Column, Table
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import one_line
+from gia_mic.report.compare import SIGNIFICANCE
+from gia_mic.report.group import Group
+from gia_mic.report.runs import Run
+from gia_mic.report.summary import Spread
+from gia_mic.report.summary import spread as spread_of
+from gia_mic.report.table import Column, Table
 
 __all__ = ["CONTROLS", "confusions", "folds", "headline", "modalities", "percent", "recalls", "spread"]
 

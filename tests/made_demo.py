@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from extract.corpora import demo
-from extract.corpus import Corpus
-from extract.run import run
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.run import train_folds
+from gia_mic.extract.corpora import demo
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.run import run
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.run import train_folds
 
 MODEL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from extract import store
-from extract.corpus import Corpus, Utterance, write
+from gia_mic.extract import store
+from gia_mic.extract.corpus import Corpus, Utterance, write
 
 CLASSES = ("ang", "hap", "neu", "sad")
 LENGTHS = {"speech": (8, 24), "text": (2, 6), "visual": (2, 5)}

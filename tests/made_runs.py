@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from fuse import measure
+from gia_mic.fuse import measure
 
 CLASSES = ["angry", "happy", "neutral", "sad"]
 

@@ -2,9 +2,9 @@ import re
 
 from made_features import make_corpus, make_stores
 
-from fuse.ablate import train_ablations, variants
-from fuse.config import GiaMicConfig, TrainingConfig
-from report.render import render
+from gia_mic.fuse.ablate import train_ablations, variants
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.report.render import render
 
 
 def test_every_part_and_every_constraint_has_a_variant():

@@ -4,13 +4,13 @@ from click.testing import CliRunner
 from made_media import tone
 from test_extract import TINY_SPEECH, make_corpus
 
-from cli import main
-from extract import address
-from extract import corpus as corpora
-from extract.corpus import Clip, Utterance
-from extract.errors import CorpusError, StoreError
-from extract.run import extract
-from extract.store import open_store
+from gia_mic.cli import main
+from gia_mic.extract import address
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.errors import CorpusError, StoreError
+from gia_mic.extract.run import extract
+from gia_mic.extract.store import open_store
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from extract import corpus
-from extract.corpus import Utterance
-from extract.errors import RunError
-from fuse.audit import audit, by_value, majority, normalised, scores_of_control
-from report.audit import render_audit, verdict
+from gia_mic.extract import corpus
+from gia_mic.extract.corpus import Utterance
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse.audit import audit, by_value, majority, normalised, scores_of_control
+from gia_mic.report.audit import render_audit, verdict
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 

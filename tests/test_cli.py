@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from made_media import tone
 
-import cli
+from gia_mic import cli
 
 ROOT = str(Path(cli.__file__).parent)
 COMMANDS = sorted(cli.main.commands)

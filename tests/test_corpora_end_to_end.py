@@ -6,8 +6,8 @@ import made_releases
 import pytest
 from click.testing import CliRunner
 
-import cli
-from extract import store
+from gia_mic import cli
+from gia_mic.extract import store
 
 TINY = [["extract", "--modality", "all", "--encoder", "tiny"]]
 CSD = ["--corpus", "mosei", "--labels", "release/CMU_MOSEI_Labels.csd", "--splits", "release/folds.csv"]

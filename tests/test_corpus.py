@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from extract import corpus as corpora
-from extract.corpus import Clip, Utterance
-from extract.errors import CorpusError
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.errors import CorpusError
 
 TWO = [
     Utterance("u1", "sad", speaker="A", text="Oh no.", audio=Clip("a.wav", 0.5, 1.5)),

@@ -7,8 +7,8 @@ import torch
 from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-import cli
-from extract import cpu
+from gia_mic import cli
+from gia_mic.extract import cpu
 
 LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
 ABOUT = Path("/proc/cpuinfo")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_features import CLASSES, make_corpus, make_stores, utterances
 
-from extract import store
-from extract.errors import RunError, StoreError
-from fuse.data import Filed, Packed, Rounded, epoch, find_stores, read, sorted_batches
+from gia_mic.extract import store
+from gia_mic.extract.errors import RunError, StoreError
+from gia_mic.fuse.data import Filed, Packed, Rounded, epoch, find_stores, read, sorted_batches
 
 
 def data_of(corpus, paths):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from extract.corpora import demo, demo_cues, demo_face, demo_speech, demo_text
-from extract.corpora.demo import Demo
-from extract.errors import CorpusError
+from gia_mic.extract.corpora import demo, demo_cues, demo_face, demo_speech, demo_text
+from gia_mic.extract.corpora.demo import Demo
+from gia_mic.extract.errors import CorpusError
 
 SUBSETS = ["s", "t", "v", "st", "sv", "tv", "stv"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from extract.errors import first_line, one_line, words_of
+from gia_mic.extract.errors import first_line, one_line, words_of
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ import pytest
 import torch
 from made_media import tone, video
 
-from extract import corpus as corpora
-from extract import plan
-from extract import run as run_module
-from extract.corpus import Clip, Utterance
-from extract.errors import EncoderError, Interrupted, MediaError, StoreError
-from extract.inspection import feature_files, inspect, verify_all
-from extract.run import extract, extract_generated, make_encoder, run
-from extract.store import EXTRACTED, FAILED, MISSING, Builder, frame_bytes, open_store
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import plan
+from gia_mic.extract import run as run_module
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
+from gia_mic.extract.inspection import feature_files, inspect, verify_all
+from gia_mic.extract.run import extract, extract_generated, make_encoder, run
+from gia_mic.extract.speech import SpeechEncoder
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Builder, frame_bytes, open_store
 
 KILLS = 50
 
@@ -86,7 +87,9 @@ def test_a_second_run_does_nothing(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
     path = extract(corpus, TINY_SPEECH).path
     before = path.stat()
-    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode"))
+    monkeypatch.setattr(
+        "gia_mic.extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
+    )
     outcome = extract(corpus, TINY_SPEECH)
     assert (outcome.extracted, outcome.reused) == (0, 11)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
@@ -232,7 +235,7 @@ def test_a_broken_feature_file_is_one_sentence_and_stays(tmp_path):
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
-    from extract.speech import SpeechEncoder
+    from gia_mic.extract.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
     wanted = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
@@ -254,7 +257,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch):
-    from extract.speech import SpeechEncoder
+    from gia_mic.extract.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
     encode = SpeechEncoder.encode
@@ -272,7 +275,7 @@ def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch
 
 
 def test_an_error_in_the_model_is_not_swallowed(tmp_path, monkeypatch):
-    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: 1 / 0)
+    monkeypatch.setattr(SpeechEncoder, "encode", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         extract(make_corpus(tmp_path), TINY_SPEECH)
 
@@ -294,7 +297,7 @@ def test_any_number_of_cores_gives_the_same_bytes(tmp_path):
 
 
 def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkeypatch):
-    from extract.speech import SpeechEncoder
+    from gia_mic.extract.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path, count=40)
     undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
@@ -349,7 +352,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
     path = next((corpus.folder / "speech").glob("*.h5"))
     path.unlink()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["extract.run", "extract.speech", "datasets", "tqdm"])
+    context.set_forkserver_preload(["gia_mic.extract.run", "gia_mic.extract.speech", "datasets", "tqdm"])
     rng = random.Random(0)
     longest_s = None  # until a kill: a quarter of what the first run takes on this machine, which isn't killed
     kills = kills_between_parts = 0
@@ -407,8 +410,8 @@ def test_a_dry_run_foresees_the_size_and_writes_nothing(tmp_path, modality):
 
 def test_an_extraction_the_disk_can_not_hold_is_refused_before_it_begins(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
-    monkeypatch.setattr("extract.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("gia_mic.extract.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(SpeechEncoder, "encode", lambda *_: pytest.fail("it began"))
     with pytest.raises(StoreError, match=r"has 1\.0 kB free, and extracting 11 utterances takes about .* kB"):
         extract(corpus, TINY_SPEECH)
 

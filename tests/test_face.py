@@ -5,17 +5,17 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import cli
-from extract import corpus, store
-from extract.corpora import demo_face
-from extract.corpus import Clip, Utterance
-from extract.crop import stream_cropped
-from extract.errors import EncoderError, MediaError, StoreError
-from extract.face import Finder, find_faces, follow
-from extract.media import Framing
-from extract.run import run
-from extract.sheet import contact_sheet
-from extract.visual import VisualEncoder
+from gia_mic import cli
+from gia_mic.extract import corpus, store
+from gia_mic.extract.corpora import demo_face
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.crop import stream_cropped
+from gia_mic.extract.errors import EncoderError, MediaError, StoreError
+from gia_mic.extract.face import Finder, find_faces, follow
+from gia_mic.extract.media import Framing
+from gia_mic.extract.run import run
+from gia_mic.extract.sheet import contact_sheet
+from gia_mic.extract.visual import VisualEncoder
 
 SIZE = (320, 240)
 SMALL = Framing((32, 32))

@@ -6,9 +6,9 @@ import torch
 import transformers
 from made_models import preprocessor, save_tokenizer
 
-from extract.corpora import demo
-from extract.run import run
-from extract.store import open_store
+from gia_mic.extract.corpora import demo
+from gia_mic.extract.run import run
+from gia_mic.extract.store import open_store
 
 pytestmark = pytest.mark.slow
 

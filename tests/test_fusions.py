@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from extract.errors import RunError
-from fuse.config import LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
-from fuse.frames import Padded, initialise
-from fuse.fusions import FUSIONS, build, configure, find, listing, size
-from fuse.misa import Misa
-from fuse.mult import Mult, TransformerLayer
-from fuse.pooled import Attention, Late, Lmf, Tfn
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse.config import LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
+from gia_mic.fuse.frames import Padded, initialise
+from gia_mic.fuse.fusions import FUSIONS, build, configure, find, listing, size
+from gia_mic.fuse.misa import Misa
+from gia_mic.fuse.mult import Mult, TransformerLayer
+from gia_mic.fuse.pooled import Attention, Late, Lmf, Tfn
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 

@@ -13,10 +13,10 @@ from made_media import tone
 from test_predict import mer
 
 import gia_mic
-from extract.errors import MerError, RunError
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.fusions import FUSIONS
-from fuse.predict import load
+from gia_mic.extract.errors import MerError, RunError
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.predict import load
 from gia_mic.model import export
 
 
@@ -130,8 +130,8 @@ SLOW = ("mult", "gia-mic without interaction")
 def test_onnx_says_what_pytorch_says(tmp_path, fusion):
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
     pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
-    from fuse.frames import Padded
-    from fuse.onnx import write_onnx
+    from gia_mic.fuse.frames import Padded
+    from gia_mic.fuse.onnx import write_onnx
 
     corpus = make_corpus(tmp_path / "features")
     name, _, left_out = fusion.partition(" without ")

@@ -6,8 +6,8 @@ import pyarrow.parquet
 import pytest
 from made_media import tone
 
-from extract.corpora.hf import prepare
-from extract.errors import CorpusError
+from gia_mic.extract.corpora.hf import prepare
+from gia_mic.extract.errors import CorpusError
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from made_releases import csd
 
-from extract import corpus as corpora
-from extract import store, unpickle
-from extract.errors import CorpusError, StoreError
-from extract.imported import import_features
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import store, unpickle
+from gia_mic.extract.errors import CorpusError, StoreError
+from gia_mic.extract.imported import import_features
 
 
 def frames(count, dim, seed=0):

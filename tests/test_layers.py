@@ -5,16 +5,16 @@ import pytest
 import torch
 from made_features import make_corpus
 
-from extract import store
-from fuse import folder
-from fuse.config import TrainingConfig
-from fuse.data import layer_count, read
-from fuse.frames import Padded, Scaler, project
-from fuse.fusions import FUSIONS
-from fuse.run import train_folds
-from fuse.split import folds
-from fuse.stack import Job, fit_together
-from fuse.train import fit, predict
+from gia_mic.extract import store
+from gia_mic.fuse import folder
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import layer_count, read
+from gia_mic.fuse.frames import Padded, Scaler, project
+from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.split import folds
+from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.train import fit, predict
 
 L, H = 3, 4
 

@@ -7,13 +7,13 @@ from made_demo import make_demo, train_demo
 from made_media import tone
 from made_models import SPEECH, preprocessor, save
 
-from extract.encoder import Job
-from extract.errors import EncoderError, RunError
-from extract.pipeline import pool
-from extract.run import make_encoder
-from extract.streaming import SpeechWindow
-from fuse.listen import listen, pcm
-from fuse.predict import load
+from gia_mic.extract.encoder import Job
+from gia_mic.extract.errors import EncoderError, RunError
+from gia_mic.extract.pipeline import pool
+from gia_mic.extract.run import make_encoder
+from gia_mic.extract.streaming import SpeechWindow
+from gia_mic.fuse.listen import listen, pcm
+from gia_mic.fuse.predict import load
 
 RATE = 16000
 

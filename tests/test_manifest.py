@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from extract import corpus as corpora
-from extract.corpora.manifest import prepare
-from extract.corpus import Clip
-from extract.errors import CorpusError
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpora.manifest import prepare
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import CorpusError
 
 HEADER = "id,label,text,audio,audio_start_s,audio_end_s"
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from extract.errors import RunError
-from fuse import measure
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
 
 CLASSES = ["angry", "happy", "neutral", "sad"]
 C = len(CLASSES)

@@ -4,9 +4,9 @@ import soundfile
 from made_media import tone, video
 from PIL import Image
 
-from extract import media
-from extract.errors import MediaError
-from extract.media import Framing, duration_s, stream_audio, stream_pictures
+from gia_mic.extract import media
+from gia_mic.extract.errors import MediaError
+from gia_mic.extract.media import Framing, duration_s, stream_audio, stream_pictures
 
 SMALL = Framing((8, 8))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_features import make_corpus, utterances
 
-from extract import store
+from gia_mic.extract import store
 
 LARGE_MIB = 192
 CODE = """

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fuse import constraint
-from fuse.attention import CrossAttention, _scores, read
-from fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
-from fuse.frames import Padded, Scaler, drop, initialise, mean, project
-from fuse.model import GatedInteractiveAttention, GiaMic, Refinement
+from gia_mic.fuse import constraint
+from gia_mic.fuse.attention import CrossAttention, _scores, read
+from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
+from gia_mic.fuse.frames import Padded, Scaler, drop, initialise, mean, project
+from gia_mic.fuse.model import GatedInteractiveAttention, GiaMic, Refinement
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 CONFIG = GiaMicConfig(width=8, heads=2, latents=3, layers=2)

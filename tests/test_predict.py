@@ -15,14 +15,14 @@ from made_media import tone, video
 from made_models import SPEECH, TEXT, preprocessor, save, save_text
 from test_transcribe import save_ctc
 
-from extract.corpora import manifest
-from extract.corpus import Clip
-from extract.errors import EncoderError, MediaError, MerError, RunError
-from extract.media import stream_audio
-from extract.recorded import rebuild
-from extract.run import extract, make_encoder
-from fuse.config import TrainingConfig
-from fuse.predict import Input, Prediction, load
+from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import EncoderError, MediaError, MerError, RunError
+from gia_mic.extract.media import stream_audio
+from gia_mic.extract.recorded import rebuild
+from gia_mic.extract.run import extract, make_encoder
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.predict import Input, Prediction, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -316,7 +316,7 @@ def test_encoders_of_folders_are_found_and_may_move_but_not_change(of_folders, s
 def mer(*words, **options):
     from click.testing import CliRunner
 
-    import cli
+    from gia_mic import cli
 
     return CliRunner().invoke(cli.main, list(map(str, words)), **options)
 
@@ -391,7 +391,7 @@ def test_the_python_api_in_a_process_of_its_own(demo, sound):
 def test_samples_are_streamed_as_a_file_is(tmp_path):
     path = tone(tmp_path / "a.wav", 0.5, rate=8000)
     samples, rate = soundfile.read(path)
-    from extract.media import stream_samples
+    from gia_mic.extract.media import stream_samples
 
     file, array = (np.concatenate(list(s)) for s in (stream_audio(path, 16000), stream_samples(samples, rate, 16000)))
     np.testing.assert_allclose(file, array, atol=1e-6)

@@ -3,9 +3,9 @@ import time
 import made_releases
 import pytest
 
-from extract.corpora import release
-from extract.corpus import Clip
-from extract.errors import CorpusError
+from gia_mic.extract.corpora import release
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import CorpusError
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 from made_runs import make_runs
 
-import cli
-from extract import corpus
-from extract.corpus import Utterance
+from gia_mic import cli
+from gia_mic.extract import corpus
+from gia_mic.extract.corpus import Utterance
 
 
 def run(*arguments):
@@ -71,8 +71,8 @@ def test_audit_prints_tables_and_plain_words(tmp_path):
 
 
 def test_the_choices_on_the_command_line_are_those_of_the_code():
-    from fuse.split import PROTOCOLS
-    from report import audit, render
+    from gia_mic.fuse.split import PROTOCOLS
+    from gia_mic.report import audit, render
 
     choices = {
         (command, option.name): list(option.type.choices)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from made_runs import CLASSES, make_runs
 
-from report.render import FORMATS, render
+from gia_mic.report.render import FORMATS, render
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FUSIONS = ["gia-mic", "concat", "sum", "tensor", "low-rank", "cross-attention", "mult", "misa"]

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_runs import make_fold
 
-from extract.errors import RunError
-from report.render import render
+from gia_mic.extract.errors import RunError
+from gia_mic.report.render import render
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats() | st.text(max_size=6),

@@ -4,8 +4,8 @@ import re
 
 from made_runs import make_runs
 
-from report.published import IEMOCAP
-from report.render import render
+from gia_mic.report.published import IEMOCAP
+from gia_mic.report.render import render
 
 
 def table(text):

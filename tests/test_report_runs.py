@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
-from extract.errors import RunError
-from report.runs import differences, read_runs
+from gia_mic.extract.errors import RunError
+from gia_mic.report.runs import differences, read_runs
 
 TRUE, PREDICTED = [0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, 0]
 

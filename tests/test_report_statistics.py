@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
-from extract.errors import RunError
-from fuse import measure
-from report import statistics
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
+from gia_mic.report import statistics
 
 C = 3
 GENERATOR_SEED = 7

@@ -10,11 +10,11 @@ import pandas
 import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
-from extract.errors import RunError
-from report.render import FORMATS, render, render_headline
-from report.runs import read_runs
-from report.summary import spread, summarise
-from report.table import WIDTH, Column, Table, clean, latex, markdown, terminal
+from gia_mic.extract.errors import RunError
+from gia_mic.report.render import FORMATS, render, render_headline
+from gia_mic.report.runs import read_runs
+from gia_mic.report.summary import spread, summarise
+from gia_mic.report.table import WIDTH, Column, Table, clean, latex, markdown, terminal
 
 # fold 1: 6 of 8 right, recalls 3/4, 2/2, 1/1, 0/1;  fold 2: 2 of 4 right, recalls 1/1, 0/1, 1/1, 0/1
 FIRST = ([0, 0, 0, 0, 1, 1, 2, 3], [0, 0, 0, 1, 1, 1, 2, 2])

@@ -4,11 +4,11 @@ import pytest
 import torch
 from made_features import make_corpus, make_stores, utterances
 
-from extract.errors import RunError
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.frames import Padded
-from fuse.robust import FILE, evaluate, lose, table
-from fuse.run import train_folds
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.frames import Padded
+from gia_mic.fuse.robust import FILE, evaluate, lose, table
+from gia_mic.fuse.run import train_folds
 
 
 @pytest.fixture(scope="module")

@@ -45,23 +45,23 @@ def test_there_is_something_to_look_at():
 
 
 def test_extract_knows_nothing_of_what_comes_after_it():
-    assert not {path for path in importers("fuse", "report") if path.startswith("extract/")}
+    assert not {path for path in importers("gia_mic.fuse", "gia_mic.report") if path.startswith("extract/")}
 
 
 def test_fuse_knows_nothing_of_report():
-    assert not {path for path in importers("report") if path.startswith("fuse/")}
+    assert not {path for path in importers("gia_mic.report") if path.startswith("fuse/")}
 
 
 def test_nothing_imports_the_command_line():
-    assert not importers("cli", "commands")
+    assert not importers("gia_mic.cli", "gia_mic.commands")
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():
-    shared = {"extract.errors", "extract.files", "extract.cluster", "extract.cpu"}
-    allowed = {"extract", "extract.store", "extract.corpus", *shared}
+    shared = {f"gia_mic.extract.{name}" for name in ("errors", "files", "cluster", "cpu")}
+    allowed = {"gia_mic.extract", "gia_mic.extract.store", "gia_mic.extract.corpus", *shared}
     for path in SOURCES:
         if place(path).startswith(("fuse/", "report/")) and place(path) != "fuse/predict.py":
-            modules = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "extract"}
+            modules = {".".join(name.split(".")[:3]) for name in imports(path) if name.startswith("gia_mic.extract")}
             assert modules <= allowed, f"{place(path)} imports {modules - allowed}"
 
 
@@ -80,8 +80,7 @@ def test_only_what_spreads_work_imports_ray():
 
 @pytest.mark.parametrize("module", ["cli", "extract.errors", "extract.corpus", "extract.files"])
 def test_what_the_command_line_loads_first_is_light(module):
-    program = (
-        f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules])"
-    )
+    heavy = ("torch", "transformers", "datasets", "pandas")
+    program = f"import sys, gia_mic.{module}; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

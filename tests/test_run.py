@@ -7,13 +7,13 @@ import pandas
 import pytest
 from made_features import CLASSES, make_corpus, make_stores
 
-from extract import cpu
-from extract.errors import RunError
-from fuse import folder
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import read
-from fuse.run import default_name, train_folds
-from fuse.train import predict
+from gia_mic.extract import cpu
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import folder
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.data import read
+from gia_mic.fuse.run import default_name, train_folds
+from gia_mic.fuse.train import predict
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3)
@@ -83,7 +83,7 @@ def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
 
 
 def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
-    from extract.store import open_store
+    from gia_mic.extract.store import open_store
 
     (place,), _ = train(corpus, stores, tmp_path, fold=1)
     model, config = folder.load(place)

@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-import cli
-from commands.fuse import ablate, fuse_train, tune
-from commands.settings import given
-from fuse.config import SPACE, GiaMicConfig, TrainingConfig
-from fuse.folder import read_config
+from gia_mic import cli
+from gia_mic.commands.fuse import ablate, fuse_train, tune
+from gia_mic.commands.settings import given
+from gia_mic.fuse.config import SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.folder import read_config
 
 TRAINING = {field.name for field in fields(TrainingConfig)}
 MODEL = {field.name for field in fields(GiaMicConfig)}

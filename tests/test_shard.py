@@ -3,11 +3,11 @@ import pytest
 from click.testing import CliRunner
 from test_extract import TINY_SPEECH, content, make_corpus
 
-from cli import main
-from extract.errors import CorpusError, StoreError
-from extract.plan import Shard
-from extract.run import extract
-from extract.store import open_store
+from gia_mic.cli import main
+from gia_mic.extract.errors import CorpusError, StoreError
+from gia_mic.extract.plan import Shard
+from gia_mic.extract.run import extract
+from gia_mic.extract.store import open_store
 
 
 @pytest.mark.parametrize(("total", "count"), [(10, 3), (2, 5), (7, 7)])
@@ -44,7 +44,9 @@ def test_shards_give_what_one_run_gives(tmp_path):
 def test_a_shard_that_ran_before_has_nothing_to_do(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
     extract(corpus, TINY_SPEECH, shard=Shard(1, 2), quiet=True)
-    monkeypatch.setattr("extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode"))
+    monkeypatch.setattr(
+        "gia_mic.extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
+    )
     assert extract(corpus, TINY_SPEECH, shard=Shard(1, 2), quiet=True).extracted == 0
 
 

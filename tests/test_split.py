@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_features import make_corpus, utterances
 
-from extract.errors import RunError
-from fuse.split import choose, development, folds
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse.split import choose, development, folds
 
 
 def members(corpus, rows):

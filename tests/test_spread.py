@@ -11,17 +11,17 @@ from made_features import make_corpus as make_toy
 from made_features import make_stores
 from test_extract import make_corpus
 
-from extract.errors import MerError, RunError
-from extract.run import extract, make_encoder
-from extract.store import open_store
-from fuse.ablate import train_models
-from fuse.config import SPACE, TrainingConfig
-from fuse.tune import tune
+from gia_mic.extract.errors import MerError, RunError
+from gia_mic.extract.run import extract, make_encoder
+from gia_mic.extract.store import open_store
+from gia_mic.fuse.ablate import train_models
+from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.tune import tune
 
 ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
 
-from extract.spread import ray_engine  # noqa: E402
-from fuse.spread import ray_search, train_on_ray  # noqa: E402
+from gia_mic.extract.spread import ray_engine  # noqa: E402
+from gia_mic.fuse.spread import ray_search, train_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from extract import store
-from extract.errors import StoreError
-from extract.store import EXTRACTED, FAILED, MISSING, Builder, Header, Item, open_store
+from gia_mic.extract import store
+from gia_mic.extract.errors import StoreError
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Builder, Header, Item, open_store
 
 HEADER = Header("speech", "tiny", "0123456789ab", {"model": "tiny"}, dim=4, frame_rate_hz=50.0)
 
@@ -356,7 +356,7 @@ def test_writers_of_shards_work_side_by_side_but_not_two_of_one(tmp_path):
 
 
 def test_a_file_larger_than_what_is_flushed_at_once_is_written_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("extract.store.FLUSH_BYTES", 10)
+    monkeypatch.setattr("gia_mic.extract.store.FLUSH_BYTES", 10)
     store.write(tmp_path / "a.h5", HEADER, ITEMS)
     np.testing.assert_array_equal(open_store(tmp_path / "a.h5").frames("ü4"), ITEMS[3].frames)
     assert list(open_store(tmp_path / "a.h5").damaged()) == []

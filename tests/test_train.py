@@ -6,15 +6,15 @@ import torch
 from made_features import make_corpus, make_stores, utterances
 from torch.func import functional_call
 
-from extract import store
-from extract.errors import RunError
-from fuse import measure
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import Data, read
-from fuse.frames import Padded
-from fuse.model import GiaMic
-from fuse.split import folds
-from fuse.train import feature_masks, fit, fit_scalers, hide, objective, predict, steps_per_epoch, views
+from gia_mic.extract import store
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import measure
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.frames import Padded
+from gia_mic.fuse.model import GiaMic
+from gia_mic.fuse.split import folds
+from gia_mic.fuse.train import feature_masks, fit, fit_scalers, hide, objective, predict, steps_per_epoch, views
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3)
@@ -212,7 +212,7 @@ def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpu
 
 
 def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
-    from fuse.train import targets
+    from gia_mic.fuse.train import targets
 
     rows = np.concatenate([np.arange(0, 160, 4), np.arange(1, 80, 4)])
     table = targets(data, rows, TrainingConfig(label_smoothing=0.1, class_weights=True), torch.device("cpu"))

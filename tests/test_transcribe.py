@@ -10,18 +10,18 @@ from made_media import tone
 from made_models import SPEECH_SIZE, STABLE, WHISPER_SIZE, preprocessor, save_tokenizer
 from made_runs import make_fold
 
-import cli
-from extract import corpus as corpora
-from extract import plan
-from extract.corpus import Clip, Utterance
-from extract.errors import EncoderError, MediaError, StoreError
-from extract.recogniser import make_recogniser, quiet_windows
-from extract.run import run
-from extract.transcribe import transcribe
-from fuse.data import find_stores
-from report.audit import verdict
-from report.provenance import provenance
-from report.runs import read_runs
+from gia_mic import cli
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import plan
+from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.errors import EncoderError, MediaError, StoreError
+from gia_mic.extract.recogniser import make_recogniser, quiet_windows
+from gia_mic.extract.run import run
+from gia_mic.extract.transcribe import transcribe
+from gia_mic.fuse.data import find_stores
+from gia_mic.report.audit import verdict
+from gia_mic.report.provenance import provenance
+from gia_mic.report.runs import read_runs
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJ"]
 
@@ -133,7 +133,7 @@ def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatc
     assert [u.text for u in transcribe(corpus, str(ctc), say=said.append)] == whole
     assert "3 utterances, 1 of them in an earlier run" in said[0]
     assert len(kept.read_text().splitlines()) == 3
-    monkeypatch.setattr("extract.transcribe.encode_all", None)  # nobody listens any more
+    monkeypatch.setattr("gia_mic.extract.transcribe.encode_all", None)  # nobody listens any more
     corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     assert [u.text for u in transcribe(corpus, str(ctc))] == whole
 
@@ -153,7 +153,7 @@ def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch)
     corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
     kept.unlink()
-    monkeypatch.setattr("extract.transcribe.POSITIONS", {"cpu": 100_000})
+    monkeypatch.setattr("gia_mic.extract.transcribe.POSITIONS", {"cpu": 100_000})
     assert [u.text for u in transcribe(corpus, str(whisper))] == together
     assert all(together[:4])
 

@@ -7,15 +7,15 @@ import pytest
 from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-import cli
-from commands.fuse import fuse_train
-from commands.settings import given
-from extract import store
-from extract.errors import RunError
-from fuse import tune as module
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.split import folds
-from fuse.tune import Found, tune
+from gia_mic import cli
+from gia_mic.commands.fuse import fuse_train
+from gia_mic.commands.settings import given
+from gia_mic.extract import store
+from gia_mic.extract.errors import RunError
+from gia_mic.fuse import tune as module
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.split import folds
+from gia_mic.fuse.tune import Found, tune
 
 QUICK = TrainingConfig(epochs=2, batch_size=32)
 

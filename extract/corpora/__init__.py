@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from extract import corpus as corpora
-from extract.corpus import Corpus
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import Corpus
 
 __all__ = ["find_or_demo"]
 
@@ -16,7 +16,7 @@ def find_or_demo(features: Path, name: str | None, say: Callable[[str], object])
         CorpusError: There is none of that name, or several to choose from.
     """
     if name in (None, "demo") and not corpora.names(features):
-        from extract.corpora import demo
+        from gia_mic.extract.corpora import demo
 
         say(f"No corpus is prepared in {features}: making the demo corpus there.")
         return demo.prepare(features, say=say)

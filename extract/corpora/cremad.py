@@ -11,8 +11,8 @@ where none was asked for; one file has X). The label is the emotion that the act
 import re
 from pathlib import Path
 
-from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
-from extract.corpus import Clip, Utterance
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
 

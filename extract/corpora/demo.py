@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from extract import corpus as corpora
-from extract.corpora import demo_face, demo_speech, demo_text
-from extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
-from extract.corpus import MODALITIES, Clip, Corpus, Utterance
-from extract.errors import CorpusError, one_line
-from extract.files import replacing
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpora import demo_face, demo_speech, demo_text
+from gia_mic.extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
+from gia_mic.extract.corpus import MODALITIES, Clip, Corpus, Utterance
+from gia_mic.extract.errors import CorpusError, one_line
+from gia_mic.extract.files import replacing
 
 __all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
 

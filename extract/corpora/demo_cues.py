@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from extract.corpus import MODALITIES
+from gia_mic.extract.corpus import MODALITIES
 
 __all__ = ["CUES", "EMOTIONS", "ceilings", "displayed", "in_sample"]
 

@@ -10,8 +10,8 @@ http://emodb.bilderbar.info
 import re
 from pathlib import Path
 
-from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
-from extract.corpus import Clip, Utterance
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
 

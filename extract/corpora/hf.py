@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from extract import corpus as corpora
-from extract.corpora import manifest
-from extract.corpora.table import read_table
-from extract.corpus import Corpus
-from extract.errors import CorpusError, first_line, one_line
-from extract.files import replacing
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.table import read_table
+from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import CorpusError, first_line, one_line
+from gia_mic.extract.files import replacing
 
 __all__ = ["prepare"]
 

@@ -23,9 +23,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from extract.corpora.release import ALL, Facts, Reading
-from extract.corpus import Clip, Utterance, inside
-from extract.errors import CorpusError, one_line
+from gia_mic.extract.corpora.release import ALL, Facts, Reading
+from gia_mic.extract.corpus import Clip, Utterance, inside
+from gia_mic.extract.errors import CorpusError, one_line
 
 __all__ = ["FACTS", "read"]
 

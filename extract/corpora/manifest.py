@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extract import corpus as corpora
-from extract import media
-from extract.corpora.table import Problems, bad_id, columns, read_table
-from extract.corpus import Clip, Corpus, Utterance
-from extract.errors import CorpusError, MediaError, one_line
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import media
+from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
+from gia_mic.extract.corpus import Clip, Corpus, Utterance
+from gia_mic.extract.errors import CorpusError, MediaError, one_line
 
 __all__ = ["check", "prepare"]
 

@@ -14,10 +14,10 @@ dashes are control characters of Windows-1252.
 from collections import defaultdict
 from pathlib import Path
 
-from extract.corpora.release import Facts, Reading, scan
-from extract.corpora.table import Problems, read_table
-from extract.corpus import Clip, Utterance, inside
-from extract.errors import CorpusError
+from gia_mic.extract.corpora.release import Facts, Reading, scan
+from gia_mic.extract.corpora.table import Problems, read_table
+from gia_mic.extract.corpus import Clip, Utterance, inside
+from gia_mic.extract.errors import CorpusError
 
 __all__ = ["FACTS", "read"]
 

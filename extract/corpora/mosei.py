@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from extract.corpora.release import Facts
-from extract.errors import CorpusError
+from gia_mic.extract.corpora.release import Facts
+from gia_mic.extract.errors import CorpusError
 
 __all__ = ["CLASSES", "DEFAULT", "FACTS", "label"]
 

@@ -12,8 +12,8 @@ intensity 01 normal, 02 strong; sentence; repetition; actor. One utterance may h
 import re
 from pathlib import Path
 
-from extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
-from extract.corpus import Clip, Utterance
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpus import Clip, Utterance
 
 __all__ = ["FACTS", "read"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from extract import corpus as corpora
-from extract.corpus import Corpus, Utterance
-from extract.errors import CorpusError, one_line
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.errors import CorpusError, one_line
 
 __all__ = ["OTHER_NAMES", "RELEASES", "Facts", "Reading", "counts", "facts", "named", "overview", "prepare", "scan"]
 

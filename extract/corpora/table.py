@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extract.errors import CorpusError, one_line, words_of
+from gia_mic.extract.errors import CorpusError, one_line, words_of
 
 __all__ = ["Problems", "bad_id", "columns", "read_table"]
 

@@ -44,7 +44,7 @@ def demo(out: Path, device: str | None) -> None:
 
     Makes the corpus, extracts its features, trains and compares models.
     """
-    from gia_mic.demo import run_demo
+    from gia_mic.commands.demo import run_demo
 
     click.echo(run_demo(out, device=device, say=say))
 

@@ -18,7 +18,8 @@ from apart import in_a_process, memory
 from extract_speech import durations_s, make_corpus
 
 from gia_mic.extract import corpus as corpora
-from gia_mic.extract.run import extract, make_encoder
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.run import extract
 
 CASES: dict[str, Iterable[float]] = {
     "1 file of 1 minute": [60.0],

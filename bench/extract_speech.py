@@ -27,9 +27,10 @@ from transformers.utils import logging
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Clip, Utterance
-from gia_mic.extract.cpu import has_products
-from gia_mic.extract.encoder import Encoder
-from gia_mic.extract.run import POSITIONS, extract, make_encoder
+from gia_mic.extract.device import batch_positions, has_products
+from gia_mic.extract.encoders.contract import Encoder
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.run import extract
 
 RATE = 16000
 
@@ -76,7 +77,7 @@ def bare(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
     """The model alone, on the same batches in memory, with the command's workers."""
     encoder = make().to(device)
     jobs, _ = plan.jobs(corpus, encoder)
-    groups = plan.batches(jobs, POSITIONS[device.partition(":")[0]], seed=encoder.header.fingerprint)
+    groups = plan.batches(jobs, batch_positions(device), seed=encoder.header.fingerprint)
     decoded = [[piece for job in group for piece in encoder.pieces(job)] for group in groups]
     with workers(device) as pool:
         begun = time.perf_counter()

@@ -26,12 +26,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from gia_mic.extract.cpu import PRODUCT_CACHES, has_products
+from gia_mic.extract.device import PRODUCT_CACHES, has_products
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
-from gia_mic.fuse.data import Data, Packed, epoch
-from gia_mic.fuse.frames import Padded
-from gia_mic.fuse.fusions import configure
-from gia_mic.fuse.model import GiaMic
+from gia_mic.fuse.data import Data, epoch
+from gia_mic.fuse.models.gia_mic import GiaMic
+from gia_mic.fuse.models.layers import PaddedFrames
+from gia_mic.fuse.models.registry import configure
+from gia_mic.fuse.packed import PackedFrames
 from gia_mic.fuse.stack import Job, fit_together
 from gia_mic.fuse.train import fit, prepare_cpu, steps_per_epoch
 
@@ -60,7 +61,7 @@ def pack(count: int) -> Data:
         for block in values.split(65536):
             block.copy_(torch.randn(block.shape, generator=generator))
         starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
-        modalities[name] = Packed(values, torch.from_numpy(starts), torch.from_numpy(frames))
+        modalities[name] = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(frames))
     return Data(modalities, torch.randint(0, 4, (count,), generator=generator), CLASSES)
 
 
@@ -104,7 +105,7 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int, settings: Gia
     while True:
         for padded, counts, labels in DataLoader(dataset, 32, shuffle=True, num_workers=workers):
             batch = {
-                name: Padded(values, torch.arange(longest[name]) < counts[name].unsqueeze(1))
+                name: PaddedFrames(values, torch.arange(longest[name]) < counts[name].unsqueeze(1))
                 for name, values in padded.items()
             }
             keep = (torch.rand(len(labels), model.dropouts, model.width) >= model.dropout) / (1 - model.dropout)
@@ -125,7 +126,7 @@ def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int,
     frames = {name: torch.from_numpy(found) for name, found in lengths(count).items()}
     nothing = torch.empty(0, D)
     labels = torch.zeros(count, dtype=torch.int64)
-    data = Data({name: Packed(nothing, found, found) for name, found in frames.items()}, labels, CLASSES)
+    data = Data({name: PackedFrames(nothing, found, found) for name, found in frames.items()}, labels, CLASSES)
     batches = theirs(path, data, np.resize(rows, len(rows) * 2), 2, settings)
     next(batches)
     start = now()

@@ -29,9 +29,9 @@ from gia_mic.extract.run import extract_generated
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.config import PRECISIONS, TrainingConfig
 from gia_mic.fuse.data import find_stores
-from gia_mic.fuse.folder import PREDICTIONS, read_config
-from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.runs.folder import PREDICTIONS, read_config
 from gia_mic.report import statistics
 from gia_mic.report.summary import spread
 

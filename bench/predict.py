@@ -21,11 +21,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpus import Clip, Utterance
-from gia_mic.extract.run import extract, make_encoder
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.run import extract
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.fuse.listen import listen
-from gia_mic.fuse.predict import Input, Predictor, load
 from gia_mic.fuse.run import train_folds
+from gia_mic.listen import listen
+from gia_mic.predictor import Input, Predictor, load
 
 RATE, SECONDS, UTTERANCES = 16_000, 4.5, 8
 WORDS = "I really don't know what else I could have said to you last night"

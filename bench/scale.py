@@ -17,8 +17,9 @@ import torch
 import transformers
 from extract_speech import durations_s, make_corpus
 
-from gia_mic.extract.run import extract, make_encoder
-from gia_mic.extract.spread import ray_engine
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.on_ray import ray_engine
+from gia_mic.extract.run import extract
 
 
 def main() -> None:

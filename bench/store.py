@@ -30,7 +30,8 @@ import h5py
 import numpy as np
 from apart import in_a_process, memory
 
-from gia_mic.extract.store import Builder, Header, Item, open_store, write
+from gia_mic.extract.parts import Builder
+from gia_mic.extract.store import Header, Item, open_store, write
 
 D = 768
 BATCH = 32

@@ -103,7 +103,7 @@ def extract(
     if shard is not None:
         chosen["shard"] = Shard(*shard)
     if engine == "ray":
-        from gia_mic.extract.spread import ray_engine
+        from gia_mic.extract.on_ray import ray_engine
 
         chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
     for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
@@ -124,10 +124,10 @@ def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utteran
     Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed. With --frames ID, a
     contact sheet of the pictures behind an utterance's visual features instead, as they were cropped.
     """
+    from gia_mic.extract.contact_sheet import contact_sheet
     from gia_mic.extract.corpus import find
     from gia_mic.extract.inspection import feature_files
     from gia_mic.extract.inspection import inspect as inspect_file
-    from gia_mic.extract.sheet import contact_sheet
 
     if utterance is not None:
         prepared = find(features, corpus)

@@ -67,7 +67,7 @@ def choose_engine(engine: str, address: str | None) -> Callable[..., list[Path]]
     """Return what trains models on a Ray cluster; None for this machine."""
     if engine == "local":
         return None
-    from gia_mic.fuse.spread import train_on_ray
+    from gia_mic.fuse.on_ray import train_on_ray
 
     return partial(train_on_ray, address=address)
 
@@ -112,10 +112,10 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     """Take how to train out of a command's options, and say so where that is slow on this machine."""
-    from gia_mic.extract import cpu
+    from gia_mic.extract.device import slow
 
     training = TrainingConfig(**given(TrainingConfig, options))
-    if engine == "local" and (line := cpu.slow(training.precision, options.get("device", "cpu"))):
+    if engine == "local" and (line := slow(training.precision, options.get("device", "cpu"))):
         say(line)
     return training
 
@@ -186,7 +186,7 @@ def fuse_train(
     """
     from gia_mic.fuse.ablate import train_models
     from gia_mic.fuse.data import find_stores
-    from gia_mic.fuse.fusions import configure
+    from gia_mic.fuse.models.registry import configure
     from gia_mic.fuse.run import refuse_problems
     from gia_mic.report.render import render_headline
 
@@ -213,7 +213,7 @@ def fuse_train(
     )
     click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
     if evaluate_subsets:
-        from gia_mic.fuse.robust import evaluate, table
+        from gia_mic.fuse.robustness import evaluate, table
 
         same = {name: options[name] for name in ("allow_shared", "memory_gib")}
         evaluate(prepared, stores, folders, **same, say=say)
@@ -251,7 +251,7 @@ def tune(
     refuse_search(options["fusion"], training, options["trials"])
     prepared = ready_corpus(features, corpus)
     if engine == "ray":
-        from gia_mic.fuse.spread import ray_search
+        from gia_mic.fuse.on_ray import ray_search
 
         options["engine"] = ray_search(address)
     found = tune(prepared, find_stores(prepared, modalities, encoders), training=training, say=say, **options)
@@ -290,7 +290,7 @@ def ablate(
     """
     from gia_mic.fuse.ablate import train_ablations
     from gia_mic.fuse.data import find_stores
-    from gia_mic.fuse.fusions import FUSIONS
+    from gia_mic.fuse.models.registry import FUSIONS
     from gia_mic.fuse.run import refuse_problems
     from gia_mic.report.render import render
 
@@ -321,7 +321,7 @@ def fusions() -> None:
 
     The size is that for three modalities of 768 features and four classes.
     """
-    from gia_mic.fuse.fusions import listing
+    from gia_mic.fuse.models.registry import listing
 
     click.echo(listing())
 

@@ -12,7 +12,7 @@ import click
 from gia_mic.commands.options import FOLDER, device_option, pairs, say
 
 if TYPE_CHECKING:
-    from gia_mic.fuse.predict import Input, Prediction
+    from gia_mic.predictor import Input, Prediction
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 RUN = click.Path(path_type=Path)
@@ -79,7 +79,7 @@ def predict(
     if batch and (explain or picture):
         raise click.UsageError("--explain and --picture are for one input.")
 
-    from gia_mic.fuse.predict import Input, load
+    from gia_mic.predictor import Input, load
 
     predictor = load(run, encoders=encoders, transcribe=transcribe, device=device, say=say)
     if batch:
@@ -87,7 +87,7 @@ def predict(
         return
     explanation = None
     if explain or picture:
-        from gia_mic.fuse.explain import explain as why
+        from gia_mic.explain import explain as why
 
         explanation = why(predictor, Input(audio, text, video), allow_failures=allow_failures)
     answer = (
@@ -100,7 +100,7 @@ def predict(
     else:
         click.echo(_table(answer) + (f"\n\n{explanation.text()}" if explanation else ""))
     if explanation and picture:
-        from gia_mic.report.picture import draw
+        from gia_mic.explanation_figure import draw
 
         draw(explanation, picture)
         say(f"Wrote {picture}.")
@@ -135,9 +135,9 @@ def listen(
 
     from gia_mic.extract.errors import MediaError, words_of
     from gia_mic.extract.media import stream_audio
-    from gia_mic.fuse.listen import listen as hear
-    from gia_mic.fuse.listen import pcm
-    from gia_mic.fuse.predict import load
+    from gia_mic.listen import listen as hear
+    from gia_mic.listen import pcm
+    from gia_mic.predictor import load
 
     predictor = load(run, encoders=encoders, device=device, say=say)
     computed_s = heard_s = 0.0
@@ -221,7 +221,7 @@ def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures:
 
 def _input(row: Mapping[str, Any], number: int, folder: Path) -> "Input":
     """Return a row of a table as an input; its paths start from the table's folder."""
-    from gia_mic.fuse.predict import Input
+    from gia_mic.predictor import Input
 
     values = {name: str(row[name]) for name in OF_INPUTS if row.get(name) is not None}
     paths = {name: folder / values.pop(name) for name in ("audio", "video") if name in values}
@@ -256,8 +256,8 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     It loads without the corpus and its features. Nobody's transcripts and no paths of this machine are in it; the
     encoders' weights aren't either, but by which they can be had.
     """
-    from gia_mic.fuse.predict import find_runs
-    from gia_mic.model import export as write
+    from gia_mic.export import export as write
+    from gia_mic.predictor import find_runs
 
     places = find_runs(run)
     made = write(tuple(place.absolute() for place in places), folder, licence=licence, onnx=onnx)

@@ -179,7 +179,7 @@ def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, *
     FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is
     a feature file like any other, for `fuse-train` and `report`.
     """
-    from gia_mic.extract.imported import import_features
+    from gia_mic.extract.imports.features import import_features
 
     click.echo(import_features(files, modality, features, name, say=say, **options))
 

@@ -99,3 +99,16 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes for people.
+
+    >>> size_text(1_920_000_000)
+    '1.9 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.encoders.contract import Encoder, Job
 from gia_mic.extract.errors import MediaError, StoreError
-from gia_mic.extract.store import FAILED, MISSING, Builder, Header
+from gia_mic.extract.files import size_text
+from gia_mic.extract.parts import Builder
+from gia_mic.extract.store import FAILED, MISSING, Header
 
-__all__ = ["Forecast", "check_room", "expected_bytes", "forecast", "size_text"]
+__all__ = ["Forecast", "check_room", "expected_bytes", "forecast"]
 
 SAMPLE_SECONDS = 5.0
 """How long the speed is measured."""
@@ -124,19 +126,6 @@ def check_room(todo: Sequence[Job], jobs: Sequence[Job], header: Header, folder:
             f"{folder} has {size_text(free)} free, and extracting {len(todo)} utterances takes about {size_text(room)} "
             "(half of it for as long as the file is being put together): free some, or choose another --features."
         )
-
-
-def size_text(count: float) -> str:
-    """Write a number of bytes for people.
-
-    >>> size_text(1_920_000_000)
-    '1.9 GB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _room(todo: Sequence[Job], jobs: Sequence[Job], header: Header) -> int:

@@ -1,16 +1,16 @@
 """Turns feature files into what a person wants to know about them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gia_mic.extract.errors import StoreError, one_line
-from gia_mic.extract.forecast import size_text
+from gia_mic.extract.files import size_text, text_digest
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
-__all__ = ["feature_files", "inspect", "verify_all"]
+__all__ = ["feature_files", "find_features", "inspect", "refuse_stale_texts", "verify_all"]
 
 
 def feature_files(corpus_folder: Path, modality: str = "*") -> list[Path]:
@@ -85,3 +85,48 @@ def verify_all(paths: Sequence[Path]) -> Iterator[str]:
             yield f"{path}: all {size_text(store.nbytes)} of frames are as they were written."
     if problems:
         raise StoreError(" ".join(problems))
+
+
+def find_features(corpus_folder: Path, modality: str, encoder: str | None = None) -> Path | None:
+    """Return the one finished feature file of a modality, or None where there is none.
+
+    Args:
+        corpus_folder: `features/<corpus>`.
+        modality: speech, text or visual.
+        encoder: Encoder's short name, or the file's whole name; needed where there are several files.
+
+    Raises:
+        StoreError: Several files would do.
+    """
+    paths = sorted((corpus_folder / modality).glob("*.h5"))
+    if encoder is not None:
+        paths = [path for path in paths if encoder in (path.name, path.stem, path.stem.rpartition("-")[0])]
+    if len(paths) > 1:
+        raise StoreError(
+            f"{corpus_folder / modality} holds {len(paths)} feature files ({one_line(path.stem for path in paths)}): "
+            "choose one with --encoder."
+        )
+    return paths[0] if paths else None
+
+
+def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
+    """Refuse text features that were made from other texts than the manifest has now.
+
+    Args:
+        path: The feature file.
+        texts: The manifest's texts by utterance id.
+
+    Raises:
+        StoreError: Texts have changed since, or come in, such as by `mer transcribe`.
+    """
+    store = open_store(path)
+    if "weights" not in store.spec:  # others made them, of texts that the manifest needn't have
+        return
+    rows = zip(store.ids, store.sources, store.status, strict=True)
+    made = {utterance_id: source for utterance_id, source, status in rows if status != FAILED}
+    stale = [i for i, text in texts.items() if text is not None and i in made and made[i] != text_digest(text)]
+    if stale:
+        raise StoreError(
+            f"{path} was made of other texts than the manifest has now: {one_line(stale)}; run "
+            "`mer extract --modality text` again."
+        )

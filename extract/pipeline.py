@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from gia_mic.extract.encoder import Encoder, Job, Piece, pool
+from gia_mic.extract.device import empty_cache, is_out_of_memory
+from gia_mic.extract.encoders.contract import Encoder, Job, Piece, pool
 from gia_mic.extract.errors import MerError
 from gia_mic.extract.store import FAILED, Item
 
@@ -180,7 +181,7 @@ class _Model:
         try:
             encoded = self._encoder.encode([piece for _, piece in group])
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(group) == 1:
                 failed[group[0][0].id] = f"not enough memory to encode even {group[0][1].size} positions alone"
@@ -192,7 +193,7 @@ class _Model:
             for (job, _), part in zip(group, encoded, strict=True):
                 frames[job.id].append(part if pooled else self._stored(part))
             return
-        _free_memory()  # only here is the error, and what it holds, gone
+        empty_cache()  # only here is the error, and what it holds, gone
         half = len(group) // 2
         self._encode(group[:half], frames, failed)
         self._encode(group[half:], frames, failed)
@@ -234,16 +235,3 @@ def _offer(results: "queue.Queue[list[Item] | None]", items: list[Item] | None, 
         with suppress(queue.Full):
             results.put(items, timeout=0.2)
             return
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

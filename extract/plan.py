@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gia_mic.extract import files, media
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoder import Encoder, Job
+from gia_mic.extract.encoders.contract import Encoder, Job
 from gia_mic.extract.errors import CorpusError, MediaError
 from gia_mic.extract.pipeline import reason
 from gia_mic.extract.store import FAILED, MISSING, Item

@@ -18,14 +18,18 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from gia_mic.extract import cpu, plan
+from gia_mic.extract import plan
 from gia_mic.extract.corpus import MODALITIES, Corpus
-from gia_mic.extract.encoder import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
+from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
-from gia_mic.extract.pipeline import encode_all, reason, side_by_side
+from gia_mic.extract.inspection import find_features
+from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
+from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
-from gia_mic.extract.store import FAILED, MISSING, PART_BYTES, Builder, Item, find, frame_bytes
+from gia_mic.extract.store import FAILED, MISSING, Item
 
 __all__ = [
     "Engine",
@@ -33,17 +37,10 @@ __all__ = [
     "beside_bars",
     "extract",
     "extract_generated",
-    "find_devices",
-    "make_encoder",
     "run",
     "unreadable",
 ]
 
-POSITIONS = {"cpu": 500, "cuda": 20_000}
-"""Positions that a batch may have in the model, padding included, by kind of device; 50 are a second of speech.
-
-On a CPU a batch is what one core does at a time: larger ones make none of it quicker, and the last leave cores idle.
-"""
 
 _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 """Options that only one modality has."""
@@ -142,7 +139,7 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
-    if engine is None and not finish and (line := cpu.slow(str(options.get("precision") or "float32"), devices[0])):
+    if engine is None and not finish and (line := slow(str(options.get("precision") or "float32"), devices[0])):
         say(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
@@ -178,34 +175,12 @@ def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | 
 
     So whoever begins with training gets what it needs; a real corpus is never encoded unasked.
     """
-    if corpus.about.get("encoder") and not any(find(corpus.folder, modality) for modality in MODALITIES.values()):
+    if corpus.about.get("encoder") and not any(
+        find_features(corpus.folder, modality) for modality in MODALITIES.values()
+    ):
         say(f"Nothing is extracted from {corpus.name} yet: doing it now.")
         for outcome in run(corpus, device=device, say=say):
             say(str(outcome))
-
-
-def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
-    """Return the encoder of a modality; its weights are loaded when they are first needed.
-
-    Args:
-        modality: speech, text or visual.
-        model: Hub id, local folder, or "tiny".
-        options: `revision`, and fields of `EncoderSpec`.
-
-    Raises:
-        EncoderError: The model can't be found, or doesn't fit.
-    """
-    if modality == "speech":
-        from gia_mic.extract.speech import SpeechEncoder
-
-        return SpeechEncoder(model, **options)
-    if modality == "text":
-        from gia_mic.extract.text import TextEncoder
-
-        return TextEncoder(model, **options)
-    from gia_mic.extract.visual import VisualEncoder
-
-    return VisualEncoder(model, **options)
 
 
 def extract(
@@ -248,7 +223,7 @@ def extract(
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
-        budget = budget or POSITIONS[devices[0].partition(":")[0] if engine is None else engine.kind]
+        budget = budget or batch_positions(devices[0] if engine is None else engine.kind)
         planned = plan.batches(jobs, budget, seed=header.fingerprint)
         batches = [
             left for batch in planned if (left := [job for job in batch if not builder.finished(job.id, job.source)])
@@ -308,27 +283,6 @@ def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:
     return {utterance_id: item for utterance_id, item in found.items() if item is not None}
 
 
-def find_devices(wanted: str | None) -> list[str]:
-    """Return the devices to compute on: those wanted, such as "cuda:0,cuda:1"; else CUDA where there is some.
-
-    Raises:
-        EncoderError: There is no such device.
-    """
-    import torch
-
-    if wanted is None:
-        return [cpu.usual_device()]
-    devices = [device.strip() for device in wanted.split(",")]
-    for device in devices:
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise EncoderError(
-                f"There is no device {device!r} here ({reason(error)[:80]}): choose cpu or cuda."
-            ) from error
-    return devices
-
-
 def _run(
     builder: Builder,
     encoders: Sequence[Encoder],
@@ -358,7 +312,7 @@ def _run(
             bar.update(len(items))
             now = time.monotonic()
             if now - trimmed > TRIM_SECONDS:
-                cpu.hand_back_freed()
+                hand_back_freed()
                 trimmed = now
             pause = max(PART_SECONDS, PART_SHARE * (now - started))
             if held and (now - written > pause or waiting > PART_BYTES):

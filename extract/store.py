@@ -1,14 +1,12 @@
 """Turns the frames of many utterances into one HDF5 file that is memory-mapped, and back.
 
 The only module that knows the file's layout, which `features/README.md` gives as a table. A feature file appears under
-its name only when it is complete. While an extraction runs, finished utterances lie in parts beside it, small files of
-the same layout, so whatever ends the run, the next one goes on from there.
+its name only when it is complete; `parts.py` has what lies beside it until then.
 """
 
 import json
 import math
 import os
-import uuid
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,25 +20,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gia_mic.extract.address import withdraw
 from gia_mic.extract.errors import NoStoreError, StoreError, first_line, one_line
-from gia_mic.extract.files import lock, replacing, text_digest
+from gia_mic.extract.files import replacing
 
 __all__ = [
     "EXTRACTED",
     "FAILED",
     "MISSING",
-    "PART_BYTES",
-    "Builder",
     "Header",
     "Item",
     "Store",
-    "find",
-    "frame_bytes",
     "open_store",
-    "refuse_stale_texts",
     "write",
-    "write_part",
 ]
 
 FORMAT = "gia-mic features"
@@ -49,8 +40,6 @@ VERSION = 1
 FLUSH_BYTES = 64 * 2**20
 """Bytes after which a file being written is flushed."""
 
-PART_BYTES = 2**28
-"""Bytes of frames beyond which no more wait for their part."""
 
 EXTRACTED, MISSING, FAILED = 0, 1, 2
 """Status of an utterance: has frames; isn't in the corpus in this modality; couldn't be read, with the reason."""
@@ -332,51 +321,6 @@ def open_store(path: Path) -> Store:
     return Store(Path(path))
 
 
-def find(corpus_folder: Path, modality: str, encoder: str | None = None) -> Path | None:
-    """Return the one finished feature file of a modality, or None where there is none.
-
-    Args:
-        corpus_folder: `features/<corpus>`.
-        modality: speech, text or visual.
-        encoder: Encoder's short name, or the file's whole name; needed where there are several files.
-
-    Raises:
-        StoreError: Several files would do.
-    """
-    found = sorted((corpus_folder / modality).glob("*.h5"))
-    if encoder is not None:
-        found = [path for path in found if encoder in (path.name, path.stem, path.stem.rpartition("-")[0])]
-    if len(found) > 1:
-        raise StoreError(
-            f"{corpus_folder / modality} holds {len(found)} feature files ({one_line(path.stem for path in found)}): "
-            "choose one with --encoder."
-        )
-    return found[0] if found else None
-
-
-def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
-    """Refuse text features that were made from other texts than the manifest has now.
-
-    Args:
-        path: The feature file.
-        texts: The manifest's texts by utterance id.
-
-    Raises:
-        StoreError: Texts have changed since, or come in, such as by `mer transcribe`.
-    """
-    store = open_store(path)
-    if "weights" not in store.spec:  # others made them, of texts that the manifest needn't have
-        return
-    rows = zip(store.ids, store.sources, store.status, strict=True)
-    made = {utterance_id: source for utterance_id, source, status in rows if status != FAILED}
-    stale = [i for i, text in texts.items() if text is not None and i in made and made[i] != text_digest(text)]
-    if stale:
-        raise StoreError(
-            f"{path} was made of other texts than the manifest has now: {one_line(stale)}; run "
-            "`mer extract --modality text` again."
-        )
-
-
 def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, Store] | None = None) -> None:
     """Write a whole feature file, all or nothing.
 
@@ -427,141 +371,6 @@ def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, 
                 "frame_rate_hz": rate,
                 "location": header.location,
             }
-        )
-
-
-def frame_bytes(items: Sequence[Item]) -> int:
-    """Return the bytes of all their frames."""
-    return sum(item.frames.nbytes for item in items if item.frames is not None)
-
-
-def write_part(parts: Path, header: Header, items: Sequence[Item]) -> Path:
-    """Write finished utterances beside the feature file that they will be in; any process may, at any time.
-
-    Args:
-        parts: `Builder.parts` of that file.
-        header: What all frames have in common.
-        items: The utterances, failed ones too.
-    """
-    path = parts / f"{uuid.uuid4().hex}.h5"
-    write(path, header, items)
-    return path
-
-
-class Builder:
-    """A feature file in the making: what is finished, and where more goes. One process at a time may have it.
-
-    Use it as a context, which holds the lock:
-
-        with Builder(path, header) as builder:
-            if not builder.finished("u1", source):
-                builder.add([Item("u1", source, frames)])
-            builder.finalise([("u1", source), ("u2", "")])
-
-    What is finished is known by id and source together, so an utterance whose input has changed isn't.
-
-    Args:
-        path: The feature file.
-        header: What all frames have in common.
-        shard: Name of a share of the utterances, whose writer may work beside those of other shares; it adds parts, and
-            leaves it to a builder of the whole to finalise.
-    """
-
-    def __init__(self, path: Path, header: Header, shard: str | None = None) -> None:
-        self.path = path
-        self.header = header
-        self.parts = path.with_suffix(".parts")
-        self._lock_path = path.with_suffix(".lock" if shard is None else f".{shard}.lock")
-
-    def __enter__(self) -> "Builder":
-        self._lock = lock(self._lock_path)
-        self._lock.__enter__()
-        try:
-            self.look()
-        except BaseException:
-            self._lock.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._finished.clear()
-        self._lock.__exit__(None, None, None)
-
-    def look(self) -> None:
-        """See what is finished, by this process or by others."""
-        self.complete = open_store(self.path) if self.path.exists() else None
-        self._finished: dict[tuple[str, str], Store] = {}
-        self._failed: dict[tuple[str, str], Store] = {}
-        if self.complete is not None:
-            self._remember(self.complete)
-        for part in sorted(self.parts.glob("*.h5")):
-            try:
-                self._remember(open_store(part))
-            except NoStoreError:  # a part is only saved time: what it held is made again
-                part.unlink(missing_ok=True)
-
-    def failed(self, utterance_id: str, source: str) -> Item | None:
-        """Return why this input was given up, if it was and isn't finished."""
-        if (utterance_id, source) in self._finished:
-            return None
-        store = self._failed.get((utterance_id, source))
-        return store.item(utterance_id) if store is not None else None
-
-    def finished(self, utterance_id: str, source: str) -> bool:
-        """Whether a run before this one, or an earlier part of it, has made frames of this input."""
-        return (utterance_id, source) in self._finished
-
-    def extracted_before(self) -> set[str]:
-        """Return the ids that the complete file, if there is one, has frames for, whatever they were made from."""
-        if self.complete is None:
-            return set()
-        return {i for i, status in zip(self.complete.ids, self.complete.status, strict=True) if status == EXTRACTED}
-
-    def add(self, items: Sequence[Item]) -> None:
-        """Keep finished utterances, as one part: after the return they survive whatever happens."""
-        self._remember(open_store(write_part(self.parts, self.header, items)))
-
-    def finalise(self, order: Sequence[tuple[str, str]], others: Mapping[str, Item] | None = None) -> None:
-        """Put the finished file in place and remove the parts.
-
-        Args:
-            order: (id, source) of every utterance, in the order of the rows.
-            others: By id, the utterances that have no frames.
-
-        Raises:
-            StoreError: An utterance is neither finished nor among the others, or the file can't be written.
-        """
-        others = others or {}
-        items, kept = [], {}
-        for utterance_id, source in order:
-            store = self._finished.get((utterance_id, source))
-            if store is not None:
-                kept[utterance_id] = store
-            item = others.get(utterance_id) if store is None else store.item(utterance_id)
-            if item is None:
-                raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
-            items.append(item)
-        if not self._unchanged(items):
-            write(self.path, self.header, items, kept)
-            self.complete = open_store(self.path)
-        withdraw(self.parts)
-
-    def _remember(self, store: Store) -> None:
-        for utterance_id, source, status in zip(store.ids, store.sources, store.status, strict=True):
-            if status == EXTRACTED:
-                self._finished[utterance_id, source] = store
-            elif status == FAILED:
-                self._failed[utterance_id, source] = store
-
-    def _unchanged(self, items: Sequence[Item]) -> bool:
-        """Whether the finished file already holds just these items."""
-        store = self.complete
-        return (
-            store is not None
-            and store.ids == [item.id for item in items]
-            and store.sources == [item.source for item in items]
-            and store.status.tolist() == [item.status for item in items]
-            and store.reasons == [item.reason for item in items]
         )
 
 

@@ -20,15 +20,16 @@ from tqdm import tqdm
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoder import Job
+from gia_mic.extract.device import batch_positions, find_devices
+from gia_mic.extract.encoders.contract import Job
 from gia_mic.extract.errors import MediaError, one_line
 from gia_mic.extract.files import lock, text_digest, write_text
 from gia_mic.extract.pipeline import encode_all
-from gia_mic.extract.run import POSITIONS, beside_bars, find_devices, unreadable
+from gia_mic.extract.run import beside_bars, unreadable
 from gia_mic.extract.store import FAILED
 
 if TYPE_CHECKING:
-    from gia_mic.extract.recogniser import Recogniser
+    from gia_mic.extract.encoders.recogniser import Recogniser
 
 __all__ = ["transcribe"]
 
@@ -67,7 +68,7 @@ def transcribe(
         EncoderError: The model can't be found, or recognises no words.
         StoreError: Another process transcribes this corpus with this model.
     """
-    from gia_mic.extract.recogniser import make_recogniser
+    from gia_mic.extract.encoders.recogniser import make_recogniser
 
     wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
     if not wanted:
@@ -108,7 +109,7 @@ def _recognise(
     say: Callable[[str], None],
 ) -> dict[str, str]:
     """Recognise utterances, write each batch down at once, add it to `texts`, and return why others failed, by id."""
-    budget = POSITIONS[device.partition(":")[0]]
+    budget = batch_positions(device)
     batches = plan.batches(todo, budget, seed=kept.stem)
     stop = threading.Event()
     failed = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
-from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import default_name, train_folds
 
 __all__ = ["REFERENCE", "train_ablations", "train_models", "variants"]

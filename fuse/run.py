@@ -20,15 +20,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from gia_mic.extract import cpu
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
+from gia_mic.extract.device import usual_device, why_unusable
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import lock, write_json
-from gia_mic.fuse import folder as run_folder
-from gia_mic.fuse import fusions, measure, split
+from gia_mic.fuse import measure, split
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.models import registry as fusions
+from gia_mic.fuse.runs import folder as run_folder
+from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
+from gia_mic.fuse.runs.predictions import write_predictions
+from gia_mic.fuse.runs.record import about_corpus, about_features
+from gia_mic.fuse.runs.record import provenance as record_provenance
+from gia_mic.fuse.runs.weights import write_weights
 from gia_mic.fuse.stack import Job, fit_together
 from gia_mic.fuse.train import Trained, fit, one_thread, predict, prepare_cpu, rounds_frames, steps_per_epoch
 
@@ -98,11 +104,11 @@ def train_folds(
         StoreError: A feature file is broken or lacks utterances, or the run folder can't be written.
     """
     training = training or TrainingConfig()
-    device = device or cpu.usual_device()
+    device = device or usual_device()
     settings = fusions.find(fusion).config() if model is None and fusion in fusions.FUSIONS else model
     refuse_problems(fusion, settings, training, select=select, seeds=seeds, device=device, stores=stores)
     if tensorboard:
-        run_folder.need_tensorboard()
+        need_tensorboard()
     modalities = [modality for modality in MODALITIES.values() if modality in stores]
     found = split.folds(corpus, protocol, allow_shared=allow_shared)
     wanted = split.choose(found, fold)
@@ -114,12 +120,12 @@ def train_folds(
     name = valid_name(name or default_name(fusion, modalities))
     base = {
         "format": run_folder.FORMAT,
-        "corpus": run_folder.about_corpus(corpus, modalities),
+        "corpus": about_corpus(corpus, modalities),
         "protocol": protocol,
         "select": select,
         "folds": len(found),
         "modalities": modalities,
-        "features": {modality: run_folder.about_features(corpus, store) for modality, store in opened.items()},
+        "features": {modality: about_features(corpus, store) for modality, store in opened.items()},
         "model": {"name": fusion, **asdict(settings)},
         "training": asdict(training),
     }
@@ -159,7 +165,7 @@ def train_folds(
         prepare_cpu(side_by_side)
     data = data.to(on_device, frames=_fits(data, on_device, memory_gib))
     steps = steps_per_epoch([len(part) for part, _ in parts.values()], training.batch_size)
-    provenance = run_folder.provenance(command, device, opened)
+    provenance = record_provenance(command, device, opened)
     bar = tqdm(total=len(tasks) * training.epochs, desc=name, unit="epoch", disable=None, leave=False)
     ended = threading.Event()
 
@@ -203,7 +209,7 @@ def train_folds(
             seconds = (time.perf_counter() - start) / len(runs)
             if tensorboard:
                 for task, one_trained in zip(group, trained, strict=True):
-                    run_folder.write_events(task.place, one_trained.history)
+                    write_events(task.place, one_trained.history)
             return [
                 line
                 for task, one, found in zip(group, runs, trained, strict=True)
@@ -261,11 +267,8 @@ def refuse_problems(
         found.append(f"the modalities are {one_line(unknown) or 'none'}, not some of {', '.join(MODALITIES.values())}")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         found.append(f"the seeds {one_line(seeds)} are not different numbers from 0 up")
-    try:
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            found.append(f"the device is {device}, and there is no CUDA here (choose cpu)")
-    except RuntimeError:
-        found.append(f"there is no device {device!r} (choose cpu, cuda or cuda:N)")
+    if (why := why_unusable(device)) is not None:
+        found.append(f"there is no device {device!r} here ({why}; choose cpu or cuda)")
     if found:
         raise RunError(f"Training can't begin: {'; '.join(found)}.")
 
@@ -315,9 +318,9 @@ def _finish(
             f"{place}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted to be "
             f"{corpus.classes[int(counts.argmax())]}, the training part's most frequent class."
         )
-    run_folder.write_history(place, trained.history)
-    run_folder.write_weights(place, trained.model)
-    run_folder.write_predictions(place, corpus, one.test, probabilities)
+    write_history(place, trained.history)
+    write_weights(place, trained.model)
+    write_predictions(place, corpus, one.test, probabilities)
     scores = measure.scores(labels[one.test], probabilities.argmax(-1), corpus.classes)
     write_json(
         place / run_folder.METRICS,

@@ -22,7 +22,7 @@ from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, epoch
-from gia_mic.fuse.frames import Batch, Output, Padded, initialise
+from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, initialise
 from gia_mic.fuse.train import (
     Trained,
     decays,
@@ -260,7 +260,7 @@ class _Run:
 
 def _gather(
     data: Data, runs: Sequence[_Run], members: Sequence[np.ndarray], config: TrainingConfig
-) -> tuple[Tensor, dict[str, Padded]]:
+) -> tuple[Tensor, dict[str, PaddedFrames]]:
     """Return the rows (R, B), −1 for nobody, and their frames with a leading R."""
     R, B = len(runs), max(len(part) for part in members)
     padded = np.full((R, B), -1, dtype=np.int64)
@@ -268,10 +268,10 @@ def _gather(
         padded[place, : len(part)] = part
     rows = torch.from_numpy(padded).to(data.labels.device)
     flat = data.batch(rows.flatten(), for_bfloat16=rounds_frames(config, data.labels.device))
-    batch = {name: Padded(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
+    batch = {name: PaddedFrames(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
     for place, (run, part) in enumerate(zip(runs, members, strict=True)):
         if config.drop_modality:
-            mine = {name: Padded(v[place, : len(part)], m[place, : len(part)]) for name, (v, m) in batch.items()}
+            mine = {name: PaddedFrames(v[place, : len(part)], m[place, : len(part)]) for name, (v, m) in batch.items()}
             for name, frames in hide(mine, config.drop_modality, run.generator).items():
                 batch[name].mask[place, : len(part)] = frames.mask
     return rows, batch

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gia_mic.extract import cpu
+from gia_mic.extract.device import keep_freed, keep_products
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, epoch, sorted_batches
-from gia_mic.fuse.frames import Batch, Padded, Scaler, initialise
+from gia_mic.fuse.models.layers import Batch, PaddedFrames, Scaler, initialise
 
 __all__ = [
     "Trained",
@@ -80,8 +80,8 @@ def prepare_cpu(runs: int = 1) -> None:
     Args:
         runs: How many are trained side by side, a thread each.
     """
-    cpu.keep_freed(runs)
-    cpu.keep_products(COMPILED_PRODUCTS)
+    keep_freed(runs)
+    keep_products(COMPILED_PRODUCTS)
 
 
 @contextmanager
@@ -268,7 +268,7 @@ def predict(
     rows: np.ndarray,
     *,
     hidden: Sequence[str] = (),
-    change: Callable[[dict[str, Padded]], dict[str, Padded]] | None = None,
+    change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
     """Return the class probabilities of utterances, (B, C) float32, in the order of `rows`.
@@ -323,7 +323,7 @@ def feature_masks(
     return masks
 
 
-def hide(batch: Mapping[str, Padded], probability: float, generator: torch.Generator) -> dict[str, Padded]:
+def hide(batch: Mapping[str, PaddedFrames], probability: float, generator: torch.Generator) -> dict[str, PaddedFrames]:
     """Hide each modality of each utterance with a probability; an utterance that would lose all keeps all."""
     if not probability:
         return dict(batch)
@@ -332,7 +332,7 @@ def hide(batch: Mapping[str, Padded], probability: float, generator: torch.Gener
     left = present & ~hit
     left = torch.where(left.any(1, keepdim=True), left, present)
     return {
-        name: Padded(frames.values, frames.mask & left[:, number, None])
+        name: PaddedFrames(frames.values, frames.mask & left[:, number, None])
         for number, (name, frames) in enumerate(batch.items())
     }
 

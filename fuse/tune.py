@@ -18,9 +18,10 @@ from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import write_json
-from gia_mic.fuse import fusions, split
+from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE, TrainingConfig
 from gia_mic.fuse.data import read
+from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
 
 __all__ = ["Engine", "Found", "Search", "refuse_search", "tune"]

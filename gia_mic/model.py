@@ -1,24 +1,18 @@
 """Turns a trained run into something to hand on: a folder with a model card, or a repository of the hub."""
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
+from gia_mic.explain import Explanation, explain
+from gia_mic.export import CARD, export
 from gia_mic.extract.errors import RunError, first_line
-from gia_mic.extract.files import write_text
-from gia_mic.fuse import handed_on
-from gia_mic.fuse.explain import Explanation, explain
-from gia_mic.fuse.predict import Input, Predictor, find_runs
-from gia_mic.report.card import card
-from gia_mic.report.runs import read_runs
+from gia_mic.predictor import Input, Predictor, find_runs
 
-__all__ = ["CARD", "HUB", "Model", "export", "load_model"]
+__all__ = ["HUB", "Model", "load_model"]
 
-CARD = "README.md"
 HUB = "hf://"
 
 
@@ -91,37 +85,3 @@ def load_model(path: str, **options: Any) -> Model:
     except (OSError, ValueError) as error:
         why = first_line(error)
         raise RunError(f"The hub gave no model for {path} ({why}): check the name and the network.") from error
-
-
-def export(places: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False) -> Path:
-    """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
-
-    The folder has the layout of a run, and is loaded like one. What the corpus's people said or where files lay on this
-    machine isn't in it. Encoders' weights aren't either: the configuration says which they are.
-
-    Args:
-        places: Finished run folders of one configuration.
-        folder: Where to write; new, empty, or an earlier export.
-        licence: Of the weights, by the hub's identifier.
-        onnx: Also write the fusion as `model.onnx`.
-
-    Raises:
-        RunError: The folder holds something else, or the scores can't be read.
-    """
-    handed_on.copy(places, folder)
-    given = places[0].parents[1] / CARD
-    if given.is_file() and not (places[0] / "predictions.parquet").exists():  # exported before: its scores are in there
-        shutil.copyfile(given, folder / CARD)
-    else:
-        chosen = {place.resolve() for place in places}
-        for run in read_runs(places[0].parents[1]):
-            folds = tuple(fold for fold in run.folds if fold.folder.resolve() in chosen)
-            if folds:
-                write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
-    if onnx:
-        from gia_mic.fuse.onnx import write_onnx
-
-        write_onnx(places, folder / "model.onnx")
-    if not (folder / CARD).is_file():
-        raise RunError(f"There are no scores in {places[0].parents[1]} to describe the model with: train it again.")
-    return folder

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gia_mic.fuse import measure
+from gia_mic.fuse.runs.runs import Run
 from gia_mic.report import statistics
-from gia_mic.report.runs import Run
 from gia_mic.report.statistics import Bin, Difference, Interval
 from gia_mic.report.summary import Summary
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import one_line
+from gia_mic.fuse.runs.runs import Run, differences, shown
 from gia_mic.report.compare import SIGNIFICANCE, Comparison
 from gia_mic.report.group import Group
-from gia_mic.report.runs import Run, differences, shown
 from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table

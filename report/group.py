@@ -9,9 +9,9 @@ import numpy as np
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse.audit import Control, by_value, majority, scores_of_control
+from gia_mic.fuse.runs.runs import Run
 from gia_mic.report import compare
 from gia_mic.report.compare import Comparison, Evidence
-from gia_mic.report.runs import Run
 from gia_mic.report.summary import Summary, summarise
 
 __all__ = ["Group", "groups"]

@@ -10,7 +10,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from gia_mic.report import details, figures
+from gia_mic.report import error_analysis as details
+from gia_mic.report import figures
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import provenance
 from gia_mic.report.sections import sections

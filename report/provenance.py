@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gia_mic.extract.errors import one_line
-from gia_mic.report.runs import Run
+from gia_mic.fuse.runs.runs import Run
 
 __all__ = ["facts", "provenance"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gia_mic.fuse import measure
-from gia_mic.report.runs import Run
+from gia_mic.fuse.runs.runs import Run
 
 __all__ = ["FoldScores", "Spread", "Summary", "spread", "summarise"]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import one_line
+from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import SIGNIFICANCE
 from gia_mic.report.group import Group
-from gia_mic.report.runs import Run
 from gia_mic.report.summary import Spread
 from gia_mic.report.summary import spread as spread_of
 from gia_mic.report.table import Column, Table

@@ -7,7 +7,8 @@ from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from gia_mic.extract import store
 from gia_mic.extract.errors import RunError, StoreError
-from gia_mic.fuse.data import Filed, Packed, Rounded, epoch, find_stores, read, sorted_batches
+from gia_mic.fuse.data import epoch, find_stores, read, sorted_batches
+from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames
 
 
 def data_of(corpus, paths):
@@ -70,7 +71,7 @@ def test_frames_beyond_the_bound_are_not_rounded(corpus):
 def test_the_origin_is_about_the_median_of_however_many_frames_there_are():
     for count in (1, 1000, 2**17 + 3):
         values = 300 + torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
-        rounded = Rounded.of(values)
+        rounded = Bfloat16Frames.of(values)
         torch.testing.assert_close(rounded.origin, values.median(0).values, atol=0.1, rtol=0)
         torch.testing.assert_close(rounded.values.float() + rounded.origin, values, atol=0.02, rtol=0)
 
@@ -91,7 +92,7 @@ def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
     opened = {name: store.open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
     whole, filed = (read(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
     assert whole.size == filed.size
-    assert all(isinstance(packed.values, Filed) for packed in filed.modalities.values())
+    assert all(isinstance(packed.values, FileFrames) for packed in filed.modalities.values())
     rows = torch.tensor([7, 5, -1, 40])
     for name, padded in filed.batch(rows).items():
         wanted = whole.batch(rows)[name]
@@ -143,7 +144,7 @@ def test_statistics_are_those_of_the_given_utterances_alone(corpus):
 def test_statistics_survive_a_mean_far_from_zero():
     values = 1000 + torch.randn(5001, 3, generator=torch.Generator().manual_seed(0))
     lengths = torch.full((500,), 10)
-    packed = Packed(values, torch.arange(0, 5000, 10), lengths)
+    packed = PackedFrames(values, torch.arange(0, 5000, 10), lengths)
     mean, deviation = packed.statistics(np.arange(500))
     np.testing.assert_allclose(mean, values[:5000].double().mean(0), rtol=1e-6)
     np.testing.assert_allclose(deviation, values[:5000].double().std(0, correction=0), rtol=1e-3)

@@ -6,11 +6,11 @@ import transformers
 from made_media import tone, video
 from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
 
-from gia_mic.extract import fast, speech
 from gia_mic.extract.corpus import Clip
-from gia_mic.extract.encoder import Job, piece_windows, pool
+from gia_mic.extract.encoders import fast, speech
+from gia_mic.extract.encoders.contract import Job, piece_windows, pool
+from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MediaError
-from gia_mic.extract.run import make_encoder
 
 SENTENCES = ["No.", "I can't believe you did that!", "", "Why would anyone say such a thing to me, today of all days?"]
 

@@ -11,9 +11,9 @@ from made_media import tone, video
 from PIL import Image
 from test_predict import mer
 
+from gia_mic.explain import explain, words
 from gia_mic.fuse.config import PooledConfig
-from gia_mic.fuse.explain import explain, words
-from gia_mic.fuse.predict import Input, load
+from gia_mic.predictor import Input, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,7 +96,7 @@ def test_it_comes_as_json_too(runs, given):
 def test_5000_words_fit_on_the_picture(runs, tmp_path):
     text = " ".join(f"word{n}" for n in range(5000))
     given = Input(audio=tone(tmp_path / "a.wav", 0.5), text=text)
-    from gia_mic.report.picture import draw
+    from gia_mic.explanation_figure import draw
 
     draw(explain(load(runs / "gia-mic", device="cpu"), given), tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:

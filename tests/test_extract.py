@@ -18,11 +18,13 @@ from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract import run as run_module
 from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.speech import SpeechEncoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
 from gia_mic.extract.inspection import feature_files, inspect, verify_all
-from gia_mic.extract.run import extract, extract_generated, make_encoder, run
-from gia_mic.extract.speech import SpeechEncoder
-from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Builder, frame_bytes, open_store
+from gia_mic.extract.parts import Builder, frame_bytes
+from gia_mic.extract.run import extract, extract_generated, run
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
 KILLS = 50
 
@@ -88,7 +90,7 @@ def test_a_second_run_does_nothing(tmp_path, monkeypatch):
     path = extract(corpus, TINY_SPEECH).path
     before = path.stat()
     monkeypatch.setattr(
-        "gia_mic.extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
+        "gia_mic.extract.encoders.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
     )
     outcome = extract(corpus, TINY_SPEECH)
     assert (outcome.extracted, outcome.reused) == (0, 11)
@@ -235,7 +237,7 @@ def test_a_broken_feature_file_is_one_sentence_and_stays(tmp_path):
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
-    from gia_mic.extract.speech import SpeechEncoder
+    from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
     wanted = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
@@ -257,7 +259,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch):
-    from gia_mic.extract.speech import SpeechEncoder
+    from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
     encode = SpeechEncoder.encode
@@ -297,7 +299,7 @@ def test_any_number_of_cores_gives_the_same_bytes(tmp_path):
 
 
 def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkeypatch):
-    from gia_mic.extract.speech import SpeechEncoder
+    from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path, count=40)
     undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
@@ -352,7 +354,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
     path = next((corpus.folder / "speech").glob("*.h5"))
     path.unlink()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gia_mic.extract.run", "gia_mic.extract.speech", "datasets", "tqdm"])
+    context.set_forkserver_preload(["gia_mic.extract.run", "gia_mic.extract.encoders.speech", "datasets", "tqdm"])
     rng = random.Random(0)
     longest_s = None  # until a kill: a quarter of what the first run takes on this machine, which isn't killed
     kills = kills_between_parts = 0

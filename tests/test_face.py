@@ -7,15 +7,15 @@ from PIL import Image
 
 from gia_mic import cli
 from gia_mic.extract import corpus, store
+from gia_mic.extract.contact_sheet import contact_sheet
 from gia_mic.extract.corpora import demo_face
 from gia_mic.extract.corpus import Clip, Utterance
 from gia_mic.extract.crop import stream_cropped
+from gia_mic.extract.encoders.visual import VisualEncoder
 from gia_mic.extract.errors import EncoderError, MediaError, StoreError
 from gia_mic.extract.face import Finder, find_faces, follow
 from gia_mic.extract.media import Framing
 from gia_mic.extract.run import run
-from gia_mic.extract.sheet import contact_sheet
-from gia_mic.extract.visual import VisualEncoder
 
 SIZE = (320, 240)
 SMALL = Framing((32, 32))

@@ -8,9 +8,9 @@ import transformers
 from made_media import tone
 from made_models import SPEECH, TEXT, VISUAL, save
 
-from gia_mic.extract import fast
-from gia_mic.extract.encoder import Job
-from gia_mic.extract.run import make_encoder
+from gia_mic.extract.encoders import fast
+from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.make import make_encoder
 
 HOP, SEEN = 320, 400
 

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
-from gia_mic.fuse.frames import Padded, initialise
-from gia_mic.fuse.fusions import FUSIONS, build, configure, find, listing, size
-from gia_mic.fuse.misa import Misa
-from gia_mic.fuse.mult import Mult, TransformerLayer
-from gia_mic.fuse.pooled import Attention, Late, Lmf, Tfn
+from gia_mic.fuse.models.layers import PaddedFrames, initialise
+from gia_mic.fuse.models.misa import Misa
+from gia_mic.fuse.models.mult import Mult, TransformerLayer
+from gia_mic.fuse.models.pooled import Attention, Late, Lmf, Tfn
+from gia_mic.fuse.models.registry import FUSIONS, build, configure, find, listing, size
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 
@@ -24,7 +24,7 @@ def batch(lengths, dims=DIMS):
         longest = max(*lengths[name], 1)
         mask = torch.arange(longest) < torch.tensor(lengths[name]).unsqueeze(1)
         values = torch.randn(len(lengths[name]), longest, dim, generator=generator)
-        found[name] = Padded(torch.where(mask.unsqueeze(-1), values, 100.0), mask)
+        found[name] = PaddedFrames(torch.where(mask.unsqueeze(-1), values, 100.0), mask)
     return found
 
 
@@ -45,14 +45,14 @@ def test_padding_company_and_missing_modalities_change_nothing(fusion, names):
     given = {name: padded for name, padded in batch(FULL).items() if name in names}
     once = model(given).logits
     assert once.shape == (3, 4)
-    longer = {name: Padded(F.pad(v, (0, 0, 0, 6), value=9.0), F.pad(m, (0, 6))) for name, (v, m) in given.items()}
+    longer = {name: PaddedFrames(F.pad(v, (0, 0, 0, 6), value=9.0), F.pad(m, (0, 6))) for name, (v, m) in given.items()}
     torch.testing.assert_close(model(longer).logits, once, atol=1e-5, rtol=1e-4)
-    parts = [{name: Padded(v[b : b + 1], m[b : b + 1]) for name, (v, m) in given.items()} for b in range(3)]
+    parts = [{name: PaddedFrames(v[b : b + 1], m[b : b + 1]) for name, (v, m) in given.items()} for b in range(3)]
     torch.testing.assert_close(torch.cat([model(part).logits for part in parts]), once, atol=1e-5, rtol=1e-4)
     if len(names) > 1:
         first = names[0]
         without = {name: padded for name, padded in given.items() if name != first}
-        hidden = {**given, first: Padded(given[first].values, torch.zeros_like(given[first].mask))}
+        hidden = {**given, first: PaddedFrames(given[first].values, torch.zeros_like(given[first].mask))}
         torch.testing.assert_close(model(without).logits, model(hidden).logits)
         assert (model(without).logits - once).abs().max() > 1e-4
 
@@ -132,7 +132,7 @@ def test_a_transformer_layer_equals_torchs():
 def test_a_layer_gives_one_frame_as_it_gives_all():
     layer = TransformerLayer(8, 2)
     values, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
-    other = Padded(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool))
+    other = PaddedFrames(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool))
     place = torch.tensor([4, 2, 0])
     for given in ({"mask": mask}, {"of": other}, {}):
         every = layer(values, **given)
@@ -141,7 +141,7 @@ def test_a_layer_gives_one_frame_as_it_gives_all():
 
 def test_mult_takes_the_last_frame_and_knows_the_order_of_frames():
     model, given = Mult(DIMS, 4, MultConfig(width=8, heads=2, layers=1)).eval(), batch({**FULL, "speech": [9, 9, 9]})
-    turned = {**given, "speech": Padded(given["speech"].values.flip(1), given["speech"].mask)}
+    turned = {**given, "speech": PaddedFrames(given["speech"].values.flip(1), given["speech"].mask)}
     assert (model(turned).logits - model(given).logits).abs().max() > 1e-3
 
 

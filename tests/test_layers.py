@@ -6,12 +6,12 @@ import torch
 from made_features import make_corpus
 
 from gia_mic.extract import store
-from gia_mic.fuse import folder
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import layer_count, read
-from gia_mic.fuse.frames import Padded, Scaler, project
-from gia_mic.fuse.fusions import FUSIONS
+from gia_mic.fuse.models.layers import PaddedFrames, Scaler, project
+from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.split import folds
 from gia_mic.fuse.stack import Job, fit_together
 from gia_mic.fuse.train import fit, predict
@@ -114,17 +114,17 @@ def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data
 def test_a_run_folder_brings_its_layer_weights_back(corpus, stores, data, tmp_path):
     quick = TrainingConfig(epochs=1)
     [place] = train_folds(corpus, stores, runs=tmp_path, training=quick, fold=1, jobs=1)
-    model, config = folder.load(place)
+    model, config = load_fusion(place)
     assert config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
     assert model.scalers["speech"].weights.shape == (3,)
     [plain] = train_folds(
         corpus, stores, runs=tmp_path, training=TrainingConfig(epochs=1, layer_weights=False), fold=1, name="plain"
     )
-    assert folder.load(plain)[0].scalers["speech"].weights is None
+    assert load_fusion(plain)[0].scalers["speech"].weights is None
 
 
 def test_padding_changes_no_sum(scaler):
     values = torch.randn(1, 4, L * H)
     longer = torch.cat([values, torch.full((1, 2, L * H), 9.0)], 1)
-    short, long = (Padded(scaler(v), torch.ones(v.shape[:2], dtype=torch.bool)) for v in (values, longer))
+    short, long = (PaddedFrames(scaler(v), torch.ones(v.shape[:2], dtype=torch.bool)) for v in (values, longer))
     torch.testing.assert_close(short.values, long.values[:, :4])

@@ -7,13 +7,13 @@ from made_demo import make_demo, train_demo
 from made_media import tone
 from made_models import SPEECH, preprocessor, save
 
-from gia_mic.extract.encoder import Job
+from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, RunError
 from gia_mic.extract.pipeline import pool
-from gia_mic.extract.run import make_encoder
-from gia_mic.extract.streaming import SpeechWindow
-from gia_mic.fuse.listen import listen, pcm
-from gia_mic.fuse.predict import load
+from gia_mic.listen import listen, pcm
+from gia_mic.predictor import load
+from gia_mic.window import SpeechWindow
 
 RATE = 16000
 

@@ -15,11 +15,11 @@ CODE = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from extract import corpus as corpora, store
-from fuse.config import GiaMicConfig, TrainingConfig
-from fuse.data import read
-from fuse.model import GiaMic
-from fuse.train import fit
+from gia_mic.extract import corpus as corpora, store
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.data import read
+from gia_mic.fuse.models.gia_mic import GiaMic
+from gia_mic.fuse.train import fit
 
 def own():
     # memory of this process alone, and pages of the feature file, which count as its memory too where they are mapped

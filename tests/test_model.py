@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gia_mic.fuse import constraint
-from gia_mic.fuse.attention import CrossAttention, _scores, read
 from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
-from gia_mic.fuse.frames import Padded, Scaler, drop, initialise, mean, project
-from gia_mic.fuse.model import GatedInteractiveAttention, GiaMic, Refinement
+from gia_mic.fuse.models import constraint
+from gia_mic.fuse.models.attention import CrossAttention, _scores, read
+from gia_mic.fuse.models.gia_mic import GatedInteractiveAttention, GiaMic, Refinement
+from gia_mic.fuse.models.layers import PaddedFrames, Scaler, drop, initialise, mean, project
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 CONFIG = GiaMicConfig(width=8, heads=2, latents=3, layers=2)
@@ -32,7 +32,7 @@ def frames(lengths, dim, seed=0, longest=None):
     longest = longest or max(*lengths, 1)
     values = torch.randn(len(lengths), longest, dim, generator=generator)
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    return Padded(torch.where(mask.unsqueeze(-1), values, 1e3 * values), mask)
+    return PaddedFrames(torch.where(mask.unsqueeze(-1), values, 1e3 * values), mask)
 
 
 def batch(lengths=None):
@@ -149,7 +149,7 @@ def test_the_generator_equals_its_formula_together_and_alone():
 def test_tokens_read_the_frames_that_are_there():
     values, mask = torch.randn(1, 5, 8), torch.tensor([[True, True, True, False, False]])
     x = torch.randn(1, 4, 8)
-    found = read(x, Padded(values, mask))
+    found = read(x, PaddedFrames(values, mask))
     for token in range(4):
         shares = (values[0, :3] @ x[0, token] / math.sqrt(8)).softmax(-1)
         torch.testing.assert_close(found[0, token], shares @ values[0, :3])
@@ -196,12 +196,12 @@ def test_padding_missing_modalities_and_gradients(config, names):
     once = whole(given).logits
     assert once.shape == (4, 4)
     longer = {
-        name: Padded(F.pad(values, (0, 0, 0, 7), value=50.0), F.pad(mask, (0, 7)))
+        name: PaddedFrames(F.pad(values, (0, 0, 0, 7), value=50.0), F.pad(mask, (0, 7)))
         for name, (values, mask) in given.items()
     }
     torch.testing.assert_close(whole(longer).logits, once, atol=1e-4, rtol=1e-4)
     alone = torch.cat(
-        [whole({n: Padded(v[b : b + 1], m[b : b + 1]) for n, (v, m) in given.items()}).logits for b in range(4)]
+        [whole({n: PaddedFrames(v[b : b + 1], m[b : b + 1]) for n, (v, m) in given.items()}).logits for b in range(4)]
     )
     torch.testing.assert_close(alone, once, atol=1e-4, rtol=1e-4)
     # one utterance lacks its first modality, one has its first only, one has nothing
@@ -216,15 +216,15 @@ def test_padding_missing_modalities_and_gradients(config, names):
     for name, parameter in whole.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
     whole.eval()
-    rest = {name: Padded(v[:1], m[:1]) for name, (v, m) in ragged.items() if name != names[0]}
+    rest = {name: PaddedFrames(v[:1], m[:1]) for name, (v, m) in ragged.items() if name != names[0]}
     if rest:
         torch.testing.assert_close(whole(rest).logits, whole(ragged).logits[:1], atol=1e-4, rtol=1e-4)
 
 
 def test_a_present_modality_matters_and_a_missing_one_does_not():
     whole, given = model(), batch()
-    nothing = {**given, "text": Padded(given["text"].values, torch.zeros_like(given["text"].mask))}
-    other = {**given, "text": Padded(given["text"].values + 9, torch.zeros_like(given["text"].mask))}
+    nothing = {**given, "text": PaddedFrames(given["text"].values, torch.zeros_like(given["text"].mask))}
+    other = {**given, "text": PaddedFrames(given["text"].values + 9, torch.zeros_like(given["text"].mask))}
     torch.testing.assert_close(whole(nothing).logits, whole(other).logits)
     assert (whole(nothing).logits - whole(given).logits).abs().max() > 1e-2
 

@@ -17,12 +17,13 @@ from test_transcribe import save_ctc
 
 from gia_mic.extract.corpora import manifest
 from gia_mic.extract.corpus import Clip
+from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MediaError, MerError, RunError
 from gia_mic.extract.media import stream_audio
-from gia_mic.extract.recorded import rebuild
-from gia_mic.extract.run import extract, make_encoder
+from gia_mic.extract.run import extract
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.fuse.predict import Input, Prediction, load
+from gia_mic.predictor import Input, Prediction, load
+from gia_mic.rebuild import rebuild
 
 ROOT = Path(__file__).parent.parent
 
@@ -218,7 +219,7 @@ def changed(place, folder, **entries):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"format": 99}, "not of format 1"),
+        ({"format": 99}, "of format 99, but"),
         ({"features__speech__spec": None}, "doesn't say how its speech frames were made"),
         ({"features__speech__spec__version": 99}, "version 99 of the extractor and this is version"),
         ({"features__speech__spec__weights": "tiny-0"}, "other weights"),

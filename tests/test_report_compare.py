@@ -9,11 +9,11 @@ from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
+from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report import statistics
 from gia_mic.report.compare import compare, gather
 from gia_mic.report.group import groups
 from gia_mic.report.render import render, render_headline
-from gia_mic.report.runs import read_runs
 
 B = 80
 TRUE = np.arange(B) % len(CLASSES)

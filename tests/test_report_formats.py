@@ -52,7 +52,8 @@ def test_every_fusion_is_in_every_format(runs, format):
 @pytest.mark.parametrize("format", ["terminal", "json", "html"])
 def test_a_report_made_twice_says_the_same_from_a_fresh_process(runs, format):
     command = (
-        f"from pathlib import Path; from report.render import render; print(render(Path({str(runs)!r}), {format!r}))"
+        "from pathlib import Path; from gia_mic.report.render import render; "
+        f"print(render(Path({str(runs)!r}), {format!r}))"
     )
     found = subprocess.run(
         [sys.executable, "-c", command], cwd=CHECKOUT, capture_output=True, check=True, encoding="utf-8"
@@ -62,7 +63,7 @@ def test_a_report_made_twice_says_the_same_from_a_fresh_process(runs, format):
 
 def test_reading_runs_needs_no_network_library_nor_torch(runs):
     command = (
-        "import sys; from pathlib import Path; from report.render import render; "
+        "import sys; from pathlib import Path; from gia_mic.report.render import render; "
         f"render(Path({str(runs)!r})); "
         "print([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules])"
     )

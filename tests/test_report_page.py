@@ -9,11 +9,11 @@ import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
+from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report import figures
-from gia_mic.report.details import confused, learning_curves, speakers
+from gia_mic.report.error_analysis import confused, learning_curves, speakers
 from gia_mic.report.group import groups
 from gia_mic.report.render import render
-from gia_mic.report.runs import read_runs
 from gia_mic.report.statistics import BINS
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">\u202e\x1b"

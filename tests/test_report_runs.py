@@ -9,7 +9,7 @@ import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
-from gia_mic.report.runs import differences, read_runs
+from gia_mic.fuse.runs.runs import differences, read_runs
 
 TRUE, PREDICTED = [0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, 0]
 

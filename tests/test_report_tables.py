@@ -11,8 +11,8 @@ import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
+from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report.render import FORMATS, render, render_headline
-from gia_mic.report.runs import read_runs
 from gia_mic.report.summary import spread, summarise
 from gia_mic.report.table import WIDTH, Column, Table, clean, latex, markdown, terminal
 

@@ -7,12 +7,13 @@ import pandas
 import pytest
 from made_features import CLASSES, make_corpus, make_stores
 
-from gia_mic.extract import cpu
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse import folder
+from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.run import default_name, train_folds
+from gia_mic.fuse.runs import folder
+from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.train import predict
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
@@ -86,7 +87,7 @@ def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
     from gia_mic.extract.store import open_store
 
     (place,), _ = train(corpus, stores, tmp_path, fold=1)
-    model, config = folder.load(place)
+    model, config = load_fusion(place)
     data = read(corpus, {name: open_store(path) for name, path in stores.items()})
     table = pandas.read_parquet(place / "predictions.parquet")
     rows = np.array([corpus.ids.index(name) for name in table["id"]])
@@ -133,7 +134,7 @@ def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_pat
 @pytest.mark.parametrize(("options", "pools"), [({"jobs": 3}, 3), ({"jobs": 8}, 5), ({"jobs": 3, "stack": 3}, 2)])
 def test_what_trains_side_by_side_gets_a_pool_of_memory_each(corpus, stores, tmp_path, monkeypatch, options, pools):
     told = []
-    monkeypatch.setattr(cpu, "keep_freed", told.append)
+    monkeypatch.setattr(train_module, "keep_freed", told.append)
     train(corpus, stores, tmp_path, training=TrainingConfig(epochs=1, batch_size=16), **options)
     assert told == [pools]
 
@@ -207,18 +208,18 @@ def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
 
 def test_a_folder_that_is_no_run_is_refused(corpus, stores, tmp_path):
     with pytest.raises(RunError, match=r"is no run folder \(config.json is missing\)"):
-        folder.load(tmp_path)
+        load_fusion(tmp_path)
     (place,), _ = train(corpus, stores, tmp_path, fold=1)
     weights = (place / "model.safetensors").read_bytes()
     (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(RunError, match="doesn't fit its configuration"):
-        folder.load(place)
+        load_fusion(place)
     (place / "metrics.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
-        folder.load(place)
+        load_fusion(place)
     (place / "config.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="is not of format 1"):
-        folder.load(place)
+    with pytest.raises(RunError, match="is of format 99, but this version reads format 1"):
+        load_fusion(place)
 
 
 def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
@@ -227,7 +228,7 @@ def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
     config["model"]["depth"] = 4
     (place / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"The settings of gia-mic are not those of this version"):
-        folder.load(place)
+        load_fusion(place)
 
 
 def test_tensorboard_that_is_not_there_is_said_before_any_work(corpus, stores, tmp_path, monkeypatch):

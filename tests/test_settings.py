@@ -10,7 +10,7 @@ from gia_mic import cli
 from gia_mic.commands.fuse import ablate, fuse_train, tune
 from gia_mic.commands.settings import given
 from gia_mic.fuse.config import SPACE, GiaMicConfig, TrainingConfig
-from gia_mic.fuse.folder import read_config
+from gia_mic.fuse.runs.folder import read_config
 
 TRAINING = {field.name for field in fields(TrainingConfig)}
 MODEL = {field.name for field in fields(GiaMicConfig)}

@@ -45,7 +45,7 @@ def test_a_shard_that_ran_before_has_nothing_to_do(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
     extract(corpus, TINY_SPEECH, shard=Shard(1, 2), quiet=True)
     monkeypatch.setattr(
-        "gia_mic.extract.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
+        "gia_mic.extract.encoders.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
     )
     assert extract(corpus, TINY_SPEECH, shard=Shard(1, 2), quiet=True).extracted == 0
 

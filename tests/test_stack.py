@@ -6,7 +6,7 @@ from made_features import make_corpus, make_stores, utterances
 from gia_mic.extract import store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import read
-from gia_mic.fuse.fusions import FUSIONS, configure
+from gia_mic.fuse.models.registry import FUSIONS, configure
 from gia_mic.fuse.split import development, folds
 from gia_mic.fuse.stack import Job, fit_together
 from gia_mic.fuse.train import fit, predict, steps_per_epoch

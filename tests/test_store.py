@@ -12,7 +12,9 @@ import pytest
 
 from gia_mic.extract import store
 from gia_mic.extract.errors import StoreError
-from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Builder, Header, Item, open_store
+from gia_mic.extract.inspection import find_features
+from gia_mic.extract.parts import Builder
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, open_store
 
 HEADER = Header("speech", "tiny", "0123456789ab", {"model": "tiny"}, dim=4, frame_rate_hz=50.0)
 
@@ -178,7 +180,8 @@ def test_frames_that_were_read_or_put_together_do_not_count_as_memory(tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-from extract.store import Builder, Header, Item, open_store
+from gia_mic.extract.parts import Builder
+from gia_mic.extract.store import Header, Item, open_store
 def of_files():
     lines = Path("/proc/self/status").read_text().splitlines()
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(("RssFile", "RssShmem")))
@@ -311,21 +314,21 @@ def test_two_writers_are_one_too_many(tmp_path):
 
 
 def test_which_file_is_meant(tmp_path):
-    assert store.find(tmp_path, "speech") is None
+    assert find_features(tmp_path, "speech") is None
     one = tmp_path / "speech" / HEADER.file_name
     two = tmp_path / "speech" / replace(HEADER, fingerprint="ba9876543210").file_name
     three = tmp_path / "speech" / replace(HEADER, encoder="wav2vec2-base").file_name
     store.write(one, HEADER, ITEMS)
-    assert store.find(tmp_path, "speech") == one
+    assert find_features(tmp_path, "speech") == one
     store.write(two, HEADER, ITEMS)
     store.write(three, HEADER, ITEMS)
     with pytest.raises(StoreError, match="holds 3 feature files"):
-        store.find(tmp_path, "speech")
-    assert store.find(tmp_path, "speech", "wav2vec2-base") == three
-    assert store.find(tmp_path, "speech", "tiny-ba9876543210") == two
+        find_features(tmp_path, "speech")
+    assert find_features(tmp_path, "speech", "wav2vec2-base") == three
+    assert find_features(tmp_path, "speech", "tiny-ba9876543210") == two
     with pytest.raises(StoreError, match="holds 2 feature files"):
-        store.find(tmp_path, "speech", "tiny")
-    assert store.find(tmp_path, "speech", "hubert") is None
+        find_features(tmp_path, "speech", "tiny")
+    assert find_features(tmp_path, "speech", "hubert") is None
 
 
 def test_what_a_disk_spoils_in_a_part_is_found_in_the_file(tmp_path):

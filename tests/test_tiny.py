@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gia_mic.extract import tiny
 from gia_mic.extract.corpora.demo_text import WORDS
+from gia_mic.extract.encoders import tiny
 
 BUILDERS = {"speech": tiny.speech, "text": lambda: tiny.text()[0], "visual": tiny.visual}
 

@@ -11,8 +11,8 @@ from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import Data, read
-from gia_mic.fuse.frames import Padded
-from gia_mic.fuse.model import GiaMic
+from gia_mic.fuse.models.gia_mic import GiaMic
+from gia_mic.fuse.models.layers import PaddedFrames, initialise
 from gia_mic.fuse.split import folds
 from gia_mic.fuse.train import feature_masks, fit, fit_scalers, hide, objective, predict, steps_per_epoch, views
 
@@ -127,7 +127,7 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
     mask = torch.ones(500, 2, dtype=torch.bool)
     some = mask.clone()
     some[:100] = False
-    batch = {"speech": Padded(torch.zeros(500, 2, 3), mask), "text": Padded(torch.zeros(500, 2, 3), some)}
+    batch = {"speech": PaddedFrames(torch.zeros(500, 2, 3), mask), "text": PaddedFrames(torch.zeros(500, 2, 3), some)}
     found = hide(batch, 0.5, torch.Generator().manual_seed(0))
     left = torch.stack([padded.present for padded in found.values()], 1)
     assert left.any(1).all()
@@ -138,6 +138,7 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
 
 def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
     model = GiaMic(data.dims, 4, SMALL).eval()
+    initialise(model, torch.Generator().manual_seed(0))
     rows = np.arange(40)
     fit_scalers(model, data, rows)
     masks = feature_masks(model, 0.4, torch.Generator().manual_seed(0), torch.device("cpu"))
@@ -147,7 +148,7 @@ def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
     by_hand = {}
     for name, frames in batch.items():
         mean, mask = model.scalers[name].mean, masks[f"scalers.{name}.scale"]
-        by_hand[name] = Padded(mean + (frames.values.float() - mean) * mask, frames.mask)
+        by_hand[name] = PaddedFrames(mean + (frames.values.float() - mean) * mask, frames.mask)
     seen = {name: model.get_buffer(name) * mask for name, mask in masks.items()}
     torch.testing.assert_close(functional_call(model, seen, (batch,)).logits, model(by_hand).logits, atol=1e-5, rtol=0)
     assert feature_masks(model, 0.0, torch.Generator(), torch.device("cpu")) == {}
@@ -195,7 +196,7 @@ def test_weight_decay_shrinks_matrices_alone(corpus, data):
 
 @pytest.mark.parametrize("beforehand", [True, False])
 def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data, beforehand):
-    """Rounded before the mean is taken away, these frames would keep nothing of what tells them apart."""
+    """Bfloat16Frames before the mean is taken away, these frames would keep nothing of what tells them apart."""
     far = {
         name: replace(packed, values=packed.values.float() + 300 * packed.values.float().std())
         for name, packed in data.modalities.items()

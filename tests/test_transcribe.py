@@ -14,14 +14,14 @@ from gia_mic import cli
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.encoders.recogniser import make_recogniser, quiet_windows
 from gia_mic.extract.errors import EncoderError, MediaError, StoreError
-from gia_mic.extract.recogniser import make_recogniser, quiet_windows
 from gia_mic.extract.run import run
 from gia_mic.extract.transcribe import transcribe
 from gia_mic.fuse.data import find_stores
+from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report.audit import verdict
 from gia_mic.report.provenance import provenance
-from gia_mic.report.runs import read_runs
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJ"]
 
@@ -153,7 +153,7 @@ def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch)
     corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
     kept.unlink()
-    monkeypatch.setattr("gia_mic.extract.transcribe.POSITIONS", {"cpu": 100_000})
+    monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 100_000)
     assert [u.text for u in transcribe(corpus, str(whisper))] == together
     assert all(together[:4])
 

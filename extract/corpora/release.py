@@ -69,7 +69,7 @@ class Reading:
 
 def facts(release: str) -> Facts:
     """Return the facts of a published corpus."""
-    known: Facts = import_module(f"extract.corpora.{release}").FACTS
+    known: Facts = import_module(f"gia_mic.extract.corpora.{release}").FACTS
     return known
 
 
@@ -97,7 +97,7 @@ def prepare(
     """
     if not path.is_dir():
         raise CorpusError(f"{path} is no folder: give the one that {release} was unpacked to.")
-    reading: Reading = import_module(f"extract.corpora.{release}").read(path, **options)
+    reading: Reading = import_module(f"gia_mic.extract.corpora.{release}").read(path, **options)
     if not reading.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
     odd = {what: list(items) for what, items in reading.odd.items() if items}
@@ -147,7 +147,9 @@ def counts(corpus: Corpus) -> str:
 def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
     known = {release: ("prepare", facts(release)) for release in RELEASES}
-    known.update({name: ("import", fact) for name, fact in import_module(f"{__package__}.mosei").FACTS.items()})
+    known.update(
+        {name: ("import", fact) for name, fact in import_module("gia_mic.extract.imports.mosei").FACTS.items()}
+    )
     rows = [
         [
             name,

@@ -1,0 +1,174 @@
+"""Knows the devices to compute on: which can be used, how much fits, and what a processor is good at."""
+
+import ctypes
+import os
+import platform
+from typing import Any
+
+from gia_mic.extract.errors import EncoderError, first_line
+
+__all__ = [
+    "PRODUCT_CACHES",
+    "batch_positions",
+    "empty_cache",
+    "find_devices",
+    "free_bytes",
+    "hand_back_freed",
+    "has_products",
+    "is_out_of_memory",
+    "keep_freed",
+    "keep_products",
+    "kind_of",
+    "slow",
+    "usual_device",
+    "why_unusable",
+]
+
+CPU_POSITIONS, ACCELERATOR_POSITIONS = 500, 20_000
+"""Positions that a batch may have in the model, padding included; 50 are a second of speech.
+
+On a CPU a batch is what one core does at a time: larger ones make none of it quicker, and the last leave cores idle.
+"""
+
+PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
+
+
+def kind_of(device: str) -> str:
+    """Return the kind of a device, without its number: cpu, cuda, mps or xpu.
+
+    >>> kind_of("cuda:1")
+    'cuda'
+    """
+    return device.partition(":")[0]
+
+
+def usual_device() -> str:
+    """Return where to compute unless somebody says otherwise: CUDA where there is some."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_devices(wanted: str | None) -> list[str]:
+    """Return the devices to compute on: those wanted, such as "cuda:0,cuda:1"; else the usual one.
+
+    Raises:
+        EncoderError: One of them can't be used here.
+    """
+    if wanted is None:
+        return [usual_device()]
+    devices = [device.strip() for device in wanted.split(",")]
+    for device in devices:
+        if (why := why_unusable(device)) is not None:
+            raise EncoderError(f"There is no device {device!r} here ({why}): choose cpu or cuda.")
+    return devices
+
+
+def why_unusable(device: str) -> str | None:
+    """Return why a device can't compute here, in a few words; None where it can, which is tried."""
+    import torch
+
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return first_line(error)[:80]
+    return None
+
+
+def batch_positions(device: str) -> int:
+    """Return how many positions, padding included, a batch may have in the model on a device."""
+    return CPU_POSITIONS if kind_of(device) == "cpu" else ACCELERATOR_POSITIONS
+
+
+def free_bytes(device: str) -> int | None:
+    """Return how many bytes are free on an accelerator; None on a CPU, and where torch doesn't tell."""
+    import torch
+
+    kind = kind_of(device)
+    if kind == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    module: Any = getattr(torch, kind, None)
+    if kind == "cpu" or not hasattr(module, "mem_get_info"):
+        return None
+    return int(module.mem_get_info(torch.device(device))[0])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a device, didn't suffice."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def empty_cache() -> None:
+    """Hand the memory that torch keeps for later on an accelerator back to it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def keep_products(count: int) -> None:
+    """Have so many compiled matrix products kept, unless the user's environment says how many.
+
+    oneDNN compiles one for each shape, in bfloat16 for all that torch multiplies: 1 to 2 ms and a third of a megabyte
+    each. It keeps 1,024, and torch as many of its own in front of them in each thread. Both read the number once, when
+    they first compute, so it is settled by the first call in a process.
+    """
+    for cache in PRODUCT_CACHES:
+        os.environ.setdefault(cache, str(count))
+
+
+def keep_freed(threads: int) -> None:
+    """Keep freed memory for the next block of its size, in a pool for each of the threads that compute side by side.
+
+    The GNU C library hands blocks of many megabytes back to the system at once, and a training step's activations are
+    paged in anew in every step, which measured a fifth of it. Two threads that train out of one pool wait for each
+    other, which measured another fifth; more pools than threads only take memory. The first call in a process settles
+    how many there are. Other C libraries are left as they are.
+    """
+    if (library := _glibc()) is not None:
+        # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, threads)):
+            library.mallopt(option, value)
+
+
+def hand_back_freed() -> None:
+    """Hand freed memory back to the system, also what lies between blocks in use.
+
+    The GNU C library by itself keeps that, and activations of ever new lengths leave more and more of it.
+    """
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
+def has_products(precision: str) -> bool | None:
+    """Whether oneDNN multiplies matrices in a precision on this processor; None where torch doesn't tell."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return None
+    if precision == "float32":
+        return True
+    short = {"bfloat16": "bf16", "float16": "fp16"}.get(precision)
+    probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported", None)  # private: looked for before use
+    return None if probe is None else probe()
+
+
+def slow(precision: str, device: str | None) -> str | None:
+    """Return the line to say where a precision costs time instead of saving it; None where it isn't known to.
+
+    torch multiplies by itself what oneDNN can't.
+
+    Args:
+        precision: float32, bfloat16 or float16.
+        device: Where to compute; None is `usual_device`.
+    """
+    if not (device or usual_device()).startswith("cpu") or has_products(precision) is not False:
+        return None
+    return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -1,0 +1,294 @@
+"""Turns sound into frames with wav2vec 2.0 and its relatives, or with Whisper's encoder."""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gia_mic.extract import media
+from gia_mic.extract.encoders import fast, tiny
+from gia_mic.extract.encoders.contract import (
+    EncoderSpec,
+    Job,
+    Piece,
+    check_layers,
+    exact_together,
+    pick_layers,
+    piece_windows,
+)
+from gia_mic.extract.encoders.pretrained import Pretrained
+from gia_mic.extract.encoders.weights import load_settings
+from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.store import Header
+
+__all__ = ["SpeechEncoder"]
+
+WINDOW_S = 20.0
+CONTEXT_S = 2.0
+WHISPER_WINDOW_S = 30.0
+
+
+class SpeechEncoder(Pretrained):
+    """wav2vec 2.0, HuBERT, WavLM or Whisper's encoder, frozen.
+
+    A recording of n samples gives T = floor((n - receptive field) / hop) + 1 frames; for wav2vec 2.0 the receptive
+    field is 400 samples and the hop 320, so 50 frames a second (Baevski et al., NeurIPS 2020, arXiv:2006.11477).
+    Whisper's encoder always sees 30 s, as it was trained; of these the ceil(n / 320) frames of the recording are kept
+    (Radford et al., ICML 2023, arXiv:2212.04356).
+
+    Args:
+        model: Hub id, local folder, or "tiny".
+        revision: Hub revision; the main one by default.
+        window_s: Length of the windows that longer recordings go through, in seconds.
+        options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
+
+    Raises:
+        EncoderError: The model can't be found, or is none for speech.
+    """
+
+    def __init__(self, model: str, revision: str | None = None, window_s: float | None = None, **options: Any) -> None:
+        super().__init__(model, revision, tiny.speech)
+        settings = {} if self._weights is None else load_settings(self._weights, "preprocessor_config.json")
+        self._whisper = self._config.model_type == "whisper"
+        if self._whisper:
+            from transformers import WhisperFeatureExtractor
+
+            self._spectrogram = WhisperFeatureExtractor(
+                feature_size=self._config.num_mel_bins, **{key: settings[key] for key in ("dither",) if key in settings}
+            )
+            self._hop = self._receptive_field = 2 * self._spectrogram.hop_length
+            window_s = WHISPER_WINDOW_S
+        elif hasattr(self._config, "conv_stride") and hasattr(self._config, "conv_kernel"):
+            self._receptive_field, self._hop = fast.receptive_field(self._config.conv_kernel, self._config.conv_stride)
+        else:
+            raise EncoderError(
+                f"{self._named['model']} is a {self._config.model_type} model, none for speech: choose a wav2vec2-like "
+                "one."
+            )
+        self.spec = EncoderSpec(
+            modality="speech",
+            **self._named,
+            sampling_rate_hz=settings.get("sampling_rate", 16000),
+            window_s=WINDOW_S if window_s is None else window_s,
+            context_s=CONTEXT_S,
+            normalise=not self._whisper and settings.get("do_normalize", True),
+            **options,
+        )
+        check_layers(self.spec.layers, self._layer_count, self.spec.name)
+
+    @property
+    def header(self) -> Header:
+        """What all frames have in common."""
+        return self.spec.header(self._config.hidden_size, self._rate / self._hop, self._weights)
+
+    def size(self, job: Job) -> int:
+        """Return about how many frames the model has to compute for an utterance."""
+        frames = max(round(job.duration_s * self._rate) // self._hop, 1)
+        if self._whisper:
+            return math.ceil(frames / self._window) * self._window
+        return frames
+
+    def pieces(self, job: Job) -> Iterator[Piece]:
+        """Decode an utterance into windows of samples.
+
+        Raises:
+            MediaError: It can't be decoded, or is shorter than one frame.
+        """
+        stream = _Samples(self._stream(job), keep=self._samples(self._window))
+        if stream.count < (1 if self._whisper else self._receptive_field):
+            raise MediaError(
+                f"{job.path or job.id} has {1000 * stream.count / self._rate:.0f} ms of sound; {self.spec.name} needs "
+                f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
+            )
+        if not self._whisper:
+            frames = (stream.count - self._receptive_field) // self._hop + 1
+        else:
+            frames = math.ceil(stream.count / self._hop)
+        mean, scale = (stream.mean, 1 / math.sqrt(stream.variance + 1e-7)) if self.spec.normalise else (0.0, 1.0)
+        samples = stream.kept if stream.kept is not None else _Window(self._stream(job))
+        for begin, end, keep in piece_windows(frames, self._window, self._context):
+            values = samples[
+                begin * self._hop : stream.count if end == frames else begin * self._hop + self._samples(end - begin)
+            ]
+            if self._whisper:
+                spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
+                yield Piece(spectrum, keep, self._window)
+            else:
+                yield Piece(((values - mean) * scale).astype(np.float32), keep, end - begin)
+
+    def to(self, device: str) -> "SpeechEncoder":
+        """Load the weights onto a device."""
+        if self._load(device, self.spec.precision, self._model_class(), self._wanted) and not self._alone:
+            _normalise_each_alone(self._model)
+            # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+        return self
+
+    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+        """Return each piece's kept frames (T, D) float32, the same in any batch."""
+        together = [[piece] for piece in pieces] if self._alone else [pieces]
+        return [frames for some in together for frames in self._encode(some)]
+
+    @torch.inference_mode()
+    def _encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+        parameter = next(self.model.parameters())
+        if self._whisper:
+            inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
+        else:
+            lengths = [len(piece.values) for piece in pieces]
+            padded = np.zeros((len(pieces), max(lengths)), np.float32)
+            for row, piece in zip(padded, pieces, strict=True):
+                row[: len(piece.values)] = piece.values
+            inputs, mask = torch.from_numpy(padded), torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+            _NormaliseEachAlone.set_lengths(self._model, lengths)
+        outputs = self.model(
+            inputs.to(parameter.device, parameter.dtype),
+            attention_mask=None if mask is None or mask.all() else mask.to(parameter.device),
+            output_hidden_states=self.spec.layers != (-1,),
+        )
+        frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
+        return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def _model_class(self) -> Any:
+        """Return the class of transformers to load; None for what the configuration says."""
+        return None
+
+    def _wanted(self, whole: Any) -> Any:
+        """Return what of a loaded model makes frames."""
+        return whole.get_encoder() if self._whisper else whole
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return self._hop
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that the convolutions of one frame see."""
+        return self._receptive_field
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the network takes one recording at a time."""
+        return fast.suits(self._device) or not exact_together(self._config.model_type)
+
+    @property
+    def _rate(self) -> int:
+        assert self.spec.sampling_rate_hz is not None
+        return self.spec.sampling_rate_hz
+
+    @property
+    def _layer_count(self) -> int:
+        return self._config.encoder_layers if self._whisper else self._config.num_hidden_layers
+
+    @property
+    def _window(self) -> int:
+        """Most frames in a window."""
+        assert self.spec.window_s is not None
+        return round(self.spec.window_s * self._rate) // self._hop
+
+    @property
+    def _context(self) -> int:
+        assert self.spec.context_s is not None
+        return round(self.spec.context_s * self._rate) // self._hop
+
+    def _samples(self, frames: int) -> int:
+        """Return how many samples so many frames see."""
+        return (frames - 1) * self._hop + self._receptive_field
+
+    def _stream(self, job: Job) -> Iterator[np.ndarray]:
+        if job.sound is not None:
+            return media.stream_samples(*job.sound, self._rate)
+        assert job.path is not None
+        start_s, end_s = (job.clip.start_s, job.clip.end_s) if job.clip else (None, None)
+        return media.stream_audio(job.path, self._rate, start_s, end_s)
+
+
+class _Samples:
+    """A recording's statistics from one pass over it, and its samples if it is short.
+
+    Args:
+        blocks: The recording.
+        keep: Most samples to hold in memory.
+    """
+
+    def __init__(self, blocks: Iterator[np.ndarray], keep: int) -> None:
+        held: list[np.ndarray] | None = []
+        self.count, self.mean, squares = 0, 0.0, 0.0
+        for block in blocks:
+            if not len(block):
+                continue
+            # Chan's update of mean and squared deviations, which doesn't cancel as sums of squares do
+            block_mean = float(block.mean(dtype=np.float64))
+            squares += float(((block - block_mean) ** 2).sum(dtype=np.float64))
+            delta = block_mean - self.mean
+            squares += delta**2 * self.count * len(block) / (self.count + len(block))
+            self.mean += delta * len(block) / (self.count + len(block))
+            self.count += len(block)
+            if held is not None:
+                held.append(block)
+                if self.count > 2 * keep:
+                    held = None
+        self.variance = squares / max(self.count, 1)
+        self.kept = None if held is None else np.concatenate(held) if held else np.empty(0, np.float32)
+
+
+class _Window:
+    """A stream that can be sliced, as long as no slice begins before the one before it."""
+
+    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
+        self._blocks = blocks
+        self._held = np.empty(0, np.float32)
+        self._begin = 0
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        drop = wanted.start - self._begin
+        held = [self._held[drop:]]
+        count = len(held[0])
+        self._begin = wanted.start
+        while count < wanted.stop - wanted.start and (block := next(self._blocks, None)) is not None:
+            held.append(block)
+            count += len(block)
+        self._held = np.concatenate(held)
+        return self._held[: wanted.stop - wanted.start]
+
+
+class _NormaliseEachAlone(nn.Module):
+    """The group norm of wav2vec 2.0's first layer, over each recording's own frames only.
+
+    The original takes mean and variance over the padded batch, so that what else is in a batch changes every value.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.norm, self.kernel, self.stride = norm, kernel, stride
+        self.lengths: list[int] = []  # of the recordings in the batch, in samples
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Normalise (B, H, T)."""
+        frames = [(length - self.kernel) // self.stride + 1 for length in self.lengths]
+        if min(frames) == hidden.shape[-1]:
+            return self.norm(hidden)
+        normalised = torch.zeros_like(hidden)
+        for row, count in enumerate(frames):
+            normalised[row, :, :count] = self.norm(hidden[row : row + 1, :, :count])[0]
+        return normalised
+
+    @staticmethod
+    def set_lengths(model: nn.Module, lengths: list[int]) -> None:
+        """Tell every such layer of a model how long the recordings of the next batch are."""
+        for module in model.modules():
+            if isinstance(module, _NormaliseEachAlone):
+                module.lengths = lengths
+
+
+def _normalise_each_alone(model: nn.Module) -> None:
+    """Put `_NormaliseEachAlone` in the place of a first layer's group norm."""
+    for module in list(model.modules()):
+        norm, conv = getattr(module, "layer_norm", None), getattr(module, "conv", None)
+        if isinstance(norm, nn.GroupNorm) and isinstance(conv, nn.Conv1d):
+            module.layer_norm = _NormaliseEachAlone(norm, conv.kernel_size[0], conv.stride[0])

@@ -1,0 +1,1 @@
+"""Turns features that others made into feature files."""

@@ -1,0 +1,235 @@
+"""Turns features that others made into a normal feature file, and into a corpus where there is none yet."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gia_mic.extract import corpus as corpora
+from gia_mic.extract import store
+from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.table import bad_id, read_table
+from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.errors import CorpusError, StoreError, one_line
+from gia_mic.extract.imports import formats as foreign
+from gia_mic.extract.imports import mosei
+from gia_mic.extract.imports.formats import Foreign, Segment
+from gia_mic.extract.store import FAILED, MISSING, Header, Item
+
+__all__ = ["import_features"]
+
+_VERSION = 1
+
+
+def import_features(
+    files: Sequence[Path],
+    modality: str,
+    features: Path,
+    name: str,
+    *,
+    labels: Path | None = None,
+    splits: Path | None = None,
+    classes: str | None = None,
+    encoder: str | None = None,
+    frame_rate_hz: float | None = None,
+    nonfinite: str = "fail",
+    say: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """Write a feature file from files in others' formats.
+
+    Args:
+        files: What `foreign.read` reads; several are put together.
+        modality: speech, text or visual.
+        features: The features folder.
+        name: Corpus. One that isn't prepared yet is made from `labels`, or from the labels in the files.
+        labels: Table with id and label and, as far as known, split, speaker, session, …; or a label sequence (.csd)
+            whose segments the files' whole videos are cut to.
+        splits: For a label sequence, table of video (or id) and split; what it doesn't name is left out.
+        classes: How scores in the files, or in the label sequence, become classes: one of `mosei.CLASSES`. By default
+            the corpus's way is kept; a new one takes the files' own words where there are some, else the sign.
+        encoder: Short name for the features; by default the first file's name.
+        frame_rate_hz: Frames per second, where they are evenly spaced.
+        nonfinite: What becomes of an utterance with NaN or infinity in it: "fail" records it as failed and raises once
+            the file is written, "skip" only records it, "zero" puts zeros there, as published code does for COVAREP.
+        say: Takes lines that say what was done.
+
+    Returns:
+        The feature file.
+
+    Raises:
+        CorpusError: There is no corpus of that name and no labels, or labels and files don't fit the corpus.
+        StoreError: A file is refused, broken, or contradicts another in an id or in D; or values aren't finite.
+    """
+    if nonfinite not in ("fail", "skip", "zero"):
+        raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
+    if classes is not None and classes not in mosei.CLASSES:
+        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
+    if classes is None and name in corpora.names(features):
+        classes = corpora.load(features, name).about.get("scores_as")
+    cut = labels is not None and labels.suffix.lower() == ".csd"
+    segments = foreign.segments(labels) if labels is not None and cut else []
+    rows = (row for file in files for row in (foreign.cut(file, segments) if cut else foreign.read(file, modality)))
+    found = _collect(rows, files)
+    if labels is None:
+        wanted = _from_files(found.values(), classes)
+    elif cut:
+        wanted = _from_segments(segments, classes, splits)
+    else:
+        wanted = manifest.check(read_table(labels), where=labels, root=labels.parent, features_only=True)
+    corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels, say)
+    known = set(corpus.ids)
+    others = [utterance_id for utterance_id in found if utterance_id not in known]
+    if len(others) == len(found):
+        raise CorpusError(
+            f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(others, 3)}, "
+            f"the corpus has {one_line(corpus.ids, 3)}."
+        )
+    if others:
+        say(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
+    return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite, say)
+
+
+def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreign]:
+    found: dict[str, Foreign] = {}
+    twice = []
+    for row in rows:
+        if row.id in found:
+            twice.append(row.id)
+        found[row.id] = row
+    if twice:
+        raise StoreError(f"{one_line(files)} give ids twice: {one_line(twice)}; import files of different utterances.")
+    if bad := [repr(utterance_id) for utterance_id in found if bad_id(utterance_id)]:
+        raise StoreError(f"{one_line(files)} have ids that lead out of a folder: {one_line(bad)}; rename them.")
+    dims = sorted({row.frames.shape[1] for row in found.values() if row.frames is not None})
+    if len(dims) != 1:
+        raise StoreError(
+            f"{one_line(files)} hold frames of {one_line(dims) or 'no'} features, expected one number for all of them: "
+            "import files of one kind."
+        )
+    return found
+
+
+def _from_files(rows: Iterable[Foreign], classes: str | None) -> list[Utterance]:
+    utterances = []
+    for row in rows:
+        label = row.label
+        if label is None or classes is not None:
+            label = mosei.label(row.scores, classes or mosei.DEFAULT) if row.scores else None
+        if label is not None:
+            shown = _shown(row.scores)
+            utterances.append(Utterance(row.id, label, source_label=shown, text=row.text or None, split=row.split))
+    return utterances
+
+
+def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Path | None) -> list[Utterance]:
+    parts: dict[str, str] = {}
+    for row in [] if splits is None else read_table(splits):
+        name = row.get("id", row.get("video"))
+        if name is None or "split" not in row:
+            raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
+        parts[str(name)] = foreign.PARTS.get(str(row["split"]).lower(), str(row["split"]))
+    utterances = []
+    for segment in segments:
+        label = mosei.label(segment.scores, classes or mosei.DEFAULT)
+        split = parts.get(segment.id, parts.get(segment.video))
+        if label is not None and (splits is None or split is not None):
+            shown = _shown(segment.scores)
+            utterances.append(Utterance(segment.id, label, dialog=segment.video, source_label=shown, split=split))
+    return utterances
+
+
+def _shown(scores: Sequence[float]) -> str | None:
+    return " ".join(f"{score:g}" for score in scores) or None
+
+
+def _corpus(
+    features: Path,
+    name: str,
+    wanted: Sequence[Utterance],
+    classes: str | None,
+    source: Path,
+    say: Callable[[str], object],
+) -> Corpus:
+    """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
+    if name not in corpora.names(features):
+        if not wanted:
+            raise CorpusError(
+                f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
+                "give a table of ids and labels with --labels."
+            )
+        order = mosei.CLASSES[classes or mosei.DEFAULT]
+        corpus = corpora.write(
+            features,
+            name,
+            wanted,
+            root=features / name,
+            classes=order if {utterance.label for utterance in wanted} <= set(order) else None,
+            about={"source": source.name, "description": "Imported", "scores_as": classes},
+        )
+        say(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
+        return corpus
+    corpus = corpora.load(features, name)
+    labels = dict(zip(corpus.ids, (corpus.classes[index] for index in corpus.column("label")), strict=True))
+    if other := [u.id for u in wanted if u.id in labels and labels[u.id] != u.label]:
+        raise CorpusError(
+            f"{source} has other labels than the corpus {name!r} for {one_line(other)}: import under another name."
+        )
+    return corpus
+
+
+def _write(
+    corpus: Corpus,
+    modality: str,
+    found: dict[str, Foreign],
+    encoder: str,
+    frame_rate_hz: float | None,
+    nonfinite: str,
+    say: Callable[[str], object],
+) -> Path:
+    zero = nonfinite == "zero"
+    items = [_item(utterance_id, found.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
+    content = hashlib.sha256(json.dumps([(item.id, item.source) for item in items]).encode()).hexdigest()
+    spec = {
+        "modality": modality,
+        "model": f"imported {encoder}",
+        "content": content,
+        "nonfinite": "zero" if zero else "failed",
+        "frame_rate_hz": frame_rate_hz,
+        "version": _VERSION,
+    }
+    header = Header(
+        modality=modality,
+        encoder=re.sub(r"[^A-Za-z0-9._-]+", "-", encoder).strip("-.") or "imported",
+        fingerprint=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12],
+        spec=spec,
+        dim=next(row.frames.shape[1] for row in found.values() if row.frames is not None),
+        dtype="float32",
+        frame_rate_hz=frame_rate_hz,
+    )
+    path = corpus.folder / modality / header.file_name
+    if not path.is_file():
+        store.write(path, header, items)
+    counts = {status: sum(item.status == status for item in items) for status in (store.EXTRACTED, MISSING, FAILED)}
+    say(
+        f"{path}: {counts[store.EXTRACTED]} utterances with frames of {header.dim} features, "
+        f"{counts[MISSING]} missing, {counts[FAILED]} failed."
+    )
+    if failed := [item.id for item in items if item.status == FAILED]:
+        line = f"{len(failed)} utterances have values that are not finite numbers: {one_line(failed)}"
+        if nonfinite == "fail":
+            raise StoreError(f"{line}; the others are in {path}. Go on without them (skip), or put zeros there (zero).")
+        say(f"{line}.")
+    return path
+
+
+def _item(utterance_id: str, row: Foreign | None, *, zero: bool) -> Item:
+    if row is None or row.frames is None:
+        return Item(utterance_id, "", status=MISSING)
+    source = hashlib.sha256(np.ascontiguousarray(row.frames).tobytes()).hexdigest()
+    wrong = int(np.count_nonzero(~np.isfinite(row.frames)))
+    if wrong and not zero:
+        return Item(utterance_id, source, status=FAILED, reason=f"{wrong} values are not finite numbers")
+    return Item(utterance_id, source, np.where(np.isfinite(row.frames), row.frames, 0.0).astype(np.float32))

@@ -1,0 +1,193 @@
+"""Turns feature files that others made into frames by utterance id, with labels where the file has them.
+
+Read are pickles as MMSA and MulT publish them, computational sequences (.csd), folders of `<id>.npy`, and .npz files.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from gia_mic.extract.errors import StoreError, one_line
+from gia_mic.extract.imports import csd, unpickle
+
+__all__ = ["PARTS", "Foreign", "Segment", "cut", "read", "segments"]
+
+_KEYS = {
+    "speech": ("audio", "speech", "acoustic"),
+    "text": ("text", "language"),
+    "visual": ("vision", "visual", "video"),
+}
+PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """One utterance of a foreign file.
+
+    Attributes:
+        id: As the file has it.
+        frames: (T, D) float32, or None where the file holds nothing but padding.
+        label: The file's own word for the emotion or sentiment, if it has one.
+        scores: The numbers behind it, such as the sentiment from -3 to 3; empty if the file has none.
+        text: Transcript, if the file has it.
+        split: train, dev or test, if the file says.
+    """
+
+    id: str
+    frames: np.ndarray | None
+    label: str | None = None
+    scores: tuple[float, ...] = ()
+    text: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video with its scores, the sentiment first, of a label sequence; `id` is `video[number]`."""
+
+    id: str
+    video: str
+    start_s: float
+    end_s: float
+    scores: tuple[float, ...]
+
+
+def read(path: Path, modality: str) -> Iterator[Foreign]:
+    """Give the utterances of a file or folder.
+
+    Args:
+        path: .pkl or .pickle, .csd, .npz, or a folder of .npy files.
+        modality: speech, text or visual; matters where one file holds several.
+
+    Raises:
+        StoreError: It is of no known kind, refused, broken, or doesn't hold the modality.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        yield from _npy_folder(path)
+    elif suffix in (".pkl", ".pickle", ".p"):
+        yield from _pickle(path, modality)
+    elif suffix == ".csd":
+        yield from (Foreign(sequence.video, sequence.features) for sequence in csd.read(path))
+    elif suffix == ".npz":
+        yield from _npz(path)
+    else:
+        raise StoreError(f"{path} is of no known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
+
+
+def segments(path: Path) -> list[Segment]:
+    """Read a label sequence (.csd) whose first column is the sentiment from -3 to 3."""
+    return [
+        Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), tuple(values.tolist()))
+        for sequence in csd.read(path)
+        for number, (values, (start_s, end_s)) in enumerate(zip(sequence.features, sequence.intervals, strict=True))
+    ]
+
+
+def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[Foreign]:
+    """Cut a sequence of whole videos (.csd) to segments: the frames whose middle lies within."""
+    by_video: dict[str, list[Segment]] = {}
+    for segment in wanted:
+        by_video.setdefault(segment.video, []).append(segment)
+    for sequence in csd.read(path):
+        middle = sequence.intervals.mean(axis=1)
+        for segment in by_video.get(sequence.video, []):
+            frames = sequence.features[(segment.start_s <= middle) & (middle < segment.end_s)]
+            yield Foreign(segment.id, frames if len(frames) else None)
+
+
+def _npy_folder(path: Path) -> Iterator[Foreign]:
+    files = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
+    if not files:
+        raise StoreError(f"{path} holds no .npy file: expected one for each utterance, named after its id.")
+    for file in files:
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise StoreError(f"{file} is a symbolic link out of {path}: copy the file instead.")
+        try:
+            values = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(f"{file} is no readable array ({error}): only plain numbers are read.") from error
+        yield Foreign(file.stem, _frames(values, file.name, path))
+
+
+def _npz(path: Path) -> Iterator[Foreign]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                yield Foreign(name, _frames(archive[name], name, path))
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise StoreError(f"{path} is no readable set of arrays ({error}): only plain numbers are read.") from error
+
+
+def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
+    content = unpickle.load(path)
+    parts = content if isinstance(content, Mapping) else {}
+    if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
+        parts = {"": content}  # one part of the three
+    for name, part in parts.items():
+        if not isinstance(part, Mapping) or "id" not in part:
+            raise StoreError(
+                f"{path} is no feature file: expected parts such as train, each with id and {_KEYS[modality][0]}."
+            )
+        key = next((key for key in _KEYS[modality] if key in part), None)
+        if key is None:
+            raise StoreError(f"{path} has no {modality}: its part {name!r} holds {one_line(map(str, part), 20)}.")
+        ids = [_id(value) for value in part["id"]]
+        values, lengths = part[key], _lengths(part, key)
+        for field in (key, "annotations", "regression_labels", "labels", "raw_text"):
+            if field in part and len(part[field]) != len(ids):
+                raise StoreError(f"{path}: part {name!r} has {len(ids)} ids, but {len(part[field])} of {field}.")
+        for row, utterance_id in enumerate(ids):
+            frames = _frames(np.asarray(values[row]), utterance_id, path)
+            if frames is not None:
+                frames = frames[: int(lengths[row])] if lengths is not None else _unpadded(frames)
+            yield Foreign(
+                utterance_id,
+                frames if frames is not None and len(frames) and frames.any() else None,
+                str(part["annotations"][row]).strip().lower() if "annotations" in part else None,
+                _scores(part, row),
+                str(part["raw_text"][row]) if "raw_text" in part else None,
+                PARTS.get(str(name)),
+            )
+
+
+def _id(value: Any) -> str:
+    """Return an id as text; MulT has video, start and end in an array."""
+    values = np.asarray(value).ravel().tolist()
+    return "_".join(part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in values)
+
+
+def _lengths(part: Mapping[str, Any], key: str) -> Any:
+    """Return each row's number of frames before the padding, where the file says it."""
+    if f"{key}_lengths" in part:
+        return part[f"{key}_lengths"]
+    if key == "text" and "text_bert" in part:
+        return np.asarray(part["text_bert"])[:, 1].sum(axis=-1)  # tokens, attention mask, segments
+    return None
+
+
+def _scores(part: Mapping[str, Any], row: int) -> tuple[float, ...]:
+    """Return an utterance's sentiment, with the six emotions where they are beside it."""
+    field = next((name for name in ("regression_labels", "labels") if name in part), None)
+    values = np.asarray(part[field][row]).ravel() if field else np.empty(0)
+    return tuple(values.astype(float).tolist()) if values.size in (1, 7) and values.dtype.kind in "fiu" else ()
+
+
+def _frames(values: np.ndarray, name: str, path: Path) -> np.ndarray | None:
+    """Return (T, D) float32; a vector is a sequence of length one; None if there is no frame."""
+    if values.dtype.kind not in "fiu" or values.ndim not in (1, 2):
+        raise StoreError(
+            f"{path}: {name} is an array of {values.dtype} with shape {values.shape}, expected numbers (T, D) or (D)."
+        )
+    frames = np.atleast_2d(values).astype(np.float32)
+    return frames if frames.size else None
+
+
+def _unpadded(frames: np.ndarray) -> np.ndarray:
+    """Cut the rows of zeros that pad a sequence at its front or end."""
+    filled = np.flatnonzero(frames.any(axis=1))
+    return frames[filled[0] : filled[-1] + 1] if len(filled) else frames[:0]

@@ -1,0 +1,171 @@
+"""Turns frames into emotion logits by MulT, the Multimodal Transformer (Tsai et al. 2019, arXiv:1906.00295)."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gia_mic.fuse.config import MultConfig
+from gia_mic.fuse.models.attention import padding
+from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, drop, project, scaled, scalers
+
+__all__ = ["Mult", "TransformerLayer"]
+
+
+class TransformerLayer(nn.Module):
+    """A transformer layer that normalises first, from a sequence to itself or to another one.
+
+        z ← z + W_o MultiHead(LN z, LN y, LN y)              y = z, or the source's frames
+        z ← z + W₂ ReLU(W₁ LN z + b₁) + b₂                   W₁ to 4 d
+
+    Args:
+        width: d.
+        heads: Attention heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_source, self.norm_forward = (nn.LayerNorm(width) for _ in range(3))
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(
+        self, to: Tensor, of: PaddedFrames | None = None, *, mask: Tensor | None = None, place: Tensor | None = None
+    ) -> Tensor:
+        """Return z (B, T, d), or (B, 1, d) at one place of each utterance.
+
+        Args:
+            to: (B, T, d).
+            of: Another sequence to read.
+            mask: (B, T) bool, of `to`, which then reads itself. With neither there is nothing to read.
+            place: (B,), the only frame of `to` that is wanted.
+        """
+        source, norm = (of, self.norm_source) if mask is None else (PaddedFrames(to, mask), self.norm)
+        if place is not None:
+            to = _at(to, place)
+        to = to + self._read(to, source, norm)
+        return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
+
+    def _read(self, to: Tensor, of: PaddedFrames | None, norm: nn.Module) -> Tensor:
+        """Return the first sum's second term; a source that is missing leaves of it the bias of W_o."""
+        if of is None:
+            return self.out.bias.to(to.dtype)
+        query = self.norm(to)
+        values = query if of.values is to else norm(of.values)
+        q, k, v = (
+            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for linear, x in ((self.query, query), (self.key, values), (self.value, values))
+        )
+        taken = _attend(q, k, v, of.mask).transpose(1, 2).flatten(2)
+        return self.out(taken * of.present[:, None, None].to(taken.dtype))
+
+
+class Mult(nn.Module):
+    """MulT: each modality reads each other one through a crossmodal transformer.
+
+        Z_m = Conv1D(X_m) + sinusoidal positions                                  kernel 1, to d features
+        Z_{i←j} = L layers z ← z + attention(z, Z_j), then feed-forward          for each pair i ← j
+        Z_i = L layers of self-attention over [Z_{i←j} ; Z_{i←k}]                2 d features
+        h = [last frame of Z_s ; Z_t ; Z_v],   logits = V (h + W₂ ReLU(W₁ h)) + c
+
+    One modality alone reads itself. Dropout is on Z_m (the same features in all frames) and in the head.
+
+    Args:
+        dims: Features of each modality's frames, D_m, in the project's order of modalities.
+        classes: C.
+        config: Width, heads, layers, dropout.
+        layers: As `frames.scalers` takes them.
+    """
+
+    def __init__(
+        self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(dims)
+        d = config.width
+        self.sources = {name: tuple(other for other in dims if other != name) or (name,) for name in dims}
+        self.joined = d * max(len(dims) - 1, 1)
+        self.width, self.dropout, self.dropouts = self.joined * len(dims), config.dropout, len(dims) + 1
+        self.frame_width = d
+        self.scalers = scalers(dims, layers)
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(dim, d, bias=False) for name, dim in scaled(dims, layers).items()}
+        )
+        self.cross = nn.ModuleDict(
+            {
+                f"{to}_{of}": nn.ModuleList(TransformerLayer(d, config.heads) for _ in range(config.layers))
+                for to, others in self.sources.items()
+                for of in others
+            }
+        )
+        self.own = nn.ModuleDict(
+            {
+                name: nn.ModuleList(TransformerLayer(self.joined, config.heads) for _ in range(config.layers))
+                for name in dims
+            }
+        )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(self.joined) for name in dims})
+        self.head = nn.ModuleList([nn.Linear(self.width, self.width), nn.Linear(self.width, self.width)])
+        self.decide = nn.Linear(self.width, classes)
+
+    def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
+        """Fuse a batch."""
+        # a modality that nobody in the batch has costs nothing: it reads nothing, and nothing reads it
+        frames = {}
+        for slot, name in enumerate(self.modalities):
+            if name in batch:
+                projected = project(batch[name].values, self.scalers[name], self.project[name])
+                kept = None if keep is None else keep[..., : self.frame_width]
+                frames[name] = PaddedFrames(drop(projected, kept, slot) + _positions(projected), batch[name].mask)
+        last = {name: self._last(name, frames) for name in frames}
+        nothing = torch.zeros_like(next(iter(last.values())))
+        h = torch.cat([last.get(name, nothing) for name in self.modalities], -1)
+        hidden = drop(torch.relu(self.head[0](h)), keep, self.dropouts - 1)
+        logits = self.decide(h + self.head[1](hidden))
+        return Output(logits, logits.new_zeros(()), {})
+
+    def _last(self, name: str, frames: Mapping[str, PaddedFrames]) -> Tensor:
+        """Return the last frame (B, joined) of what a modality reads from those in `frames`; 0 for who lacks it."""
+        values, mask = frames[name]
+        read = []
+        for other in self.sources[name]:
+            z = values
+            for layer in self.cross[f"{name}_{other}"].children():
+                z = layer(z, frames.get(other))
+            read.append(z)
+        joined = torch.cat(read, -1)
+        *layers, top = self.own[name].children()
+        for layer in layers:
+            joined = layer(joined, mask=mask)
+        # of what the top layer gives only the last frame is ever seen
+        found = self.norms[name](top(joined, mask=mask, place=_last_place(mask)).squeeze(1))
+        return found * mask.any(1, keepdim=True).to(found.dtype)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:
+    """Return softmax(Q Kᵀ / sqrt(d_h)) V, (B, heads, T, d_h), over the frames that are there, (B, T_j)."""
+    if queries.device.type == "cpu":  # whose kernel takes twice as long in bfloat16 as in float32
+        queries, keys, values = (tensor.float() for tensor in (queries, keys, values))
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=padding(there, queries)[:, None, None])
+
+
+def _positions(values: Tensor) -> Tensor:
+    """Return sines and cosines of each position, (T, d) (Vaswani et al. 2017, arXiv:1706.03762, section 3.5)."""
+    T, d = values.shape[1:]
+    steps = torch.arange(T, device=values.device, dtype=torch.float32).unsqueeze(1)
+    rates = torch.exp(torch.arange(0, d, 2, device=values.device, dtype=torch.float32) * (-math.log(10000) / d))
+    return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], -1).flatten(1).to(values.dtype)
+
+
+def _last_place(mask: Tensor) -> Tensor:
+    """Return the place (B,) of the last frame that is there; 0 for an utterance without any."""
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """Return one frame (B, 1, d) of each utterance's (B, T, d)."""
+    return values.gather(1, place[:, None, None].expand(-1, 1, values.shape[-1]))

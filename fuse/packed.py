@@ -1,0 +1,201 @@
+"""Turns utterances' frames, end to end in memory or in their file, into padded batches.
+
+Where the frames are more than the memory allowed, they stay in their file, of which each batch reads its own. For
+training in bfloat16 on a CPU the array in memory holds rounded frames, and what needs the frames themselves, the
+scaler's statistics and every evaluation, reads the file.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gia_mic.extract.store import Store
+from gia_mic.fuse.models.layers import PaddedFrames
+
+__all__ = ["Bfloat16Frames", "FileFrames", "PackedFrames", "rows_not_finite"]
+
+
+ORIGIN_FRAMES = 2**12
+"""Most frames, spread over all, whose median is the origin of those that are rounded."""
+
+
+BLOCK_FRAMES = 2**12
+"""Frames that are rounded or looked through at a time."""
+
+
+@dataclass(frozen=True)
+class Bfloat16Frames:
+    """Frames in bfloat16, without what they all have in common, whose digits bfloat16 has no room for.
+
+    The origin decides nothing but what is lost in rounding, so it is one for all folds, unlike the scaler's mean; a
+    median, so that no strange part of a corpus moves it.
+
+    Attributes:
+        values: (N, D) bfloat16, frames less the origin.
+        origin: (D,) float32, about their median.
+    """
+
+    values: Tensor
+    origin: Tensor
+
+    @staticmethod
+    def of(values: "Tensor | FileFrames") -> "Bfloat16Frames":
+        """Round frames (N, D), a block after the other."""
+        origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().median(0).values
+        rounded = torch.empty(values.shape, dtype=torch.bfloat16)
+        for block, place in zip(values.split(BLOCK_FRAMES), rounded.split(BLOCK_FRAMES), strict=True):
+            place.copy_(block - origin)
+        return Bfloat16Frames(rounded, origin)
+
+
+@dataclass(frozen=True)
+class FileFrames:
+    """Frames (N, D) that stay in their file, N ≥ 1; as much of a tensor as is needed here.
+
+    They are read when they are asked for, not mapped: the pages of a map would count as memory of this process until
+    the system takes them back, and a scheduler that bounds memory ends the process before.
+    """
+
+    store: Store
+
+    def __len__(self) -> int:
+        return self.store.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.store.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+        return self.store.nbytes
+
+    def __getitem__(self, wanted: slice) -> Tensor:
+        """Return rows (R, D)."""
+        rows = range(len(self))[wanted]
+        found = np.empty((len(rows), self.store.dim), self.store.header.dtype)
+        self.store.fill([(rows.start, found)] if rows.step == 1 else zip(rows, found[:, None], strict=True))
+        return torch.from_numpy(found)
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """Give all rows in order, `count` at a time."""
+        return (self[start : start + count] for start in range(0, len(self), count))
+
+    def padded(self, starts: Tensor, mask: Tensor, stride: int) -> Tensor:
+        """Return (B, T, D): every `stride`-th row from each start (B,) on where the mask (B, T) is True, then zeros."""
+        found = np.zeros((*mask.shape, self.store.dim), self.store.header.dtype)
+        rows = [row[:count] for row, count in zip(found, mask.sum(1).tolist(), strict=True)]
+        return self._filled(found, starts, rows, stride)
+
+    def joined(self, starts: Tensor, lengths: Tensor, stride: int) -> Tensor:
+        """Return (S, D): so many rows (B,), every `stride`-th, from each start (B,) on, one after the other."""
+        found = np.empty((int(lengths.sum()), self.store.dim), self.store.header.dtype)
+        return self._filled(found, starts, np.split(found, lengths.cumsum(0)[:-1].numpy()), stride)
+
+    def _filled(self, found: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
+        """Read each of the parts of an array from its start on, and return the array."""
+        if stride == 1:
+            self.store.fill(zip(starts.tolist(), parts, strict=True))
+        else:
+            for start, part in zip(starts.tolist(), parts, strict=True):
+                part[:] = self[start : start + len(part) * stride][::stride]
+        return torch.from_numpy(found)
+
+
+@dataclass(frozen=True)
+class PackedFrames:
+    """The frames of all utterances in one modality, end to end.
+
+    Attributes:
+        values: (N, D) float16 or float32, in memory or in their file.
+        starts: (U,) int64, first row of each utterance.
+        lengths: (U,) int64, frames of each that are used; 0 where it has none.
+        stride: Every n-th row is used.
+        layers: Of the encoder, L, that lie side by side in D and are to be weighed.
+        rounded: The same for training in bfloat16, where it is done on a CPU.
+    """
+
+    values: Tensor | FileFrames
+    starts: Tensor
+    lengths: Tensor
+    stride: int = 1
+    layers: int = 1
+    rounded: Bfloat16Frames | None = None
+
+    @property
+    def dim(self) -> int:
+        """Features per frame, D."""
+        return self.values.shape[1]
+
+    def gather(self, rows: Tensor, *, for_bfloat16: bool = False) -> PaddedFrames:
+        """Return the frames of utterances (B,) padded to the longest of them, at least 1.
+
+        A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
+        frames are kept.
+
+        A batch to be multiplied in bfloat16 on a CPU is of the rounded frames, where there are any, and padded on to
+        one of four lengths an octave, because oneDNN compiles a product for each shape anew.
+        """
+        device, rows = rows.device, rows.to(self.starts.device)
+        lengths = torch.where(rows >= 0, self.lengths[rows], 0)
+        longest = max(int(lengths.max()), 1)
+        steps = torch.arange(_one_of_few(longest) if for_bfloat16 else longest, device=rows.device)
+        mask = steps < lengths.unsqueeze(1)
+        values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
+        if isinstance(values, FileFrames):
+            found = values.padded(self.starts[rows], mask, self.stride)
+        else:  # padding shows the last row, whose values mean nothing there
+            places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(values) - 1)
+            found = values.index_select(0, places.flatten()).view(*places.shape, -1)
+        return PaddedFrames(found.to(device), mask.to(device))
+
+    def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (D,) float64 of the frames of these utterances.
+
+        Blocks are summed in float32 around their own means and joined in float64 (Chan, Golub and LeVeque 1983), so a
+        mean a thousand times the deviation does no harm. Without any frame the mean is 0 and the deviation 1.
+        """
+        total = torch.zeros(self.dim, dtype=torch.float64)
+        squares = torch.zeros(self.dim, dtype=torch.float64)
+        count = 0
+        for block in torch.as_tensor(rows, device=self.starts.device).split(64):
+            frames = self._end_to_end(block)
+            size = len(frames)
+            if not size:
+                continue
+            variance, mean = torch.var_mean(frames.float(), 0, correction=0)
+            variance, mean = variance.double().cpu(), mean.double().cpu()
+            apart = mean - (total / count if count else 0)
+            squares += variance * size + apart.square() * (count * size / (count + size))
+            total += mean * size
+            count += size
+        if not count:
+            return total, total + 1
+        return total / count, (squares / count).sqrt()
+
+    def _end_to_end(self, rows: Tensor) -> Tensor:
+        """Return the frames (S, D) of utterances (B,)."""
+        lengths = self.lengths[rows]
+        if isinstance(self.values, FileFrames):
+            return self.values.joined(self.starts[rows], lengths, self.stride)
+        size = int(lengths.sum())
+        first = torch.repeat_interleave(self.starts[rows], lengths, output_size=size)
+        before = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=size)
+        steps = torch.arange(size, device=rows.device) - before
+        return self.values.index_select(0, first + steps * self.stride)
+
+
+def _one_of_few(length: int) -> int:
+    """Return the next of four lengths an octave: 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40 and so on."""
+    step = 1 << max((length - 1).bit_length() - 3, 0)
+    return -(-length // step) * step
+
+
+def rows_not_finite(values: Tensor | FileFrames) -> np.ndarray:
+    """Return the numbers of the rows that hold NaN or infinity."""
+    blocks = [np.flatnonzero(~np.isfinite(block.numpy()).all(1)) for block in values.split(BLOCK_FRAMES)]
+    return np.concatenate([number * BLOCK_FRAMES + block for number, block in enumerate(blocks)])

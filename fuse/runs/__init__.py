@@ -1,0 +1,1 @@
+"""Turns trainings into run folders, and run folders into runs; nothing else knows the files in them."""

@@ -1,0 +1,64 @@
+"""Turns the epochs of a training into `history.csv`, and into TensorBoard's events."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gia_mic.extract.errors import RunError
+from gia_mic.extract.files import write_text
+from gia_mic.fuse.runs.folder import HISTORY
+
+__all__ = ["need_tensorboard", "read_history", "write_events", "write_history"]
+
+
+def write_history(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write one line an epoch."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    write_text(place / HISTORY, text.getvalue())
+
+
+def read_history(place: Path) -> dict[str, list[float]]:
+    """Return the columns of a run folder's history but the number of the epoch; empty where there is none.
+
+    Raises:
+        RunError: The history isn't a table of numbers.
+    """
+    path = place / HISTORY
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ()) if name != "epoch"}
+    except (ValueError, TypeError, KeyError, csv.Error, OSError) as error:
+        raise RunError(f"{path} isn't a table of numbers ({error}): train the fold again.") from error
+
+
+def need_tensorboard() -> None:
+    """Check that TensorBoard's writer is there.
+
+    Raises:
+        RunError: It isn't.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise RunError(
+            "TensorBoard isn't installed: run `pip install 'gia-mic[tensorboard]'`, or go without --tensorboard."
+        ) from None
+
+
+def write_events(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the history for TensorBoard; `tensorboard --logdir runs` shows all runs side by side."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(place)) as writer:
+        for row in history:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, row["epoch"])

@@ -1,0 +1,81 @@
+"""Says what a run's configuration records beside its settings: corpus, features, and what it was made by."""
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.store import Store
+
+__all__ = ["about_corpus", "about_features", "provenance"]
+
+
+def about_corpus(corpus: Corpus, modalities: Sequence[str]) -> dict[str, Any]:
+    """Return what a configuration says about its corpus."""
+    letters = "".join(letter for letter, name in MODALITIES.items() if name in modalities)
+    return {
+        "name": corpus.name,
+        "digest": corpus.digest,
+        "utterances": len(corpus),
+        "classes": list(corpus.classes),
+        "ceiling": (corpus.about.get("ceiling") or {}).get(letters),
+        **({"recognisers": corpus.about["recognisers"]} if corpus.about.get("recognisers") else {}),
+    }
+
+
+def about_features(corpus: Corpus, store: Store) -> dict[str, Any]:
+    """Return what a configuration says about a feature file."""
+    inside = store.path.resolve().is_relative_to(corpus.folder.resolve())
+    file = store.path.resolve().relative_to(corpus.folder.resolve()).as_posix() if inside else str(store.path)
+    return {
+        "file": file,
+        "encoder": store.encoder,
+        "fingerprint": store.fingerprint,
+        "spec": dict(store.spec),
+        "dim": store.dim,
+        "frame_rate_hz": store.frame_rate_hz,
+    }
+
+
+def provenance(command: str | None, device: str, stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return when, by what and on what a run is made, and the folders that its encoders' weights were in."""
+    try:
+        version = metadata.version("gia-mic")
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "commit": _commit(),
+        "versions": {
+            "gia-mic": version,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "weights": {name: store.header.location for name, store in stores.items() if store.header.location},
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, None outside of one."""
+    here = Path(__file__).resolve()
+    try:
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", here.name],
+            cwd=here.parent, check=True, capture_output=True, timeout=5,
+        )  # fmt: skip
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here.parent, check=True, capture_output=True, timeout=5, text=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,173 @@
+"""Turns a tree of run folders into runs: one configuration, with all its folds and seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.fuse.runs.fold import Fold, read_fold
+from gia_mic.fuse.runs.folder import METRICS, shared
+
+__all__ = ["Run", "differences", "read_runs", "shown"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model in one configuration: a row of a table.
+
+    Attributes:
+        name: Name of the run's folder.
+        config: What all its folds and seeds share.
+        folds: Finished folds, by number and seed.
+        unfinished: Folders of this name that have no metrics yet.
+        note: What sets it apart from another configuration of the same name; empty where there is none.
+    """
+
+    name: str
+    config: Mapping[str, Any] = field(repr=False)
+    folds: tuple[Fold, ...]
+    unfinished: int = 0
+    note: str = ""
+
+    @property
+    def corpus(self) -> str:
+        """Name of the corpus."""
+        return str(self.config["corpus"]["name"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of class indices."""
+        return list(self.config["corpus"]["classes"])
+
+    @property
+    def fusion(self) -> str:
+        """Name of the fusion model."""
+        return str(self.config["model"]["name"])
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of its modalities."""
+        return list(self.config["modalities"])
+
+    @property
+    def protocol(self) -> str:
+        """Column that the folds come from."""
+        return str(self.config["protocol"])
+
+    @property
+    def select(self) -> str:
+        """How the epoch was chosen."""
+        return str(self.config["select"])
+
+    @property
+    def ceiling(self) -> float | None:
+        """Accuracy that no model of these modalities can be above in expectation, where the corpus knows it."""
+        ceiling = self.config["corpus"].get("ceiling")
+        return None if ceiling is None else float(ceiling)
+
+    @property
+    def expected(self) -> int:
+        """Number of folds of the protocol."""
+        return int(self.config["folds"])
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the finished folds, each once."""
+        return sorted({fold.number for fold in self.folds})
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that occur."""
+        return sorted({fold.seed for fold in self.folds})
+
+    @property
+    def complete(self) -> bool:
+        """Whether every fold is finished with every seed."""
+        return len(self.folds) == self.expected * len(self.seeds)
+
+
+def read_runs(root: Path) -> list[Run]:
+    """Read all runs below a folder.
+
+    Args:
+        root: The runs folder, or the folder of one corpus or one run in it.
+
+    Returns:
+        Runs by corpus, name and configuration, those with the most folds first where a name has several. A folder
+        without `metrics.json` isn't finished, and only counted.
+
+    Raises:
+        RunError: There is no finished run, or a file is broken or of another format.
+    """
+    root = Path(root)
+    folders = sorted(
+        {
+            folder.resolve()
+            for pattern in ("fold-*/seed-*", "*/fold-*/seed-*", "*/*/fold-*/seed-*")
+            for folder in root.glob(pattern)
+            if folder.is_dir()
+        }
+    )
+    finished: dict[tuple[str, str], list[Fold]] = {}
+    unfinished: dict[tuple[str, str], int] = {}
+    for folder in folders:
+        corpus, name = folder.parents[2].name, folder.parents[1].name
+        if (folder / METRICS).is_file():
+            finished.setdefault((corpus, name), []).append(read_fold(folder))
+        else:
+            unfinished[corpus, name] = unfinished.get((corpus, name), 0) + 1
+    if not finished:
+        found = f"only {len(folders)} unfinished run folders" if folders else "no run folder"
+        raise RunError(f"There is {found} in {root}: train a model with `mer fuse-train --fold all` first.")
+    return [
+        run
+        for (corpus, name), folds in finished.items()
+        for run in _runs(name, folds, unfinished.get((corpus, name), 0))
+    ]
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the entries in which configurations differ: dotted path → each one's value, None where it has none.
+
+    >>> differences([{"training": {"epochs": 30}, "folds": 5}, {"training": {"epochs": 60}, "folds": 5}])
+    {'training.epochs': [30, 60]}
+    """
+    flat = [dict(_flat(config)) for config in configs]
+    paths = list(dict.fromkeys(path for entries in flat for path in entries))
+    values = {path: [entries.get(path) for entries in flat] for path in paths}
+    return {path: found for path, found in values.items() if any(value != found[0] for value in found)}
+
+
+def shown(value: Any) -> str:
+    """Return a setting's value in words.
+
+    >>> shown(["gate", "generator"])
+    'gate and generator'
+    """
+    if isinstance(value, list):
+        return " and ".join(shown(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
+    """Group the folds of one name by configuration."""
+    groups: dict[str, list[Fold]] = {}
+    for fold in folds:
+        groups.setdefault(json.dumps(shared(fold.config), sort_keys=True), []).append(fold)
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    configs = [shared(group[0].config) for group in ordered]
+    differing = differences(configs)
+    runs = []
+    for number, (config, group) in enumerate(zip(configs, ordered, strict=True)):
+        said = [f"{path} {shown(values[number])}" for path, values in differing.items()]
+        group.sort(key=lambda fold: (fold.number, fold.seed))
+        runs.append(Run(name, config, tuple(group), unfinished if number == 0 else 0, one_line(said, 5)))
+    return runs
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [entry for key, inner in value.items() for entry in _flat(inner, f"{path}.{key}" if path else str(key))]
+    return [(path, value)]

@@ -1,0 +1,230 @@
+"""Turns the explanation of a prediction into a PNG: sound, words and pictures under their attention weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from gia_mic.explain import Explanation
+from gia_mic.extract.files import replacing
+
+__all__ = ["draw"]
+
+WIDTH, MARGIN, SCALE = 1400, 40, 2
+"""Size in points; a point is drawn as `SCALE` pixels."""
+
+INK, FAINT, PALE, HOT = (28, 32, 38), (112, 120, 130), (228, 232, 236), (214, 84, 30)
+MOST_PICTURES, MOST_LINES = 14, 7
+
+
+class _Page:
+    """A sheet that grows downwards; all lengths are in points."""
+
+    def __init__(self, height: int) -> None:
+        self.image = Image.new("RGB", (WIDTH * SCALE, height * SCALE), "white")
+        self.pen = ImageDraw.Draw(self.image)
+        self.fonts = {size: ImageFont.load_default(size * SCALE) for size in (13, 15, 18, 30)}
+
+    def text(
+        self, x: float, y: float, text: str, size: int = 15, colour: tuple[int, int, int] = INK, anchor: str = "ls"
+    ) -> None:
+        self.pen.text((x * SCALE, y * SCALE), text, colour, self.fonts[size], anchor)
+
+    def width(self, text: str, size: int = 15) -> float:
+        return self.fonts[size].getlength(text) / SCALE
+
+    def box(
+        self, left: float, top: float, right: float, bottom: float, colour: tuple[int, int, int], round_: float = 0
+    ) -> None:
+        corners = [value * SCALE for value in (left, top, max(right, left), max(bottom, top))]
+        self.pen.rounded_rectangle(corners, round_ * SCALE, colour)
+
+    def paste(self, picture: np.ndarray, left: float, top: float, size: float) -> None:
+        side = round(size * SCALE)
+        self.image.paste(Image.fromarray(picture).resize((side, side)), (round(left * SCALE), round(top * SCALE)))
+
+
+def draw(explanation: Explanation, path: Path) -> None:
+    """Draw an explanation into a PNG file.
+
+    Weights are drawn against the largest of their modality: full colour is the most attended frame, word or picture.
+
+    Args:
+        explanation: What to draw.
+        path: The file.
+
+    Raises:
+        StoreError: It can't be written.
+    """
+    page = _Page(2400)
+    y = _head(page, explanation)
+    if explanation.sound is not None:
+        y = _sound(page, y, *explanation.sound, explanation.attention.get("speech"))
+    if explanation.prediction.text is not None:
+        shown = explanation.words or [(word, 0.0) for word in explanation.prediction.text.split()]
+        y = _words(page, y, shown, weighted=bool(explanation.words))
+    if explanation.pictures is not None:
+        y = _pictures(page, y, explanation.pictures, explanation.attention.get("visual"), explanation.seconds)
+    y = _foot(page, y, explanation)
+    with replacing(path) as temporary:
+        page.image.crop((0, 0, WIDTH * SCALE, round((y + MARGIN) * SCALE))).save(temporary, "PNG", optimize=True)
+
+
+def _head(page: _Page, explanation: Explanation) -> float:
+    """Draw the answer and the probabilities, the highest first."""
+    answer = explanation.prediction
+    page.text(MARGIN, 66, answer.label, 30)
+    page.text(
+        MARGIN, 92, f"{100 * answer.probabilities[answer.label]:.0f} %, from {', '.join(answer.modalities)}", 15, FAINT
+    )
+    ordered = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])[:8]
+    left = 420.0
+    name_width = max(page.width(name) for name, _ in ordered)
+    for row, (name, p) in enumerate(ordered):
+        column, line = divmod(row, 4)
+        x, y = left + column * 490, 48 + 24 * line
+        page.text(x + name_width, y, name, anchor="rs")
+        bar = 440 - name_width - 70
+        page.box(x + name_width + 10, y - 13, x + name_width + 10 + bar, y + 3, PALE, 3)
+        if p * bar > 1:
+            page.box(x + name_width + 10, y - 13, x + name_width + 10 + p * bar, y + 3, INK if row else HOT, 3)
+        page.text(x + name_width + bar + 18, y, f"{100 * p:.0f} %", colour=FAINT)
+    return 150.0
+
+
+def _sound(page: _Page, top: float, samples: np.ndarray, rate: int, weights: np.ndarray | None) -> float:
+    """Draw the waveform in the colour of its weights, with the weights as a curve below, and a scale of seconds."""
+    _title(page, top, "Speech", weights is not None)
+    left, right, middle = MARGIN, WIDTH - MARGIN, top + 80.0
+    columns = (right - left) * SCALE
+    parts = np.array_split(samples, min(columns, len(samples)))
+    loudest = max(float(np.abs(samples).max()), 1e-6)
+    shares = np.zeros(len(parts)) if weights is None else weights / max(float(weights.max()), 1e-12)
+    if weights is not None:
+        shares = shares[np.minimum(np.arange(len(parts)) * len(shares) // len(parts), len(shares) - 1)]
+    step = columns / len(parts)
+    for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
+        x = left * SCALE + number * step
+        high, low = (middle - 52 * float(end) / loudest for end in (part.max(), part.min()))
+        colour = _mix(share) if weights is not None else INK
+        page.pen.rectangle([x, high * SCALE - 1, x + max(step - 1, 0), low * SCALE + 1], colour)
+        if weights is not None:
+            page.pen.rectangle(
+                [x, (middle + 96 - 34 * share) * SCALE, x + max(step - 1, 0), (middle + 96) * SCALE], _mix(share)
+            )
+    bottom = middle + (96 if weights is not None else 58)
+    length_s = len(samples) / rate
+    tick_s = next((tick for tick in (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300) if length_s / tick <= 12), 600)
+    for number in range(int(length_s / tick_s) + 1):
+        x = left + (right - left) * number * tick_s / length_s
+        page.pen.line([x * SCALE, (bottom + 3) * SCALE, x * SCALE, (bottom + 8) * SCALE], FAINT, SCALE)
+        page.text(
+            x,
+            bottom + 22,
+            f"{number * tick_s:g} s",
+            13,
+            FAINT,
+            "ms" if 0 < x - left < right - left - 20 else "ls" if x == left else "rs",
+        )
+    return bottom + 52
+
+
+def _words(page: _Page, top: float, words: Sequence[tuple[str, float]], *, weighted: bool) -> float:
+    """Write the words on a ground as dark as their weight, with the weight below in percent."""
+    _title(page, top, "Text", weighted)
+    x, y = float(MARGIN), top + 52
+    most = max((weight for _, weight in words), default=0) or 1
+    for place, (word, weight) in enumerate(words):
+        mark = word == "<s>"
+        shown = ("start" if place == 0 else "end") if mark else word
+        width = page.width(shown, 18) + 18
+        if x + width > WIDTH - MARGIN:
+            x, y = float(MARGIN), y + 58
+        if y > top + 52 + MOST_LINES * 58:
+            page.text(x, y - 20, f"… and {len(words) - place} more words", colour=FAINT)
+            break
+        if weighted:
+            page.box(x, y - 22, x + width, y + 9, _ground(weight / most), 5)
+        page.text(x + 9, y, shown, 18, FAINT if mark else INK)
+        if weighted:
+            page.text(x + width / 2, y + 25, f"{100 * weight:.0f} %", 13, FAINT, "ms")
+        x += width + 8
+    return y + 58
+
+
+def _pictures(
+    page: _Page, top: float, pictures: np.ndarray, weights: np.ndarray | None, seconds: dict[str, float]
+) -> float:
+    """Show the pictures in their order, evenly chosen where they are many, over bars of their weights."""
+    _title(page, top, "Video", weights is not None)
+    count = min(len(pictures), MOST_PICTURES)
+    chosen = np.linspace(0, len(pictures) - 1, count).round().astype(int)
+    gap = 8
+    size = min((WIDTH - 2 * MARGIN - gap * (MOST_PICTURES - 1)) / MOST_PICTURES * (1.6 if count < 9 else 1), 150)
+    pooled = weights is not None and len(weights) != len(pictures)
+    for place, number in enumerate(chosen):
+        x = MARGIN + place * (size + gap)
+        page.paste(pictures[number], x, top + 24, size)
+        if weights is not None and not pooled:
+            share = float(weights[number] / max(float(weights.max()), 1e-12))
+            page.box(x, top + 30 + size + 34 * (1 - share), x + size, top + 30 + size + 34, _mix(share))
+            page.text(x + size / 2, top + size + 82, f"{100 * weights[number]:.0f} %", 13, FAINT, "ms")
+        if "visual" in seconds:
+            page.text(x + 4, top + 24 + size - 6, f"{number * seconds['visual']:.2g} s", 13, (255, 255, 255))
+    return top + size + 118
+
+
+def _foot(page: _Page, top: float, explanation: Explanation) -> float:
+    """Write what each modality changes on the left, and the gates on the right."""
+    label, full = explanation.prediction.label, explanation.prediction.probabilities
+    y = left_end = right_end = top + 4
+    if explanation.without:
+        page.text(MARGIN, y, f"{label}, when a modality is left out", 18)
+        for number, (name, left) in enumerate(explanation.without.items()):
+            left_end = y + 30 + 26 * number
+            change = left[label] - full[label]
+            zero, reach = MARGIN + 300, 150
+            page.text(MARGIN, left_end, f"without {name}")
+            page.box(zero - reach, left_end - 13, zero + reach, left_end + 3, PALE, 3)
+            page.box(zero + min(0, change) * reach, left_end - 13, zero + max(0, change) * reach, left_end + 3, HOT, 2)
+            page.text(
+                zero + reach + 12,
+                left_end,
+                f"{100 * change:+.0f} points: {max(left, key=left.__getitem__)}",
+                15,
+                FAINT,
+            )
+    if explanation.gates:
+        x = WIDTH / 2 + 60
+        page.text(x, y, "Mean gate: how much is taken from the other", 18)
+        for number, ((to, of), value) in enumerate(explanation.gates.items()):
+            right_end = y + 30 + 26 * number
+            page.text(x, right_end, f"{to} from {of}")
+            page.box(x + 170, right_end - 13, x + 470, right_end + 3, PALE, 3)
+            page.box(x + 170, right_end - 13, x + 170 + 300 * value, right_end + 3, INK, 3)
+            page.text(x + 482, right_end, f"{value:.2f}", colour=FAINT)
+    return max(left_end, right_end)
+
+
+def _title(page: _Page, top: float, title: str, weighted: bool) -> None:
+    page.text(MARGIN, top + 4, title, 18)
+    if weighted:
+        page.text(
+            MARGIN + page.width(title, 18) + 12, top + 4, "under the attention of the other modalities", 13, FAINT
+        )
+
+
+def _mix(share: float) -> tuple[int, int, int]:
+    """Return the colour of a weight: from grey to full."""
+    return _between((196, 202, 209), HOT, share)
+
+
+def _ground(share: float) -> tuple[int, int, int]:
+    """Return a ground of the colour of a weight, light enough to write on."""
+    return _between((246, 247, 249), (246, 168, 128), share)
+
+
+def _between(low: Sequence[int], high: Sequence[int], share: float) -> tuple[int, int, int]:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
+    return red, green, blue

@@ -1,0 +1,241 @@
+"""Turns single recordings and transcripts into frames, each modality by an encoder that was recorded."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gia_mic.extract import media, plan
+from gia_mic.extract.corpus import MODALITIES, Clip
+from gia_mic.extract.device import batch_positions
+from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.errors import MediaError
+from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
+from gia_mic.extract.store import FAILED, Item
+from gia_mic.rebuild import rebuild
+from gia_mic.window import SpeechWindow
+
+if TYPE_CHECKING:
+    from gia_mic.extract.encoders.recogniser import Recogniser
+
+__all__ = ["Encoded", "Encoders", "Input"]
+
+LOOK_RATE_HZ = 16_000
+"""Sampling rate of sound that is looked at."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What there is of one utterance; a modality that is None is missing.
+
+    Attributes:
+        audio: Sound or video file, a `Clip` of one, or samples (n,) or (n, channels).
+        text: Transcript.
+        video: Video file, or a `Clip` of one.
+        sampling_rate_hz: Of samples.
+        id: What to call it in answers and errors.
+    """
+
+    audio: str | Path | Clip | np.ndarray | None = None
+    text: str | None = None
+    video: str | Path | Clip | None = None
+    sampling_rate_hz: int | None = None
+    id: str = "the input"
+
+    def given(self) -> dict[str, Any]:
+        """Return what there is, by modality."""
+        values = dict(zip(MODALITIES.values(), (self.audio, self.text, self.video), strict=True))
+        return {name: value for name, value in values.items() if value is not None}
+
+    def job(self, modality: str) -> Job:
+        """Return one modality as work for its encoder.
+
+        Raises:
+            MediaError: Samples come without their sampling rate.
+        """
+        value = self.given()[modality]
+        if modality == "text":
+            return Job(self.id, "", text=value)
+        if isinstance(value, np.ndarray):
+            if self.sampling_rate_hz is None:
+                raise MediaError(f"The samples of {self.id} come without a sampling rate: give sampling_rate_hz.")
+            duration_s = len(value) / max(self.sampling_rate_hz, 1)
+            return Job(self.id, "", sound=(value, self.sampling_rate_hz), duration_s=duration_s)
+        clip = value if isinstance(value, Clip) else Clip(str(value))
+        return Job(self.id, "", path=Path(clip.path), clip=clip)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The frames of one input.
+
+    Attributes:
+        frames: (T, D) by modality, as a feature file holds them.
+        failed: Why others have none.
+        notes: What was left out of frames, such as pictures without a face.
+    """
+
+    frames: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class Encoders:
+    """The encoders of some modalities, each loaded when an input first needs it.
+
+    Args:
+        specs: What was recorded of each modality's encoder.
+        folders: Where the weights of encoders lie that are not the hub's, by modality.
+        device: Where to compute.
+        say: Takes a line about each that is loaded.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, Mapping[str, Any]],
+        folders: Mapping[str, str],
+        device: str = "cpu",
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.specs, self.folders, self.device, self._say = dict(specs), dict(folders), device, say
+        self._loaded: dict[str, Encoder] = {}
+        self._recogniser: Recogniser | None = None
+
+    def __getitem__(self, modality: str) -> Any:
+        """Return the encoder of a modality, loaded.
+
+        Raises:
+            EncoderError: It can't be found, or would make other frames than were recorded.
+        """
+        if modality not in self._loaded:
+            folder = self.folders.get(modality)
+            loaded = rebuild(self.specs[modality], folder).to(self.device)
+            place = f" from {folder}" if folder else ""
+            self._say(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{place}")
+            self._loaded[modality] = loaded
+        return self._loaded[modality]
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The modalities whose encoders are loaded."""
+        return tuple(self._loaded)
+
+    def encode(self, inputs: Sequence[Input]) -> list[Encoded]:
+        """Return the frames of inputs, in all modalities that both they and the encoders have.
+
+        Raises:
+            EncoderError: As for a single encoder.
+        """
+        found = [Encoded() for _ in inputs]
+        for modality in self.specs:
+            if any(modality in given.given() for given in inputs):
+                for one, item in zip(found, self._items(self[modality], inputs, modality), strict=True):
+                    if item is None:
+                        continue
+                    if item.status == FAILED or item.frames is None:
+                        one.failed[modality] = item.reason
+                    else:
+                        one.frames[modality] = item.frames
+                        one.notes.update({modality: item.reason} if item.reason else {})
+        return found
+
+    def listen_with(self, model: str, revision: str | None = None, language: str | None = None) -> None:
+        """Load a recogniser of words, for `transcribed`.
+
+        Raises:
+            EncoderError: The model can't be found, or recognises no words.
+        """
+        from gia_mic.extract.encoders.recogniser import make_recogniser
+
+        recogniser = make_recogniser(model, revision, language)
+        recogniser.to(self.device)
+        self._recogniser = recogniser
+        self._say(f"text: what {recogniser.spec.name} hears, where none is given")
+
+    def transcribed(self, inputs: Sequence[Input]) -> tuple[list[Input], dict[int, str]]:
+        """Return inputs with the text that is heard in their sound, where they have sound and no text.
+
+        Also, by number of the input, why nothing was heard in others.
+        """
+        if self._recogniser is None:
+            return list(inputs), {}
+        mute = [given if given.text is None else replace(given, audio=None) for given in inputs]
+        heard, failed = list(inputs), {}
+        for number, item in enumerate(self._items(self._recogniser, mute, "speech")):
+            if item is None:
+                continue
+            text = "" if item.frames is None else self._recogniser.text(item.frames)
+            if text:
+                heard[number] = replace(inputs[number], text=text)
+            else:
+                failed[number] = item.reason or "no words were heard"
+        return heard, failed
+
+    def seen(self, given: Input, modalities: Sequence[str]) -> tuple[tuple[np.ndarray, int] | None, np.ndarray | None]:
+        """Return what there is to look at in an input: samples (n,) with their rate, and pictures, of `modalities`.
+
+        The pictures (n, height, width, 3) uint8 are cut and scaled as the encoder sees them.
+        """
+        sound = pictures = None
+        if "speech" in modalities:
+            job = given.job("speech")
+            if job.sound is not None:
+                blocks = media.stream_samples(*job.sound, LOOK_RATE_HZ)
+            else:
+                assert job.path is not None
+                assert job.clip is not None
+                blocks = media.stream_audio(job.path, LOOK_RATE_HZ, job.clip.start_s, job.clip.end_s)
+            sound = np.concatenate(list(blocks)), LOOK_RATE_HZ
+        if "visual" in modalities:
+            pictures = np.concatenate([piece.values for piece in self["visual"].pieces(given.job("visual"))])
+        return sound, pictures
+
+    def spans(self, given: Input) -> list[tuple[int, int] | None]:
+        """Return where in the transcript each of its tokens begins and ends; None for one that only marks."""
+        return self["text"].spans(given.job("text"))
+
+    def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow:
+        """Return a window over a stream of sound, with its own state; see `extract.streaming`."""
+        return SpeechWindow(self["speech"], length_s, reuse=reuse)
+
+    def _items(self, encoder: Encoder, inputs: Sequence[Input], modality: str) -> list[Item | None]:
+        """Encode one modality of inputs, together where that is faster; None for an input without."""
+        found: list[Item | None] = [None] * len(inputs)
+        numbers = {given.id: number for number, given in enumerate(inputs)}
+        if len(numbers) < len(inputs):  # a name is for messages; work needs a key
+            inputs = [replace(given, id=f"{given.id} ({number + 1})") for number, given in enumerate(inputs)]
+            numbers = {given.id: number for number, given in enumerate(inputs)}
+        jobs = []
+        for given in inputs:
+            if modality in given.given():
+                try:
+                    jobs.append(_sized(given.job(modality), encoder))
+                except MediaError as error:
+                    found[numbers[given.id]] = Item(given.id, "", status=FAILED, reason=str(error))
+        budget = batch_positions(self.device)
+        if len(jobs) == 1:
+            found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget, self._say)
+            return found
+        batches = plan.batches(jobs, budget, seed="")
+        encoders = side_by_side(encoder, self.device, len(batches))
+        with closing(encode_all(encoders, batches, budget, self._say, threading.Event())) as results:
+            for item in (item for items in results for item in items):
+                found[numbers[item.id]] = item
+        return found
+
+
+def _sized(job: Job, encoder: Encoder) -> Job:
+    """Return a job with its size.
+
+    Raises:
+        MediaError: It can't be looked at.
+    """
+    length_s = media.duration_s(job.path) if job.path is not None else job.duration_s
+    if job.clip is not None:
+        length_s = max((length_s if job.clip.end_s is None else job.clip.end_s) - (job.clip.start_s or 0.0), 0.0)
+    job = replace(job, duration_s=length_s)
+    return replace(job, size=encoder.size(job))

@@ -1,0 +1,89 @@
+"""Turns sound that goes on into an emotion every half second."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from gia_mic.extract.errors import RunError
+from gia_mic.predictor import Predictor
+
+__all__ = ["EVERY_S", "WINDOW_S", "Heard", "listen", "pcm"]
+
+EVERY_S, WINDOW_S = 0.5, 4.0
+"""How often there is an answer, and how much sound each one rests on, in seconds."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a run says of the latest seconds of a stream.
+
+    Attributes:
+        time_s: End of the window, from the beginning of the stream.
+        label: Most probable class.
+        probabilities: In 0 … 1 by class.
+        seconds: How long this answer took to compute.
+    """
+
+    time_s: float
+    label: str
+    probabilities: dict[str, float]
+    seconds: float
+
+
+def listen(
+    predictor: Predictor,
+    blocks: Iterable[np.ndarray],
+    *,
+    every_s: float = EVERY_S,
+    window_s: float = WINDOW_S,
+    reuse: bool = True,
+) -> Iterator[Heard]:
+    """Give an answer every so often, from the sound alone; sound after the last full step has none.
+
+    Args:
+        predictor: Runs that take speech.
+        blocks: Samples (n,) float32 at the encoder's sampling rate, in blocks of any size.
+        every_s: Time between two answers, in seconds.
+        window_s: Sound that each answer rests on, in seconds; the first ones on what there is.
+        reuse: Whether to re-use what two windows share, as `extract.streaming` says.
+
+    Raises:
+        RunError: The runs don't take speech, or the times can't be.
+        EncoderError: The window doesn't fit the encoder.
+    """
+    if "speech" not in predictor.modalities:
+        raise RunError(f"The run takes {', '.join(predictor.modalities)} and no speech: listen with another.")
+    if every_s <= 0:
+        raise RunError(f"An answer every {every_s:g} s can't be given: give a time above 0.")
+    window = predictor.encoders.window(window_s, reuse=reuse)
+    step, heard, held = max(round(every_s * window.rate), 1), 0, np.empty(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= step:
+            begun = time.perf_counter()
+            heard += step
+            frames = window.push(held[:step])
+            held = held[step:]
+            if frames is None:
+                continue
+            found = predictor.fuse([{"speech": frames}]).mean((0, 1))
+            yield Heard(
+                time_s=heard / window.rate,
+                label=predictor.classes[int(found.argmax())],
+                probabilities=dict(zip(predictor.classes, map(float, found), strict=True)),
+                seconds=time.perf_counter() - begun,
+            )
+
+
+def pcm(file: BinaryIO) -> Iterator[np.ndarray]:
+    """Give the samples (n,) float32 of raw 16-bit little-endian mono PCM as they come."""
+    odd = b""
+    read = getattr(file, "read1", file.read)
+    while data := read(8192):
+        data = odd + data
+        even = len(data) // 2 * 2
+        odd = data[even:]
+        yield np.frombuffer(data[:even], "<i2").astype(np.float32) / 2**15

@@ -1,0 +1,84 @@
+"""Turns trained fusions into one ONNX file: frames and masks in, class probabilities out."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import RunError, first_line
+from gia_mic.extract.files import replacing
+from gia_mic.fuse.models.attention import CrossAttention
+from gia_mic.fuse.models.layers import PaddedFrames
+from gia_mic.fuse.runs.weights import load_fusion
+
+__all__ = ["write_onnx"]
+
+OPSET = 18
+
+
+class _Mean(nn.Module):
+    """The mean of the probabilities of several fusions, with tensors instead of a dictionary."""
+
+    def __init__(self, models: Sequence[nn.Module], modalities: Sequence[str]) -> None:
+        super().__init__()
+        self.models, self.modalities = nn.ModuleList(models), tuple(modalities)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return (B, C) from (B, T, D) and (B, T) of each modality in turn."""
+        batch = {name: PaddedFrames(*tensors[2 * n : 2 * n + 2]) for n, name in enumerate(self.modalities)}
+        return torch.stack([model(batch).logits.softmax(-1) for model in self.models]).mean(0)
+
+
+def write_onnx(places: Sequence[Path], path: Path) -> None:
+    """Write the fusions of finished runs, and the mean over them, as one ONNX file.
+
+    For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames (of speech every
+    `speech_stride`-th), and `m_mask` (B, T_m) bool, True at a frame. An utterance without a modality has no True in its
+    mask, T_m ≥ 1. The output `probabilities` is (B, C). B and all T_m are free.
+
+    Raises:
+        RunError: The packages of the extra aren't installed, or PyTorch can't export the fusion.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
+    loaded = [load_fusion(place) for place in places]
+    config = loaded[0][1]
+    modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
+    whole = _Mean([model for model, _ in loaded], modalities).eval()
+    for module in whole.modules():
+        if isinstance(module, CrossAttention):
+            module.folded = False  # which way is shorter depends on the lengths, and those are free here
+    example: list[Tensor] = []
+    names: list[str] = []
+    free: list[Any] = []
+    for number, name in enumerate(modalities):
+        T = 7 + 4 * number  # lengths that differ, so that none is taken for another
+        example += [torch.randn(2, T, config["features"][name]["dim"]), torch.arange(T).expand(2, T) < T - 1]
+        names += [name, f"{name}_mask"]
+        frames = torch.export.Dim.DYNAMIC
+        free += [{0: torch.export.Dim.DYNAMIC, 1: frames}, {0: torch.export.Dim.DYNAMIC, 1: frames}]
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                whole,
+                tuple(example),
+                input_names=names,
+                output_names=["probabilities"],
+                dynamic_shapes=(tuple(free),),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter raises many kinds
+            name, why = config["model"]["name"], first_line(error)
+            raise RunError(f"PyTorch {torch.__version__} can't export {name} ({why}).") from error
+        assert program is not None
+        program.save(temporary)

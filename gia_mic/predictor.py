@@ -1,0 +1,303 @@
+"""Turns recordings and transcripts into emotions by trained runs, each modality through the encoder its run recorded.
+
+Neither the corpus nor its feature files are needed. This is the one module of the fusion stage that uses encoders.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.device import find_devices
+from gia_mic.extract.errors import MediaError, RunError, one_line
+from gia_mic.fuse import train
+from gia_mic.fuse.data import Data
+from gia_mic.fuse.packed import PackedFrames
+from gia_mic.fuse.runs import folder as run_folder
+from gia_mic.fuse.runs.weights import load_fusion
+from gia_mic.inputs import Encoded, Encoders, Input
+from gia_mic.rebuild import from_folder
+
+__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "find_runs", "load"]
+
+TOGETHER = 64
+"""Inputs that are encoded together; their frames are held in memory."""
+
+RECORDED = "recorded"
+"""Stands for the recogniser that heard the texts a run was trained on."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one input.
+
+    Attributes:
+        id: The input's.
+        label: Most probable class.
+        probabilities: In 0 … 1 by class, in the order of the run's classes; their sum is 1. The mean over the models.
+        modalities: What it rests on.
+        text: Transcript that was used, given or heard; None without.
+        notes: What couldn't be used, or was left out.
+    """
+
+    id: str
+    label: str
+    probabilities: dict[str, float]
+    modalities: tuple[str, ...]
+    text: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Predictor:
+    """One or several trained runs of one configuration, with the encoders of their features.
+
+    Args:
+        places: Finished run folders.
+        encoders: Folders of encoders by modality, for weights that have moved.
+        transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
+        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        say: Takes lines about what is used.
+
+    Attributes:
+        places: The run folders.
+        models: Their fusions, in evaluation mode.
+        config: Their configuration; fold, seed and provenance are the first one's.
+        classes: Class names, in the order of probabilities.
+        modalities: Those that the runs take.
+        encoders: The encoders of these, each loaded when an input first needs it.
+
+    Raises:
+        RunError: The folders don't hold finished runs of one configuration, or don't say how frames were made.
+        EncoderError: There is no such device, or no such recogniser.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Path],
+        *,
+        encoders: Mapping[str, str | Path] | None = None,
+        transcribe: str | None = None,
+        device: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.places = tuple(Path(place).absolute() for place in places)
+        self.device = find_devices(device)[0]
+        models, configs = zip(*(_load(place, self.device) for place in self.places), strict=True)
+        self.models: tuple[Any, ...] = models
+        self.config: dict[str, Any] = configs[0]
+        if len({json.dumps(run_folder.shared(config), sort_keys=True) for config in configs}) > 1:
+            raise RunError(
+                f"The folds in {self.places[0].parents[1]} are of several configurations, which can't be averaged: "
+                "name one fold-<k>/seed-<n> folder."
+            )
+        self.classes = tuple(self.config["corpus"]["classes"])
+        self.modalities = tuple(self.config["modalities"])
+        if strange := [name for name in encoders or {} if name not in self.modalities]:
+            raise RunError(f"The run has no encoder for {one_line(strange)}: it takes {one_line(self.modalities)}.")
+        features = self.config["features"]
+        if silent := [name for name in self.modalities if "spec" not in features[name]]:
+            raise RunError(
+                f"The run in {self.places[0]} doesn't say how its {one_line(silent)} frames were made, as runs of this "
+                "version do: train it again with `mer fuse-train`."
+            )
+        recorded = [config["provenance"].get("weights", {}) for config in reversed(configs)]
+        folders = {name: str(folder) for found in (*recorded, encoders or {}) for name, folder in found.items()}
+        specs = {name: features[name]["spec"] for name in self.modalities}
+        self.encoders = Encoders(specs, folders, self.device, say)
+        say(f"{len(models)} {self.config['model']['name']} models: {one_line(self.places, 3)}")
+        if transcribe is not None:
+            self.encoders.listen_with(*self._recogniser() if transcribe == RECORDED else (transcribe,))
+
+    @property
+    def stride(self) -> int:
+        """Every so many frames of speech are used."""
+        return int(self.config["training"].get("speech_stride", 1))
+
+    def data(self, frames: Sequence[Mapping[str, np.ndarray]]) -> Data:
+        """Return frames (T, D) by modality, of several inputs, as the fusions take them."""
+        packed = {}
+        for modality in self.modalities:
+            dim = self.config["features"][modality]["dim"]
+            parts = [one.get(modality, np.empty((0, dim), np.float16)) for one in frames]
+            lengths = np.array([len(part) for part in parts])
+            if not lengths.any():
+                continue
+            stride = self.stride if modality == "speech" else 1
+            packed[modality] = PackedFrames(
+                torch.from_numpy(np.concatenate(parts)),
+                torch.from_numpy(np.cumsum(lengths) - lengths),
+                torch.from_numpy(-(-lengths // stride)),
+                stride,
+            )
+        labels = torch.zeros(len(frames), dtype=torch.int64)
+        return Data(packed, labels, self.classes).to(torch.device(self.device))
+
+    def fuse(self, frames: Sequence[Mapping[str, np.ndarray]], hidden: Sequence[str] = ()) -> np.ndarray:
+        """Return the class probabilities of inputs by each model, (models, B, C) float32.
+
+        Args:
+            frames: (T, D) by modality of each input; at least one modality of each isn't hidden.
+            hidden: Modalities to go without.
+        """
+        data, rows = self.data(frames), np.arange(len(frames))
+        return np.stack([train.predict(model, data, rows, hidden=hidden) for model in self.models])
+
+    def predict(
+        self,
+        audio: str | Path | Clip | np.ndarray | None = None,
+        text: str | None = None,
+        video: str | Path | Clip | None = None,
+        *,
+        sampling_rate_hz: int | None = None,
+        allow_failures: bool = False,
+    ) -> Prediction:
+        """Return what the runs say of one utterance, from any of the modalities that they take.
+
+        Args:
+            audio: Sound or video file, or samples, (n,) or (n, channels), floats of full scale ±1 or integers.
+            text: Transcript.
+            video: Video file.
+            sampling_rate_hz: Of samples; they may have any rate.
+            allow_failures: Answer from the other modalities where one can't be read.
+
+        Raises:
+            MediaError: Something given can't be read, or nothing is given that the runs take.
+            EncoderError: An encoder can't be found or has changed.
+        """
+        [answer] = self.predict_many([Input(audio, text, video, sampling_rate_hz)], allow_failures=allow_failures)
+        assert isinstance(answer, Prediction)
+        return answer
+
+    def predict_many(
+        self,
+        inputs: Iterable[Input | Mapping[str, Any]],
+        *,
+        keep_failures: bool = False,
+        allow_failures: bool = False,
+    ) -> Iterator[Prediction | MediaError]:
+        """Give what the runs say of many utterances, in their order; memory is bounded, whatever their number.
+
+        Args:
+            inputs: Utterances, as `Input` or as mappings with its attributes.
+            keep_failures: Give the error in the place of an answer, rather than raise it.
+            allow_failures: Answer from the other modalities where one can't be read.
+
+        Raises:
+            MediaError: As `predict`, unless failures are kept.
+            EncoderError: As `predict`.
+        """
+        remaining = (given if isinstance(given, Input) else Input(**given) for given in inputs)
+        while chunk := list(islice(remaining, TOGETHER)):
+            for answer in self.answers(*self.encode(chunk), allow_failures=allow_failures):
+                if isinstance(answer, MediaError) and not keep_failures:
+                    raise answer
+                yield answer
+
+    def encode(self, inputs: Sequence[Input]) -> tuple[list[Input], list[Encoded]]:
+        """Return inputs with the text that is heard in them, if that is wanted, and their frames."""
+        heard, failed = self.encoders.transcribed(inputs)
+        encoded = self.encoders.encode(heard)
+        for number, why in failed.items():
+            encoded[number].notes["text"] = why
+        return heard, encoded
+
+    def answers(
+        self, inputs: Sequence[Input], encoded: Sequence[Encoded], *, allow_failures: bool = False
+    ) -> list[Prediction | MediaError]:
+        """Return what the runs say of inputs whose frames are there, or why they say nothing."""
+        refusals = [self._refusal(*both, allow_failures) for both in zip(inputs, encoded, strict=True)]
+        good = [one.frames for one, refusal in zip(encoded, refusals, strict=True) if refusal is None]
+        rows = iter(self.fuse(good).mean(0) if good else ())
+        return [
+            self._prediction(given, one, next(rows)) if refusal is None else refusal
+            for given, one, refusal in zip(inputs, encoded, refusals, strict=True)
+        ]
+
+    def _refusal(self, given: Input, encoded: Encoded, allow_failures: bool) -> MediaError | None:
+        """Return why an input has no answer, or None where it has."""
+        if encoded.failed and not (allow_failures and encoded.frames):
+            return MediaError("; ".join(f"{name}: {why.rstrip('.')}" for name, why in encoded.failed.items()) + ".")
+        if not encoded.frames:
+            has = one_line(given.given()) or "nothing"
+            has += "".join(f" ({name}: {note.rstrip('.')})" for name, note in encoded.notes.items())
+            return MediaError(
+                f"The run takes {one_line(self.modalities)}, and of {given.id} there is {has}: give some."
+            )
+        return None
+
+    def _prediction(self, given: Input, encoded: Encoded, probabilities: np.ndarray) -> Prediction:
+        notes = [f"{name} left out: {why}" for name, why in encoded.failed.items()]
+        notes += [f"{name}: {note}" for name, note in encoded.notes.items()]
+        notes += [f"{name} isn't used, the run takes none" for name in given.given() if name not in self.modalities]
+        return Prediction(
+            id=given.id,
+            label=self.classes[int(probabilities.argmax())],
+            probabilities=dict(zip(self.classes, map(float, probabilities), strict=True)),
+            modalities=tuple(encoded.frames),
+            text=given.text if "text" in encoded.frames else None,
+            notes=tuple(notes),
+        )
+
+    def _recogniser(self) -> tuple[str, str | None, str | None]:
+        """Return model, commit and language of the recogniser that heard the texts the runs were trained on."""
+        known = self.config["corpus"].get("recognisers") or {}
+        if len(known) != 1:
+            whose = f"were heard by {one_line(known)}" if known else "are the corpus's own"
+            raise RunError(
+                f"The texts that the run was trained on {whose}: name a recogniser, with --transcribe MODEL."
+            )
+        [(model, about)] = known.items()
+        if from_folder(about["weights"]):
+            raise RunError(f"The run's recogniser, {model}, lies in a folder: say where, with --transcribe FOLDER.")
+        return model, about["weights"], about.get("language")
+
+
+def find_runs(path: Path) -> list[Path]:
+    """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
+
+    Raises:
+        RunError: There is none, or the folder holds several runs.
+    """
+    if (path / run_folder.CONFIG).is_file():
+        return [path]
+    finished = [f"{pattern}/{run_folder.METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
+    places = [place.parent for pattern in finished for place in path.glob(pattern)]
+    if places:
+        return sorted(places, key=lambda place: [(len(part), part) for part in place.parts[-2:]])
+    several = sorted({str(place.parents[1]) for place in path.glob("**/fold-*/seed-*") if place.is_dir()})
+    raise RunError(
+        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
+        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
+    )
+
+
+def load(path: str | Path, **options: Any) -> Predictor:
+    """Load a run, one fold of it, or an exported folder.
+
+    Args:
+        path: `runs/<corpus>/<name>` takes the mean over all its folds and seeds, `…/fold-<k>/seed-<n>` that one.
+        options: Of `Predictor`.
+
+    Raises:
+        RunError: There is no finished run, or it is of another version.
+    """
+    return Predictor(find_runs(Path(path)), **options)
+
+
+def _load(place: Path, device: str) -> tuple[Any, dict[str, Any]]:
+    """Return a run's fusion and configuration; the folder may come from a stranger.
+
+    Raises:
+        RunError: It is no finished run, or its configuration makes no sense.
+    """
+    try:
+        model, config = load_fusion(place, device)
+        return model, {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{place / run_folder.CONFIG} is damaged ({error!r}): copy or train the run again.") from error

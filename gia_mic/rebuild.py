@@ -1,0 +1,76 @@
+"""Turns the spec that a feature file or a run recorded back into the encoder that made its frames."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, Encoder
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.errors import EncoderError, one_line
+
+__all__ = ["from_folder", "rebuild"]
+
+_FOUND = (
+    "modality model weights sampling_rate_hz context_s normalise window_tokens context_tokens framing version".split()
+)
+"""Fields of a spec that the encoder itself finds out; all others were options."""
+
+_COMMIT = 40
+"""Digits of a hub's commit; a folder's digest has 64."""
+
+
+def from_folder(weights: str) -> bool:
+    """Whether recorded weights were read from a folder, whose digest they are, and not from the hub."""
+    return len(weights) != _COMMIT
+
+
+def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
+    """Return the encoder of a recorded spec; its weights are loaded when they are first needed.
+
+    Args:
+        spec: What `EncoderSpec.canonical` gave.
+        folder: Where the weights lie; None fetches those of the hub from there. A folder may have moved: its content
+            is checked against the recorded digest.
+
+    Raises:
+        EncoderError: The weights aren't there or are others, or this version would make other frames of the same spec.
+    """
+    modality, model = spec.get("modality"), spec.get("model")
+    if "weights" not in spec or "version" not in spec:
+        raise EncoderError(
+            f"The {modality} features were made by other software ({model}): there is no encoder for files."
+        )
+    if spec["version"] != EXTRACTOR_VERSION:
+        raise EncoderError(
+            f"The {modality} frames were made by version {spec['version']} of the extractor and this is version "
+            f"{EXTRACTOR_VERSION}, which makes others: run `mer extract` and `mer fuse-train` again."
+        )
+    local = from_folder(spec["weights"])
+    if model != TINY and (local or folder) and not (folder and Path(folder).is_dir()):
+        raise EncoderError(
+            f"The {modality} encoder {model} was read from a folder, and {folder or 'where that lies'} isn't "
+            f"{'there' if folder else 'known'}: give --encoder {modality}=FOLDER."
+        )
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items() if name not in _FOUND}
+    if crop := (spec.get("framing") or {}).get("crop"):
+        options["crop"] = crop
+    if model != TINY and not folder:
+        options["revision"] = spec["weights"]
+    try:
+        encoder = make_encoder(str(modality), str(model if model == TINY else folder or model), **options)
+    except TypeError as error:
+        raise EncoderError(
+            f"This version can't make {modality} frames with {one_line(options)}: train again."
+        ) from error
+    made = encoder.spec.canonical()
+    differing = [name for name in {**made, **spec} if name != "model" and made.get(name) != spec.get(name)]
+    if "weights" in differing:
+        raise EncoderError(
+            f"{folder or model} holds other weights ({made['weights'][:12]}…) than the {modality} frames were made "
+            f"with ({model}, {spec['weights'][:12]}…): give --encoder {modality}=FOLDER with those."
+        )
+    if differing:
+        raise EncoderError(
+            f"The {modality} encoder {model} would make other frames than recorded, by {one_line(differing)}."
+        )
+    return encoder

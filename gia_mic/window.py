@@ -1,0 +1,115 @@
+"""Turns sound that goes on into the frames of a sliding window, re-using what two windows share.
+
+Of wav2vec 2.0 and its relatives, on a CPU, the convolutions are re-used: those of a frame see 25 ms and nothing else
+but the scale that normalises them, which is the window's own. A frame that was computed keeps the scale of the window
+it came in, and that is all by which it differs from one computed anew; once the scale has drifted by more than
+`DRIFT` from that of any frame in use, all are computed anew. On steady noise and small random models a window's frames
+moved by 1 to 4 % (L2). The transformer sees the whole window each time. Whisper's encoder has no part that sees less
+than its 30 s: all of it is computed.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gia_mic.extract.encoders.contract import Job, pool
+from gia_mic.extract.encoders.fast import Convolutions
+from gia_mic.extract.errors import EncoderError
+
+__all__ = ["DRIFT", "SpeechWindow"]
+
+DRIFT = 0.1
+"""How far, as a part, the window's deviation may move from that of the oldest frame in use."""
+
+
+class SpeechWindow:
+    """The latest seconds of a stream, as a speech encoder's frames.
+
+    Args:
+        encoder: A `SpeechEncoder`, loaded.
+        length_s: Length of the window in seconds.
+        reuse: Whether to re-use what two windows share.
+
+    Attributes:
+        rate: Sampling rate in Hz of what it is fed.
+        reused: Frames whose convolutions were taken over, of all windows so far.
+
+    Raises:
+        EncoderError: The window is longer than the encoder sees at once, or shorter than a frame.
+    """
+
+    def __init__(self, encoder: Any, length_s: float, *, reuse: bool = True) -> None:
+        spec = encoder.spec
+        self.rate: int = spec.sampling_rate_hz
+        self._encoder, self._hop, self._most = encoder, encoder.hop, int(length_s * self.rate) // encoder.hop
+        if not 0 < length_s <= spec.window_s or self._most < 1:
+            raise EncoderError(
+                f"A window of {length_s:g} s doesn't fit {spec.name}: give one above 0 and up to {spec.window_s:g} s."
+            )
+        self._held = np.empty(0, np.float32)
+        self._first = self._end = 0  # frames of the stream in the last window
+        self._scales: list[tuple[int, float]] = []  # end of the frames that came with a scale, and the scale
+        self._front = _remembering(encoder.model) if reuse else None
+        self._features = torch.empty(0)  # of the last window, (1, H, T)
+        self.reused = 0
+
+    def push(self, samples: np.ndarray) -> np.ndarray | None:
+        """Take the next samples (n,) float32, and return the frames (T, D) of the window that ends with them.
+
+        None before there is enough sound for a frame.
+        """
+        self._held = np.concatenate([self._held, samples])
+        end = self._first + (len(self._held) - self._encoder.receptive_field) // self._hop + 1
+        first = max(end - self._most, 0)
+        if end <= first:
+            return None
+        self._held = self._held[(first - self._first) * self._hop :]
+        kept, self._first, self._end = self._end - first, first, end
+        window = self._held[: (end - first - 1) * self._hop + self._encoder.receptive_field]
+        if self._front is not None:
+            scale = float(window.std()) + 1e-6
+            self._scales = [entry for entry in self._scales if entry[0] > first]
+            if kept <= 0 or any(abs(old / scale - 1) > DRIFT for _, old in self._scales):
+                kept, self._scales = 0, []
+            self._front.known = self._features[..., self._features.shape[-1] - kept :] if kept else None
+            self.reused += kept
+            self._scales.append((end, scale))
+        pieces = list(self._encoder.pieces(Job("the stream", "", sound=(window, self.rate))))
+        frames = np.concatenate(self._encoder.encode(pieces))
+        if self._front is not None:
+            self._features = self._front.last
+        return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
+
+
+class _Remembering(nn.Module):
+    """Convolutions that need not compute the first frames of an input whose features are known.
+
+    Attributes:
+        known: Features (1, H, n) of the next input's first n frames; back at None after each call.
+        last: Features (1, H, T) of the last input.
+    """
+
+    def __init__(self, whole: Convolutions) -> None:
+        super().__init__()
+        self.whole = whole
+        self.known: torch.Tensor | None = None
+        self.last = torch.empty(0)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Return the features (1, H, T) of samples (1, n)."""
+        known, self.known = self.known, None
+        if known is None:
+            self.last = self.whole(samples)
+        else:
+            self.last = torch.cat([known, self.whole(samples, known.shape[-1])], -1)
+        return self.last
+
+
+def _remembering(model: Any) -> _Remembering | None:
+    """Put `_Remembering` in the place of a model's convolutions, and return it; None for a model without such."""
+    front: Any = getattr(model, "feature_extractor", None)
+    if isinstance(front, Convolutions):
+        front = model.feature_extractor = _Remembering(front)
+    return front if isinstance(front, _Remembering) else None

@@ -1,0 +1,186 @@
+"""A run as a folder to hand on: loads alone, tells nothing it shouldn't, and is the same model in ONNX."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_demo import MODEL, make_demo, train_demo
+from made_features import make_corpus, make_stores
+from made_media import tone
+from test_predict import mer
+
+import gia_mic
+from gia_mic.export import export
+from gia_mic.extract.errors import MerError, RunError
+from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.models.registry import FUSIONS
+from gia_mic.predictor import load
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of two folds, and what it says of a text, before corpus and features were removed."""
+    folder = tmp_path_factory.mktemp("made")
+    corpus, stores = make_demo(folder)
+    train_demo(corpus, stores, folder / "runs", fold=1, command="mer fuse-train --secret")
+    train_demo(corpus, stores, folder / "runs", fold=2)
+    run = folder / "runs" / "demo" / "gia-mic"
+    before = load(run, device="cpu").predict(text="I am so angry.")
+    shutil.rmtree(folder / "features")
+    return run, before
+
+
+def test_an_export_loads_alone_and_answers_as_before(made, tmp_path):
+    run, before = made
+    answer = mer("export", run, tmp_path / "out", "--licence", "cc-by-4.0")
+    assert answer.exit_code == 0, answer.output
+    assert "2 models" in answer.stdout
+    moved = shutil.move(tmp_path / "out", tmp_path / "elsewhere")
+    assert gia_mic.load(moved, device="cpu").predict(text="I am so angry.") == before
+    files = sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*") if path.is_file())
+    names = ("config.json", "metrics.json", "model.safetensors")
+    assert files == ["README.md", *(f"fold-{fold}/seed-0/{name}" for fold in (1, 2) for name in names)]
+    everything = "".join((moved / name).read_text() for name in files if not name.endswith("safetensors"))
+    assert "--secret" not in everything
+    assert str(run.parents[2]) not in everything
+
+
+def test_the_card_says_what_there_is_to_know(made, tmp_path):
+    run, _ = made
+    card = (export((run / "fold-1" / "seed-0",), tmp_path / "out", licence="mit") / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\n")
+    for words in (
+        "trained on demo",
+        "40 utterances",
+        "Folds by session: 1 of 5",
+        "angry, happy, neutral, sad",
+        "95 % bootstrap intervals over 1 dialogs",
+        "| speech | tiny | tiny-",
+        "Only 1 of 5 folds",
+        "synthetic",
+        "expected calibration error",
+        "mer predict THIS-FOLDER --audio a.wav",
+    ):
+        assert words in card, words
+
+
+def test_an_export_of_an_export_keeps_its_card(made, tmp_path):
+    run, _ = made
+    export(gia_mic.load(run, device="cpu").places, tmp_path / "one")
+    again = gia_mic.load(tmp_path / "one", device="cpu").save(tmp_path / "two")
+    assert (again / "README.md").read_text() == (tmp_path / "one" / "README.md").read_text()
+
+
+def test_an_export_replaces_an_export_and_nothing_else(made, tmp_path):
+    run, _ = made
+    places = gia_mic.load(run, device="cpu").places
+    export(places, tmp_path / "out")
+    export(places[:1], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "fold-1"]
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(RunError, match=r"holds thesis\.tex"):
+        export(places, tmp_path / "out")
+    with pytest.raises(RunError, match="holds a run"):
+        export(places, run)
+
+
+def test_it_is_pushed_whole_to_the_hub(made, tmp_path, monkeypatch):
+    from huggingface_hub import HfApi
+
+    pushed = tmp_path / "pushed"
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: type("Made", (), {"repo_id": repo_id}))
+    monkeypatch.setattr(HfApi, "upload_folder", lambda self, folder_path, **_: shutil.copytree(folder_path, pushed))
+    model = gia_mic.load(made[0], device="cpu")
+    model.push("someone/feelings")
+    assert gia_mic.load(pushed, device="cpu").predict(text="I am so angry.") == made[1]
+    assert sorted(path.name for path in pushed.iterdir()) == ["README.md", "fold-1", "fold-2"]
+    assert "# gia-mic: emotions from speech, text, visual" in (pushed / "README.md").read_text()
+
+
+def test_a_model_that_the_hub_does_not_give_is_one_sentence(monkeypatch):
+    import gia_mic.model
+
+    def none(*_, **__):
+        raise OSError("no such\nmodel")
+
+    monkeypatch.setattr(gia_mic.model, "snapshot_download", none)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", none)
+    with pytest.raises(MerError, match=r"The hub gave no model for hf://a/b \(no such\)"):
+        gia_mic.load("hf://a/b")
+
+
+def softmax_of(model, batch):
+    with torch.inference_mode():
+        return model(batch).logits.softmax(-1).numpy()
+
+
+SLOW = ("mult", "gia-mic without interaction")
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in [*FUSIONS, "gia-mic without interaction"]
+    ],
+)
+def test_onnx_says_what_pytorch_says(tmp_path, fusion):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
+    from gia_mic.fuse.models.layers import PaddedFrames
+    from gia_mic.onnx import write_onnx
+
+    corpus = make_corpus(tmp_path / "features")
+    name, _, left_out = fusion.partition(" without ")
+    model = replace(MODEL, without=(left_out,)) if left_out else GiaMicConfig() if name == "gia-mic" else None
+    training = TrainingConfig(epochs=1)
+    places = train_demo(
+        corpus,
+        make_stores(corpus),
+        tmp_path / "runs",
+        fusion=name,
+        model=model,
+        training=training,
+        fold=1,
+        seeds=(0, 1) if fusion == "concat" else (0,),
+    )
+    write_onnx(places, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    predictor = load(places[0].parents[1], device="cpu")
+    random = torch.Generator().manual_seed(0)
+    for B, lengths in [(1, (40, 3, 1)), (3, (9, 30, 5)), (2, (1, 1, 1)), (2, (120, 70, 90))]:
+        batch = {}
+        for modality, T in zip(predictor.modalities, lengths, strict=True):
+            dim = predictor.config["features"][modality]["dim"]
+            ends = torch.randint(1, T + 1, (B, 1), generator=random)
+            batch[modality] = PaddedFrames(torch.randn(B, T, dim, generator=random), torch.arange(T) < ends)
+        batch["text"].mask[-1] = False  # one utterance without
+        fed = {name: frames.values.numpy() for name, frames in batch.items()}
+        fed |= {f"{name}_mask": frames.mask.numpy() for name, frames in batch.items()}
+        expected = np.mean([softmax_of(model, batch) for model in predictor.models], axis=0)
+        [found] = session.run(["probabilities"], fed)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_command_writes_onnx_or_says_what_to_install(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    answer = mer("export", made[0], tmp_path / "out", "--onnx")
+    assert answer.exit_code == 1
+    assert "pip install 'gia-mic[onnx]'" in answer.stderr
+
+
+def test_listening_prints_an_answer_every_half_second(made, tmp_path):
+    sound = tone(tmp_path / "a.wav", 1.6)
+    answer = mer("listen", made[0], sound, "--device", "cpu")
+    assert answer.exit_code == 0, answer.output
+    assert [line.split()[0] for line in answer.stdout.splitlines()] == ["0.5", "1.0", "1.5"]
+    assert "real-time factor" in answer.stderr
+    raw = b"".join((np.zeros(800, "<i2")).tobytes() for _ in range(25)) + b"\0"
+    piped = mer("listen", made[0], "-", "--json", "--device", "cpu", input=raw)
+    lines = [json.loads(line) for line in piped.stdout.splitlines()]
+    assert [line["time_s"] for line in lines] == [0.5, 1.0]
+    assert mer("listen", made[0], tmp_path / "none.wav").exit_code == 1
+    assert "There is no file" in mer("listen", made[0], tmp_path / "none.raw").stderr

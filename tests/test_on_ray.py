@@ -1,0 +1,138 @@
+import json
+import os
+import signal
+import sys
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+from made_features import make_corpus as make_toy
+from made_features import make_stores
+from test_extract import make_corpus
+
+from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.errors import MerError, RunError
+from gia_mic.extract.run import extract
+from gia_mic.extract.store import open_store
+from gia_mic.fuse.ablate import train_models
+from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.tune import tune
+
+ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
+
+from gia_mic.extract.on_ray import ray_engine  # noqa: E402
+from gia_mic.fuse.on_ray import ray_search, train_on_ray  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
+
+TINY = partial(make_encoder, "speech", "tiny", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """Two workers of one core each, on a cluster of this machine's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        ray.init(
+            num_cpus=2,
+            object_store_memory=80 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+        )
+        yield ray_engine(workers=2, device="cpu")
+        ray.shutdown()
+
+
+class DiesOnce:
+    """An encoder whose process is killed in the middle of the job, the first time it comes there."""
+
+    def __init__(self, flag):
+        self.inner, self.flag = TINY(), flag
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def to(self, device):
+        self.inner = self.inner.to(device)
+        return self
+
+    def encode(self, pieces):
+        if len(list(self.flag.parent.glob("features/made/speech/*.parts/*.h5"))) > 2 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner.encode(pieces)
+
+
+def undisturbed(corpus):
+    """What one process makes of the corpus, read into memory; the file is removed."""
+    path = extract(corpus, TINY, budget=100, quiet=True).path
+    store = open_store(path)
+    kept = (store.ids, store.status.tolist(), store.sources, {i: np.array(store.frames(i)) for i in store.ids})
+    path.unlink()
+    return kept
+
+
+def assert_same(path, kept):
+    ids, status, sources, frames = kept
+    store = open_store(path)
+    assert store.ids == ids
+    assert store.status.tolist() == status
+    assert store.sources == sources
+    for utterance_id in ids:
+        np.testing.assert_allclose(store.frames(utterance_id), frames[utterance_id], rtol=1e-4, atol=1e-4)
+    assert not path.with_suffix(".parts").exists()
+
+
+def test_two_workers_give_what_one_process_gives_though_one_is_killed_and_a_file_is_broken(tmp_path, engine):
+    corpus = make_corpus(tmp_path, count=24)
+    sound = (tmp_path / "corpus" / "u004.wav").read_bytes()
+    (tmp_path / "corpus" / "u004.wav").write_bytes(sound[:2000])
+    kept = undisturbed(corpus)
+    outcome = extract(corpus, partial(DiesOnce, tmp_path / "died"), budget=100, engine=engine)
+    assert (tmp_path / "died").exists()
+    assert (outcome.extracted, outcome.reused, outcome.missing, list(outcome.failed)) == (22, 0, 1, ["u004"])
+    assert_same(outcome.path, kept)
+    (tmp_path / "corpus" / "u004.wav").write_bytes(sound)
+    again = extract(corpus, TINY, budget=100, quiet=True)
+    assert (again.extracted, again.reused) == (1, 22)
+
+
+def test_a_device_the_cluster_does_not_have_is_refused(tmp_path, engine):
+    with pytest.raises(MerError, match="The Ray cluster has no GPU for the device 'cuda': choose cpu"):
+        extract(make_corpus(tmp_path), TINY, engine=ray_engine(device="cuda"))
+
+
+def test_models_folds_and_seeds_are_trained_as_here(tmp_path, engine):
+    corpus = make_toy(tmp_path / "features")
+    stores = make_stores(corpus)
+    models = [{"fusion": "concat"}, {"fusion": "late"}]
+    same = {"training": TrainingConfig(epochs=2), "seeds": (0, 1), "fold": 2, "device": "cpu"}
+    here = train_models(corpus, stores, models, runs=tmp_path / "here", **same)
+    there = train_on_ray(corpus, stores, models, runs=tmp_path / "there", **same)
+    assert len(there) == 2 * 2
+    assert [p.relative_to(tmp_path / "there") for p in there] == [p.relative_to(tmp_path / "here") for p in here]
+    for one, other in zip(here, there, strict=True):
+        found, wanted = (json.loads((place / "metrics.json").read_text())["confusion"] for place in (one, other))
+        assert found == wanted
+    said = []
+    train_on_ray(corpus, stores, models[:1], runs=tmp_path / "there", **same, say=said.append)
+    assert said == ["concat: 1 of 1 runs are finished and kept."] * 2
+
+
+def test_what_is_wrong_with_a_training_is_said_as_here(tmp_path, engine):
+    corpus = make_toy(tmp_path / "features")
+    with pytest.raises(RunError, match="there is no fusion 'nonsense'"):
+        train_on_ray(corpus, make_stores(corpus), [{"fusion": "nonsense"}], runs=tmp_path / "runs", device="cpu")
+
+
+def test_a_search_tries_settings_on_the_cluster(tmp_path, engine):
+    corpus = make_toy(tmp_path / "features")
+    quick = TrainingConfig(epochs=1)
+    found = tune(corpus, make_stores(corpus), fusion="concat", trials=2, training=quick, engine=ray_search())
+    assert len(found.trials) == 2
+    assert found.ua == max(trial["UA"] for trial in found.trials)
+    assert all(set(trial) == {*SPACE, "UA"} for trial in found.trials)

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
@@ -176,6 +175,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     >>> mcnemar([1, 1, 1, 1, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1])
     0.03125
     """
+    from scipy.stats import binomtest  # takes longer to load than a report of one run to make
+
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if first.shape != second.shape:
         raise RunError(f"There are {first.size} answers to compare with {second.size}: compare the same utterances.")
@@ -183,7 +184,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     only_second = int(np.count_nonzero(second & ~first))
     if only_first + only_second == 0:
         return 1.0
-    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

@@ -24,13 +24,14 @@ from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
 from gia_mic.extract.device import usual_device, why_unusable
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.extract.files import lock, write_json
+from gia_mic.extract.files import lock
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, read
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
+from gia_mic.fuse.runs.metrics import write_metrics
 from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
 from gia_mic.fuse.runs.record import provenance as record_provenance
@@ -322,17 +323,14 @@ def _finish(
     write_weights(place, trained.model)
     write_predictions(place, corpus, one.test, probabilities)
     scores = measure.scores(labels[one.test], probabilities.argmax(-1), corpus.classes)
-    write_json(
-        place / run_folder.METRICS,
-        {
-            "format": run_folder.FORMAT,
-            **scores,
-            "train_utterances": len(rows) - trained.unusable,
-            "test_utterances": len(one.test),
-            "without_features": {"train": trained.unusable, "test": int(blind.sum())},
-            "epoch": trained.epoch,
-            "seconds": round(seconds, 3),
-            "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-        },
+    write_metrics(
+        place,
+        scores,
+        train_utterances=len(rows) - trained.unusable,
+        test_utterances=len(one.test),
+        without_features={"train": trained.unusable, "test": int(blind.sum())},
+        epoch=trained.epoch,
+        seconds=seconds,
+        parameters=sum(parameter.numel() for parameter in trained.model.parameters()),
     )
     return lines

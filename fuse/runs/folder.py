@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract.errors import RunError
+from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import write_json
 from gia_mic.fuse.config import OF_ONE_FOLD
 
@@ -25,6 +25,7 @@ __all__ = [
     "WEIGHTS",
     "begin",
     "read_config",
+    "read_entries",
     "read_json",
     "shared",
     "state",
@@ -87,6 +88,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise RunError(f"{path} is of format {found!r}, but this version reads format {FORMAT}: {HINT}.")
+    return value
+
+
+def read_entries(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
+    """Return what a JSON file of a run folder holds, which must have these entries in these types.
+
+    Raises:
+        RunError: As `read_json`; or an entry is missing or of another type.
+    """
+    value = read_json(path)
+    wrong = [
+        name
+        for name, kind in entries.items()
+        if not isinstance(value.get(name), (int, float) if kind is float else kind) or isinstance(value[name], bool)
+    ]
+    if wrong:
+        raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.fuse.runs.fold import Fold, read_fold
+from gia_mic.fuse.runs.fold import FoldRun, read_fold
 from gia_mic.fuse.runs.folder import METRICS, shared
 
 __all__ = ["Run", "differences", "read_runs", "shown"]
@@ -27,7 +27,7 @@ class Run:
 
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    folds: tuple[Fold, ...]
+    folds: tuple[FoldRun, ...]
     unfinished: int = 0
     note: str = ""
 
@@ -110,7 +110,7 @@ def read_runs(root: Path) -> list[Run]:
             if folder.is_dir()
         }
     )
-    finished: dict[tuple[str, str], list[Fold]] = {}
+    finished: dict[tuple[str, str], list[FoldRun]] = {}
     unfinished: dict[tuple[str, str], int] = {}
     for folder in folders:
         corpus, name = folder.parents[2].name, folder.parents[1].name
@@ -151,9 +151,9 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
+def _runs(name: str, folds: Sequence[FoldRun], unfinished: int) -> list[Run]:
     """Group the folds of one name by configuration."""
-    groups: dict[str, list[Fold]] = {}
+    groups: dict[str, list[FoldRun]] = {}
     for fold in folds:
         groups.setdefault(json.dumps(shared(fold.config), sort_keys=True), []).append(fold)
     ordered = sorted(groups.values(), key=len, reverse=True)

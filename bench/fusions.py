@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import pandas
 
 from gia_mic.extract.corpora.demo import Demo, ceilings, plan, prepare
 from gia_mic.extract.corpora.demo_cues import EMOTIONS
@@ -31,7 +30,7 @@ from gia_mic.fuse.config import PRECISIONS, TrainingConfig
 from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
-from gia_mic.fuse.runs.folder import PREDICTIONS, read_config
+from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.report import statistics
 from gia_mic.report.summary import spread
 
@@ -126,10 +125,10 @@ def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs
             )
             made = []
             for place in folders:
-                table = pandas.read_parquet(place / PREDICTIONS, columns=["id", "predicted"])
-                table = table.iloc[table["id"].map(places).argsort()]
-                letters = "".join(name[0] for name in table["predicted"])
-                made.append(Run(fusion, seed, read_config(place)["fold"], precision, settings, letters))
+                trained = read_fold(place)
+                order = np.argsort([places[utterance_id] for utterance_id in trained.predictions.ids])
+                letters = "".join(corpus.classes[label][0] for label in trained.predictions.predicted[order])
+                made.append(Run(fusion, seed, trained.number, precision, settings, letters))
             keep(made)
 
 

@@ -257,9 +257,9 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     encoders' weights aren't either, but by which they can be had.
     """
     from gia_mic.export import export as write
-    from gia_mic.predictor import find_runs
+    from gia_mic.fuse.runs.folder import find_run_dirs
 
-    places = find_runs(run)
+    places = find_run_dirs(run)
     made = write(tuple(place.absolute() for place in places), folder, licence=licence, onnx=onnx)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     click.echo(f"{made}: {len(places)} models, {size / 2**20:.1f} MiB")

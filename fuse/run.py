@@ -136,7 +136,7 @@ def train_folds(
     folders: list[Path] = []
     for one in wanted:
         for seed in seeds:
-            place = runs / corpus.name / name / f"fold-{one.number}" / f"seed-{seed}"
+            place = run_folder.run_dir_of(runs / corpus.name / name, one.number, seed)
             config = {**base, "fold": one.number, "fold_value": one.value, "seed": seed}
             folders.append(place)
             state = run_folder.state(place, config)

@@ -24,7 +24,7 @@ from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.inputs import Encoded, Encoders, Input
 from gia_mic.rebuild import from_folder
 
-__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "find_runs", "load"]
+__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "load"]
 
 TOGETHER = 64
 """Inputs that are encoded together; their frames are held in memory."""
@@ -258,25 +258,6 @@ class Predictor:
         return model, about["weights"], about.get("language")
 
 
-def find_runs(path: Path) -> list[Path]:
-    """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
-
-    Raises:
-        RunError: There is none, or the folder holds several runs.
-    """
-    if (path / run_folder.CONFIG).is_file():
-        return [path]
-    finished = [f"{pattern}/{run_folder.METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
-    places = [place.parent for pattern in finished for place in path.glob(pattern)]
-    if places:
-        return sorted(places, key=lambda place: [(len(part), part) for part in place.parts[-2:]])
-    several = sorted({str(place.parents[1]) for place in path.glob("**/fold-*/seed-*") if place.is_dir()})
-    raise RunError(
-        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
-        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
-    )
-
-
 def load(path: str | Path, **options: Any) -> Predictor:
     """Load a run, one fold of it, or an exported folder.
 
@@ -287,7 +268,7 @@ def load(path: str | Path, **options: Any) -> Predictor:
     Raises:
         RunError: There is no finished run, or it is of another version.
     """
-    return Predictor(find_runs(Path(path)), **options)
+    return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
 def _load(place: Path, device: str) -> tuple[Any, dict[str, Any]]:

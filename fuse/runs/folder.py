@@ -24,9 +24,11 @@ __all__ = [
     "ROBUSTNESS",
     "WEIGHTS",
     "begin",
+    "find_run_dirs",
     "read_config",
     "read_entries",
     "read_json",
+    "run_dir_of",
     "shared",
     "state",
 ]
@@ -37,6 +39,36 @@ HISTORY, PREDICTIONS = "history.csv", "predictions.parquet"
 ROBUSTNESS = "robustness.json"
 
 HINT = "remove the folder and train the fold again"
+
+
+def run_dir_of(run: Path, fold: int, seed: int) -> Path:
+    """Return the run folder of one training of a run.
+
+    Args:
+        run: `runs/<corpus>/<name>`.
+        fold: Fold that is tested on, from 1.
+        seed: Seed of the training.
+    """
+    return run / f"fold-{fold}" / f"seed-{seed}"
+
+
+def find_run_dirs(path: Path) -> list[Path]:
+    """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
+
+    Raises:
+        RunError: There is none, or the folder holds several runs.
+    """
+    if (path / CONFIG).is_file():
+        return [path]
+    finished = [f"{pattern}/{METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
+    run_dirs = [metrics.parent for pattern in finished for metrics in path.glob(pattern)]
+    if run_dirs:
+        return sorted(run_dirs, key=lambda run_dir: [(len(part), part) for part in run_dir.parts[-2:]])
+    several = sorted({str(seed.parents[1]) for seed in path.glob("**/fold-*/seed-*") if seed.is_dir()})
+    raise RunError(
+        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
+        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
+    )
 
 
 def state(place: Path, config: Mapping[str, Any]) -> str:

@@ -211,13 +211,12 @@ def fuse_train(
         say=say,
         **options,
     )
-    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
     if evaluate_subsets:
-        from gia_mic.fuse.robustness import evaluate, table
+        from gia_mic.fuse.robustness import evaluate
 
         same = {name: options[name] for name in ("allow_shared", "memory_gib")}
         evaluate(prepared, stores, folders, **same, say=say)
-        click.echo(table(folders))
+    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
 
 
 @click.command()

@@ -8,6 +8,7 @@ from gia_mic.fuse.runs.runs import Run, read_runs
 from gia_mic.report.export import as_csv, as_json
 from gia_mic.report.group import Group, groups
 from gia_mic.report.provenance import provenance
+from gia_mic.report.robustness import damage, hidden_modalities
 from gia_mic.report.sections import sections
 from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
 from gia_mic.report.tables import confusions, headline
@@ -44,7 +45,7 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
-    """Return only the headline tables and what made them, for the terminal.
+    """Return only the headline tables, those of robustness and what made them, for the terminal.
 
     Args:
         runs: As `render`.
@@ -59,7 +60,15 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
         )
-    return "\n\n\n".join(f"{terminal(headline(group))}\n\n{_footer(group)}" for group in groups(chosen))
+    return "\n\n\n".join(
+        "\n\n".join(
+            [
+                *(terminal(table) for table in (headline(group), hidden_modalities(group), damage(group)) if table),
+                _footer(group),
+            ]
+        )
+        for group in groups(chosen)
+    )
 
 
 def _read(runs: Path, names: Iterable[str] | None) -> list[Run]:

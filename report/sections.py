@@ -1,6 +1,6 @@
 """The tables of a report between its headline and the models one by one, in their order."""
 
-from gia_mic.report import contrasts
+from gia_mic.report import contrasts, robustness
 from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
@@ -16,6 +16,8 @@ def sections(group: Group, reference: str | None = None) -> list[Table]:
         contrasts.evidence(group),
         contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
         contrasts.subsets(group),
+        robustness.hidden_modalities(group),
+        robustness.damage(group),
         published(group),
         folds(group),
         recalls(group),

@@ -12,6 +12,7 @@ from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_en
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
+from gia_mic.fuse.runs.robustness import Robustness, read_robustness
 
 __all__ = ["FoldRun", "read_fold"]
 
@@ -76,6 +77,15 @@ class FoldRun:
             RunError: It isn't a table of numbers.
         """
         return read_history(self.folder)
+
+    @cached_property
+    def robustness(self) -> Robustness | None:
+        """Scores with less than the model was trained on; None where it wasn't tested so since its training.
+
+        Raises:
+            RunError: The file is broken.
+        """
+        return read_robustness(self.folder, self.config["modalities"])
 
     @cached_property
     def predictions(self) -> Predictions:

@@ -1,8 +1,8 @@
 """Owns the layout of a run folder: file names, format, and whether a fold is finished.
 
 `runs/<corpus>/<name>/fold-<k>/seed-<n>/` holds `config.json`, written before the first batch; `model.safetensors`,
-`history.csv` and `predictions.parquet`; and `metrics.json`, written last: where it is, the fold is finished. What is
-inside each file stands in the modules beside this one.
+`history.csv` and `predictions.parquet`; and `metrics.json`, written last: where it is, the fold is finished. A
+finished fold may have a `robustness.json` too. What is inside each file stands in the modules beside this one.
 """
 
 import json
@@ -85,7 +85,8 @@ def state(place: Path, config: Mapping[str, Any]) -> str:
 
 def begin(place: Path, config: Mapping[str, Any]) -> None:
     """Make a run folder, or make an old one unfinished, and write its configuration."""
-    (place / METRICS).unlink(missing_ok=True)
+    for name in (METRICS, ROBUSTNESS):
+        (place / name).unlink(missing_ok=True)
     write_json(place / CONFIG, config)
 
 

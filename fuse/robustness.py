@@ -55,12 +55,12 @@ def evaluate(
     """
     opened = {name: stores_on_disk.open_store(path) for name, path in stores.items()}
     data: Data | None = None
-    for place in folders:
-        if read_fold(place).robustness is not None:
+    for run_dir in folders:
+        if read_fold(run_dir).robustness is not None:
             continue
-        model, config = load_fusion(place)
+        model, config = load_fusion(run_dir)
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
-            raise RunError(f"{place} was trained on another corpus or other modalities: train the fold again.")
+            raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
             data = read(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
@@ -78,8 +78,8 @@ def evaluate(
                 robustness[Condition("noise", deviation)] = test.scores(noise(model, deviation, config["seed"]))
             for share in SHARES:
                 robustness[Condition("lost_frames", share)] = test.scores(lose(share, config["seed"]))
-        write_robustness(place, robustness)
-        say(f"{place}: tested with less than it was trained on.")
+        write_robustness(run_dir, robustness)
+        say(f"{run_dir}: tested with less than it was trained on.")
 
 
 def noise(model: Any, deviation: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]]:
@@ -104,12 +104,12 @@ def lose(share: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[st
     generator = torch.Generator().manual_seed(seed)
 
     def change(batch: dict[str, PaddedFrames]) -> dict[str, PaddedFrames]:
-        found = {}
+        changed = {}
         for name, (values, mask) in batch.items():
-            kept = torch.rand(mask.shape, generator=generator) >= share
-            kept[:, 0] = True
-            found[name] = PaddedFrames(values, mask & kept)
-        return found
+            remaining = torch.rand(mask.shape, generator=generator) >= share
+            remaining[:, 0] = True
+            changed[name] = PaddedFrames(values, mask & remaining)
+        return changed
 
     return change
 
@@ -129,8 +129,8 @@ class _Test:
         hidden: Sequence[str] = (),
     ) -> dict[str, float]:
         """Return WA and UA after a change, without some modalities."""
-        found = predict(self.model, self.data, self.rows, hidden=hidden, change=change).argmax(-1)
+        predicted = predict(self.model, self.data, self.rows, hidden=hidden, change=change).argmax(-1)
         return {
-            "WA": measure.wa(self.true, found),
-            "UA": measure.ua(self.true, found, len(self.data.classes)),
+            "WA": measure.wa(self.true, predicted),
+            "UA": measure.ua(self.true, predicted, len(self.data.classes)),
         }

@@ -85,18 +85,27 @@ def as_csv(groups: Sequence[Group]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([clean(name) for name in (*LABELS, "fold", "tested on", *names, *EVIDENCE)])
     for group in groups:
-        for row, found in zip(group.rows, group.evidence, strict=True):
+        for row, evidence in zip(group.rows, group.evidence, strict=True):
             for fold, value, scores in _lines(row, names):
                 labels = [clean(label) for label in (*_labels(row), fold, value)]
-                sure = (found.wa.low, found.wa.high, found.ua.low, found.ua.high, found.calibration_error)
-                numbers = [*(scores.get(name) for name in names), *(sure if fold == "pooled" else [None] * len(sure))]
+                certainty = (
+                    evidence.wa.low,
+                    evidence.wa.high,
+                    evidence.ua.low,
+                    evidence.ua.high,
+                    evidence.calibration_error,
+                )
+                numbers = [
+                    *(scores.get(name) for name in names),
+                    *(certainty if fold == "pooled" else [None] * len(certainty)),
+                ]
                 writer.writerow([*labels, *map(_percent, numbers)])
     return text.getvalue().rstrip("\n")
 
 
 def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
-    place = None if reference is None else group.find(reference)
-    against = [None] * len(group.rows) if place is None else group.against(place)
+    row_number = None if reference is None else group.find(reference)
+    against = [None] * len(group.rows) if row_number is None else group.against(row_number)
     columns = (group.names, group.rows, group.evidence, group.against_best, against)
     return [
         {
@@ -104,12 +113,12 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
             "intervals": {
                 "level": LEVEL,
                 "draws": DRAWS,
-                "over": "dialogs" if found.by_dialog else "utterances",
-                "count": found.dialogs,
-                "WA": [found.wa.low, found.wa.high],
-                "UA": [found.ua.low, found.ua.high],
+                "over": "dialogs" if evidence.by_dialog else "utterances",
+                "count": evidence.dialogs,
+                "WA": [evidence.wa.low, evidence.wa.high],
+                "UA": [evidence.ua.low, evidence.ua.high],
             },
-            "calibration_error": found.calibration_error,
+            "calibration_error": evidence.calibration_error,
             "against_best": _comparison(best),
             "against_reference": _comparison(other),
             "robustness": [
@@ -119,22 +128,22 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
             "config": dict(row.run.config),
             "provenance": facts([row.run]),
         }
-        for name, row, found, best, other in zip(*columns, strict=True)
+        for name, row, evidence, best, other in zip(*columns, strict=True)
     ]
 
 
-def _comparison(found: Comparison | None) -> dict[str, Any] | None:
-    if found is None:
+def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
         return None
     return {
-        "utterances": found.utterances,
-        "UA": found.ua.value,
-        "interval": [found.ua.interval.low, found.ua.interval.high],
-        "p": found.ua.p,
-        "p_holm": found.holm,
-        "mcnemar_p": found.mcnemar,
-        "mcnemar_p_holm": found.mcnemar_holm,
-        "distinguishable": found.distinguishable,
+        "utterances": comparison.utterances,
+        "UA": comparison.ua.value,
+        "interval": [comparison.ua.interval.low, comparison.ua.interval.high],
+        "p": comparison.ua.p,
+        "p_holm": comparison.holm,
+        "mcnemar_p": comparison.mcnemar,
+        "mcnemar_p_holm": comparison.mcnemar_holm,
+        "distinguishable": comparison.distinguishable,
     }
 
 
@@ -192,9 +201,9 @@ def _lines(row: Summary, names: Sequence[str]) -> list[tuple[str, str, dict[str,
     ]
     lines = [(str(fold.number), fold.value, scores) for fold, scores in zip(row.folds, folds, strict=True)]
     values = {name: [score for scores in folds if (score := scores.get(name)) is not None] for name in names}
-    mean: dict[str, float | None] = {name: float(np.mean(found)) for name, found in values.items() if found}
+    mean: dict[str, float | None] = {name: float(np.mean(shares)) for name, shares in values.items() if shares}
     std: dict[str, float | None] = {
-        name: float(np.std(found, ddof=1)) for name, found in values.items() if len(found) > 1
+        name: float(np.std(shares, ddof=1)) for name, shares in values.items() if len(shares) > 1
     }
     return [*lines, ("mean", "", mean), ("std", "", std), ("pooled", "", _flat(row.pooled))]
 

@@ -11,10 +11,10 @@ __all__ = ["sections"]
 
 def sections(group: Group, reference: str | None = None) -> list[Table]:
     """Return the tables that a group has something to show in; `reference` as in `render.render`."""
-    place = None if reference is None else group.find(reference)
-    found = [
+    row = None if reference is None else group.find(reference)
+    tables = [
         contrasts.evidence(group),
-        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
+        contrasts.ablation(group, row) if row is not None and len(group.rows) > 1 else None,
         contrasts.subsets(group),
         robustness.hidden_modalities(group),
         robustness.damage(group),
@@ -22,4 +22,4 @@ def sections(group: Group, reference: str | None = None) -> list[Table]:
         folds(group),
         recalls(group),
     ]
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]

@@ -216,15 +216,15 @@ def calibration(
         weights: (B,) what each prediction counts; by default 1.
         bins: Number of bins over 0 … 1, each without its lower edge but the first.
     """
-    said = np.clip(np.asarray(confidence, dtype=float), 0, 1)
-    weight = np.ones(len(said)) if weights is None else np.asarray(weights, dtype=float)
+    claimed = np.clip(np.asarray(confidence, dtype=float), 0, 1)
+    weight = np.ones(len(claimed)) if weights is None else np.asarray(weights, dtype=float)
     edges = np.linspace(0, 1, bins + 1)
     answers = np.asarray(correct, dtype=float)
-    place = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, bins - 1)
-    counts = np.bincount(place, weight, bins)
+    bin_of = np.clip(np.searchsorted(edges, claimed, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(bin_of, weight, bins)
     divisor = np.where(counts > 0, counts, np.nan)
-    means = np.bincount(place, weight * said, bins) / divisor
-    right = np.bincount(place, weight * answers, bins) / divisor
+    means = np.bincount(bin_of, weight * claimed, bins) / divisor
+    right = np.bincount(bin_of, weight * answers, bins) / divisor
     return [Bin(*map(float, row)) for row in zip(edges[:-1], edges[1:], counts, means, right, strict=True)]
 
 

@@ -122,11 +122,11 @@ def read_fold(folder: Path) -> FoldRun:
 
 def _problems(config: Mapping[str, Any]) -> list[str]:
     """Return what a report would stumble over inside the entries."""
-    corpus, made = config["corpus"], config["provenance"]
+    corpus, provenance = config["corpus"], config["provenance"]
     classes, ceiling = corpus.get("classes"), corpus.get("ceiling")
     return [
         problem
-        for problem, found in {
+        for problem, wrong in {
             "the corpus has no name": not _is_text(corpus.get("name")),
             "the model has no name": not _is_text(config["model"].get("name")),
             "the classes aren't different names": not _are_texts(classes)
@@ -134,13 +134,13 @@ def _problems(config: Mapping[str, Any]) -> list[str]:
             "the ceiling isn't in 0 … 1": not (ceiling is None or (_is_number(ceiling) and 0 <= ceiling <= 1)),
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
-            "the versions aren't listed": not isinstance(made.get("versions") or {}, dict),
+            "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
             f"it is fold {config['fold']} of {config['folds']}": not 1
             <= config["fold"]
             <= config["folds"]
             <= MOST_FOLDS,
         }.items()
-        if found
+        if wrong
     ]
 
 

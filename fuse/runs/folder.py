@@ -71,23 +71,23 @@ def find_run_dirs(path: Path) -> list[Path]:
     )
 
 
-def state(place: Path, config: Mapping[str, Any]) -> str:
+def state(run_dir: Path, config: Mapping[str, Any]) -> str:
     """Return what a run folder is, beside a configuration: new, unfinished, finished, or changed since it finished."""
-    if not (place / METRICS).exists():
-        return "unfinished" if (place / CONFIG).exists() else "new"
+    if not (run_dir / METRICS).exists():
+        return "unfinished" if (run_dir / CONFIG).exists() else "new"
     try:
-        before = read_config(place)
+        before = read_config(run_dir)
     except RunError:
         return "changed"
     before.pop("provenance", None)
     return "finished" if before == json.loads(json.dumps(config)) else "changed"
 
 
-def begin(place: Path, config: Mapping[str, Any]) -> None:
+def begin(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Make a run folder, or make an old one unfinished, and write its configuration."""
     for name in (METRICS, ROBUSTNESS):
-        (place / name).unlink(missing_ok=True)
-    write_json(place / CONFIG, config)
+        (run_dir / name).unlink(missing_ok=True)
+    write_json(run_dir / CONFIG, config)
 
 
 def shared(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,15 +95,15 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
 
 
-def read_config(place: Path) -> dict[str, Any]:
+def read_config(run_dir: Path) -> dict[str, Any]:
     """Return a run folder's configuration.
 
     Raises:
         RunError: It is missing, no JSON, or of another format.
     """
-    if not (place / CONFIG).exists():
-        raise RunError(f"{place} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
-    return read_json(place / CONFIG)
+    if not (run_dir / CONFIG).exists():
+        raise RunError(f"{run_dir} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
+    return read_json(run_dir / CONFIG)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, OSError) as error:
         raise RunError(f"{path} can't be read as JSON ({error}): {HINT}.") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise RunError(f"{path} is of format {found!r}, but this version reads format {FORMAT}: {HINT}.")
+        stated = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise RunError(f"{path} is of format {stated!r}, but this version reads format {FORMAT}: {HINT}.")
     return value
 
 

@@ -73,9 +73,9 @@ def _commit() -> str | None:
             ["git", "ls-files", "--error-unmatch", here.name],
             cwd=here.parent, check=True, capture_output=True, timeout=5,
         )  # fmt: skip
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here.parent, check=True, capture_output=True, timeout=5, text=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return result.stdout.strip()

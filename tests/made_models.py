@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -71,6 +72,9 @@ VISUAL = {
     "siglip": ("SiglipVision", PICTURE_SIZE),
 }
 
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJ"]
+"""What the recogniser of `save_ctc` hears."""
+
 
 def save(folder: Path, architecture: str, settings: dict) -> Path:
     """Save a model with weights drawn from a fixed seed."""
@@ -107,3 +111,42 @@ def preprocessor(folder: Path, **settings: object) -> Path:
     """Save preprocessor settings beside a model."""
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
+
+
+def grown(architecture: type, config: transformers.PreTrainedConfig) -> torch.nn.Module:
+    """Make a model whose weights, the same at every call, make different sounds different words."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = architecture(config)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
+    return model
+
+
+def save_ctc(folder: Path, architecture: str = "Wav2Vec2", **settings: object) -> Path:
+    """Save a random recogniser of ten letters, as transformers saves real ones."""
+    config = getattr(transformers, f"{architecture}Config")(
+        **{**SPEECH_SIZE, "vocab_size": len(LETTERS), "pad_token_id": 0, **settings}
+    )
+    model = grown(getattr(transformers, f"{architecture}ForCTC"), config).eval()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 16000)).astype(np.float32))
+    with torch.inference_mode():  # no letter is likelier than others, so that all are heard
+        model.lm_head.bias.sub_(model(noise).logits.mean(dim=(0, 1)))
+    model.save_pretrained(folder)
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(json.dumps({letter: number for number, letter in enumerate(LETTERS)}))
+    transformers.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+    return preprocessor(folder, do_normalize=True, sampling_rate=16000)
+
+
+def save_whisper(folder: Path) -> Path:
+    """Save a random Whisper whose tokens are bytes."""
+    config = transformers.WhisperConfig(
+        **{**WHISPER_SIZE, "vocab_size": 260, "pad_token_id": 1, "bos_token_id": 0, "max_target_positions": 240}
+    )
+    model = grown(transformers.WhisperForConditionalGeneration, config)
+    model.generation_config.is_multilingual = False
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return preprocessor(folder, sampling_rate=16000)

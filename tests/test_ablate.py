@@ -1,7 +1,5 @@
 import re
 
-from made_features import make_corpus, make_stores
-
 from gia_mic.fuse.ablate import train_ablations, variants
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.report.render import render
@@ -16,11 +14,10 @@ def test_every_part_and_every_constraint_has_a_variant():
     assert len(set(found.values())) == len(found)
 
 
-def test_one_call_gives_the_table(tmp_path):
-    corpus = make_corpus(tmp_path)
+def test_one_call_gives_the_table(corpus, stores, tmp_path):
     folders = train_ablations(
         corpus,
-        make_stores(corpus),
+        stores,
         runs=tmp_path / "runs",
         config=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
         baselines=("concat",),

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from made_media import tone
-from test_extract import TINY_SPEECH, make_corpus
+from made_recordings import TINY_SPEECH, make_corpus
 
-from gia_mic.cli import main
 from gia_mic.extract import address
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpus import Clip, Utterance
@@ -37,18 +35,18 @@ def files(place):
     return {path.removeprefix(root).lstrip("/") for path in store.find(root)}
 
 
-def test_features_behind_an_address_are_extracted_and_read_from_elsewhere(tmp_path, monkeypatch, place):
+def test_features_behind_an_address_are_extracted_and_read_from_elsewhere(tmp_path, monkeypatch, place, mer):
     make_corpus(tmp_path)
     upload(place, tmp_path / "features")
     command = ["extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu", "--features", place]
-    answer = CliRunner().invoke(main, command)
+    answer = mer(*command)
     assert answer.exit_code == 0, answer.output
     name = f"made/speech/{TINY_SPEECH().header.file_name}"
     marker = {f"{name}.complete"} if place.startswith("memory") else set()
     assert files(place) == {"made/utterances.jsonl", "made/corpus.json", name} | marker
     here = open_store(address.mirror(place) / name)
     another_machine(tmp_path, monkeypatch)
-    again = CliRunner().invoke(main, command)
+    again = mer(*command)
     assert "11 reused" in again.output
     there = open_store(address.mirror(place) / name)
     assert there.path != here.path
@@ -56,16 +54,16 @@ def test_features_behind_an_address_are_extracted_and_read_from_elsewhere(tmp_pa
     np.testing.assert_array_equal(there.values, here.values)
 
 
-def test_parts_go_to_the_address_at_once_and_another_machine_goes_on(tmp_path, monkeypatch, place):
+def test_parts_go_to_the_address_at_once_and_another_machine_goes_on(tmp_path, monkeypatch, place, mer):
     make_corpus(tmp_path)
     upload(place, tmp_path / "features")
     folder = address.mirror(place)
     address.pull(folder)
     command = ["extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu", "--features", place]
-    assert CliRunner().invoke(main, [*command, "--shard", "1/2"]).exit_code == 0
+    assert mer(*command, "--shard", "1/2").exit_code == 0
     assert len([path for path in files(place) if ".parts/" in path]) == 1
     another_machine(tmp_path, monkeypatch)
-    answer = CliRunner().invoke(main, command)
+    answer = mer(*command)
     assert "6 extracted, 5 reused, 1 missing" in answer.output
     assert not [path for path in files(place) if ".parts/" in path]
 

@@ -9,18 +9,12 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 from made_media import tone
 
 from gia_mic import cli
 
 ROOT = str(Path(cli.__file__).parent)
 COMMANDS = sorted(cli.main.commands)
-
-
-def mer(*words):
-    """Run a command in this process and return its result."""
-    return CliRunner().invoke(cli.main, list(map(str, words)))
 
 
 def make_table(folder, speakers=4, each=6):
@@ -42,7 +36,7 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_all_its_options_explained(command):
+def test_every_command_has_help_with_all_its_options_explained(command, mer):
     answer = mer(command, "--help")
     assert answer.exit_code == 0
     for parameter in cli.main.commands[command].params:
@@ -50,7 +44,7 @@ def test_every_command_has_help_with_all_its_options_explained(command):
             assert parameter.help, f"mer {command} {parameter.name} has no help"
 
 
-def test_from_a_table_of_ones_own_to_scores(here):
+def test_from_a_table_of_ones_own_to_scores(here, mer):
     make_table(here / "data")
     prepared = mer("prepare", "manifest", "data/table.csv", "--name", "mine")
     assert prepared.exit_code == 0, prepared.output
@@ -82,7 +76,7 @@ def test_from_a_table_of_ones_own_to_scores(here):
         (["prepare", "manifest", "data/table.csv", "--name", "../x"], "can't be a name"),
     ],
 )
-def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, message):
+def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, message, mer):
     make_table(here / "data", speakers=2, each=2)
     assert mer("prepare", "manifest", "data/table.csv", "--name", "mine").exit_code == 0
     mer("extract", "--modality", "speech", "--encoder", "tiny", "--device", "cpu")
@@ -108,7 +102,7 @@ def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, messa
         (["tune", "--trials", "0", "--epochs", "0"], "epochs is 0.*; 0 trials are none"),
     ],
 )
-def test_wrong_settings_are_refused_before_a_corpus_is_made(here, words, message):
+def test_wrong_settings_are_refused_before_a_corpus_is_made(here, words, message, mer):
     if words[0] == "tune":
         pytest.importorskip("optuna")
     answer = mer(*words)
@@ -128,14 +122,14 @@ def test_wrong_settings_are_refused_before_a_corpus_is_made(here, words, message
         ["report", "a", "b"],
     ],
 )
-def test_wrong_usage_is_exit_code_2(here, words):
+def test_wrong_usage_is_exit_code_2(here, words, mer):
     answer = mer(*words)
     assert answer.exit_code == 2
     assert "Usage:" in answer.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test covers the message")
-def test_a_folder_without_rights_is_one_sentence(here):
+def test_a_folder_without_rights_is_one_sentence(here, mer):
     make_table(here / "data", speakers=2, each=2)
     (here / "features").mkdir(mode=0o500)
     answer = mer("prepare", "manifest", "data/table.csv", "--name", "mine")
@@ -143,7 +137,7 @@ def test_a_folder_without_rights_is_one_sentence(here):
     assert "can't be made" in answer.stderr
 
 
-def test_a_demo_corpus_of_another_seed_and_harder(here):
+def test_a_demo_corpus_of_another_seed_and_harder(here, mer):
     answer = mer("prepare", "demo", "--name", "hard", "--seed", "1", "--utterances", "8", "--cue", "0.5")
     assert answer.exit_code == 0, answer.output
     assert "hard: 8 utterances (angry 2, happy 2, neutral 2, sad 2)" in answer.stdout
@@ -153,7 +147,7 @@ def test_a_demo_corpus_of_another_seed_and_harder(here):
     assert mer("prepare", "demo", "--cue", "1.5").exit_code == 1
 
 
-def test_a_demo_corpus_with_a_cue_for_each_modality(here):
+def test_a_demo_corpus_with_a_cue_for_each_modality(here, mer):
     assert mer("prepare", "demo", "--utterances", "8", "--cue", "0.65,0.5,0.7").exit_code == 0
     about = json.loads((here / "features" / "demo" / "corpus.json").read_text())["about"]
     assert about["cues"] == {"s": 0.65, "t": 0.5, "v": 0.7}
@@ -163,7 +157,7 @@ def test_a_demo_corpus_with_a_cue_for_each_modality(here):
         assert f"'{wrong}' is neither one number nor 3 by comma" in answer.stderr
 
 
-def test_a_features_folder_that_can_not_be_one_is_one_sentence(here):
+def test_a_features_folder_that_can_not_be_one_is_one_sentence(here, mer):
     make_table(here / "data", speakers=2, each=2)
     (here / "features").write_text("a file")
     answer = mer("prepare", "manifest", "data/table.csv", "--name", "mine", "--features", "features/below")
@@ -179,8 +173,8 @@ def test_help_comes_in_well_under_a_second_of_computing(here):
     assert float(answer.stdout.split()[-1]) < 1.0
 
 
-@pytest.mark.slow
-def test_the_three_commands_alone_in_an_empty_folder(here):
+def test_the_three_commands_alone_in_an_empty_folder(here, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     program = "from gia_mic.cli import main; main()"
     for words in (["extract", "--modality", "speech"], ["fuse-train", "--fold", "3"], ["report"]):
         answer = subprocess.run([sys.executable, "-c", program, *words], cwd=here, capture_output=True, text=True)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import made_releases
 import pytest
-from click.testing import CliRunner
 
-from gia_mic import cli
 from gia_mic.extract import store
 
 TINY = [["extract", "--modality", "all", "--encoder", "tiny"]]
@@ -40,11 +38,16 @@ CORPORA = {  # commands before the training; how many feature files; options of 
 }
 
 
-def mer(*words):
-    """Run a command as it would be typed; return what it printed."""
-    result = CliRunner().invoke(cli.main, words)
-    assert result.exit_code == 0, result.output
-    return result.output
+@pytest.fixture
+def printed(mer):
+    """Run a command that must succeed, and return what it printed."""
+
+    def run(*words):
+        result = mer(*words)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -53,39 +56,39 @@ def somewhere(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_from_a_release_to_a_table(name):
+def test_from_a_release_to_a_table(name, printed):
     commands, files, options, folds = CORPORA[name]
     getattr(made_releases, name)(Path("release"))
     for command in commands:
-        mer(*command)
+        printed(*command)
     stores = [store.open_store(path) for path in Path("features", name).glob("*/*.h5")]
     assert len(stores) == files
     assert not any((found.status == store.FAILED).any() for found in stores)
-    mer("fuse-train", "--epochs", "1", *options)
+    printed("fuse-train", "--epochs", "1", *options)
     assert len(list(Path("runs", name).glob("*/fold-*/seed-0/metrics.json"))) == folds
-    table = mer("report")
+    table = printed("report")
     assert all(word in table for word in ("WA", "UA", name))
 
 
-def test_speakers_on_both_sides_are_refused_in_one_sentence():
+def test_speakers_on_both_sides_are_refused_in_one_sentence(printed, mer):
     made_releases.meld(Path("release"))
     for command in CORPORA["meld"][0]:
-        mer(*command)
-    result = CliRunner().invoke(cli.main, ["fuse-train", "--protocol", "split"])
+        printed(*command)
+    result = mer("fuse-train", "--protocol", "split")
     assert result.exit_code == 1
     assert "Fold 1 (split test) of meld has the speakers Monica in training and test" in result.output
     assert "choose --protocol speaker, or allow it explicitly with --allow-shared." in result.output
 
 
-def test_the_list_of_corpora_names_them_all():
-    output = mer("corpora")
+def test_the_list_of_corpora_names_them_all(printed):
+    output = printed("corpora")
     assert all(name in output for name in CORPORA if name != "hf")
     assert "Prepared in features: none." in output
 
 
-def test_a_hostile_pickle_ends_in_one_sentence_and_exit_code_1():
+def test_a_hostile_pickle_ends_in_one_sentence_and_exit_code_1(mer):
     Path("a.pkl").write_bytes(b"cos\nsystem\n(S'touch proof'\ntR.")
-    result = CliRunner().invoke(cli.main, ["import", "a.pkl", "--modality", "speech", "--corpus", "mine"])
+    result = mer("import", "a.pkl", "--modality", "speech", "--corpus", "mine")
     assert result.exit_code == 1
     assert "Error: a.pkl is refused" in result.output
     assert not Path("proof").exists()

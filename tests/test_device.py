@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-from gia_mic import cli
 from gia_mic.extract import device
 
 LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
@@ -49,12 +47,12 @@ def test_only_what_costs_time_is_said(monkeypatch):
         ("extract --modality text --encoder tiny --device cpu", False, 1),
     ],
 )
-def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines):
+def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines, mer):
     if command.startswith("tune"):
         pytest.importorskip("optuna")
     monkeypatch.setattr(device, "has_products", lambda precision: has)
     monkeypatch.chdir(tmp_path)
     make_stores(make_corpus(tmp_path / "features"))
-    answer = CliRunner().invoke(cli.main, [*command.split(), "--precision", "bfloat16"])
+    answer = mer(*command.split(), "--precision", "bfloat16")
     assert answer.exit_code == 0, answer.output
     assert answer.output.count(LINE) == lines

@@ -6,25 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_demo import make_demo, train_demo
 from made_media import tone, video
 from PIL import Image
-from test_predict import mer
 
 from gia_mic.explain import explain, words
-from gia_mic.fuse.config import PooledConfig
 from gia_mic.predictor import Input, load
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    corpus, stores = make_demo(folder, 20)
-    train_demo(corpus, stores, folder, fold=1, seeds=(0, 1))
-    train_demo(corpus, stores, folder, fold=1, fusion="late", model=PooledConfig(width=8))
-    return folder / "demo"
+@pytest.fixture
+def runs(demo):
+    return demo[1]
 
 
 @pytest.fixture
@@ -67,7 +60,7 @@ def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, given):
 
 
 @pytest.mark.parametrize("modalities", ["stv", "st", "v", "t"])
-def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalities):
+def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalities, mer):
     options = {"s": ("--audio", given.audio), "t": ("--text", given.text), "v": ("--video", given.video)}
     chosen = [word for letter in modalities for word in options[letter]]
     answer = mer(
@@ -84,7 +77,7 @@ def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalitie
     assert (colours == 255).all(1).mean() < 0.99
 
 
-def test_it_comes_as_json_too(runs, given):
+def test_it_comes_as_json_too(runs, given, mer):
     answer = mer(
         "predict", runs / "gia-mic", "--audio", given.audio, "--text", "So.", "--explain", "--json", "--device", "cpu"
     )

@@ -7,33 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_demo import MODEL, make_demo, train_demo
-from made_features import make_corpus, make_stores
+from made_demo import MODEL, train_demo
 from made_media import tone
-from test_predict import mer
 
 import gia_mic
 from gia_mic.export import export
 from gia_mic.extract.errors import MerError, RunError
-from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import GiaMicConfig, MultConfig, TrainingConfig
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.predictor import load
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run of two folds, and what it says of a text, before corpus and features were removed."""
-    folder = tmp_path_factory.mktemp("made")
-    corpus, stores = make_demo(folder)
-    train_demo(corpus, stores, folder / "runs", fold=1, command="mer fuse-train --secret")
-    train_demo(corpus, stores, folder / "runs", fold=2)
-    run = folder / "runs" / "demo" / "gia-mic"
-    before = load(run, device="cpu").predict(text="I am so angry.")
-    shutil.rmtree(folder / "features")
-    return run, before
+def made(demo, tmp_path_factory):
+    """A run of two folds without corpus or features, and what it says of a text."""
+    run = tmp_path_factory.mktemp("made") / "runs" / "demo" / "gia-mic"
+    shutil.copytree(demo[1] / "gia-mic", run, ignore=shutil.ignore_patterns("seed-1"))
+    return run, load(run, device="cpu").predict(text="I am so angry.")
 
 
-def test_an_export_loads_alone_and_answers_as_before(made, tmp_path):
+def test_an_export_loads_alone_and_answers_as_before(made, tmp_path, mer):
     run, before = made
     answer = mer("export", run, tmp_path / "out", "--licence", "cc-by-4.0")
     assert answer.exit_code == 0, answer.output
@@ -45,7 +38,7 @@ def test_an_export_loads_alone_and_answers_as_before(made, tmp_path):
     assert files == ["README.md", *(f"fold-{fold}/seed-0/{name}" for fold in (1, 2) for name in names)]
     everything = "".join((moved / name).read_text() for name in files if not name.endswith("safetensors"))
     assert "--secret" not in everything
-    assert str(run.parents[2]) not in everything
+    assert str(tmp_path.parent) not in everything  # where the run and its corpus lie too
 
 
 def test_the_card_says_what_there_is_to_know(made, tmp_path):
@@ -117,33 +110,34 @@ def softmax_of(model, batch):
         return model(batch).logits.softmax(-1).numpy()
 
 
-SLOW = ("mult", "gia-mic without interaction")
+SMALL = {"gia-mic": MODEL, "mult": MultConfig(width=16, heads=2, layers=1)}  # each layer takes a while to export
 
 
 @pytest.mark.parametrize(
-    "fusion",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
-        for name in [*FUSIONS, "gia-mic without interaction"]
+    ("fusion", "model"),
+    [pytest.param(name, SMALL.get(name), id=name) for name in FUSIONS]
+    + [
+        pytest.param(name, model, marks=pytest.mark.slow, id=f"{name}-{size}")
+        for name, model, size in [
+            ("gia-mic", replace(MODEL, without=("interaction",)), "without-interaction"),
+            ("gia-mic", GiaMicConfig(), "of-usual-size"),
+            ("mult", MultConfig(), "of-usual-size"),
+        ]
     ],
 )
-def test_onnx_says_what_pytorch_says(tmp_path, fusion):
+def test_onnx_says_what_pytorch_says(corpus, stores, tmp_path, fusion, model):
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
     pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
     from gia_mic.fuse.models.layers import PaddedFrames
     from gia_mic.onnx import write_onnx
 
-    corpus = make_corpus(tmp_path / "features")
-    name, _, left_out = fusion.partition(" without ")
-    model = replace(MODEL, without=(left_out,)) if left_out else GiaMicConfig() if name == "gia-mic" else None
-    training = TrainingConfig(epochs=1)
     places = train_demo(
         corpus,
-        make_stores(corpus),
+        stores,
         tmp_path / "runs",
-        fusion=name,
+        fusion=fusion,
         model=model,
-        training=training,
+        training=TrainingConfig(epochs=1),
         fold=1,
         seeds=(0, 1) if fusion == "concat" else (0,),
     )
@@ -165,14 +159,14 @@ def test_onnx_says_what_pytorch_says(tmp_path, fusion):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_command_writes_onnx_or_says_what_to_install(made, tmp_path, monkeypatch):
+def test_the_command_writes_onnx_or_says_what_to_install(made, tmp_path, monkeypatch, mer):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     answer = mer("export", made[0], tmp_path / "out", "--onnx")
     assert answer.exit_code == 1
     assert "pip install 'gia-mic[onnx]'" in answer.stderr
 
 
-def test_listening_prints_an_answer_every_half_second(made, tmp_path):
+def test_listening_prints_an_answer_every_half_second(made, tmp_path, mer):
     sound = tone(tmp_path / "a.wav", 1.6)
     answer = mer("listen", made[0], sound, "--device", "cpu")
     assert answer.exit_code == 0, answer.output

@@ -1,4 +1,3 @@
-import hashlib
 import multiprocessing
 import os
 import random
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from made_media import tone, video
+from made_recordings import TINY_SPEECH, content, make_corpus
 
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
@@ -26,22 +26,6 @@ from gia_mic.extract.parts import Builder, frame_bytes
 from gia_mic.extract.run import extract, extract_generated, run
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
-KILLS = 50
-
-TINY_SPEECH = partial(make_encoder, "speech", "tiny")
-
-
-def make_corpus(folder, count=12, seed=0):
-    """Utterances of 0.2 to 2 s; the third has no sound."""
-    lengths = np.random.default_rng(seed).uniform(0.2, 2.0, count).round(3)
-    utterances = []
-    for n, length in enumerate(lengths):
-        name = f"u{n:03d}"
-        tone(folder / "corpus" / f"{name}.wav", float(length), hz=100.0 + 10 * n)
-        audio = None if n == 2 else Clip(f"{name}.wav")
-        utterances.append(Utterance(name, "ab"[n % 2], audio=audio, text=f"This is sentence number {n}."))
-    return corpora.write(folder / "features", "made", utterances, root=folder / "corpus")
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -50,13 +34,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def content(path):
-    """Everything in a feature file that must not depend on how it came about, short enough to print."""
-    store = open_store(path)
-    values = hashlib.sha256(store.values.tobytes()).hexdigest()
-    return store.ids, store.offsets.tolist(), values, store.status.tolist()
 
 
 def test_every_utterance_is_extracted_in_the_manifests_order(tmp_path):
@@ -348,7 +325,8 @@ def extract_in_child(features, sender):
     sender.send((outcome.extracted, outcome.reused))
 
 
-def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
+@pytest.mark.parametrize("times", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path, times):
     corpus = make_corpus(tmp_path, count=150)
     undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
     path = next((corpus.folder / "speech").glob("*.h5"))
@@ -365,7 +343,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
         sender.close()
         assert receiver.recv() == "begun"
         begun = time.monotonic()
-        process.join(rng.uniform(0.0, longest_s) if longest_s and kills < KILLS else None)
+        process.join(rng.uniform(0.0, longest_s) if longest_s and kills < times else None)
         if process.is_alive():
             process.kill()
             process.join()
@@ -376,10 +354,10 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
             extracted, reused = receiver.recv()
             assert extracted + reused == 149
             longest_s = longest_s or (time.monotonic() - begun) / 4
-            if kills >= KILLS:
+            if kills >= times:
                 break
             path.unlink()  # it was not killed: begin anew
-    assert kills_between_parts > 5
+    assert kills_between_parts > times / 10
     assert content(path) == undisturbed
     assert list(path.parent.glob("*.parts")) == []
 

@@ -2,10 +2,8 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from gia_mic import cli
 from gia_mic.extract import corpus, store
 from gia_mic.extract.contact_sheet import contact_sheet
 from gia_mic.extract.corpora import demo_face
@@ -149,12 +147,9 @@ def test_pictures_without_a_face_are_left_out_and_an_utterance_without_any_is_fa
         list(run(people, "visual", "tiny", crop="face"))
 
 
-def test_a_contact_sheet_shows_every_picture_that_was_taken(people, tmp_path, monkeypatch):
+def test_a_contact_sheet_shows_every_picture_that_was_taken(people, tmp_path, monkeypatch, mer):
     detector()
     monkeypatch.chdir(tmp_path)
-
-    def mer(*words):
-        return CliRunner().invoke(cli.main, words)
 
     assert "1 not whole" in mer("extract", "--modality", "visual", "--encoder", "tiny", "--crop", "face").stdout
     assert "some (no face in 2 of 4 pictures)" in mer("inspect").stdout

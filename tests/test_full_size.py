@@ -1,4 +1,4 @@
-"""The real architectures at full size, with random weights: a dozen utterances of the demo corpus through each."""
+"""The real architectures at full size, with random weights: four utterances of the demo corpus through each."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,6 @@ from made_models import preprocessor, save_tokenizer
 from gia_mic.extract.corpora import demo
 from gia_mic.extract.run import run
 from gia_mic.extract.store import open_store
-
-pytestmark = pytest.mark.slow
 
 
 def save(folder, model):
@@ -40,12 +38,12 @@ def clip(folder):
 @pytest.mark.parametrize(
     ("modality", "make", "parameters"), [("speech", wav2vec2, 94e6), ("text", roberta, 124e6), ("visual", clip, 87e6)]
 )
-def test_a_base_size_model_in_a_local_folder_extracts_a_dozen_utterances(tmp_path, modality, make, parameters):
-    corpus = demo.prepare(tmp_path / "features", demo=demo.Demo(utterances=12))
+def test_a_base_size_model_in_a_local_folder_extracts_four_utterances(tmp_path, modality, make, parameters):
+    corpus = demo.prepare(tmp_path / "features", demo=demo.Demo(utterances=4))
     folder = make(tmp_path / "base")
     assert (folder / "model.safetensors").stat().st_size > 2 * parameters
     (outcome,) = run(corpus, modality, str(folder), device="cpu")
-    assert outcome.extracted == 12
+    assert outcome.extracted == 4
     store = open_store(outcome.path)
     assert store.dim == 768
     assert store.encoder == "base"

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-from made_demo import make_demo, train_demo
 from made_media import tone
 from made_models import SPEECH, preprocessor, save
 
@@ -98,18 +97,14 @@ def test_pcm_may_come_in_odd_pieces():
     np.testing.assert_array_equal(np.concatenate(list(pcm(Odd()))), whole)
 
 
-def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(tmp_path):
-    corpus, stores = make_demo(tmp_path, 20)
-    train_demo(corpus, stores, tmp_path / "runs", fold=1)
-    predictor = load(tmp_path / "runs" / "demo" / "gia-mic", device="cpu")
+def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
+    predictor = load(demo[1] / "gia-mic", device="cpu")
     samples, _ = soundfile.read(tone(tmp_path / "a.wav", 3.0), dtype="float32")
     heard = list(listen(predictor, [samples[:1000], samples[1000:]], every_s=0.5, window_s=4.0))
     assert [one.time_s for one in heard] == [0.5, 1, 1.5, 2, 2.5, 3]
     whole = predictor.predict(audio=samples, sampling_rate_hz=RATE)
     np.testing.assert_allclose(list(heard[-1].probabilities.values()), list(whole.probabilities.values()), atol=5e-3)
-    text_only = {"text": stores["text"]}
-    [place] = train_demo(corpus, text_only, tmp_path / "runs", fold=1)
     with pytest.raises(RunError, match="takes text and no speech"):
-        next(listen(load(place), [samples]))
+        next(listen(load(demo[1] / "gia-mic-t"), [samples]))
     with pytest.raises(RunError, match="give a time above 0"):
         next(listen(predictor, [samples], every_s=0))

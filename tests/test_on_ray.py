@@ -7,9 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from made_features import make_corpus as make_toy
-from made_features import make_stores
-from test_extract import make_corpus
+from made_recordings import make_corpus
 
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import MerError, RunError
@@ -37,7 +35,9 @@ def engine():
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         ray.init(
+            address="local",
             num_cpus=2,
+            num_gpus=0,
             object_store_memory=80 * 2**20,
             include_dashboard=False,
             log_to_driver=False,
@@ -106,9 +106,7 @@ def test_a_device_the_cluster_does_not_have_is_refused(tmp_path, engine):
         extract(make_corpus(tmp_path), TINY, engine=ray_engine(device="cuda"))
 
 
-def test_models_folds_and_seeds_are_trained_as_here(tmp_path, engine):
-    corpus = make_toy(tmp_path / "features")
-    stores = make_stores(corpus)
+def test_models_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_path, engine):
     models = [{"fusion": "concat"}, {"fusion": "late"}]
     same = {"training": TrainingConfig(epochs=2), "seeds": (0, 1), "fold": 2, "device": "cpu"}
     here = train_models(corpus, stores, models, runs=tmp_path / "here", **same)
@@ -123,16 +121,14 @@ def test_models_folds_and_seeds_are_trained_as_here(tmp_path, engine):
     assert said == ["concat: 1 of 1 runs are finished and kept."] * 2
 
 
-def test_what_is_wrong_with_a_training_is_said_as_here(tmp_path, engine):
-    corpus = make_toy(tmp_path / "features")
+def test_what_is_wrong_with_a_training_is_said_as_here(corpus, stores, tmp_path, engine):
     with pytest.raises(RunError, match="there is no fusion 'nonsense'"):
-        train_on_ray(corpus, make_stores(corpus), [{"fusion": "nonsense"}], runs=tmp_path / "runs", device="cpu")
+        train_on_ray(corpus, stores, [{"fusion": "nonsense"}], runs=tmp_path / "runs", device="cpu")
 
 
-def test_a_search_tries_settings_on_the_cluster(tmp_path, engine):
-    corpus = make_toy(tmp_path / "features")
+def test_a_search_tries_settings_on_the_cluster(corpus, stores, engine):
     quick = TrainingConfig(epochs=1)
-    found = tune(corpus, make_stores(corpus), fusion="concat", trials=2, training=quick, engine=ray_search())
+    found = tune(corpus, stores, fusion="concat", trials=2, training=quick, engine=ray_search())
     assert len(found.trials) == 2
     assert found.ua == max(trial["UA"] for trial in found.trials)
     assert all(set(trial) == {*SPACE, "UA"} for trial in found.trials)

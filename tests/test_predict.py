@@ -12,8 +12,7 @@ import pytest
 import soundfile
 from made_demo import make_demo, train_demo
 from made_media import tone, video
-from made_models import SPEECH, TEXT, preprocessor, save, save_text
-from test_transcribe import save_ctc
+from made_models import SPEECH, TEXT, preprocessor, save, save_ctc, save_text
 
 from gia_mic.extract.corpora import manifest
 from gia_mic.extract.corpus import Clip
@@ -26,21 +25,6 @@ from gia_mic.predictor import Input, Prediction, load
 from gia_mic.rebuild import rebuild
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """A corpus and its run of two folds; the feature files are away, as on another machine."""
-    folder = tmp_path_factory.mktemp("demo")
-    corpus, stores = make_demo(folder)
-    train_demo(corpus, stores, folder / "runs", fold=1)
-    train_demo(corpus, stores, folder / "runs", fold=2, seeds=(0, 1))
-    speech_text = {name: stores[name] for name in ("speech", "text")}
-    training = TrainingConfig(epochs=2, batch_size=8, speech_stride=3)
-    train_demo(corpus, speech_text, folder / "runs", fold=1, training=training)
-    for path in stores.values():
-        path.unlink()
-    return corpus, folder / "runs" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -314,15 +298,7 @@ def test_encoders_of_folders_are_found_and_may_move_but_not_change(of_folders, s
         rebuild(spec)
 
 
-def mer(*words, **options):
-    from click.testing import CliRunner
-
-    from gia_mic import cli
-
-    return CliRunner().invoke(cli.main, list(map(str, words)), **options)
-
-
-def test_the_command_prints_a_table_or_json_and_says_what_it_used(demo, sound):
+def test_the_command_prints_a_table_or_json_and_says_what_it_used(demo, sound, mer):
     run = demo[1] / "gia-mic"
     answer = mer("predict", run, "--audio", sound, "--text", "I am so angry.", "--device", "cpu")
     assert answer.exit_code == 0, answer.output
@@ -335,7 +311,7 @@ def test_the_command_prints_a_table_or_json_and_says_what_it_used(demo, sound):
     assert printed["label"] == max(printed["probabilities"], key=printed["probabilities"].get)
 
 
-def test_a_table_of_inputs_becomes_a_table_of_answers(demo, sound, tmp_path):
+def test_a_table_of_inputs_becomes_a_table_of_answers(demo, sound, tmp_path, mer):
     run = demo[1] / "gia-mic"
     (tmp_path / "many.csv").write_text(f"id,audio,text\none,{sound.name},So angry.\ntwo,none.wav,\nthree,,Fine.\n")
     answer = mer("predict", run, "--batch", tmp_path / "many.csv", "--device", "cpu")
@@ -363,14 +339,14 @@ def test_a_table_of_inputs_becomes_a_table_of_answers(demo, sound, tmp_path):
         (["--batch", "none.csv"], 1, "none.csv"),
     ],
 )
-def test_what_is_typed_wrong_is_said(demo, words, code, message):
+def test_what_is_typed_wrong_is_said(demo, words, code, message, mer):
     answer = mer("predict", demo[1] / "gia-mic", *words)
     assert answer.exit_code == code, answer.output
     assert message in answer.stderr
     assert "Traceback" not in answer.output
 
 
-def test_no_such_run_is_one_line_without_loading_encoders():
+def test_no_such_run_is_one_line_without_loading_encoders(mer):
     answer = mer("predict", "runs/none", "--text", "a")
     assert answer.exit_code == 1
     assert answer.stderr == (
@@ -398,7 +374,7 @@ def test_samples_are_streamed_as_a_file_is(tmp_path):
     np.testing.assert_allclose(file, array, atol=1e-6)
 
 
-def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path):
+def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path, mer):
     model = save_ctc(tmp_path / "ctc")
     predictor = load(demo[1] / "gia-mic", device="cpu", transcribe=str(model))
     answer = predictor.predict(audio=sound)

@@ -20,16 +20,6 @@ SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3)
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("features"))
-
-
-@pytest.fixture(scope="module")
-def stores(corpus):
-    return make_stores(corpus)
-
-
 def train(corpus, stores, runs, **options):
     said = []
     settings = {"model": SMALL, "training": QUICK, "say": said.append, **options}

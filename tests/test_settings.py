@@ -3,10 +3,8 @@
 from dataclasses import fields
 
 import pytest
-from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-from gia_mic import cli
 from gia_mic.commands.fuse import ablate, fuse_train, tune
 from gia_mic.commands.settings import given
 from gia_mic.fuse.config import SPACE, GiaMicConfig, TrainingConfig
@@ -36,14 +34,14 @@ def test_what_was_not_typed_is_left_to_the_config():
     assert given(GiaMicConfig, options) == {}
 
 
-def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path):
+def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path, mer):
     make_stores(make_corpus(tmp_path / "features"))
     own = tmp_path / "runs" / "toy" / "gia-mic"
     own.mkdir(parents=True)
     words = "--epochs 1 --learning-rate 0.002 --batch-size 40 --width 8 --heads 2 --constraint cmd --name small"
     more = "--baselines --select dev --jobs 2 --memory 0.5"
     places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
-    answer = CliRunner().invoke(cli.main, ["ablate", *words.split(), *more.split(), *places])
+    answer = mer("ablate", *words.split(), *more.split(), *places)
     assert answer.exit_code == 0, answer.output
     runs = {place.name: read_config(place / "fold-1" / "seed-0") for place in own.parent.glob("small*")}
     assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-alone"} <= set(runs)
@@ -57,13 +55,13 @@ def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path):
     assert not list(own.iterdir())
 
 
-def test_an_ablation_shows_its_own_runs_alone(tmp_path):
+def test_an_ablation_shows_its_own_runs_alone(tmp_path, mer):
     make_stores(make_corpus(tmp_path / "features"))
     places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
     another = ["fuse-train", "--fold", "1", "--fusion", "concat", "--name", "somebodys", "--epochs", "1"]
-    assert CliRunner().invoke(cli.main, [*another, *places]).exit_code == 0
+    assert mer(*another, *places).exit_code == 0
     few = ["ablate", "--modalities", "s,t", "--epochs", "1", "--width", "8", "--heads", "2"]
-    answer = CliRunner().invoke(cli.main, [*few, *places])
+    answer = mer(*few, *places)
     assert answer.exit_code == 0, answer.output
     assert "gia-mic-st-without-gate" in answer.output
     assert "somebodys" not in answer.output

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from test_extract import TINY_SPEECH, content, make_corpus
+from made_recordings import TINY_SPEECH, content, make_corpus
 
-from gia_mic.cli import main
 from gia_mic.extract.errors import CorpusError, StoreError
 from gia_mic.extract.plan import Shard
 from gia_mic.extract.run import extract
@@ -58,23 +56,23 @@ def test_nothing_is_finished_before_all_shards_are(tmp_path):
     assert not list(corpus.folder.glob("speech/*.h5"))
 
 
-def test_the_command_line_takes_shards(tmp_path):
+def test_the_command_line_takes_shards(tmp_path, mer):
     make_corpus(tmp_path, count=4)
     command = ["extract", "--modality", "text", "--encoder", "tiny", "--features", str(tmp_path / "features")]
     for more in (["--shard", "1/2"], ["--shard", "2/2"], ["--finish"]):
-        answer = CliRunner().invoke(main, [*command, *more])
+        answer = mer(*command, *more)
         assert answer.exit_code == 0, answer.output
     assert "4 reused" in answer.output
-    assert "no share such as 1/8" in CliRunner().invoke(main, [*command, "--shard", "3/2"]).output
+    assert "no share such as 1/8" in mer(*command, "--shard", "3/2").output
 
 
 @pytest.mark.parametrize("command", [["extract", "--modality", "text", "--encoder", "tiny"], ["fuse-train"], ["tune"]])
-def test_without_ray_the_option_says_what_to_install(tmp_path, monkeypatch, command):
+def test_without_ray_the_option_says_what_to_install(tmp_path, monkeypatch, command, mer):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     make_corpus(tmp_path, count=4)
     features = tmp_path / "features"
     if command[0] != "extract":
-        CliRunner().invoke(main, ["extract", "--modality", "text", "--encoder", "tiny", "--features", str(features)])
-    answer = CliRunner().invoke(main, [*command, "--engine", "ray", "--features", str(features)])
+        mer("extract", "--modality", "text", "--encoder", "tiny", "--features", str(features))
+    answer = mer(*command, "--engine", "ray", "--features", str(features))
     assert answer.exit_code == 1
     assert "needs Ray, which isn't installed: run `pip install 'gia-mic[ray]'`" in answer.output

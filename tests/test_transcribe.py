@@ -5,12 +5,10 @@ import pytest
 import soundfile
 import torch
 import transformers
-from click.testing import CliRunner
 from made_media import tone
-from made_models import SPEECH_SIZE, STABLE, WHISPER_SIZE, preprocessor, save_tokenizer
+from made_models import SPEECH_SIZE, STABLE, save_ctc, save_whisper
 from made_runs import make_fold
 
-from gia_mic import cli
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Clip, Utterance
@@ -22,47 +20,6 @@ from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report.audit import verdict
 from gia_mic.report.provenance import provenance
-
-LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJ"]
-
-
-def grown(architecture, config):
-    """Make a model whose weights, the same at every call, make different sounds different words."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        model = architecture(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
-    return model
-
-
-def save_ctc(folder, architecture="Wav2Vec2", **settings):
-    """Save a random recogniser of ten letters, as transformers saves real ones."""
-    config = getattr(transformers, f"{architecture}Config")(
-        **{**SPEECH_SIZE, "vocab_size": len(LETTERS), "pad_token_id": 0, **settings}
-    )
-    model = grown(getattr(transformers, f"{architecture}ForCTC"), config).eval()
-    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 16000)).astype(np.float32))
-    with torch.inference_mode():  # no letter is likelier than others, so that all are heard
-        model.lm_head.bias.sub_(model(noise).logits.mean(dim=(0, 1)))
-    model.save_pretrained(folder)
-    vocabulary = folder / "vocab.json"
-    vocabulary.write_text(json.dumps({letter: number for number, letter in enumerate(LETTERS)}))
-    transformers.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
-    return preprocessor(folder, do_normalize=True, sampling_rate=16000)
-
-
-def save_whisper(folder):
-    """Save a random Whisper whose tokens are bytes."""
-    config = transformers.WhisperConfig(
-        **{**WHISPER_SIZE, "vocab_size": 260, "pad_token_id": 1, "bos_token_id": 0, "max_target_positions": 240}
-    )
-    model = grown(transformers.WhisperForConditionalGeneration, config)
-    model.generation_config.is_multilingual = False
-    model.save_pretrained(folder)
-    save_tokenizer(folder)
-    return preprocessor(folder, sampling_rate=16000)
 
 
 @pytest.fixture(scope="module")
@@ -206,12 +163,12 @@ def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc):
         transcribe(mute, str(ctc))
 
 
-def test_the_command_fills_the_manifest(corpus, ctc):
+def test_the_command_fills_the_manifest(corpus, ctc, mer):
     words = ["transcribe", "--model", str(ctc), "--features", str(corpus.folder.parent)]
-    answer = CliRunner().invoke(cli.main, words)
+    answer = mer(*words)
     assert answer.exit_code == 0, answer.output
     assert "4 with text" in answer.stdout
-    answer = CliRunner().invoke(cli.main, ["transcribe", "--model", "nowhere/x/y", *words[3:], "--again"])
+    answer = mer("transcribe", "--model", "nowhere/x/y", *words[3:], "--again")
     assert answer.exit_code == 1
     assert "a hub id looks like owner/name" in answer.output
 

@@ -4,10 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from made_features import make_corpus, make_stores
 
-from gia_mic import cli
 from gia_mic.commands.fuse import fuse_train
 from gia_mic.commands.settings import given
 from gia_mic.extract import store
@@ -20,10 +18,8 @@ from gia_mic.fuse.tune import Found, tune
 QUICK = TrainingConfig(epochs=2, batch_size=32)
 
 
-def test_a_search_never_looks_at_the_test_part(tmp_path, monkeypatch):
+def test_a_search_never_looks_at_the_test_part(corpus, stores, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
-    corpus = make_corpus(tmp_path)
-    stores = make_stores(corpus)
     test = set(folds(corpus)[1].test.tolist())
     seen = []
     whole = module.fit
@@ -45,18 +41,16 @@ def test_a_search_never_looks_at_the_test_part(tmp_path, monkeypatch):
     assert store.open_store(stores["text"]).modality == "text"
 
 
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    corpus = make_corpus(tmp_path)
+def test_what_is_missing_is_said(corpus, stores, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(RunError, match=r"Tuning needs Optuna.*gia-mic\[tune\]"):
-        tune(corpus, make_stores(corpus))
+        tune(corpus, stores)
 
 
-def test_no_trials_are_refused(tmp_path):
+def test_no_trials_are_refused(corpus, stores):
     pytest.importorskip("optuna")
-    corpus = make_corpus(tmp_path)
     with pytest.raises(RunError, match="0 trials are none"):
-        tune(corpus, make_stores(corpus), trials=0)
+        tune(corpus, stores, trials=0)
 
 
 def test_the_options_found_give_the_settings_found():
@@ -78,19 +72,18 @@ def test_the_options_found_give_the_settings_found():
     assert (options["fusion"], options["protocol"]) == ("mult", "speaker")
 
 
-def test_settings_out_of_range_are_refused(tmp_path):
+def test_settings_out_of_range_are_refused(corpus, stores):
     pytest.importorskip("optuna")
-    corpus = make_corpus(tmp_path)
     with pytest.raises(RunError, match="epochs is 0, and must be at least 1"):
-        tune(corpus, make_stores(corpus), training=TrainingConfig(epochs=0))
+        tune(corpus, stores, training=TrainingConfig(epochs=0))
 
 
-def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch):
+def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch, mer):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     make_stores(make_corpus(tmp_path / "features"))
     words = "tune --trials 1 --fusion concat --epochs 2 --clip 0.5 --patience 1 --out trials.json"
-    answer = CliRunner().invoke(cli.main, words.split())
+    answer = mer(*words.split())
     assert answer.exit_code == 0, answer.output
     kept = json.loads(Path("trials.json").read_text())
     assert kept["training"] == asdict(TrainingConfig(epochs=2, clip=0.5, patience=1))

@@ -1,6 +1,7 @@
 """What a user gets from the wheel, beside modules of their own with the names of our folders."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,8 +16,11 @@ ROOMS = ("extract", "fuse", "report", "commands")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
+    """The wheel of a copy of the checkout, so that nothing is left in it and others may build at the same time."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder / "checkout", symlinks=True, ignore=left_out)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "checkout"]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PIP_NO_INPUT": "1"})
     (built,) = folder.glob("*.whl")
     return built

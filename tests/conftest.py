@@ -1,0 +1,83 @@
+"""What many tests share: the `mer` command, a toy corpus with features, a trained run, and where it is all computed."""
+
+import os
+
+# Tests side by side share the cores; torch reads this when it is imported, and so do the processes that tests begin.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+if WORKERS:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
+import pytest
+import torch
+from click.testing import CliRunner
+from made_demo import make_demo, train_demo
+from made_features import make_corpus, make_stores
+
+from gia_mic import cli
+from gia_mic.fuse.config import PooledConfig, TrainingConfig
+
+is_gpu_available = torch.cuda.is_available
+
+
+def pytest_collection_modifyitems(items):
+    if not is_gpu_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_gpu():
+    """Compute on the CPU, whatever this machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _gpu(request, monkeypatch):
+    """Let a test that is marked `gpu` see the GPU."""
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", is_gpu_available)
+
+
+@pytest.fixture(scope="session")
+def mer():
+    """Run a command in this process; return what it printed and its exit code."""
+
+    def run(*words, **options):
+        return CliRunner().invoke(cli.main, [str(word) for word in words], **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """The toy corpus of 80 utterances. All tests share it: none may write into its folder."""
+    return make_corpus(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def stores(corpus):
+    """The feature file of each modality of the toy corpus."""
+    return make_stores(corpus)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """A demo corpus and its runs, to be read only; the feature files are away, as on another machine.
+
+    gia-mic has three models of two folds; gia-mic-st, gia-mic-t and late have one each.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    corpus, stores = make_demo(folder)
+    speech_text = {name: stores[name] for name in ("speech", "text")}
+    runs = folder / "runs"
+    train_demo(corpus, stores, runs, fold=1, command="mer fuse-train --secret")
+    train_demo(corpus, stores, runs, fold=2, seeds=(0, 1))
+    train_demo(corpus, speech_text, runs, fold=1, training=TrainingConfig(epochs=2, batch_size=8, speech_stride=3))
+    train_demo(corpus, {"text": stores["text"]}, runs, fold=1)
+    train_demo(corpus, stores, runs, fold=1, fusion="late", model=PooledConfig(width=8))
+    for path in stores.values():
+        path.unlink()
+    return corpus, runs / "demo"

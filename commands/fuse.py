@@ -18,7 +18,7 @@ from gia_mic.commands.options import (
     typed,
 )
 from gia_mic.commands.settings import gia_mic_settings, given, training_settings
-from gia_mic.fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from gia_mic.extract.corpus import Corpus
@@ -39,8 +39,15 @@ def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
 
 
 def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Return NAME=VALUE texts as a dictionary of a config's fields."""
-    return {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
+    """Return NAME=VALUE texts as a dictionary of a config's fields.
+
+    Raises:
+        click.BadParameter: One lacks its name or value, or has a name of before.
+    """
+    named = {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
+    for name in named.keys() & RENAMED.keys():
+        raise click.BadParameter(f"{name} is now {RENAMED[name]}.")
+    return named
 
 
 def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, PRECISIONS, RENAMED, GiaMicConfig, TrainingConfig
 
-__all__ = ["gia_mic_settings", "given", "training_settings"]
+__all__ = ["gia_mic_settings", "given", "name_the_new", "option_name", "training_settings"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,14 +22,16 @@ def training_settings(*, without: tuple[str, ...] = ()) -> Decorator:
         batch_size={"help": "Most utterances in a batch."},
         learning_rate={"help": "Highest learning rate."},
         weight_decay={"help": "AdamW's weight decay."},
-        warm_up={"help": "Part of all steps in which the rate rises, 0 to 1."},
-        clip={"help": "Longest gradient; 0 doesn't clip."},
+        warmup={"help": "Part of all steps in which the rate rises, 0 to 1."},
+        clip_norm={"help": "Longest gradient; 0 doesn't clip."},
         label_smoothing={"help": "Part of the target spread over all classes, 0 to 1."},
         class_weights={"help": "Weight classes by their inverse frequency."},
-        alone={"help": "Weight of the cross-entropy of each modality by itself; 0 needs --evidence 0."},
-        evidence={"help": "Part of the target that is what modalities say by themselves, 0 to 1; needs --alone."},
-        drop_modality={"help": "Probability that a modality is hidden from an utterance in a step."},
-        drop_features={"help": "Probability that a feature of the frames is hidden in a step; helps small corpora."},
+        unimodal_weight={"help": "Weight of the cross-entropy of each modality by itself; 0 needs --soft-target 0."},
+        soft_target={
+            "help": "Part of the target that is what modalities say by themselves, 0 to 1; needs --unimodal-weight."
+        },
+        modality_dropout={"help": "Probability that a modality is hidden from an utterance in a step."},
+        feature_dropout={"help": "Probability that a feature of the frames is hidden in a step; helps small corpora."},
         patience={
             "help": "Epochs without a better UA on held-out dialogs, if there are any, before stopping; 0 never stops."
         },
@@ -52,7 +54,7 @@ def gia_mic_settings(*, without: tuple[str, ...] = ()) -> Decorator:
         layers={"help": "Layers of GIA-MIC's generator."},
         dropout={"help": "Probability that a feature is dropped, 0 to 1."},
         constraint={"help": "GIA-MIC's modality-invariant constraint.", "type": click.Choice(CONSTRAINTS)},
-        weight={"help": "Weight of the fusion's own loss beside cross-entropy."},
+        constraint_weight={"help": "Weight of the fusion's own loss beside cross-entropy."},
         without={"help": "Part of GIA-MIC to leave out; may be repeated.", "type": click.Choice(ABLATIONS)},
     )
 
@@ -61,6 +63,23 @@ def given(config: type[Any], options: dict[str, Any]) -> dict[str, Any]:
     """Take a config's fields out of a command's options, and return those that were typed."""
     taken = {field.name: options.pop(field.name, None) for field in fields(config)}
     return {name: value for name, value in taken.items() if value not in (None, ())}
+
+
+def option_name(name: str) -> str:
+    """Return the option of a field.
+
+    >>> option_name("soft_target")
+    '--soft-target'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def name_the_new(error: click.NoSuchOption) -> click.UsageError:
+    """Return what to say of an option that a command doesn't have; of one of before, what it is called now."""
+    new = option_name(RENAMED.get(error.option_name.lstrip("-").replace("-", "_"), ""))
+    if error.ctx is not None and any(new in parameter.opts for parameter in error.ctx.command.params):
+        return click.UsageError(f"{error.option_name} is now {new}.", error.ctx)
+    return error
 
 
 def _settings(config: type[Any], omitted: tuple[str, ...], /, **about: Mapping[str, Any]) -> Decorator:

@@ -11,6 +11,7 @@ __all__ = [
     "OF_ONE_FOLD",
     "PRECISIONS",
     "PROTOCOLS",
+    "RENAMED",
     "SELECTIONS",
     "SPACE",
     "GiaMicConfig",
@@ -32,14 +33,25 @@ SELECTIONS = ("last", "dev", "test")
 OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
 """Entries of a run's `config.json` that don't tell one configuration from another."""
 
+RENAMED = {
+    "alone": "unimodal_weight",
+    "clip": "clip_norm",
+    "drop_features": "feature_dropout",
+    "drop_modality": "modality_dropout",
+    "evidence": "soft_target",
+    "warm_up": "warmup",
+    "weight": "constraint_weight",
+}
+"""Settings of before by their present names: runs of before are read in these, options of before are refused."""
+
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
 
 SPACE: dict[str, tuple[float, ...]] = {
     "learning_rate": (1e-3, 3e-3, 6e-3),
     "weight_decay": (0.01, 0.1, 0.3),
-    "drop_modality": (0.0, 0.2, 0.4),
-    "drop_features": (0.0, 0.2, 0.4),
+    "modality_dropout": (0.0, 0.2, 0.4),
+    "feature_dropout": (0.0, 0.2, 0.4),
     "dropout": (0.1, 0.3, 0.5),
 }
 """What `mer tune` searches, and where: settings of training, and the dropout of the fusion."""
@@ -54,15 +66,15 @@ class TrainingConfig:
         batch_size: Most utterances in a batch, B.
         learning_rate: Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.
         weight_decay: AdamW's, of matrices; biases, norms and weights of layers don't decay.
-        warm_up: Part of all steps in which the rate rises from 0, in [0, 1).
-        clip: Longest gradient (Euclidean); 0 doesn't clip.
+        warmup: Part of all steps in which the rate rises from 0, in [0, 1).
+        clip_norm: Longest gradient (Euclidean); 0 doesn't clip.
         label_smoothing: ε: part of the target that is spread over all classes, in [0, 1).
         class_weights: Whether a class counts by the inverse of its frequency in the training part.
-        alone: Weight of the cross-entropy of each modality by itself, beside that of all together; 0 goes without.
-        evidence: Part of the target, in [0, 1), that is not the label but what the modalities say by themselves,
-            their probabilities multiplied; needs `alone`.
-        drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
-        drop_features: Probability that a feature of a modality's frames is hidden from a whole step, in [0, 1).
+        unimodal_weight: Weight of the cross-entropy of each modality by itself, beside that of all; 0 goes without.
+        soft_target: Part of the target, in [0, 1), that is not the label but what the modalities say by themselves,
+            their probabilities multiplied; needs `unimodal_weight`.
+        modality_dropout: Probability that a modality is hidden from an utterance for one step; one always stays.
+        feature_dropout: Probability that a feature of a modality's frames is hidden from a whole step, in [0, 1).
         patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
         precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
         speech_stride: Use every n-th frame of speech, the longest modality.
@@ -74,14 +86,14 @@ class TrainingConfig:
     batch_size: int = 32
     learning_rate: float = 6e-3
     weight_decay: float = 0.3
-    warm_up: float = 0.1
-    clip: float = 1.0
+    warmup: float = 0.1
+    clip_norm: float = 1.0
     label_smoothing: float = 0.0
     class_weights: bool = False
-    alone: float = 1.0
-    evidence: float = 0.7
-    drop_modality: float = 0.0
-    drop_features: float = 0.0
+    unimodal_weight: float = 1.0
+    soft_target: float = 0.7
+    modality_dropout: float = 0.0
+    feature_dropout: float = 0.0
     patience: int = 10
     precision: str = "float32"
     speech_stride: int = 1
@@ -101,11 +113,11 @@ class TrainingConfig:
         found += [
             f"{name} is {value}, and must be in [0, 1)"
             for name, value in (
-                ("warm_up", self.warm_up),
+                ("warmup", self.warmup),
                 ("label_smoothing", self.label_smoothing),
-                ("evidence", self.evidence),
-                ("drop_modality", self.drop_modality),
-                ("drop_features", self.drop_features),
+                ("soft_target", self.soft_target),
+                ("modality_dropout", self.modality_dropout),
+                ("feature_dropout", self.feature_dropout),
             )
             if not 0 <= value < 1
         ]
@@ -113,16 +125,16 @@ class TrainingConfig:
             f"{name} is {value}, and can't be negative"
             for name, value in (
                 ("weight_decay", self.weight_decay),
-                ("clip", self.clip),
-                ("alone", self.alone),
+                ("clip_norm", self.clip_norm),
+                ("unimodal_weight", self.unimodal_weight),
                 ("patience", self.patience),
             )
             if value < 0
         ]
-        if self.evidence > 0 and self.alone == 0:
+        if self.soft_target > 0 and self.unimodal_weight == 0:
             found.append(
-                f"evidence is {self.evidence}, and comes from modalities by themselves: alone must be above 0, or "
-                "evidence 0"
+                f"soft_target is {self.soft_target}, and comes from modalities by themselves: unimodal_weight must be "
+                "above 0, or soft_target 0"
             )
         if self.precision not in PRECISIONS:
             found.append(f"precision is {self.precision!r}, and must be {' or '.join(PRECISIONS)}")
@@ -142,7 +154,7 @@ class GiaMicConfig:
         layers: L, refinements of the latent tokens.
         dropout: Probability that a feature of H_m or of the head's hidden layer is dropped in training.
         constraint: L_MIC by name, one of `CONSTRAINTS`.
-        weight: λ of loss = cross-entropy + λ L_MIC.
+        constraint_weight: λ of loss = cross-entropy + λ L_MIC.
         without: Parts left out, of `ABLATIONS`.
     """
 
@@ -152,7 +164,7 @@ class GiaMicConfig:
     layers: int = 1
     dropout: float = 0.5
     constraint: str = "similarity"
-    weight: float = 0.1
+    constraint_weight: float = 0.1
     without: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
@@ -164,8 +176,8 @@ class GiaMicConfig:
             found.append(f"the width {self.width} is no multiple of the {self.heads} heads")
         if not 0 <= self.dropout < 1:
             found.append(f"the dropout {self.dropout} is not in [0, 1)")
-        if self.weight < 0:
-            found.append(f"the constraint's weight {self.weight} is negative")
+        if self.constraint_weight < 0:
+            found.append(f"constraint_weight is {self.constraint_weight}, and can't be negative")
         if self.constraint not in CONSTRAINTS:
             found.append(f"the constraint {self.constraint!r} is none of {', '.join(CONSTRAINTS)}")
         found += [

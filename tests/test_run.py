@@ -200,7 +200,7 @@ def test_all_wrong_settings_are_named_at_once(corpus, stores, tmp_path):
 
 
 def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
-    wild = TrainingConfig(epochs=500, learning_rate=1e20, clip=0.0)
+    wild = TrainingConfig(epochs=500, learning_rate=1e20, clip_norm=0.0)
     with pytest.raises(RunError, match="lower the learning rate"):
         train(corpus, stores, tmp_path, training=wild, jobs=2)
     assert not list(tmp_path.rglob("metrics.json"))

@@ -9,7 +9,7 @@ from made_features import make_corpus, make_stores
 from gia_mic import cli
 from gia_mic.commands.fuse import ablate, fuse_train, tune
 from gia_mic.commands.settings import given
-from gia_mic.fuse.config import SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import RENAMED, SPACE, GiaMicConfig, TrainingConfig
 from gia_mic.fuse.runs.folder import read_config
 
 TRAINING = {field.name for field in fields(TrainingConfig)}
@@ -68,3 +68,26 @@ def test_an_ablation_shows_its_own_runs_alone(tmp_path):
     assert "gia-mic-st-without-gate" in answer.output
     assert "somebodys" not in answer.output
     assert not (tmp_path / "runs" / "toy" / "gia-mic").exists()
+
+
+@pytest.mark.parametrize("before", RENAMED)
+def test_an_option_of_before_is_refused_with_its_new_name(before):
+    old, new = (f"--{name.replace('_', '-')}" for name in (before, RENAMED[before]))
+    answer = CliRunner().invoke(cli.main, ["fuse-train", old, "0"])
+    assert answer.exit_code == 2
+    assert f"{old} is now {new}." in answer.stderr
+
+
+def test_other_unknown_options_are_not_taken_for_options_of_before():
+    answer = CliRunner().invoke(cli.main, ["fuse-train", "--seedz", "0"])
+    assert answer.exit_code == 2
+    assert "--seed" in answer.stderr
+    answer = CliRunner().invoke(cli.main, ["report", "--clip", "0"])  # where there never was such an option
+    assert answer.exit_code == 2
+    assert "is now" not in answer.stderr
+
+
+def test_a_setting_of_before_is_refused_with_its_new_name():
+    answer = CliRunner().invoke(cli.main, ["fuse-train", "--set", "weight=0"])
+    assert answer.exit_code == 2
+    assert "weight is now constraint_weight." in answer.stderr

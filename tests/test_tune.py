@@ -63,7 +63,7 @@ def test_the_options_found_give_the_settings_found():
     training = TrainingConfig(
         epochs=4, learning_rate=1e-3, patience=3, class_weights=True, layer_weights=False, weight_decay=0.3
     )
-    trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "drop_modality": 0.0, "dropout": 0.1, "UA": 0.5}]
+    trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "modality_dropout": 0.0, "dropout": 0.1, "UA": 0.5}]
     words = Found(0.5, 3, "mult", "speaker", training, GiaMicConfig(dropout=0.1), trials).options().split()
     options = fuse_train.make_context("fuse-train", words).params
     assert given(TrainingConfig, options) == {
@@ -72,7 +72,7 @@ def test_the_options_found_give_the_settings_found():
         "class_weights": True,
         "layer_weights": False,
         "weight_decay": 0.3,
-        "drop_modality": 0.0,
+        "modality_dropout": 0.0,
     }
     assert given(GiaMicConfig, options) == {"dropout": 0.1}
     assert (options["fusion"], options["protocol"]) == ("mult", "speaker")
@@ -89,10 +89,12 @@ def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     make_stores(make_corpus(tmp_path / "features"))
-    words = "tune --trials 1 --fusion concat --epochs 2 --clip 0.5 --patience 1 --out trials.json"
+    words = "tune --trials 1 --fusion concat --epochs 2 --clip-norm 0.5 --patience 1 --out trials.json"
     answer = CliRunner().invoke(cli.main, words.split())
     assert answer.exit_code == 0, answer.output
     kept = json.loads(Path("trials.json").read_text())
-    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip=0.5, patience=1))
-    assert all(part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip 0.5", "--learning-rate 0.0"))
+    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip_norm=0.5, patience=1))
+    assert all(
+        part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip-norm 0.5", "--learning-rate 0.0")
+    )
     assert "patience" not in answer.output

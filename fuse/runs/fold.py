@@ -10,7 +10,7 @@ import numpy as np
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse import measure
-from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_json
+from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_config, read_json
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
 
@@ -101,8 +101,9 @@ def read_fold(folder: Path) -> Fold:
     Raises:
         RunError: A file is missing, broken, of another format, or contradicts another one or the folder's path.
     """
-    config = _read(folder / CONFIG, ENTRIES)
-    metrics = _read(folder / METRICS, SCORES)
+    config, metrics = read_config(folder), read_json(folder / METRICS)
+    _check_entries(folder / CONFIG, config, ENTRIES)
+    _check_entries(folder / METRICS, metrics, SCORES)
     problems = _problems(config)
     if problems:
         raise RunError(f"{folder / CONFIG}: {one_line(problems)}: {HINT}.")
@@ -172,9 +173,8 @@ def _check_scores(path: Path, metrics: Mapping[str, Any], classes: Sequence[str]
             )
 
 
-def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
-    """Read a JSON file that must have these entries in these types."""
-    value = read_json(path)
+def _check_entries(path: Path, value: Mapping[str, Any], entries: Mapping[str, type]) -> None:
+    """Refuse what a JSON file holds, unless it has these entries in these types."""
     wrong = [
         name
         for name, kind in entries.items()
@@ -182,4 +182,3 @@ def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
     ]
     if wrong:
         raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
-    return value

@@ -13,7 +13,7 @@ from typing import Any
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import write_json
-from gia_mic.fuse.config import OF_ONE_FOLD
+from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
 
 __all__ = [
     "CONFIG",
@@ -62,14 +62,18 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(place: Path) -> dict[str, Any]:
-    """Return a run folder's configuration.
+    """Return a run folder's configuration, with the settings of a run of before under their present names.
 
     Raises:
         RunError: It is missing, no JSON, or of another format.
     """
-    if not (place / CONFIG).exists():
+    if not (place / CONFIG).exists() and not (place / METRICS).exists():
         raise RunError(f"{place} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
-    return read_json(place / CONFIG)
+    config = read_json(place / CONFIG)
+    for part in ("model", "training"):
+        if isinstance(config.get(part), dict):
+            config[part] = {RENAMED.get(name, name): value for name, value in config[part].items()}
+    return config
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -111,5 +111,5 @@ def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(tmp_path):
     [place] = train_demo(corpus, text_only, tmp_path / "runs", fold=1)
     with pytest.raises(RunError, match="takes text and no speech"):
         next(listen(load(place), [samples]))
-    with pytest.raises(RunError, match="give a time above 0"):
+    with pytest.raises(RunError, match="every_s is 0, and must be above 0"):
         next(listen(predictor, [samples], every_s=0))

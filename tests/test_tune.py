@@ -9,7 +9,7 @@ from made_features import make_corpus, make_stores
 
 from gia_mic import cli
 from gia_mic.commands.fuse import fuse_train
-from gia_mic.commands.settings import given
+from gia_mic.commands.settings import typed_settings
 from gia_mic.extract import store
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import tune as module
@@ -66,7 +66,7 @@ def test_the_options_found_give_the_settings_found():
     trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "modality_dropout": 0.0, "dropout": 0.1, "UA": 0.5}]
     words = Found(0.5, 3, "mult", "speaker", training, GiaMicConfig(dropout=0.1), trials).options().split()
     options = fuse_train.make_context("fuse-train", words).params
-    assert given(TrainingConfig, options) == {
+    assert typed_settings(TrainingConfig, options) == {
         "epochs": 4,
         "learning_rate": 1e-3,
         "class_weights": True,
@@ -74,7 +74,7 @@ def test_the_options_found_give_the_settings_found():
         "weight_decay": 0.3,
         "modality_dropout": 0.0,
     }
-    assert given(GiaMicConfig, options) == {"dropout": 0.1}
+    assert typed_settings(GiaMicConfig, options) == {"dropout": 0.1}
     assert (options["fusion"], options["protocol"]) == ("mult", "speaker")
 
 

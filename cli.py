@@ -7,6 +7,7 @@ import click
 
 from gia_mic.commands import extract, fuse, predict, prepare, report, transcribe
 from gia_mic.commands.options import FOLDER, device_option, say
+from gia_mic.commands.settings import name_the_new
 from gia_mic.extract.errors import Interrupted, MerError
 
 
@@ -20,6 +21,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise name_the_new(error) from None
         except MerError as error:
             click.echo(f"Error: {error}", err=True)
             raise click.exceptions.Exit(130 if isinstance(error, Interrupted) else 1) from error

@@ -26,7 +26,7 @@ from gia_mic.extract.corpora.demo_cues import EMOTIONS
 from gia_mic.extract.files import replacing
 from gia_mic.extract.run import extract_generated
 from gia_mic.fuse import measure, split
-from gia_mic.fuse.config import PRECISIONS, TrainingConfig
+from gia_mic.fuse.config import PRECISIONS, RENAMED, TrainingConfig
 from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
@@ -77,9 +77,15 @@ class Run:
 
 
 def settings_of(fusion: str) -> str:
-    """Return the digest of the demo and of all that is chosen by default, but the precision."""
+    """Return the digest of the demo and of all that is chosen by default, but the precision.
+
+    It is of the settings' first names, so that a run which is kept stays valid when a setting is only renamed.
+    """
+    first = {now: before for before, now in RENAMED.items()}
     training = {name: value for name, value in asdict(TrainingConfig()).items() if name != "precision"}
-    chosen = {"demo": asdict(HARDER), "training": training, "model": asdict(FUSIONS[fusion].config())}
+    model = asdict(FUSIONS[fusion].config())
+    training, model = ({first.get(name, name): value for name, value in part.items()} for part in (training, model))
+    chosen = {"demo": asdict(HARDER), "training": training, "model": model}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 

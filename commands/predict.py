@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gia_mic.commands.options import FOLDER, device_option, pairs, say
+from gia_mic.commands.settings import setting_options, typed_settings
+from gia_mic.config import ListenConfig
 
 if TYPE_CHECKING:
     from gia_mic.predictor import Input, Prediction
@@ -109,22 +111,16 @@ def predict(
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, dir_okay=False))
-@click.option(
-    "--every", "every_s", type=float, default=0.5, show_default=True, help="Time between answers, in seconds."
-)
-@click.option(
-    "--window", "window_s", type=float, default=4.0, show_default=True, help="Sound heard for each, in seconds."
-)
+@setting_options(ListenConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each answer.")
 @model_options
 def listen(
     run: Path,
     file: str,
-    every_s: float,
-    window_s: float,
     as_json: bool,
     encoders: Mapping[str, str],
     device: str | None,
+    **options: Any,
 ) -> None:
     """Tell the emotion in speech as it goes on, with RUN, from FILE or from standard input.
 
@@ -139,6 +135,7 @@ def listen(
     from gia_mic.listen import pcm
     from gia_mic.predictor import load
 
+    config = ListenConfig(**typed_settings(ListenConfig, options))
     predictor = load(run, encoders=encoders, device=device, say=say)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:
@@ -151,7 +148,7 @@ def listen(
                 raise MediaError(f"There is no file {file} to read ({words_of(error)}): check the path.") from error
         else:
             blocks = stream_audio(Path(file), 16_000)
-        for heard in hear(predictor, blocks, every_s=every_s, window_s=window_s):
+        for heard in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
             computed_s, heard_s = computed_s + heard.seconds, heard.time_s
             if as_json:
                 click.echo(
@@ -163,7 +160,7 @@ def listen(
     if heard_s:
         say(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
     else:
-        say(f"There was less than {every_s:g} s of sound: no answer.")
+        say(f"There was less than {config.every_s:g} s of sound: no answer.")
 
 
 def _table(answer: "Prediction") -> str:

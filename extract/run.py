@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from gia_mic.extract import plan
+from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
-from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.encoders.contract import TINY, Encoder, Job
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
@@ -126,7 +127,7 @@ def run(
         finish: Encode nothing, but put together what shards have left.
         engine: Encodes the batches elsewhere.
         say: Takes a line about what is happening.
-        options: `revision`, and fields of `EncoderSpec`.
+        options: `revision`, and settings of `EncoderConfig`.
 
     Yields:
         What was done, once a modality is; for a dry run what it would take.
@@ -139,7 +140,7 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
-    if engine is None and not finish and (line := slow(str(options.get("precision") or "float32"), devices[0])):
+    if engine is None and not finish and (line := slow(options.get("precision", EncoderConfig.precision), devices[0])):
         say(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:

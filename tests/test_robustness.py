@@ -18,7 +18,7 @@ def trained(tmp_path_factory):
     corpus = make_corpus(folder, utterances(120))
     stores = make_stores(corpus, shown=0.95)
     config = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
-    training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, drop_modality=0.3)
+    training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, modality_dropout=0.3)
     folders = train_folds(corpus, stores, runs=folder / "runs", model=config, training=training)
     evaluate(corpus, stores, folders)
     return corpus, stores, folders

@@ -8,7 +8,7 @@ from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse import measure
-from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_entries
+from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_config
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
@@ -109,7 +109,7 @@ def read_fold(folder: Path) -> FoldRun:
     Raises:
         RunError: A file is missing, broken, of another format, or contradicts another one or the folder's path.
     """
-    config = read_entries(folder / CONFIG, ENTRIES)
+    config = read_config(folder, ENTRIES)
     problems = _problems(config)
     if problems:
         raise RunError(f"{folder / CONFIG}: {one_line(problems)}: {HINT}.")

@@ -13,7 +13,7 @@ from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import write_json
-from gia_mic.fuse.config import OF_ONE_FOLD
+from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
 
 __all__ = [
     "CONFIG",
@@ -95,15 +95,23 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
 
 
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """Return a run folder's configuration.
+def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Return a run folder's configuration, with the settings of a run of before under their present names.
+
+    Args:
+        run_dir: The run folder.
+        entries: Entries it must have, and their types.
 
     Raises:
-        RunError: It is missing, no JSON, or of another format.
+        RunError: As `read_entries`.
     """
-    if not (run_dir / CONFIG).exists():
+    if not (run_dir / CONFIG).exists() and not (run_dir / METRICS).exists():
         raise RunError(f"{run_dir} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
-    return read_json(run_dir / CONFIG)
+    config = read_entries(run_dir / CONFIG, entries or {})
+    for part in ("model", "training"):
+        if isinstance(config.get(part), dict):
+            config[part] = {RENAMED.get(name, name): value for name, value in config[part].items()}
+    return config
 
 
 def read_json(path: Path) -> dict[str, Any]:

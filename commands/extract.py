@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option, say
+from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
 
 
 def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
@@ -96,9 +96,12 @@ def extract(
     Stopped at any moment, the same command goes on from there; run again, it does only what is new.
     """
     from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.extract.device import find_devices
     from gia_mic.extract.plan import Shard
     from gia_mic.extract.run import run
 
+    if engine == "local":
+        find_devices(options["device"])  # refused before a corpus is made
     chosen = {name: value for name, value in options.items() if value is not None}
     if shard is not None:
         chosen["shard"] = Shard(*shard)
@@ -106,7 +109,7 @@ def extract(
         from gia_mic.extract.on_ray import ray_engine
 
         chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
-    for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
+    for outcome in run(find_or_demo(features, corpus), modality, encoder, **chosen):
         click.echo(outcome)
 
 

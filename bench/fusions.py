@@ -107,7 +107,7 @@ def keep(made: Sequence[Run]) -> None:
 
 def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
     """Train what is not kept yet, seed by seed."""
-    corpus = prepare(folder / "features", name="hard", demo=HARDER, say=print)
+    corpus = prepare(folder / "features", name="hard", demo=HARDER)
     extract_generated(corpus, print)
     found = split.folds(corpus)
     places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option, say
+from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
 from gia_mic.commands.settings import setting_options
 from gia_mic.extract.config import DEFAULT_MODELS, DEFAULT_REVISION, EncoderConfig
 
@@ -69,9 +69,12 @@ def extract(
     Stopped at any moment, the same command goes on from there; run again, it does only what is new.
     """
     from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.extract.device import find_devices
     from gia_mic.extract.plan import Shard
     from gia_mic.extract.run import run
 
+    if engine == "local":
+        find_devices(options["device"])  # refused before a corpus is made
     chosen = {name: value for name, value in options.items() if value is not None}
     if shard is not None:
         chosen["shard"] = Shard(*shard)
@@ -79,7 +82,7 @@ def extract(
         from gia_mic.extract.on_ray import ray_engine
 
         chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
-    for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
+    for outcome in run(find_or_demo(features, corpus), modality, encoder, **chosen):
         click.echo(outcome)
 
 

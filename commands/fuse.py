@@ -1,5 +1,6 @@
 """`mer fuse-train`, `mer tune`, `mer ablate` and `mer fusions`: frames become trained models."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, GiaMicCon
 
 if TYPE_CHECKING:
     from gia_mic.extract.corpus import Corpus
+
+logger = logging.getLogger(__name__)
 
 
 def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -65,8 +68,8 @@ def ready_corpus(features: Path, name: str | None) -> "Corpus":
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.extract.run import extract_generated
 
-    corpus = find_or_demo(features, name, say=say)
-    extract_generated(corpus, say=say)
+    corpus = find_or_demo(features, name)
+    extract_generated(corpus)
     return corpus
 
 
@@ -123,7 +126,7 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
 
     training = TrainingConfig(**typed_settings(TrainingConfig, options))
     if engine == "local" and (line := slow(training.precision, options.get("device", "cpu"))):
-        say(line)
+        logger.warning(line)
     return training
 
 
@@ -204,7 +207,7 @@ def fuse_train(
     prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
     for modality, path in stores.items():
-        say(f"{modality}: {path}")
+        logger.info(f"{modality}: {path}")
     train = choose_engine(engine, address) or train_models
     folders = train(
         prepared,

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import corpus_option, device_option, features_option, say
+from gia_mic.commands.options import corpus_option, device_option, features_option
 from gia_mic.extract.config import DEFAULT_REVISION
 
 
@@ -32,7 +32,7 @@ def transcribe(corpus: str | None, features: Path, model: str, **options: Any) -
     from gia_mic.extract.corpus import find
     from gia_mic.extract.transcribe import transcribe as run
 
-    click.echo(run(find(features, corpus), model, say=say, **options).describe())
+    click.echo(run(find(features, corpus), model, **options).describe())
 
 
 COMMANDS = (transcribe,)

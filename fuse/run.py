@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
-from gia_mic.extract.device import usual_device, why_unusable
+from gia_mic.extract.device import choices, free_bytes, usual_device, why_unusable
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import lock
 from gia_mic.fuse import measure, split
@@ -269,7 +269,7 @@ def refuse_problems(
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         found.append(f"the seeds {one_line(seeds)} are not different numbers from 0 up")
     if (why := why_unusable(device)) is not None:
-        found.append(f"there is no device {device!r} here ({why}; choose cpu or cuda)")
+        found.append(f"there is no device {device!r} here ({why}; choose {choices()})")
     if found:
         raise RunError(f"Training can't begin: {'; '.join(found)}.")
 
@@ -278,7 +278,10 @@ def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
     """Whether all frames may stay on the device."""
     if device.type == "cpu":
         return True
-    return data.size <= (0.6 * torch.cuda.mem_get_info(device)[0] if memory_gib is None else memory_gib * 2**30)
+    if memory_gib is not None:
+        return data.size <= memory_gib * 2**30
+    free = free_bytes(str(device))
+    return free is None or data.size <= 0.6 * free
 
 
 @dataclass(frozen=True)

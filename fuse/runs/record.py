@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.device import device_name
 from gia_mic.extract.store import Store
 
 __all__ = ["about_corpus", "about_features", "provenance"]
@@ -60,7 +61,7 @@ def provenance(command: str | None, device: str, stores: Mapping[str, Store]) ->
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "device": device_name(device),
         "weights": {name: store.header.location for name, store in stores.items() if store.header.location},
     }
 

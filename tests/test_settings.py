@@ -22,7 +22,9 @@ from gia_mic.fuse.runs.folder import read_config
 
 TRAINING = {field.name for field in fields(TrainingConfig)}
 MODEL = {field.name for field in fields(GiaMicConfig)}
-CONFIGS = [EncoderConfig, TrainingConfig, ListenConfig, *{entry.config for entry in FUSIONS.values()}]
+CONFIGS = list(
+    dict.fromkeys([EncoderConfig, TrainingConfig, ListenConfig, *(entry.config for entry in FUSIONS.values())])
+)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from gia_mic.fuse.packed import PackedFrames
 from gia_mic.fuse.stack import Job, fit_together
 from gia_mic.fuse.train import fit, prepare_cpu, steps_per_epoch
 
-PLAIN = {"alone": 0.0, "evidence": 0.0}  # the loop everybody writes minimises cross-entropy, so here we do too
+PLAIN = {"unimodal_weight": 0.0, "soft_target": 0.0}  # the loop everybody writes minimises cross-entropy, so do we
 CLASSES = ("angry", "happy", "neutral", "sad")
 D = 768
 EPOCHS = 3  # of 30, the first of which doesn't count: it pages memory in and meets nearly all lengths of batches

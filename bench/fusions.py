@@ -20,18 +20,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import pandas
 
 from gia_mic.extract.corpora.demo import Demo, ceilings, plan, prepare
 from gia_mic.extract.corpora.demo_cues import EMOTIONS
 from gia_mic.extract.files import replacing
 from gia_mic.extract.run import extract_generated
 from gia_mic.fuse import measure, split
-from gia_mic.fuse.config import PRECISIONS, TrainingConfig
+from gia_mic.fuse.config import PRECISIONS, RENAMED, TrainingConfig
 from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
-from gia_mic.fuse.runs.folder import PREDICTIONS, read_config
+from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.report import statistics
 from gia_mic.report.summary import spread
 
@@ -78,9 +77,15 @@ class Run:
 
 
 def settings_of(fusion: str) -> str:
-    """Return the digest of the demo and of all that is chosen by default, but the precision."""
+    """Return the digest of the demo and of all that is chosen by default, but the precision.
+
+    It is of the settings' first names, so that a run which is kept stays valid when a setting is only renamed.
+    """
+    first = {now: before for before, now in RENAMED.items()}
     training = {name: value for name, value in asdict(TrainingConfig()).items() if name != "precision"}
-    chosen = {"demo": asdict(HARDER), "training": training, "model": asdict(FUSIONS[fusion].config())}
+    model = asdict(FUSIONS[fusion].config())
+    training, model = ({first.get(name, name): value for name, value in part.items()} for part in (training, model))
+    chosen = {"demo": asdict(HARDER), "training": training, "model": model}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -102,7 +107,7 @@ def keep(made: Sequence[Run]) -> None:
 
 def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
     """Train what is not kept yet, seed by seed."""
-    corpus = prepare(folder / "features", name="hard", demo=HARDER, say=print)
+    corpus = prepare(folder / "features", name="hard", demo=HARDER)
     extract_generated(corpus, print)
     found = split.folds(corpus)
     places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
@@ -126,10 +131,10 @@ def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs
             )
             made = []
             for place in folders:
-                table = pandas.read_parquet(place / PREDICTIONS, columns=["id", "predicted"])
-                table = table.iloc[table["id"].map(places).argsort()]
-                letters = "".join(name[0] for name in table["predicted"])
-                made.append(Run(fusion, seed, read_config(place)["fold"], precision, settings, letters))
+                trained = read_fold(place)
+                order = np.argsort([places[utterance_id] for utterance_id in trained.predictions.ids])
+                letters = "".join(corpus.classes[label][0] for label in trained.predictions.predicted[order])
+                made.append(Run(fusion, seed, trained.number, precision, settings, letters))
             keep(made)
 
 

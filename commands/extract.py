@@ -5,21 +5,9 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option, say
-
-
-def parse_layers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | str | None:
-    """Return layer numbers, or "mean".
-
-    Raises:
-        click.BadParameter: It is neither.
-    """
-    if text is None or text == "mean":
-        return text
-    try:
-        return tuple(int(layer) for layer in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither numbers such as 6,9,12 nor mean.") from None
+from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
+from gia_mic.commands.settings import setting_options
+from gia_mic.extract.config import DEFAULT_MODELS, DEFAULT_REVISION, EncoderConfig
 
 
 def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -48,26 +36,11 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     "--encoder",
     metavar="ID|FOLDER|tiny",
     help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
-    "[default: wav2vec2-base, roberta-base, clip-vit-base-patch32; tiny for the demo corpus]",
+    f"[default: {', '.join(DEFAULT_MODELS.values())}; tiny for the demo corpus]",
 )
-@click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
+@click.option("--revision", help=f"Commit, tag or branch of the hub's model.  [default: {DEFAULT_REVISION}]")
 @click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
-@click.option(
-    "--layers",
-    callback=parse_layers,
-    help="Hidden layers to keep side by side, such as -1 (the last) or 6,9,12; or mean, of all.  [default: -1]",
-)
-@click.option("--pool", help="Frames to average: none, a number of neighbours, or utterance.  [default: none]")
-@click.option("--precision", help="What the model computes in: float32, bfloat16 or float16.  [default: float32]")
-@click.option("--dtype", help="What is stored: float16 or float32.  [default: float16]")
-@click.option("--window", "window_s", type=float, help="Longest sound seen at once, in seconds.  [default: 20]")
-@click.option("--frame-rate", "frame_rate_hz", type=float, help="Pictures per second of video.  [default: 4]")
-@click.option(
-    "--crop",
-    type=click.Choice(["half", "none", "face"]),
-    help="Part of the picture: half is the manifest's (the speaker's half), none all of it, face the largest face in "
-    "the manifest's part, followed through the clip (pip install 'gia-mic[face]').  [default: half]",
-)
+@setting_options(EncoderConfig)
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @click.option(
@@ -96,9 +69,12 @@ def extract(
     Stopped at any moment, the same command goes on from there; run again, it does only what is new.
     """
     from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.extract.device import find_devices
     from gia_mic.extract.plan import Shard
     from gia_mic.extract.run import run
 
+    if engine == "local":
+        find_devices(options["device"])  # refused before a corpus is made
     chosen = {name: value for name, value in options.items() if value is not None}
     if shard is not None:
         chosen["shard"] = Shard(*shard)
@@ -106,7 +82,7 @@ def extract(
         from gia_mic.extract.on_ray import ray_engine
 
         chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
-    for outcome in run(find_or_demo(features, corpus, say=say), modality, encoder, say=say, **chosen):
+    for outcome in run(find_or_demo(features, corpus), modality, encoder, **chosen):
         click.echo(outcome)
 
 

@@ -1,5 +1,6 @@
 """`mer fuse-train`, `mer tune`, `mer ablate` and `mer fusions`: frames become trained models."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,13 @@ from gia_mic.commands.options import (
     say,
     typed,
 )
-from gia_mic.commands.settings import gia_mic_settings, given, training_settings
-from gia_mic.fuse.config import PROTOCOLS, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.commands.settings import setting_options, typed_settings
+from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from gia_mic.extract.corpus import Corpus
+
+logger = logging.getLogger(__name__)
 
 
 def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -39,8 +42,15 @@ def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
 
 
 def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Return NAME=VALUE texts as a dictionary of a config's fields."""
-    return {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
+    """Return NAME=VALUE texts as a dictionary of a config's fields.
+
+    Raises:
+        click.BadParameter: One lacks its name or value, or has a name of before.
+    """
+    named = {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
+    for name in named.keys() & RENAMED.keys():
+        raise click.BadParameter(f"{name} is now {RENAMED[name]}.")
+    return named
 
 
 def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,8 +68,8 @@ def ready_corpus(features: Path, name: str | None) -> "Corpus":
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.extract.run import extract_generated
 
-    corpus = find_or_demo(features, name, say=say)
-    extract_generated(corpus, say=say)
+    corpus = find_or_demo(features, name)
+    extract_generated(corpus)
     return corpus
 
 
@@ -114,9 +124,9 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     """Take how to train out of a command's options, and say so where that is slow on this machine."""
     from gia_mic.extract.device import slow
 
-    training = TrainingConfig(**given(TrainingConfig, options))
+    training = TrainingConfig(**typed_settings(TrainingConfig, options))
     if engine == "local" and (line := slow(training.precision, options.get("device", "cpu"))):
-        say(line)
+        logger.warning(line)
     return training
 
 
@@ -146,8 +156,8 @@ def local_device(device: str | None, engine: str) -> str:
 @click.option(
     "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
 )
-@training_settings()
-@gia_mic_settings()
+@setting_options(TrainingConfig)
+@setting_options(GiaMicConfig)
 @click.option(
     "--set",
     "others",
@@ -190,14 +200,14 @@ def fuse_train(
     from gia_mic.fuse.run import refuse_problems
     from gia_mic.report.render import render_headline
 
-    model = configure(fusion, given(GiaMicConfig, options) | others)
+    model = configure(fusion, typed_settings(GiaMicConfig, options) | others)
     chosen_seeds = range(seed, seed + seeds)
     training = chosen_training(options, engine)
     refuse_problems(fusion, model, training, seeds=chosen_seeds, device=local_device(options["device"], engine))
     prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
     for modality, path in stores.items():
-        say(f"{modality}: {path}")
+        logger.info(f"{modality}: {path}")
     train = choose_engine(engine, address) or train_models
     folders = train(
         prepared,
@@ -211,13 +221,12 @@ def fuse_train(
         say=say,
         **options,
     )
-    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
     if evaluate_subsets:
-        from gia_mic.fuse.robustness import evaluate, table
+        from gia_mic.fuse.robustness import evaluate
 
         same = {name: options[name] for name in ("allow_shared", "memory_gib")}
         evaluate(prepared, stores, folders, **same, say=say)
-        click.echo(table(folders))
+    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
 
 
 @click.command()
@@ -227,7 +236,7 @@ def fuse_train(
 @click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
 @protocol_option
-@training_settings(without=tuple(SPACE))
+@setting_options(TrainingConfig, without=tuple(SPACE))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
 @engine_options
 @features_option
@@ -265,8 +274,8 @@ def tune(
 @click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: gia-mic]")
 @protocol_option
 @select_option
-@training_settings()
-@gia_mic_settings(without=("without",))
+@setting_options(TrainingConfig)
+@setting_options(GiaMicConfig, without=("without",))
 @computing_options
 @engine_options
 @features_option
@@ -294,7 +303,7 @@ def ablate(
     from gia_mic.fuse.run import refuse_problems
     from gia_mic.report.render import render
 
-    config = GiaMicConfig(**given(GiaMicConfig, options))
+    config = GiaMicConfig(**typed_settings(GiaMicConfig, options))
     training = chosen_training(options, engine)
     refuse_problems("gia-mic", config, training, device=local_device(options["device"], engine))
     prepared = ready_corpus(features, corpus)

@@ -1,5 +1,6 @@
-"""Options that several commands share, and how they speak."""
+"""Options that several commands share."""
 
+import logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from typing import Any
 
 import click
 
+logger = logging.getLogger(__name__)
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def say(line: str) -> None:
-    """Print a line about what is happening, apart from the results."""
-    click.echo(line, err=True)
+    """Log a line about what is happening."""
+    logger.info(line)
 
 
 class _FolderOrAddress(click.Path):

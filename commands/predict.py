@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, device_option, pairs, say
+from gia_mic.commands.options import FOLDER, device_option, pairs
+from gia_mic.commands.settings import setting_options, typed_settings
+from gia_mic.config import ListenConfig
 
 if TYPE_CHECKING:
     from gia_mic.predictor import Input, Prediction
+
+logger = logging.getLogger(__name__)
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 RUN = click.Path(path_type=Path)
@@ -81,7 +86,7 @@ def predict(
 
     from gia_mic.predictor import Input, load
 
-    predictor = load(run, encoders=encoders, transcribe=transcribe, device=device, say=say)
+    predictor = load(run, encoders=encoders, transcribe=transcribe, device=device)
     if batch:
         _predict_table(predictor, batch, as_json=as_json, allow_failures=allow_failures)
         return
@@ -93,8 +98,10 @@ def predict(
     answer = (
         explanation.prediction if explanation else predictor.predict(audio, text, video, allow_failures=allow_failures)
     )
-    for note in [f"heard: {answer.text}"] * (transcribe is not None and text is None) + list(answer.notes):
-        say(note)
+    if transcribe is not None and text is None:
+        logger.info(f"heard: {answer.text}")
+    for note in answer.notes:
+        logger.warning(note)
     if as_json:
         click.echo(json.dumps(_row(answer) | ({"explanation": explanation.numbers()} if explanation else {})))
     else:
@@ -103,28 +110,22 @@ def predict(
         from gia_mic.explanation_figure import draw
 
         draw(explanation, picture)
-        say(f"Wrote {picture}.")
+        logger.info(f"Wrote {picture}.")
 
 
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, dir_okay=False))
-@click.option(
-    "--every", "every_s", type=float, default=0.5, show_default=True, help="Time between answers, in seconds."
-)
-@click.option(
-    "--window", "window_s", type=float, default=4.0, show_default=True, help="Sound heard for each, in seconds."
-)
+@setting_options(ListenConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each answer.")
 @model_options
 def listen(
     run: Path,
     file: str,
-    every_s: float,
-    window_s: float,
     as_json: bool,
     encoders: Mapping[str, str],
     device: str | None,
+    **options: Any,
 ) -> None:
     """Tell the emotion in speech as it goes on, with RUN, from FILE or from standard input.
 
@@ -139,7 +140,8 @@ def listen(
     from gia_mic.listen import pcm
     from gia_mic.predictor import load
 
-    predictor = load(run, encoders=encoders, device=device, say=say)
+    config = ListenConfig(**typed_settings(ListenConfig, options))
+    predictor = load(run, encoders=encoders, device=device)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:
         if file == "-":
@@ -151,7 +153,7 @@ def listen(
                 raise MediaError(f"There is no file {file} to read ({words_of(error)}): check the path.") from error
         else:
             blocks = stream_audio(Path(file), 16_000)
-        for heard in hear(predictor, blocks, every_s=every_s, window_s=window_s):
+        for heard in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
             computed_s, heard_s = computed_s + heard.seconds, heard.time_s
             if as_json:
                 click.echo(
@@ -161,9 +163,9 @@ def listen(
                 shown = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in heard.probabilities.items())
                 click.echo(f"{heard.time_s:7.1f} s  {heard.label:12} {shown}")
     if heard_s:
-        say(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
+        logger.info(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
     else:
-        say(f"There was less than {every_s:g} s of sound: no answer.")
+        logger.warning(f"There was less than {config.every_s:g} s of sound: no answer.")
 
 
 def _table(answer: "Prediction") -> str:
@@ -186,10 +188,9 @@ def _row(answer: "Prediction") -> dict[str, Any]:
 
 def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures: bool) -> None:
     """Answer each row of a table, in the table's own format unless JSON is asked for."""
-    from tqdm import tqdm
-
     from gia_mic.extract.corpora.table import read_table
     from gia_mic.extract.errors import MediaError, one_line
+    from gia_mic.extract.progress import progress
 
     rows = read_table(path)
     inputs = [_input(row, number, path.parent) for number, row in enumerate(rows, start=1)]
@@ -198,14 +199,15 @@ def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures:
     failed: dict[str, str] = {}
 
     def answered() -> Iterator[dict[str, Any]]:
-        for row, given, answer in zip(
-            rows, inputs, tqdm(answers, total=len(rows), unit="input", disable=None), strict=True
-        ):
-            if isinstance(answer, MediaError):
-                failed[given.id] = str(answer)
-                yield {**row, "error": str(answer)}
-            else:
-                yield {**row, **(_row(answer) if json_lines else _cells(answer))}
+        # rows that appear on the terminal show by themselves how far it is
+        with progress(len(rows), path.name, "input", quiet=sys.stdout.isatty()) as shown:
+            for row, given, answer in zip(rows, inputs, answers, strict=True):
+                if isinstance(answer, MediaError):
+                    failed[given.id] = str(answer)
+                    yield {**row, "error": str(answer)}
+                else:
+                    yield {**row, **(_row(answer) if json_lines else _cells(answer))}
+                shown.update()
 
     if json_lines:
         for line in answered():
@@ -257,9 +259,9 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     encoders' weights aren't either, but by which they can be had.
     """
     from gia_mic.export import export as write
-    from gia_mic.predictor import find_runs
+    from gia_mic.fuse.runs.folder import find_run_dirs
 
-    places = find_runs(run)
+    places = find_run_dirs(run)
     made = write(tuple(place.absolute() for place in places), folder, licence=licence, onnx=onnx)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     click.echo(f"{made}: {len(places)} models, {size / 2**20:.1f} MiB")

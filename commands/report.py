@@ -1,10 +1,13 @@
 """`mer report` and `mer audit`: runs become tables and pages."""
 
+import logging
 from pathlib import Path
 
 import click
 
-from gia_mic.commands.options import FOLDER, corpus_option, features_option, say
+from gia_mic.commands.options import FOLDER, corpus_option, features_option
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -32,7 +35,7 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
         click.echo(text)
     else:
         write_text(out, text + "\n")
-        say(f"Wrote {out}.")
+        logger.info(f"Wrote {out}.")
 
 
 @click.command()
@@ -61,7 +64,7 @@ def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: 
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.report.audit import render_audit
 
-    prepared = find_or_demo(features, corpus, say=say)
+    prepared = find_or_demo(features, corpus)
     click.echo(render_audit(prepared, protocols, form) if protocols else render_audit(prepared, format=form))
 
 

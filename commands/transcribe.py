@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import corpus_option, device_option, features_option, say
+from gia_mic.commands.options import corpus_option, device_option, features_option
+from gia_mic.extract.config import DEFAULT_REVISION
 
 
 @click.command()
@@ -16,7 +17,7 @@ from gia_mic.commands.options import corpus_option, device_option, features_opti
     metavar="ID|FOLDER",
     help="Recogniser: hub id or local folder of Whisper, or of a wav2vec2-like model for CTC.",
 )
-@click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
+@click.option("--revision", help=f"Commit, tag or branch of the hub's model.  [default: {DEFAULT_REVISION}]")
 @click.option("--language", help="What is spoken, such as english, for a Whisper of many languages.  [default: heard]")
 @device_option
 @click.option("--again", is_flag=True, help="Replace what another recogniser heard, too.")
@@ -31,7 +32,7 @@ def transcribe(corpus: str | None, features: Path, model: str, **options: Any) -
     from gia_mic.extract.corpus import find
     from gia_mic.extract.transcribe import transcribe as run
 
-    click.echo(run(find(features, corpus), model, say=say, **options).describe())
+    click.echo(run(find(features, corpus), model, **options).describe())
 
 
 COMMANDS = (transcribe,)

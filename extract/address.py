@@ -6,6 +6,10 @@ what has changed since comes again. Whatever `files.replacing` puts into a mirro
 whole: by a rename where the store has one, otherwise followed, if it is a finished feature file, by a marker without
 which nobody takes it. The lock of a feature file is this machine's alone: two machines that write the same one behind
 an address both do all the work, and the later one stays.
+
+fsspec's own caches don't serve: they keep files flat, by hash or base name, so nothing can look through a folder, and
+don't hand back what is written. `fsspec.generic.rsync` overlooks a change that keeps a file's size, knows no markers,
+and deletes what is only here.
 """
 
 import hashlib

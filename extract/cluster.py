@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from gia_mic.extract.device import kind_of
 from gia_mic.extract.errors import MerError, first_line
 
 __all__ = ["connect", "share_out"]
@@ -52,11 +53,12 @@ def share_out(ray: Any, workers: int | None, device: str | None) -> tuple[int, d
     """
     resources = ray.cluster_resources()
     cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    kind = (device or ("cuda" if gpus else "cpu")).partition(":")[0]
-    if kind != "cpu" and not gpus:
-        raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose cpu.")
-    count = workers or (gpus if kind != "cpu" else max(cores // 4, 1))
-    share: dict[str, float] = {"num_cpus": max(cores // count, 1)}
-    if kind != "cpu":
-        share = {"num_cpus": 1, "num_gpus": gpus / count}
-    return count, share, kind
+    kind = kind_of(device or ("cuda" if gpus else "cpu"))
+    if kind == "cpu":
+        count = workers or max(cores // 4, 1)
+        return count, {"num_cpus": max(cores // count, 1)}, kind
+    if kind != "cuda" or not gpus:
+        there = "cpu or cuda" if gpus else "cpu"
+        raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose {there}.")
+    count = workers or gpus
+    return count, {"num_cpus": 1, "num_gpus": gpus / count}, kind

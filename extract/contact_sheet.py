@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.crop import DEFAULT, stream_cropped
+from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.errors import StoreError, one_line
 from gia_mic.extract.files import replacing
 from gia_mic.extract.media import Framing
@@ -60,7 +61,7 @@ def contact_sheet(corpus: Corpus, feature_file: Path, utterance_id: str, folder:
             utterance.video,
             rate,
             Framing(tuple(framing["size"]), framing["shortest_edge"], framing["resample"]),
-            spec.get("crop", DEFAULT),
+            spec.get("crop", EncoderConfig.crop),
         )
     )
     height, width = framing["size"]

@@ -9,32 +9,11 @@ from PIL import Image
 
 from gia_mic.extract import media
 from gia_mic.extract.corpus import Clip
-from gia_mic.extract.errors import EncoderError, one_line
 from gia_mic.extract.face import Box, Finder, find_faces
 
-__all__ = ["CROPS", "DEFAULT", "check_crop", "stream_cropped"]
-
-CROPS = {
-    "half": "the part that the manifest names for the clip, such as the speaker's half; all where it names none",
-    "none": "the whole picture",
-    "face": "the largest face in that part, followed through the clip",
-}
-"""What may be cut out of each picture."""
-
-DEFAULT = "half"
+__all__ = ["stream_cropped"]
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-
-
-def check_crop(crop: str) -> str:
-    """Return the name of a crop.
-
-    Raises:
-        EncoderError: There is no such.
-    """
-    if crop not in CROPS:
-        raise EncoderError(f"{crop!r} is nothing to crop to: choose {one_line(CROPS)}.")
-    return crop
 
 
 def stream_cropped(
@@ -50,7 +29,7 @@ def stream_cropped(
         clip: Which stretch of it, and which part of the picture.
         frame_rate_hz: Pictures per second.
         framing: How each is cut and scaled.
-        crop: One of `CROPS`.
+        crop: One of `config.CROPS`.
         finder: How the face is found.
 
     Yields:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import textwrap
 from typing import Any
 
 from gia_mic.extract.errors import EncoderError, first_line
@@ -10,6 +11,8 @@ from gia_mic.extract.errors import EncoderError, first_line
 __all__ = [
     "PRODUCT_CACHES",
     "batch_positions",
+    "choices",
+    "device_name",
     "empty_cache",
     "find_devices",
     "free_bytes",
@@ -32,6 +35,20 @@ On a CPU a batch is what one core does at a time: larger ones make none of it qu
 
 PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
+
+OUT_OF_MEMORY = (
+    "out of memory",  # torch's own allocators: CUDA, HIP, MPS, XPU
+    "not enough memory",  # the CPU's on Windows
+    "can't allocate memory",  # the CPU's elsewhere
+    "_alloc_failed",  # cuBLAS, cuDNN, cuSOLVER, hipBLAS
+    "_allocation_failed",  # cuDNN 9
+    "invalid buffer size",  # Metal: one tensor is larger than the device
+    "_out_of_device_memory",  # Level Zero, below XPU
+    "_out_of_host_memory",
+    "_out_of_resources",
+    "bad_alloc",  # C++
+)
+"""What errors say in lower case when memory didn't suffice; most are plain `RuntimeError`."""
 
 
 def kind_of(device: str) -> str:
@@ -61,7 +78,7 @@ def find_devices(wanted: str | None) -> list[str]:
     devices = [device.strip() for device in wanted.split(",")]
     for device in devices:
         if (why := why_unusable(device)) is not None:
-            raise EncoderError(f"There is no device {device!r} here ({why}): choose cpu or cuda.")
+            raise EncoderError(f"There is no device {device!r} here ({why}): choose {choices()}.")
     return devices
 
 
@@ -70,10 +87,33 @@ def why_unusable(device: str) -> str | None:
     import torch
 
     try:
+        torch.device(device)
+    except RuntimeError:
+        return "torch knows no such device"
+    try:
         torch.ones(1, device=device).add(1).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return first_line(error)[:80]
+    except (NotImplementedError, ImportError):
+        return "this build of torch can't compute on it"
+    except Exception as error:  # each backend has its own way to say so
+        return textwrap.shorten(first_line(error), 80, placeholder=" …")
     return None
+
+
+def choices() -> str:
+    """Return what there is to compute on here, for a message."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else f"cpu or {accelerator.type}"
+
+
+def device_name(device: str) -> str:
+    """Return what a device is called by its maker, where torch tells; else what torch calls it."""
+    import torch
+
+    kind = kind_of(device)
+    module: Any = getattr(torch, kind, None)
+    return device if kind == "cpu" or not hasattr(module, "get_device_name") else str(module.get_device_name(device))
 
 
 def batch_positions(device: str) -> int:
@@ -98,15 +138,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, of the machine or of a device, didn't suffice."""
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def empty_cache() -> None:
-    """Hand the memory that torch keeps for later on an accelerator back to it."""
+    """Hand the memory that torch keeps for later on this machine's accelerator, if there is one, back to it."""
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        getattr(torch, accelerator.type).empty_cache()
 
 
 def keep_products(count: int) -> None:
@@ -165,7 +208,7 @@ def slow(precision: str, device: str | None) -> str | None:
         precision: float32, bfloat16 or float16.
         device: Where to compute; None is `usual_device`.
     """
-    if not (device or usual_device()).startswith("cpu") or has_products(precision) is not False:
+    if kind_of(device or usual_device()) != "cpu" or has_products(precision) is not False:
         return None
     return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
 

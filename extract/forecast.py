@@ -12,6 +12,7 @@ from gia_mic.extract.encoders.contract import Encoder, Job
 from gia_mic.extract.errors import MediaError, StoreError
 from gia_mic.extract.files import size_text
 from gia_mic.extract.parts import Builder
+from gia_mic.extract.progress import time_text
 from gia_mic.extract.store import FAILED, MISSING, Header
 
 __all__ = ["Forecast", "check_room", "expected_bytes", "forecast"]
@@ -58,7 +59,7 @@ class Forecast:
             "recordings to extract": f"{self.hours:.2f} hours" if self.hours else "none, or text",
             "size of the file": size_text(self.bytes),
             "room needed": f"{size_text(self.room)}, free {size_text(self.free)}",
-            "time": f"about {_time_text(self.seconds)}, from a measured sample" if self.todo else "none",
+            "time": f"about {time_text(self.seconds)}, from a measured sample" if self.todo else "none",
         }
         width = max(map(len, lines))
         return "\n".join(f"{name:{width}}  {value}" for name, value in lines.items())
@@ -155,9 +156,3 @@ def _seconds(todo: Sequence[Job], encoder: Encoder, device: str) -> float:
             break
     elapsed = time.perf_counter() - begun
     return elapsed * sum(job.size for job in todo) / max(size, 1)
-
-
-def _time_text(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

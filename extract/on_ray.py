@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from gia_mic.extract.address import mirror_of
 from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.device import hand_back_freed
@@ -23,6 +21,7 @@ from gia_mic.extract.encoders.contract import Encoder, Job
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes, write_part
 from gia_mic.extract.pipeline import encode_all, side_by_side
+from gia_mic.extract.progress import progress
 from gia_mic.extract.store import FAILED, Header, Item
 
 __all__ = ["RayEngine", "ray_engine"]
@@ -93,10 +92,10 @@ class RayEngine:
         )
         failed: dict[str, Item] = {}
         total = sum(map(len, batches))
-        with tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=None) as bar:
+        with progress(total, builder.title, "utterance") as shown:
             for row in done.iter_rows():
                 failed.update({item.id: item for item in pickle.loads(row["failed"])})
-                bar.update(row["utterances"])
+                shown.update(row["utterances"])
         builder.look()
         return failed
 
@@ -122,7 +121,7 @@ class _Worker:
         encoders = side_by_side(self._encoder, self._device, len(batches))  # of the cores that Ray gave this actor
         failed: list[Item] = []
         held: list[Item] = []
-        with closing(encode_all(encoders, batches, self._budget, print, threading.Event())) as results:
+        with closing(encode_all(encoders, batches, self._budget, threading.Event())) as results:
             for items in results:
                 failed += [item for item in items if item.status == FAILED]
                 held += items

@@ -4,16 +4,19 @@ While an extraction runs, finished utterances lie in parts beside the file they 
 in `<encoder>-<fingerprint>.parts/`. The next run goes on from them.
 """
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gia_mic.extract.address import withdraw
 from gia_mic.extract.errors import NoStoreError, StoreError
-from gia_mic.extract.files import lock
+from gia_mic.extract.files import lock, size_text
 from gia_mic.extract.store import EXTRACTED, FAILED, Header, Item, Store, open_store, write
 
 __all__ = ["PART_BYTES", "Builder", "frame_bytes", "write_part"]
+
+logger = logging.getLogger(__name__)
 
 
 PART_BYTES = 2**28
@@ -77,6 +80,11 @@ class Builder:
         self._finished.clear()
         self._lock.__exit__(None, None, None)
 
+    @property
+    def title(self) -> str:
+        """What is extracted, for people: corpus and modality."""
+        return f"{self.path.parent.parent.name} {self.header.modality}"
+
     def look(self) -> None:
         """See what is finished, by this process or by others."""
         self.complete = open_store(self.path) if self.path.exists() else None
@@ -109,7 +117,9 @@ class Builder:
 
     def add(self, items: Sequence[Item]) -> None:
         """Keep finished utterances, as one part: after the return they survive whatever happens."""
-        self._remember(open_store(write_part(self.parts, self.header, items)))
+        path = write_part(self.parts, self.header, items)
+        self._remember(open_store(path))
+        logger.debug(f"{path}: {len(items)} utterances, {size_text(path.stat().st_size)}.")
 
     def finalise(self, order: Sequence[tuple[str, str]], others: Mapping[str, Item] | None = None) -> None:
         """Put the finished file in place and remove the parts.

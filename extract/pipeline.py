@@ -1,19 +1,22 @@
 """Turns batches of utterances into frames: decoders run ahead of the models, one worker for each model."""
 
+import logging
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 
-from gia_mic.extract.device import empty_cache, is_out_of_memory
+from gia_mic.extract.device import empty_cache, is_out_of_memory, kind_of
 from gia_mic.extract.encoders.contract import Encoder, Job, Piece, pool
 from gia_mic.extract.errors import MerError
 from gia_mic.extract.store import FAILED, Item
 
 __all__ = ["encode_all", "encode_one", "reason", "side_by_side"]
+
+logger = logging.getLogger(__name__)
 
 DECODERS = 4
 """Batches decoded ahead of the models."""
@@ -31,7 +34,6 @@ def encode_all(
     encoders: Sequence[Encoder],
     batches: Sequence[Sequence[Job]],
     budget: int,
-    say: Callable[[str], None],
     stop: threading.Event,
 ) -> Generator[list[Item], None, None]:
     """Encode batches on one or several devices.
@@ -41,7 +43,6 @@ def encode_all(
             the caller computes with.
         batches: What to encode together, in this order.
         budget: Positions that a batch may have in the model.
-        say: Takes a line about what is happening.
         stop: Once set, no further batch is begun.
 
     Yields:
@@ -54,9 +55,7 @@ def encode_all(
     with ThreadPoolExecutor(DECODERS, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
         threads = max(torch.get_num_threads() // len(encoders), 1)
         feed = _Feed(encoders[0], batches, decoders, ahead=DECODERS + len(encoders), stop=stop)
-        running = [
-            models.submit(_run, _Model(encoder, budget, say), feed, results, done, threads) for encoder in encoders
-        ]
+        running = [models.submit(_run, _Model(encoder, budget), feed, results, done, threads) for encoder in encoders]
         try:
             left = len(running)
             while left:
@@ -77,10 +76,10 @@ def side_by_side(encoder: Encoder, device: str, batches: int) -> list[Encoder]:
     """Return the encoder once for each worker: on a CPU one for each thread, but no more than there are batches."""
     import torch
 
-    return [encoder] * (max(min(torch.get_num_threads(), batches), 1) if device == "cpu" else 1)
+    return [encoder] * (max(min(torch.get_num_threads(), batches), 1) if kind_of(device) == "cpu" else 1)
 
 
-def encode_one(encoder: Encoder, job: Job, budget: int, say: Callable[[str], None]) -> Item:
+def encode_one(encoder: Encoder, job: Job, budget: int) -> Item:
     """Encode one utterance in the calling thread: for one alone, threads cost more than they save."""
 
     def decoded() -> Iterator[_Decoded]:
@@ -90,7 +89,7 @@ def encode_one(encoder: Encoder, job: Job, budget: int, say: Callable[[str], Non
         except Exception as error:
             yield job, reason(error)
 
-    [item] = _Model(encoder, budget, say).items([job], decoded())
+    [item] = _Model(encoder, budget).items([job], decoded())
     return item
 
 
@@ -152,8 +151,8 @@ class _Feed:
 class _Model:
     """An encoder on its device, which halves its batches when the memory doesn't suffice."""
 
-    def __init__(self, encoder: Encoder, budget: int, say: Callable[[str], None]) -> None:
-        self._encoder, self._budget, self._say = encoder, budget, say
+    def __init__(self, encoder: Encoder, budget: int) -> None:
+        self._encoder, self._budget = encoder, budget
 
     def items(self, batch: Sequence[Job], decoded: Iterator[_Decoded]) -> list[Item]:
         """Encode a batch, in as many calls as the budget asks for."""
@@ -187,7 +186,7 @@ class _Model:
                 failed[group[0][0].id] = f"not enough memory to encode even {group[0][1].size} positions alone"
                 return
             self._budget = max(self._budget // 2, 1)
-            self._say(f"Out of memory: going on with batches of {self._budget} positions.")
+            logger.warning(f"Out of memory: going on with batches of {self._budget} positions.")
         else:
             pooled = self._encoder.spec.pool != "none"
             for (job, _), part in zip(group, encoded, strict=True):

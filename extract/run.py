@@ -5,8 +5,8 @@ what an undisturbed one would have, to the last bit. A CPU's threads are spread 
 batches for: two models on one core each do more than one on two.
 """
 
+import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from gia_mic.extract import plan
+from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
-from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.encoders.contract import TINY, Encoder, Job
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
@@ -29,18 +28,21 @@ from gia_mic.extract.inspection import find_features
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
+from gia_mic.extract.progress import Progress, progress
 from gia_mic.extract.store import FAILED, MISSING, Item
 
 __all__ = [
     "Engine",
     "Outcome",
-    "beside_bars",
     "extract",
     "extract_generated",
     "run",
+    "stop_on_interrupt",
+    "stopped_after",
     "unreadable",
 ]
 
+logger = logging.getLogger(__name__)
 
 _OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
 """Options that only one modality has."""
@@ -110,7 +112,6 @@ def run(
     shard: Shard | None = None,
     finish: bool = False,
     engine: Engine | None = None,
-    say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Iterator[Outcome | Forecast]:
     """Extract one modality of a corpus, or all that it has, each with its encoder.
@@ -125,8 +126,7 @@ def run(
         shard: As in `extract`, like the next two.
         finish: Encode nothing, but put together what shards have left.
         engine: Encodes the batches elsewhere.
-        say: Takes a line about what is happening.
-        options: `revision`, and fields of `EncoderSpec`.
+        options: `revision`, and settings of `EncoderConfig`.
 
     Yields:
         What was done, once a modality is; for a dry run what it would take.
@@ -139,12 +139,12 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
-    if engine is None and not finish and (line := slow(str(options.get("precision") or "float32"), devices[0])):
-        say(line)
+    if engine is None and not finish and (line := slow(options.get("precision", EncoderConfig.precision), devices[0])):
+        logger.warning(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
         if modality == "all" and not plan.has(corpus, name):
-            say(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
+            logger.info(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
         fitting = {key: value for key, value in options.items() if _OWNERS.get(key, name) == name}
         if modality != "all" and len(fitting) < len(options):
@@ -154,7 +154,7 @@ def run(
         if dry_run:
             yield forecast(corpus, make(), devices[0])
             continue
-        outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine, say=say)
+        outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
         failed.update(outcome.failed)
         yield outcome
     if failed and not allow_failures:
@@ -170,7 +170,7 @@ def unreadable(failed: Mapping[str, str], corpus: Corpus) -> MediaError:
     )
 
 
-def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | None = None) -> None:
+def extract_generated(corpus: Corpus, device: str | None = None) -> None:
     """Extract all modalities of a corpus that was made with an encoder of its own, such as the demo corpus, if none is.
 
     So whoever begins with training gets what it needs; a real corpus is never encoded unasked.
@@ -178,9 +178,9 @@ def extract_generated(corpus: Corpus, say: Callable[[str], None], device: str | 
     if corpus.about.get("encoder") and not any(
         find_features(corpus.folder, modality) for modality in MODALITIES.values()
     ):
-        say(f"Nothing is extracted from {corpus.name} yet: doing it now.")
-        for outcome in run(corpus, device=device, say=say):
-            say(str(outcome))
+        logger.info(f"Nothing is extracted from {corpus.name} yet: doing it now.")
+        for outcome in run(corpus, device=device):
+            logger.info(str(outcome))
 
 
 def extract(
@@ -192,7 +192,6 @@ def extract(
     shard: Shard | None = None,
     finish: bool = False,
     engine: Engine | None = None,
-    say: Callable[[str], None] = lambda line: None,
     quiet: bool = False,
 ) -> Outcome:
     """Make, complete or refresh one feature file of a corpus.
@@ -206,7 +205,6 @@ def extract(
             elsewhere, may do the others meanwhile.
         finish: Encode nothing, but put together what the shards have left.
         engine: Encodes the batches elsewhere than on `devices`.
-        say: Takes a line about what is happening.
         quiet: Whether to show no progress bar.
 
     Returns:
@@ -232,7 +230,7 @@ def extract(
         before = builder.extracted_before()
         changed = todo.keys() & before
         if changed:
-            say(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
+            logger.info(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
         if finish:
             others.update(_given_up(builder, [job for job in jobs if job.id in todo]))
         elif batches:
@@ -243,10 +241,14 @@ def extract(
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
                 if len(devices) == 1:
                     encoders = side_by_side(encoder, devices[0], len(planned))
-                others.update(_run(builder, encoders, batches, budget, say=say, quiet=quiet))
+                logger.debug(
+                    f"{len(todo)} utterances in {len(batches)} batches of up to {budget} positions, "
+                    f"{len(encoders)} at a time on {one_line(devices)}."
+                )
+                others.update(_run(builder, encoders, batches, budget, quiet=quiet))
         lost = before & {item.id for item in others.values() if item.status == FAILED}
         if lost:  # a disk that isn't mounted must not cost what was made from it
-            say(
+            logger.warning(
                 f"{len(lost)} utterances that were extracted before can't be read any more: "
                 f"{builder.path} is left as it is."
             )
@@ -254,7 +256,7 @@ def extract(
             sources = {job.id: job.source for job in jobs}
             builder.finalise([(utterance_id, sources.get(utterance_id, "")) for utterance_id in corpus.ids], others)
         else:
-            say(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
+            logger.info(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
     failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
     return Outcome(
         path=builder.path,
@@ -289,7 +291,6 @@ def _run(
     batches: Sequence[Sequence[Job]],
     budget: int,
     *,
-    say: Callable[[str], None],
     quiet: bool,
 ) -> dict[str, Item]:
     """Encode batches and add the frames to the builder; return the utterances that failed."""
@@ -301,15 +302,15 @@ def _run(
 
     started = written = trimmed = time.monotonic()
     with (
-        _stop_on_interrupt(stop) as interrupted,
-        tqdm(total=total, desc=builder.header.modality, unit="utterance", disable=True if quiet else None) as bar,
-        closing(encode_all(encoders, batches, budget, beside_bars(say), stop)) as results,
+        stop_on_interrupt(stop) as interrupted,
+        progress(total, builder.title, "utterance", quiet=quiet) as shown,
+        closing(encode_all(encoders, batches, budget, stop)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
             held += items
             waiting += frame_bytes(items)
-            bar.update(len(items))
+            shown.update(len(items))
             now = time.monotonic()
             if now - trimmed > TRIM_SECONDS:
                 hand_back_freed()
@@ -320,25 +321,20 @@ def _run(
                 held, waiting, written = [], 0, now
         if held:
             builder.add(held)
-        if interrupted.is_set() and bar.n < total:
-            raise Interrupted(
-                f"Stopped after {bar.n} of {total} utterances; they are kept: run the same command to go on."
-            )
+        if interrupted.is_set():
+            raise stopped_after(shown)
     return failed
 
 
-def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what says a line without tearing the progress bar that is shown."""
-
-    def beside(line: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            say(line)
-
-    return beside
+def stopped_after(shown: Progress) -> Interrupted:
+    """Return what to raise when Ctrl-C has ended work that the same command goes on with."""
+    return Interrupted(
+        f"Stopped after {shown.done} of {shown.total} utterances; they are kept: run the same command to go on."
+    )
 
 
 @contextmanager
-def _stop_on_interrupt(stop: threading.Event) -> Iterator[threading.Event]:
+def stop_on_interrupt(stop: threading.Event) -> Iterator[threading.Event]:
     """Let the first Ctrl-C set `stop` and the event given; a second one is Python's own."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():

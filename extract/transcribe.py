@@ -6,16 +6,15 @@ its texts back at once.
 """
 
 import json
+import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
@@ -25,13 +24,16 @@ from gia_mic.extract.encoders.contract import Job
 from gia_mic.extract.errors import MediaError, one_line
 from gia_mic.extract.files import lock, text_digest, write_text
 from gia_mic.extract.pipeline import encode_all
-from gia_mic.extract.run import beside_bars, unreadable
+from gia_mic.extract.progress import progress
+from gia_mic.extract.run import stop_on_interrupt, stopped_after, unreadable
 from gia_mic.extract.store import FAILED
 
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.recogniser import Recogniser
 
 __all__ = ["transcribe"]
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same recogniser would give other words than before."""
@@ -46,7 +48,6 @@ def transcribe(
     device: str | None = None,
     again: bool = False,
     allow_failures: bool = False,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """Fill the texts that a corpus lacks with what a recogniser hears, and mark them with its name.
 
@@ -58,12 +59,12 @@ def transcribe(
         device: Where to compute; by default CUDA where there is some.
         again: Whether to replace what another recogniser gave.
         allow_failures: Whether utterances that can't be read are no error.
-        say: Takes a line about what is happening.
 
     Returns:
         The corpus with its new manifest.
 
     Raises:
+        Interrupted: Ctrl-C; what is finished is kept.
         MediaError: No utterance without text has sound; or, at the end, some can't be read. The others are done.
         EncoderError: The model can't be found, or recognises no words.
         StoreError: Another process transcribes this corpus with this model.
@@ -74,8 +75,9 @@ def transcribe(
     if not wanted:
         if None in corpus.column("text") and not plan.has(corpus, "speech"):
             raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
-        say(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
+        logger.info(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
         return corpus
+    [computing, *_] = find_devices(device)
     recogniser = make_recogniser(model, revision, language)
     identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)
     kept = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
@@ -86,27 +88,27 @@ def transcribe(
         todo = [job for job in jobs if (job.id, job.source) not in texts]
         failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
         if todo:
-            failed.update(_recognise(recogniser, todo, texts, kept, find_devices(device)[0], say))
+            failed.update(_recognise(corpus.name, recogniser, todo, texts, kept, computing))
         heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
         known = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
         corpus = _fill(corpus, heard, recogniser.spec.model, known)
     earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
     words = sum(len(text.split()) for text in heard.values())
-    say(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
+    logger.info(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
     if silent := [utterance_id for utterance_id, text in heard.items() if not text]:
-        say(f"Nothing was recognised in {one_line(silent)}: they stay without text.")
+        logger.warning(f"Nothing was recognised in {one_line(silent)}: they stay without text.")
     if failed and not allow_failures:
         raise unreadable(failed, corpus)
     return corpus
 
 
 def _recognise(
+    title: str,
     recogniser: "Recogniser",
     todo: Sequence[Job],
     texts: dict[tuple[str, str], str],
     kept: Path,
     device: str,
-    say: Callable[[str], None],
 ) -> dict[str, str]:
     """Recognise utterances, write each batch down at once, add it to `texts`, and return why others failed, by id."""
     budget = batch_positions(device)
@@ -115,9 +117,10 @@ def _recognise(
     failed = {}
 
     with (
+        stop_on_interrupt(stop) as interrupted,
         kept.open("a", encoding="utf-8") as file,
-        tqdm(total=len(todo), desc="transcribe", unit="utterance", disable=None) as bar,
-        closing(encode_all([recogniser.to(device)], batches, budget, beside_bars(say), stop)) as results,
+        progress(len(todo), f"{title} transcripts", "utterance") as shown,
+        closing(encode_all([recogniser.to(device)], batches, budget, stop)) as results,
     ):
         for items in results:
             for item in items:
@@ -129,7 +132,9 @@ def _recognise(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            bar.update(len(items))
+            shown.update(len(items))
+        if interrupted.is_set():
+            raise stopped_after(shown)
     return failed
 
 

@@ -65,8 +65,8 @@ def train_ablations(
     models: list[dict[str, Any]] = [
         {"model": variant, "name": called} for called, variant in variants(config, whole).items()
     ]
-    if training.alone:
-        plain = replace(training, alone=0.0, evidence=0.0)
+    if training.unimodal_weight:
+        plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
         models.append({"model": config, "name": f"{whole}-without-alone", "training": plain})
     models += [
         {"fusion": fusion, "name": name and f"{name}-{fusion}"}

@@ -5,12 +5,15 @@ Nothing here imports torch, so the command line reads its defaults from these cl
 
 from dataclasses import dataclass
 
+from gia_mic.extract.settings import out_of_range, setting
+
 __all__ = [
     "ABLATIONS",
     "CONSTRAINTS",
     "OF_ONE_FOLD",
     "PRECISIONS",
     "PROTOCOLS",
+    "RENAMED",
     "SELECTIONS",
     "SPACE",
     "GiaMicConfig",
@@ -32,14 +35,25 @@ SELECTIONS = ("last", "dev", "test")
 OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
 """Entries of a run's `config.json` that don't tell one configuration from another."""
 
+RENAMED = {
+    "alone": "unimodal_weight",
+    "clip": "clip_norm",
+    "drop_features": "feature_dropout",
+    "drop_modality": "modality_dropout",
+    "evidence": "soft_target",
+    "warm_up": "warmup",
+    "weight": "constraint_weight",
+}
+"""Settings of before by their present names: runs of before are read in these, options of before are refused."""
+
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
 
 SPACE: dict[str, tuple[float, ...]] = {
     "learning_rate": (1e-3, 3e-3, 6e-3),
     "weight_decay": (0.01, 0.1, 0.3),
-    "drop_modality": (0.0, 0.2, 0.4),
-    "drop_features": (0.0, 0.2, 0.4),
+    "modality_dropout": (0.0, 0.2, 0.4),
+    "feature_dropout": (0.0, 0.2, 0.4),
     "dropout": (0.1, 0.3, 0.5),
 }
 """What `mer tune` searches, and where: settings of training, and the dropout of the fusion."""
@@ -47,229 +61,164 @@ SPACE: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything about training that can be chosen.
+    """Everything about training that can be chosen."""
 
-    Attributes:
-        epochs: Passes over the training part.
-        batch_size: Most utterances in a batch, B.
-        learning_rate: Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.
-        weight_decay: AdamW's, of matrices; biases, norms and weights of layers don't decay.
-        warm_up: Part of all steps in which the rate rises from 0, in [0, 1).
-        clip: Longest gradient (Euclidean); 0 doesn't clip.
-        label_smoothing: ε: part of the target that is spread over all classes, in [0, 1).
-        class_weights: Whether a class counts by the inverse of its frequency in the training part.
-        alone: Weight of the cross-entropy of each modality by itself, beside that of all together; 0 goes without.
-        evidence: Part of the target, in [0, 1), that is not the label but what the modalities say by themselves,
-            their probabilities multiplied; needs `alone`.
-        drop_modality: Probability that a modality is hidden from an utterance for one step; one always stays.
-        drop_features: Probability that a feature of a modality's frames is hidden from a whole step, in [0, 1).
-        patience: With selection by `dev`, epochs without a better UA until training stops; 0 never stops early.
-        precision: Of the matrix products in training: float32 or bfloat16. Weights and tests are in float32.
-        speech_stride: Use every n-th frame of speech, the longest modality.
-        layer_weights: Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they
-            are one long frame.
-    """
-
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 6e-3
-    weight_decay: float = 0.3
-    warm_up: float = 0.1
-    clip: float = 1.0
-    label_smoothing: float = 0.0
-    class_weights: bool = False
-    alone: float = 1.0
-    evidence: float = 0.7
-    drop_modality: float = 0.0
-    drop_features: float = 0.0
-    patience: int = 10
-    precision: str = "float32"
-    speech_stride: int = 1
-    layer_weights: bool = True
+    epochs: int = setting(30, "Passes over the training part.", at_least=1)
+    batch_size: int = setting(32, "Most utterances in a batch, B.", at_least=1)
+    learning_rate: float = setting(
+        6e-3, "Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.", above=0
+    )
+    weight_decay: float = setting(
+        0.3, "AdamW's, of matrices; biases, norms and weights of layers don't decay.", at_least=0
+    )
+    warmup: float = setting(0.1, "Part of all steps in which the rate rises from 0.", at_least=0, below=1)
+    clip_norm: float = setting(1.0, "Longest gradient (Euclidean); 0 doesn't clip.", at_least=0)
+    label_smoothing: float = setting(0.0, "Part of the target that is spread over all classes.", at_least=0, below=1)
+    class_weights: bool = setting(False, "Let a class count by the inverse of its frequency in the training part.")
+    unimodal_weight: float = setting(
+        1.0,
+        "Weight α of the cross-entropy of each modality by itself, beside that of all; 0 goes without, and needs "
+        "soft_target 0.",
+        at_least=0,
+    )
+    soft_target: float = setting(
+        0.7,
+        "Part ε of the target that is not the label but what the modalities say by themselves, their probabilities "
+        "multiplied; needs unimodal_weight.",
+        at_least=0,
+        below=1,
+    )
+    modality_dropout: float = setting(
+        0.0,
+        "Probability that a modality is hidden from an utterance for one step; one always stays.",
+        at_least=0,
+        below=1,
+    )
+    feature_dropout: float = setting(
+        0.0,
+        "Probability that a feature of a modality's frames is hidden from a whole step; helps small corpora.",
+        at_least=0,
+        below=1,
+    )
+    patience: int = setting(
+        10, "With selection by dev, epochs without a better UA until training stops; 0 never stops early.", at_least=0
+    )
+    precision: str = setting(
+        "float32", "Of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS
+    )
+    speech_stride: int = setting(1, "Use every n-th frame of speech, the longest modality.", at_least=1)
+    layer_weights: bool = setting(
+        True,
+        "Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they are one "
+        "long frame.",
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = [
-            f"{name} is {value}, and must be at least 1"
-            for name, value in (
-                ("epochs", self.epochs),
-                ("batch_size", self.batch_size),
-                ("speech_stride", self.speech_stride),
-            )
-            if value < 1
-        ]
-        found += [
-            f"{name} is {value}, and must be in [0, 1)"
-            for name, value in (
-                ("warm_up", self.warm_up),
-                ("label_smoothing", self.label_smoothing),
-                ("evidence", self.evidence),
-                ("drop_modality", self.drop_modality),
-                ("drop_features", self.drop_features),
-            )
-            if not 0 <= value < 1
-        ]
-        found += [
-            f"{name} is {value}, and can't be negative"
-            for name, value in (
-                ("weight_decay", self.weight_decay),
-                ("clip", self.clip),
-                ("alone", self.alone),
-                ("patience", self.patience),
-            )
-            if value < 0
-        ]
-        if self.evidence > 0 and self.alone == 0:
+        found = out_of_range(self)
+        if self.soft_target > 0 and self.unimodal_weight == 0:
             found.append(
-                f"evidence is {self.evidence}, and comes from modalities by themselves: alone must be above 0, or "
-                "evidence 0"
+                f"soft_target is {self.soft_target}, and comes from modalities by themselves: unimodal_weight must be "
+                "above 0, or soft_target 0"
             )
-        if self.precision not in PRECISIONS:
-            found.append(f"precision is {self.precision!r}, and must be {' or '.join(PRECISIONS)}")
-        if self.learning_rate <= 0:
-            found.append(f"learning_rate is {self.learning_rate}, and must be above 0")
         return found
 
 
 @dataclass(frozen=True)
 class GiaMicConfig:
-    """Everything about GIA-MIC that can be chosen.
+    """Everything about GIA-MIC that can be chosen."""
 
-    Attributes:
-        width: d, features inside the model; a multiple of `heads`.
-        heads: Attention heads.
-        latents: K, latent tokens of the generator.
-        layers: L, refinements of the latent tokens.
-        dropout: Probability that a feature of H_m or of the head's hidden layer is dropped in training.
-        constraint: L_MIC by name, one of `CONSTRAINTS`.
-        weight: λ of loss = cross-entropy + λ L_MIC.
-        without: Parts left out, of `ABLATIONS`.
-    """
-
-    width: int = 32
-    heads: int = 4
-    latents: int = 2
-    layers: int = 1
-    dropout: float = 0.5
-    constraint: str = "similarity"
-    weight: float = 0.1
-    without: tuple[str, ...] = ()
+    width: int = setting(32, "Features inside the model, d; a multiple of heads.", at_least=1)
+    heads: int = setting(4, "Attention heads.", at_least=1)
+    latents: int = setting(2, "Latent tokens of the generator, K.", at_least=1)
+    layers: int = setting(1, "Refinements of the latent tokens, L.", at_least=1)
+    dropout: float = setting(
+        0.5,
+        "Probability that a feature of H_m or of the head's hidden layer is dropped in training.",
+        at_least=0,
+        below=1,
+    )
+    constraint: str = setting("similarity", "Modality-invariant constraint, L_MIC.", choices=CONSTRAINTS)
+    constraint_weight: float = setting(0.1, "λ of loss = cross-entropy + λ L_MIC.", at_least=0)
+    without: tuple[str, ...] = setting((), "Parts to leave out.", choices=ABLATIONS)
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = []
-        if min(self.width, self.heads, self.latents, self.layers) < 1:
-            found.append("width, heads, latents and layers must be at least 1")
-        elif self.width % self.heads:
-            found.append(f"the width {self.width} is no multiple of the {self.heads} heads")
-        if not 0 <= self.dropout < 1:
-            found.append(f"the dropout {self.dropout} is not in [0, 1)")
-        if self.weight < 0:
-            found.append(f"the constraint's weight {self.weight} is negative")
-        if self.constraint not in CONSTRAINTS:
-            found.append(f"the constraint {self.constraint!r} is none of {', '.join(CONSTRAINTS)}")
-        found += [
-            f"{part!r} can't be left out, only {', '.join(ABLATIONS)}" for part in self.without if part not in ABLATIONS
-        ]
-        return found
+        return [*out_of_range(self), *_not_divided(self.width, self.heads)]
 
 
 @dataclass(frozen=True)
 class PooledConfig:
-    """Choices of the fusions of utterance vectors: concat, late and attention.
+    """Choices of the fusions of utterance vectors: concat, late and attention."""
 
-    Attributes:
-        width: d, features of hidden layers.
-        dropout: Probability that a feature of a hidden layer is dropped in training.
-    """
-
-    width: int = 64
-    dropout: float = 0.5
+    width: int = setting(64, "Features of hidden layers, d.", at_least=1)
+    dropout: float = setting(
+        0.5, "Probability that a feature of a hidden layer is dropped in training.", at_least=0, below=1
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = [f"the width {self.width} is below 1"] if self.width < 1 else []
-        return found if 0 <= self.dropout < 1 else [*found, f"the dropout {self.dropout} is not in [0, 1)"]
+        return out_of_range(self)
 
 
 @dataclass(frozen=True)
 class TfnConfig(PooledConfig):
-    """Choices of TFN.
+    """Choices of TFN."""
 
-    Attributes:
-        factor: Features of each modality in the outer product, which has (factor + 1)^M cells.
-    """
-
-    factor: int = 12
+    factor: int = setting(
+        12,
+        "Features of each modality in the outer product, which has (factor + 1)^M cells; at most width.",
+        at_least=1,
+        at_most=32,
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
         found = super().problems()
-        if not 1 <= self.factor <= min(self.width, 32):
-            found.append(f"the factor {self.factor} is not in 1 to {min(self.width, 32)}, the width or 32")
+        if not found and self.factor > self.width:
+            found.append(f"factor is {self.factor}, and must be at most width, {self.width}")
         return found
 
 
 @dataclass(frozen=True)
 class LmfConfig(PooledConfig):
-    """Choices of LMF.
+    """Choices of LMF."""
 
-    Attributes:
-        rank: Number of rank-1 tensors whose sum stands for the fusion tensor.
-    """
-
-    rank: int = 4
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with these values, one sentence each."""
-        return [*super().problems(), *([f"the rank {self.rank} is below 1"] if self.rank < 1 else [])]
+    rank: int = setting(4, "Number of rank-1 tensors whose sum stands for the fusion tensor.", at_least=1)
 
 
 @dataclass(frozen=True)
 class MultConfig(PooledConfig):
-    """Choices of MulT.
+    """Choices of MulT."""
 
-    Attributes:
-        width: d, features of a frame; a multiple of `heads`.
-        heads: Attention heads.
-        layers: Layers of each crossmodal transformer, and of each transformer over their outputs.
-    """
-
-    width: int = 32
-    heads: int = 4
-    layers: int = 2
+    width: int = setting(32, "Features of a frame, d; even, and a multiple of heads.", at_least=1)
+    heads: int = setting(4, "Attention heads.", at_least=1)
+    layers: int = setting(
+        2, "Layers of each crossmodal transformer, and of each transformer over their outputs.", at_least=1
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = super().problems()
-        if self.heads < 1 or self.layers < 1:
-            found.append("heads and layers must be at least 1")
-        elif self.width % self.heads or self.width % 2:
-            found.append(f"the width {self.width} is no even multiple of the {self.heads} heads")
-        return found
+        odd = [f"width is {self.width}, and must be even"] if self.width % 2 else []
+        return [*super().problems(), *_not_divided(self.width, self.heads), *odd]
 
 
 @dataclass(frozen=True)
 class MisaConfig(PooledConfig):
-    """Choices of MISA; the weights are those of the authors' code.
+    """Choices of MISA; the weights are those of the authors' code."""
 
-    Attributes:
-        heads: Attention heads of the fusion transformer; divides `width`.
-        similarity: Weight of the similarity loss (CMD between shared vectors).
-        difference: Weight of the difference loss (orthogonality of shared and private vectors).
-        reconstruction: Weight of the reconstruction loss.
-    """
-
-    heads: int = 2
-    similarity: float = 1.0
-    difference: float = 0.3
-    reconstruction: float = 1.0
+    heads: int = setting(2, "Attention heads of the fusion transformer; divides width.", at_least=1)
+    similarity: float = setting(1.0, "Weight of the similarity loss (CMD between shared vectors).", at_least=0)
+    difference: float = setting(
+        0.3, "Weight of the difference loss (orthogonality of shared and private vectors).", at_least=0
+    )
+    reconstruction: float = setting(1.0, "Weight of the reconstruction loss.", at_least=0)
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = super().problems()
-        if self.heads < 1 or self.width % self.heads:
-            found.append(f"the width {self.width} is no multiple of the {self.heads} heads")
-        if min(self.similarity, self.difference, self.reconstruction) < 0:
-            found.append("the weights of MISA's losses can't be negative")
-        return found
+        return [*super().problems(), *_not_divided(self.width, self.heads)]
+
+
+def _not_divided(width: int, heads: int) -> list[str]:
+    """Return what is wrong where each head can't have the same number of features."""
+    return [f"width is {width}, and must be a multiple of heads, {heads}"] if heads > 0 and width % heads else []

@@ -1,17 +1,10 @@
 """Turns finished folds into scores with less than they were trained on: fewer modalities, noise, lost frames.
 
-Each run folder gets a `robustness.json`:
-
-    {"format": 1, "subsets": {"s": {"WA", "UA"}, …, "stv": …}, "noise": [{"deviation": 0.5, "WA", "UA"}, …],
-     "lost_frames": [{"share": 0.25, "WA", "UA"}, …]}
-
 An utterance that has none of a subset's modalities gets what the model says of nothing; it counts like the others.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +15,15 @@ from torch import nn
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.extract.files import write_json
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.data import Data, read
 from gia_mic.fuse.models.layers import PaddedFrames
-from gia_mic.fuse.runs import folder as run_folder
+from gia_mic.fuse.runs.fold import read_fold
+from gia_mic.fuse.runs.robustness import Condition, subsets, write_robustness
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.train import one_thread, predict
 
-__all__ = ["evaluate", "table"]
+__all__ = ["evaluate"]
 
 DEVIATIONS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of the noise, in each feature's own deviation over the training part."""
@@ -62,14 +55,12 @@ def evaluate(
     """
     opened = {name: stores_on_disk.open_store(path) for name, path in stores.items()}
     data: Data | None = None
-    for place in folders:
-        if (place / run_folder.ROBUSTNESS).exists() and (place / run_folder.ROBUSTNESS).stat().st_mtime > (
-            place / run_folder.METRICS
-        ).stat().st_mtime:
+    for run_dir in folders:
+        if read_fold(run_dir).robustness is not None:
             continue
-        model, config = load_fusion(place)
+        model, config = load_fusion(run_dir)
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
-            raise RunError(f"{place} was trained on another corpus or other modalities: train the fold again.")
+            raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
             data = read(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
@@ -77,36 +68,18 @@ def evaluate(
 
         test = _Test(model, data, fold.test, labels)
         with one_thread():
-            result = {
-                "format": run_folder.FORMAT,
-                "subsets": {
-                    letters: test.scores(hidden=[name for name in stores if name not in _named(letters)])
-                    for letters in _subsets(stores)
-                },
-                "noise": [
-                    {"deviation": deviation, **test.scores(noise(model, deviation, config["seed"]))}
-                    for deviation in DEVIATIONS
-                ],
-                "lost_frames": [{"share": share, **test.scores(lose(share, config["seed"]))} for share in SHARES],
+            robustness = {
+                Condition("subset", letters): test.scores(
+                    hidden=[name for letter, name in MODALITIES.items() if letter not in letters and name in stores]
+                )
+                for letters in subsets(list(stores))
             }
-        write_json(place / run_folder.ROBUSTNESS, result)
-        say(f"{place}: {run_folder.ROBUSTNESS} written.")
-
-
-def table(folders: Sequence[Path]) -> str:
-    """Return the mean UA over run folders for every subset, noise and loss, in per cent."""
-    found = [json.loads((place / run_folder.ROBUSTNESS).read_text(encoding="utf-8")) for place in folders]
-    lines = ["mean UA in % over the folds", "", "subset of modalities"]
-    for letters in found[0]["subsets"]:
-        lines.append(f"  {letters:12}{100 * np.mean([one['subsets'][letters]['UA'] for one in found]):6.1f}")
-    for key, name, unit in (
-        ("noise", "deviation", "noise, in deviations"),
-        ("lost_frames", "share", "part of frames lost"),
-    ):
-        lines += ["", unit]
-        for number, row in enumerate(found[0][key]):
-            lines.append(f"  {row[name]:<12}{100 * np.mean([one[key][number]['UA'] for one in found]):6.1f}")
-    return "\n".join(lines)
+            for deviation in DEVIATIONS:
+                robustness[Condition("noise", deviation)] = test.scores(noise(model, deviation, config["seed"]))
+            for share in SHARES:
+                robustness[Condition("lost_frames", share)] = test.scores(lose(share, config["seed"]))
+        write_robustness(run_dir, robustness)
+        say(f"{run_dir}: tested with less than it was trained on.")
 
 
 def noise(model: Any, deviation: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]]:
@@ -131,12 +104,12 @@ def lose(share: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[st
     generator = torch.Generator().manual_seed(seed)
 
     def change(batch: dict[str, PaddedFrames]) -> dict[str, PaddedFrames]:
-        found = {}
+        changed = {}
         for name, (values, mask) in batch.items():
-            kept = torch.rand(mask.shape, generator=generator) >= share
-            kept[:, 0] = True
-            found[name] = PaddedFrames(values, mask & kept)
-        return found
+            remaining = torch.rand(mask.shape, generator=generator) >= share
+            remaining[:, 0] = True
+            changed[name] = PaddedFrames(values, mask & remaining)
+        return changed
 
     return change
 
@@ -156,18 +129,8 @@ class _Test:
         hidden: Sequence[str] = (),
     ) -> dict[str, float]:
         """Return WA and UA after a change, without some modalities."""
-        found = predict(self.model, self.data, self.rows, hidden=hidden, change=change).argmax(-1)
+        predicted = predict(self.model, self.data, self.rows, hidden=hidden, change=change).argmax(-1)
         return {
-            "WA": measure.wa(self.true, found),
-            "UA": measure.ua(self.true, found, len(self.data.classes)),
+            "WA": measure.wa(self.true, predicted),
+            "UA": measure.ua(self.true, predicted, len(self.data.classes)),
         }
-
-
-def _subsets(modalities: Mapping[str, Any]) -> list[str]:
-    """Return the letters of every subset, such as s, t, st."""
-    letters = [letter for letter, name in MODALITIES.items() if name in modalities]
-    return ["".join(some) for count in range(1, len(letters) + 1) for some in combinations(letters, count)]
-
-
-def _named(letters: str) -> list[str]:
-    return [MODALITIES[letter] for letter in letters]

@@ -22,15 +22,16 @@ from tqdm import tqdm
 
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
-from gia_mic.extract.device import usual_device, why_unusable
+from gia_mic.extract.device import choices, free_bytes, usual_device, why_unusable
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.extract.files import lock, write_json
+from gia_mic.extract.files import lock
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, read
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
+from gia_mic.fuse.runs.metrics import write_metrics
 from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
 from gia_mic.fuse.runs.record import provenance as record_provenance
@@ -135,7 +136,7 @@ def train_folds(
     folders: list[Path] = []
     for one in wanted:
         for seed in seeds:
-            place = runs / corpus.name / name / f"fold-{one.number}" / f"seed-{seed}"
+            place = run_folder.run_dir_of(runs / corpus.name / name, one.number, seed)
             config = {**base, "fold": one.number, "fold_value": one.value, "seed": seed}
             folders.append(place)
             state = run_folder.state(place, config)
@@ -268,7 +269,7 @@ def refuse_problems(
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         found.append(f"the seeds {one_line(seeds)} are not different numbers from 0 up")
     if (why := why_unusable(device)) is not None:
-        found.append(f"there is no device {device!r} here ({why}; choose cpu or cuda)")
+        found.append(f"there is no device {device!r} here ({why}; choose {choices()})")
     if found:
         raise RunError(f"Training can't begin: {'; '.join(found)}.")
 
@@ -277,7 +278,10 @@ def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
     """Whether all frames may stay on the device."""
     if device.type == "cpu":
         return True
-    return data.size <= (0.6 * torch.cuda.mem_get_info(device)[0] if memory_gib is None else memory_gib * 2**30)
+    if memory_gib is not None:
+        return data.size <= memory_gib * 2**30
+    free = free_bytes(str(device))
+    return free is None or data.size <= 0.6 * free
 
 
 @dataclass(frozen=True)
@@ -322,17 +326,14 @@ def _finish(
     write_weights(place, trained.model)
     write_predictions(place, corpus, one.test, probabilities)
     scores = measure.scores(labels[one.test], probabilities.argmax(-1), corpus.classes)
-    write_json(
-        place / run_folder.METRICS,
-        {
-            "format": run_folder.FORMAT,
-            **scores,
-            "train_utterances": len(rows) - trained.unusable,
-            "test_utterances": len(one.test),
-            "without_features": {"train": trained.unusable, "test": int(blind.sum())},
-            "epoch": trained.epoch,
-            "seconds": round(seconds, 3),
-            "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-        },
+    write_metrics(
+        place,
+        scores,
+        train_utterances=len(rows) - trained.unusable,
+        test_utterances=len(one.test),
+        without_features={"train": trained.unusable, "test": int(blind.sum())},
+        epoch=trained.epoch,
+        seconds=seconds,
+        parameters=sum(parameter.numel() for parameter in trained.model.parameters()),
     )
     return lines

@@ -171,7 +171,7 @@ def fit_together(
         sums = torch.zeros(2, len(runs), device=data.labels.device)
         for step in range(steps):
             members = [parts[step] for parts in batches]
-            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warm_up)
+            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warmup)
             rows, batch = _gather(data, runs, members, config)
             wanted = tables.gather(1, data.labels[rows].unsqueeze(-1).expand(-1, -1, tables.shape[-1]))
             wanted = wanted * (rows >= 0).unsqueeze(-1)
@@ -185,8 +185,8 @@ def fit_together(
             losses.sum().backward()
             gradient = stack.rows.grad
             assert gradient is not None
-            if config.clip:
-                gradient *= (config.clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1)
+            if config.clip_norm:
+                gradient *= (config.clip_norm / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             with torch.no_grad():  # as AdamW does, but not to every weight of a row
@@ -270,16 +270,16 @@ def _gather(
     flat = data.batch(rows.flatten(), for_bfloat16=rounds_frames(config, data.labels.device))
     batch = {name: PaddedFrames(*(value.unflatten(0, (R, B)) for value in frames)) for name, frames in flat.items()}
     for place, (run, part) in enumerate(zip(runs, members, strict=True)):
-        if config.drop_modality:
+        if config.modality_dropout:
             mine = {name: PaddedFrames(v[place, : len(part)], m[place, : len(part)]) for name, (v, m) in batch.items()}
-            for name, frames in hide(mine, config.drop_modality, run.generator).items():
+            for name, frames in hide(mine, config.modality_dropout, run.generator).items():
                 batch[name].mask[place, : len(part)] = frames.mask
     return rows, batch
 
 
 def _seen(runs: Sequence[_Run], config: TrainingConfig) -> dict[str, Tensor]:
     """Return which features of the frames each run sees in a step, (R, D) by buffer."""
-    drawn = [feature_masks(run.model, config.drop_features, run.generator, run.data.labels.device) for run in runs]
+    drawn = [feature_masks(run.model, config.feature_dropout, run.generator, run.data.labels.device) for run in runs]
     return {name: torch.stack([masks[name] for masks in drawn]) for name in drawn[0]}
 
 

@@ -150,15 +150,15 @@ def fit(
         losses, apart = torch.zeros((), device=device), torch.zeros((), device=device)
         true, predicted = [], []
         for step, members in enumerate(epoch(usable, costs, steps, generator, order)):
-            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warm_up)
+            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warmup)
             if not len(members):
                 continue
             picked = torch.from_numpy(members).to(device)
-            batch = hide(data.batch(picked, for_bfloat16=for_bfloat16), config.drop_modality, generator)
+            batch = hide(data.batch(picked, for_bfloat16=for_bfloat16), config.modality_dropout, generator)
             labels = data.labels[picked]
             seen = {
                 name: model.get_buffer(name) * mask
-                for name, mask in feature_masks(model, config.drop_features, generator, device).items()
+                for name, mask in feature_masks(model, config.feature_dropout, generator, device).items()
             }
             with mixed(config, device):
                 keep = dropout_masks(model, len(members), generator, device)
@@ -171,8 +171,8 @@ def fit(
             loss = objective(output.logits, singles, present, table[labels], config) + output.constraint
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            if config.clip:
-                torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
@@ -222,7 +222,7 @@ def rounds_frames(config: TrainingConfig, device: torch.device) -> bool:
 
 def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
     """Return the batch with each modality by itself; nothing where that is not asked for, or there is only one."""
-    return [{name: frames} for name, frames in batch.items()] if config.alone and len(batch) > 1 else []
+    return [{name: frames} for name, frames in batch.items()] if config.unimodal_weight and len(batch) > 1 else []
 
 
 def objective(
@@ -234,9 +234,9 @@ def objective(
         target = (1 − ε) label + ε q
         loss = CE(p, target) + α mean over m of CE(p_m, label)
 
-    p is what the model says of all modalities together and p_m of m alone, α = `alone`, ε = `evidence`. Models of
-    several modalities lean on the one that is learnt fastest, and then learn by heart what it gets wrong; by itself
-    each modality is learnt as well as it can be (Du et al. 2023, arXiv:2305.01233). And where an utterance's
+    p is what the model says of all modalities together and p_m of m alone, α = `unimodal_weight` and ε = `soft_target`.
+    Models of several modalities lean on the one that is learnt fastest, and then learn by heart what it gets wrong; by
+    itself each modality is learnt as well as it can be (Du et al. 2023, arXiv:2305.01233). And where an utterance's
     modalities contradict its label, a part of the target follows them (bootstrapping: Reed et al. 2015,
     arXiv:1412.6596), so that there is less to learn by heart. No gradient flows through q.
 
@@ -253,13 +253,13 @@ def objective(
     total = wanted.sum((-2, -1))
     target = wanted
     alone = torch.zeros_like(total)
-    if singles and config.alone:
+    if singles and config.unimodal_weight:
         said = torch.stack([single.float().log_softmax(-1) for single in singles]) * present.unsqueeze(-1)
         counts = (wanted.sum(-1) * present).sum(-1)
         alone = (-(said * wanted).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
         product = said.detach().sum(0).softmax(-1) * wanted.sum(-1, keepdim=True)
-        target = torch.lerp(wanted, product, config.evidence)
-    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.alone * alone
+        target = torch.lerp(wanted, product, config.soft_target)
+    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.unimodal_weight * alone
 
 
 def predict(

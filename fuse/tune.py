@@ -142,7 +142,7 @@ def tune(
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """Search learning rate, weight decay, modality dropout and dropout on the training part of one fold.
+    """Search the settings of `SPACE` on the training part of one fold.
 
     Each trial trains on the training part less whole dialogs and is scored by the best UA on these
     (`split.development`), so the fold's test score stays an honest one.

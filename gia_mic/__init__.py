@@ -1,6 +1,6 @@
 """Train, compare and use fusion models for emotion recognition from speech, text and face video."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ def load(
     encoders: Mapping[str, str | Path] | None = None,
     transcribe: str | None = None,
     device: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> "Model":
     """Load a trained run to predict with.
 
@@ -37,11 +36,10 @@ def load(
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
             that heard the texts the run was trained on.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
-        say: Takes lines about what is used.
 
     Raises:
         MerError: There is no finished run, or it is of another version; one sentence says which.
     """
     from gia_mic.model import load_model
 
-    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device, say=say)
+    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device)

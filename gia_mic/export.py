@@ -73,7 +73,7 @@ def _copy(places: Sequence[Path], folder: Path) -> list[Path]:
     copies = []
     for place in places:
         config = run_folder.read_config(place)
-        made = folder / f"fold-{config['fold']}" / f"seed-{config['seed']}"
+        made = run_folder.run_dir_of(folder, config["fold"], config["seed"])
         make_folder(made)
         told = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}
         write_json(made / run_folder.CONFIG, {**config, "provenance": {**told, "command": None}})

@@ -1,7 +1,8 @@
 """Turns single recordings and transcripts into frames, each modality by an encoder that was recorded."""
 
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from gia_mic.extract.encoders.recogniser import Recogniser
 
 __all__ = ["Encoded", "Encoders", "Input"]
+
+logger = logging.getLogger(__name__)
 
 LOOK_RATE_HZ = 16_000
 """Sampling rate of sound that is looked at."""
@@ -91,7 +94,6 @@ class Encoders:
         specs: What was recorded of each modality's encoder.
         folders: Where the weights of encoders lie that are not the hub's, by modality.
         device: Where to compute.
-        say: Takes a line about each that is loaded.
     """
 
     def __init__(
@@ -99,9 +101,8 @@ class Encoders:
         specs: Mapping[str, Mapping[str, Any]],
         folders: Mapping[str, str],
         device: str = "cpu",
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.specs, self.folders, self.device, self._say = dict(specs), dict(folders), device, say
+        self.specs, self.folders, self.device = dict(specs), dict(folders), device
         self._loaded: dict[str, Encoder] = {}
         self._recogniser: Recogniser | None = None
 
@@ -115,7 +116,7 @@ class Encoders:
             folder = self.folders.get(modality)
             loaded = rebuild(self.specs[modality], folder).to(self.device)
             place = f" from {folder}" if folder else ""
-            self._say(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{place}")
+            logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{place}")
             self._loaded[modality] = loaded
         return self._loaded[modality]
 
@@ -154,7 +155,7 @@ class Encoders:
         recogniser = make_recogniser(model, revision, language)
         recogniser.to(self.device)
         self._recogniser = recogniser
-        self._say(f"text: what {recogniser.spec.name} hears, where none is given")
+        logger.info(f"text: what {recogniser.spec.name} hears, where none is given")
 
     def transcribed(self, inputs: Sequence[Input]) -> tuple[list[Input], dict[int, str]]:
         """Return inputs with the text that is heard in their sound, where they have sound and no text.
@@ -218,11 +219,11 @@ class Encoders:
                     found[numbers[given.id]] = Item(given.id, "", status=FAILED, reason=str(error))
         budget = batch_positions(self.device)
         if len(jobs) == 1:
-            found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget, self._say)
+            found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
             return found
         batches = plan.batches(jobs, budget, seed="")
         encoders = side_by_side(encoder, self.device, len(batches))
-        with closing(encode_all(encoders, batches, budget, self._say, threading.Event())) as results:
+        with closing(encode_all(encoders, batches, budget, threading.Event())) as results:
             for item in (item for items in results for item in items):
                 found[numbers[item.id]] = item
         return found

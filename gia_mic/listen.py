@@ -7,13 +7,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gia_mic.config import ListenConfig
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.settings import out_of_range
 from gia_mic.predictor import Predictor
 
-__all__ = ["EVERY_S", "WINDOW_S", "Heard", "listen", "pcm"]
-
-EVERY_S, WINDOW_S = 0.5, 4.0
-"""How often there is an answer, and how much sound each one rests on, in seconds."""
+__all__ = ["Heard", "listen", "pcm"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ def listen(
     predictor: Predictor,
     blocks: Iterable[np.ndarray],
     *,
-    every_s: float = EVERY_S,
-    window_s: float = WINDOW_S,
+    every_s: float = ListenConfig.every_s,
+    window_s: float = ListenConfig.window_s,
     reuse: bool = True,
 ) -> Iterator[Heard]:
     """Give an answer every so often, from the sound alone; sound after the last full step has none.
@@ -46,8 +45,8 @@ def listen(
     Args:
         predictor: Runs that take speech.
         blocks: Samples (n,) float32 at the encoder's sampling rate, in blocks of any size.
-        every_s: Time between two answers, in seconds.
-        window_s: Sound that each answer rests on, in seconds; the first ones on what there is.
+        every_s: As in `ListenConfig`.
+        window_s: As in `ListenConfig`; the first answers rest on what there is.
         reuse: Whether to re-use what two windows share, as `extract.streaming` says.
 
     Raises:
@@ -56,8 +55,8 @@ def listen(
     """
     if "speech" not in predictor.modalities:
         raise RunError(f"The run takes {', '.join(predictor.modalities)} and no speech: listen with another.")
-    if every_s <= 0:
-        raise RunError(f"An answer every {every_s:g} s can't be given: give a time above 0.")
+    if problems := out_of_range(ListenConfig(every_s, window_s)):
+        raise RunError(f"Listening can't begin: {'; '.join(problems)}.")
     window = predictor.encoders.window(window_s, reuse=reuse)
     step, heard, held = max(round(every_s * window.rate), 1), 0, np.empty(0, np.float32)
     for block in blocks:

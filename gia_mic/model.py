@@ -9,7 +9,8 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from gia_mic.explain import Explanation, explain
 from gia_mic.export import CARD, export
 from gia_mic.extract.errors import RunError, first_line
-from gia_mic.predictor import Input, Predictor, find_runs
+from gia_mic.fuse.runs.folder import find_run_dirs
+from gia_mic.predictor import Input, Predictor
 
 __all__ = ["HUB", "Model", "load_model"]
 
@@ -73,13 +74,13 @@ class Model(Predictor, ModelHubMixin):
                 token=token,
                 allow_patterns=["*.json", "*.safetensors", CARD],
             )
-        return cls(find_runs(Path(folder)), **options)
+        return cls(find_run_dirs(Path(folder)), **options)
 
 
 def load_model(path: str, **options: Any) -> Model:
     """Load a model as `gia_mic.load` says."""
     if not path.startswith(HUB):
-        return Model(find_runs(Path(path)), **options)
+        return Model(find_run_dirs(Path(path)), **options)
     try:
         return Model.from_pretrained(path.removeprefix(HUB), **options)
     except (OSError, ValueError) as error:

@@ -4,7 +4,8 @@ Neither the corpus nor its feature files are needed. This is the one module of t
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,9 @@ from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.inputs import Encoded, Encoders, Input
 from gia_mic.rebuild import from_folder
 
-__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "find_runs", "load"]
+__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "load"]
+
+logger = logging.getLogger(__name__)
 
 TOGETHER = 64
 """Inputs that are encoded together; their frames are held in memory."""
@@ -62,7 +65,6 @@ class Predictor:
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
-        say: Takes lines about what is used.
 
     Attributes:
         places: The run folders.
@@ -84,7 +86,6 @@ class Predictor:
         encoders: Mapping[str, str | Path] | None = None,
         transcribe: str | None = None,
         device: str | None = None,
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.places = tuple(Path(place).absolute() for place in places)
         self.device = find_devices(device)[0]
@@ -109,8 +110,8 @@ class Predictor:
         recorded = [config["provenance"].get("weights", {}) for config in reversed(configs)]
         folders = {name: str(folder) for found in (*recorded, encoders or {}) for name, folder in found.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
-        self.encoders = Encoders(specs, folders, self.device, say)
-        say(f"{len(models)} {self.config['model']['name']} models: {one_line(self.places, 3)}")
+        self.encoders = Encoders(specs, folders, self.device)
+        logger.info(f"{len(models)} {self.config['model']['name']} models: {one_line(self.places, 3)}")
         if transcribe is not None:
             self.encoders.listen_with(*self._recogniser() if transcribe == RECORDED else (transcribe,))
 
@@ -258,25 +259,6 @@ class Predictor:
         return model, about["weights"], about.get("language")
 
 
-def find_runs(path: Path) -> list[Path]:
-    """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
-
-    Raises:
-        RunError: There is none, or the folder holds several runs.
-    """
-    if (path / run_folder.CONFIG).is_file():
-        return [path]
-    finished = [f"{pattern}/{run_folder.METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
-    places = [place.parent for pattern in finished for place in path.glob(pattern)]
-    if places:
-        return sorted(places, key=lambda place: [(len(part), part) for part in place.parts[-2:]])
-    several = sorted({str(place.parents[1]) for place in path.glob("**/fold-*/seed-*") if place.is_dir()})
-    raise RunError(
-        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
-        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
-    )
-
-
 def load(path: str | Path, **options: Any) -> Predictor:
     """Load a run, one fold of it, or an exported folder.
 
@@ -287,7 +269,7 @@ def load(path: str | Path, **options: Any) -> Predictor:
     Raises:
         RunError: There is no finished run, or it is of another version.
     """
-    return Predictor(find_runs(Path(path)), **options)
+    return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
 def _load(place: Path, device: str) -> tuple[Any, dict[str, Any]]:

@@ -43,55 +43,59 @@ def render_audit(corpus: Corpus, protocols: Sequence[str] = tuple(PROTOCOLS), fo
     if format not in FORMATS:
         raise RunError(f"There is no audit format {format!r}: choose one of {', '.join(FORMATS)}.")
     audits = audit(corpus, protocols)
-    made, said = tables(corpus, audits), verdict(corpus, audits)
+    audit_tables, sentences = tables(corpus, audits), verdict(corpus, audits)
     if format == "md":
-        return "\n\n".join([*map(markdown, made), "\n".join(f"- {escaped_markdown(line)}" for line in said)])
+        return "\n\n".join(
+            [*map(markdown, audit_tables), "\n".join(f"- {escaped_markdown(line)}" for line in sentences)]
+        )
     if format == "latex":
-        return "\n\n".join(["% needs \\usepackage{booktabs}", *map(latex, made)])
-    lines = ["\n".join(GAP + part for part in wrapped(line, WIDTH - len(GAP))) for line in said]
-    return "\n\n".join([*map(terminal, made), "In plain words", *lines])
+        return "\n\n".join(["% needs \\usepackage{booktabs}", *map(latex, audit_tables)])
+    lines = ["\n".join(GAP + part for part in wrapped(line, WIDTH - len(GAP))) for line in sentences]
+    return "\n\n".join([*map(terminal, audit_tables), "In plain words", *lines])
 
 
 def tables(corpus: Corpus, audits: Sequence[Audit]) -> list[Table]:
     """Return a table of the controls under all protocols, and one of the overlaps under each."""
-    return [_controls(corpus, audits), *(_overlaps(corpus, found) for found in audits if found.folds)]
+    return [_controls(corpus, audits), *(_overlaps(corpus, result) for result in audits if result.folds)]
 
 
 def verdict(corpus: Corpus, audits: Sequence[Audit]) -> list[str]:
     """Say in plain sentences what the audit means."""
-    said = [f"By {found.protocol}: {found.problem}" for found in audits if found.problem]
+    sentences = [f"By {result.protocol}: {result.problem}" for result in audits if result.problem]
     for name in ("scenario", "words"):
-        said += _about(name, [found for found in audits if name in found.controls], 1 / len(corpus.classes))
-    for found in audits:
-        overlaps = [overlaps["sentence"] for overlaps in found.overlaps if "sentence" in overlaps]
-        covered, given = (sum(getattr(entry, count) for entry in overlaps) for count in ("covered", "utterances"))
-        if given and covered / given > NOTICEABLE:
-            said.append(
-                f"By {found.protocol}, {covered:,} of {given:,} test sentences ({percent(covered / given)} %) occur "
-                "word for word in the training part: a model with text may know them by heart."
+        sentences += _about(name, [result for result in audits if name in result.controls], 1 / len(corpus.classes))
+    for result in audits:
+        overlaps = [overlaps["sentence"] for overlaps in result.overlaps if "sentence" in overlaps]
+        covered, utterances = (sum(getattr(entry, count) for entry in overlaps) for count in ("covered", "utterances"))
+        if utterances and covered / utterances > NOTICEABLE:
+            sentences.append(
+                f"By {result.protocol}, {covered:,} of {utterances:,} test sentences ({percent(covered / utterances)} "
+                "%) occur word for word in the training part: a model with text may know them by heart."
             )
     for name, count in corpus.recognised().items():
-        said.append(
+        sentences.append(
             f"{count:,} of {len(corpus) - corpus.column('text').count(None):,} transcripts are what the recogniser "
             f"{name} heard: text features, and the controls by words, know its mistakes, not the corpus's own text."
         )
-    if not any("scenario" in found.controls for found in audits):
-        said.append("The manifest names no scenarios, so whether the script gives the emotion away can't be known.")
-    return said
+    if not any("scenario" in result.controls for result in audits):
+        sentences.append(
+            "The manifest names no scenarios, so whether the script gives the emotion away can't be known."
+        )
+    return sentences
 
 
 def _about(name: str, audits: Sequence[Audit], chance: float) -> list[str]:
     """Say under which protocols a control predicts the emotion, and under which it doesn't."""
-    scores = {found.protocol: found.controls[name].pooled["UA"] for found in audits}
-    said = []
+    scores = {result.protocol: result.controls[name].pooled["UA"] for result in audits}
+    sentences = []
     for template, chosen in (
         (PREDICTS[name], {key: score for key, score in scores.items() if score > chance + NOTICEABLE}),
         (NOTHING[name], {key: score for key, score in scores.items() if score <= chance + NOTICEABLE}),
     ):
         if chosen:
-            shown = ", ".join(f"{percent(score)} % by {key}" for key, score in chosen.items())
-            said.append(template.format(scores=shown, chance=percent(chance)))
-    return said
+            listed = ", ".join(f"{percent(score)} % by {key}" for key, score in chosen.items())
+            sentences.append(template.format(scores=listed, chance=percent(chance)))
+    return sentences
 
 
 def _controls(corpus: Corpus, audits: Sequence[Audit]) -> Table:
@@ -106,29 +110,29 @@ def _controls(corpus: Corpus, audits: Sequence[Audit]) -> Table:
     ]
     rows = [
         [
-            found.protocol,
+            result.protocol,
             CONTROLS[name],
-            str(len(found.folds)),
+            str(len(result.folds)),
             *(spread(spread_of([scores[score] for scores in control.folds])) for score in ("WA", "UA")),
             *(percent(control.pooled[score]) for score in ("WA", "UA")),
         ]
-        for found in audits
-        for name, control in found.controls.items()
+        for result in audits
+        for name, control in result.controls.items()
     ]
     notes = [
         "most frequent class: of the training part. scenario alone: the most frequent class of the training "
         "utterances of the same scenario. bag of words: logistic regression on the words of the transcript. "
         "None of them sees a feature."
     ]
-    lacking = [found.protocol for found in audits if not found.folds]
+    lacking = [result.protocol for result in audits if not result.folds]
     if lacking:
         notes.append(f"No folds by {one_line(lacking)}; the reason is below.")
     title = f"{corpus.name}: what controls score without any feature, {len(corpus)} utterances, %"
     return Table(title, columns, rows, notes)
 
 
-def _overlaps(corpus: Corpus, found: Audit) -> Table:
-    names = list(found.overlaps[0])
+def _overlaps(corpus: Corpus, result: Audit) -> Table:
+    names = list(result.overlaps[0])
     columns = [
         Column("fold"),
         Column("training", "utterances", number=True),
@@ -142,13 +146,13 @@ def _overlaps(corpus: Corpus, found: Audit) -> Table:
             str(len(fold.test)),
             *(_shared(overlaps[name]) for name in names),
         ]
-        for fold, overlaps in zip(found.folds, found.overlaps, strict=True)
+        for fold, overlaps in zip(result.folds, result.overlaps, strict=True)
     ]
     notes = [
         "Of the values in the test part, how many occur in the training part too; in brackets what part of the test "
         "utterances has one of those."
     ]
-    return Table(f"{corpus.name}, by {found.protocol}: what test and training share", columns, rows, notes)
+    return Table(f"{corpus.name}, by {result.protocol}: what test and training share", columns, rows, notes)
 
 
 def _shared(overlap: Overlap) -> str:

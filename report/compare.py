@@ -99,8 +99,8 @@ def gather(runs: Sequence[Run]) -> list[Evidence]:
 
 def best(rows: Sequence[Summary]) -> int:
     """Return which row has the highest mean UA, among those with all folds where there is one."""
-    complete = [place for place, row in enumerate(rows) if row.run.complete] or range(len(rows))
-    return max(complete, key=lambda place: rows[place].ua.mean)
+    complete = [number for number, row in enumerate(rows) if row.run.complete] or range(len(rows))
+    return max(complete, key=lambda number: rows[number].ua.mean)
 
 
 def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | None]:
@@ -110,16 +110,16 @@ def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | N
         A comparison a run; None for the reference itself, and for a run that shares no utterance with it or has other
         classes or labels for one.
     """
-    found = [None if place == reference else _pair(one, evidence[reference]) for place, one in enumerate(evidence)]
-    made = [place for place, entry in enumerate(found) if entry is not None]
-    pairs = [entry for entry in found if entry is not None]
+    compared = [None if number == reference else _pair(one, evidence[reference]) for number, one in enumerate(evidence)]
+    comparable = [number for number, entry in enumerate(compared) if entry is not None]
+    pairs = [entry for entry in compared if entry is not None]
     corrected = statistics.holm([difference.p for _, difference, _ in pairs])
     corrected_mcnemar = statistics.holm([p for _, _, p in pairs])
     comparisons: list[Comparison | None] = [None] * len(evidence)
-    for place, (count, difference, p), holm, mcnemar_holm in zip(
-        made, pairs, corrected, corrected_mcnemar, strict=True
+    for number, (count, difference, p), holm, mcnemar_holm in zip(
+        comparable, pairs, corrected, corrected_mcnemar, strict=True
     ):
-        comparisons[place] = Comparison(count, difference, p, float(holm), float(mcnemar_holm))
+        comparisons[number] = Comparison(count, difference, p, float(holm), float(mcnemar_holm))
     return comparisons
 
 
@@ -136,7 +136,7 @@ def _evidence(run: Run, utterances: "_Numbers", dialogs: "_Numbers | None") -> E
         dialog = utterance
     else:
         dialog = np.concatenate(
-            [dialogs.of(found) for entry in predictions if (found := entry.about("dialog")) is not None]
+            [dialogs.of(column) for entry in predictions if (column := entry.about("dialog")) is not None]
         )
     tables = _tables(true, predicted, dialog, weight, C)
     confidence = np.concatenate([entry.probabilities.max(axis=1) for entry in predictions])
@@ -171,8 +171,8 @@ def _pair(one: Evidence, other: Evidence) -> tuple[int, Difference, float] | Non
     dialogs = int(max(one.dialog.max(), other.dialog.max())) + 1
     tables = []
     for side in (one, other):
-        kept = common[side.utterance]
-        chosen = (side.true[kept], side.predicted[kept], side.dialog[kept], side.weight[kept])
+        in_both = common[side.utterance]
+        chosen = (side.true[in_both], side.predicted[in_both], side.dialog[in_both], side.weight[in_both])
         tables.append(_tables(*chosen, side.classes, dialogs))
     used = tables[0].any(axis=(1, 2))
     return (
@@ -186,9 +186,9 @@ def _mcnemar(one: Evidence, other: Evidence, common: NDArray[np.bool_]) -> float
     shared = np.intersect1d(one.seed, other.seed)
     answers = []
     for side in (one, other):
-        kept = common[side.utterance] & (side.seed == (shared if len(shared) else side.seed).min())
+        chosen = common[side.utterance] & (side.seed == (shared if len(shared) else side.seed).min())
         right = np.full(len(common), -1)
-        right[side.utterance[kept]] = (side.true == side.predicted)[kept]
+        right[side.utterance[chosen]] = (side.true == side.predicted)[chosen]
         answers.append(right)
     both = (answers[0] >= 0) & (answers[1] >= 0)
     return statistics.mcnemar(answers[0][both], answers[1][both])
@@ -207,8 +207,8 @@ def _tables(
         _, dialog = np.unique(dialog, return_inverse=True)
         return statistics.grouped_confusions(true, predicted, dialog, classes, weight)
     tables = np.zeros((dialogs, classes, classes))
-    found = statistics.grouped_confusions(true, predicted, dialog, classes, weight)
-    tables[: len(found)] = found
+    occurring = statistics.grouped_confusions(true, predicted, dialog, classes, weight)
+    tables[: len(occurring)] = occurring
     return tables
 
 

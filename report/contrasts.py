@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import one_line
-from gia_mic.fuse.runs.runs import Run, differences, shown
+from gia_mic.fuse.runs.robustness import subsets as subsets_of
+from gia_mic.fuse.runs.runs import Run, differences, setting_text
 from gia_mic.report.compare import SIGNIFICANCE, Comparison
 from gia_mic.report.group import Group
 from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
@@ -33,13 +33,13 @@ def evidence(group: Group) -> Table:
         Column("ECE", number=True),
     ]
     rows = []
-    for name, row, found, compared in zip(
+    for name, row, row_evidence, compared in zip(
         group.names, group.rows, group.evidence, group.against_best if several else [None], strict=True
     ):
-        cells = [name, percent(row.pooled["UA"]), _interval(found.ua)]
+        cells = [name, percent(row.pooled["UA"]), _interval(row_evidence.ua)]
         if several:
             cells += [*_comparison(compared), "—" if compared is None else _p(compared.mcnemar_holm)]
-        rows.append([*cells, percent(found.calibration_error)])
+        rows.append([*cells, percent(row_evidence.calibration_error)])
     notes = [_how(group), *_uncommon(group, group.against_best if several else [])]
     if several:
         notes.append(
@@ -56,8 +56,8 @@ def ablation(group: Group, reference: int) -> Table:
     against = group.against(reference)
     base = group.rows[reference]
     rows = [[f"{group.names[reference]} (reference)", spread(base.ua), "", "", "", ""]]
-    for place, (name, row, compared) in enumerate(zip(group.names, group.rows, against, strict=True)):
-        if place != reference:
+    for number, (name, row, compared) in enumerate(zip(group.names, group.rows, against, strict=True)):
+        if number != reference:
             rows.append([name, spread(row.ua), *_comparison(compared), _changes(base.run, row.run)])
     columns = [
         Column("model"),
@@ -75,8 +75,6 @@ def ablation(group: Group, reference: int) -> Table:
 
 def subsets(group: Group) -> Table | None:
     """Return the UA of each model by its modalities; None where no model was trained on two subsets of them."""
-    letters = list(MODALITIES)
-    every = ["".join(chosen) for size in range(1, len(letters) + 1) for chosen in combinations(letters, size)]
     families: dict[str, list[dict[str, Summary]]] = {}
     ceilings: dict[str, float] = {}
     for row in group.rows:
@@ -87,18 +85,20 @@ def subsets(group: Group) -> Table | None:
         alike[-1][subset] = row
         if row.run.ceiling is not None:
             ceilings[subset] = row.run.ceiling
-    found = [family for alike in families.values() for family in alike if len(family) > 1]
-    if not found:
+    several = [family for alike in families.values() for family in alike if len(family) > 1]
+    if not several:
         return None
-    shown = [subset for subset in every if any(subset in family for family in found)]
+    present = [
+        subset for subset in subsets_of(list(MODALITIES.values())) if any(subset in family for family in several)
+    ]
     rows = []
-    for family in found:
+    for family in several:
         widest = max(family.values(), key=lambda row: len(row.run.modalities))
         name = group.names[group.rows.index(widest)]
-        rows.append([name, *(spread(family[subset].ua) if subset in family else "—" for subset in shown)])
+        rows.append([name, *(spread(family[subset].ua) if subset in family else "—" for subset in present)])
     if ceilings:
-        rows.append(["ceiling", *(percent(ceilings.get(subset)) for subset in shown)])
-    columns = [Column(" ".join(subset), number=True) for subset in shown]
+        rows.append(["ceiling", *(percent(ceilings.get(subset)) for subset in present)])
+    columns = [Column(" ".join(subset), number=True) for subset in present]
     meaning = ", ".join(f"{letter} {name}" for letter, name in MODALITIES.items())
     return Table(
         "UA of each subset of the modalities, mean ± std over folds, %",
@@ -117,22 +117,24 @@ def _family(run: Run) -> str:
 def _changes(base: Run, run: Run) -> str:
     """Say in few words what sets a run apart; of another fusion not all its settings."""
     if run.fusion != base.fusion:
-        said = [f"fusion {run.fusion}"]
+        changes = [f"fusion {run.fusion}"]
     else:
-        said = [f"{path} {shown(new)}" for path, new in _changed(base.config["model"], run.config["model"])]
+        changes = [f"{path} {setting_text(new)}" for path, new in _changed(base.config["model"], run.config["model"])]
     if run.modalities != base.modalities:
-        said.append(f"modalities {modalities(run.modalities)}")
+        changes.append(f"modalities {modalities(run.modalities)}")
     else:
         fingerprints = [
             {name: entry.get("fingerprint") for name, entry in one.config["features"].items()} for one in (base, run)
         ]
-        said += [f"{name} features" for name in differences(fingerprints)]
-    said += [f"{path} {shown(new)}" for path, new in _changed(base.config["training"], run.config["training"])]
+        changes += [f"{name} features" for name in differences(fingerprints)]
+    changes += [
+        f"{path} {setting_text(new)}" for path, new in _changed(base.config["training"], run.config["training"])
+    ]
     if run.select != base.select:
-        said.append(f"select {run.select}")
+        changes.append(f"select {run.select}")
     if run.seeds != base.seeds:
-        said.append(f"seeds {one_line(run.seeds)}")
-    return one_line(said, 4) or "nothing"
+        changes.append(f"seeds {one_line(run.seeds)}")
+    return one_line(changes, 4) or "nothing"
 
 
 def _changed(base: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -140,12 +142,12 @@ def _changed(base: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[s
 
 
 def _how(group: Group) -> str:
-    found = group.evidence
-    what = "dialogs" if found[0].by_dialog else "utterances (they name no dialogs)"
-    counts = sorted({entry.dialogs for entry in found})
+    group_evidence = group.evidence
+    what = "dialogs" if group_evidence[0].by_dialog else "utterances (they name no dialogs)"
+    counts = sorted({entry.dialogs for entry in group_evidence})
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
-    drawn = "Intervals and p" if len(found) > 1 else "Interval"
+    drawn = "Intervals and p" if len(group_evidence) > 1 else "Interval"
     return f"{drawn}: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws.{rough}"
 
 
@@ -154,10 +156,12 @@ def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:
     notes = []
     if comparisons.count(None) > 1:
         notes.append("—: no utterance in common with the other run, or other classes or labels.")
-    for name, row, found in zip(group.names, group.rows, comparisons, strict=True) if comparisons else ():
+    for name, row, comparison in zip(group.names, group.rows, comparisons, strict=True) if comparisons else ():
         tested = round(sum(sum(counts) for counts in row.pooled["confusion"]))
-        if found is not None and found.utterances < tested:
-            notes.append(f"{name}: compared on the {found.utterances:,} of its {tested:,} utterances that both have.")
+        if comparison is not None and comparison.utterances < tested:
+            notes.append(
+                f"{name}: compared on the {comparison.utterances:,} of its {tested:,} utterances that both have."
+            )
     return notes
 
 
@@ -169,10 +173,10 @@ def _comparison_columns(group: str) -> list[Column]:
     ]
 
 
-def _comparison(found: Comparison | None) -> list[str]:
-    if found is None:
+def _comparison(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
         return ["—", "—", "—"]
-    return [_signed(found.ua.value), _interval(found.ua.interval, signed=True), _p(found.holm)]
+    return [_signed(comparison.ua.value), _interval(comparison.ua.interval, signed=True), _p(comparison.holm)]
 
 
 def _interval(interval: Interval, signed: bool = False) -> str:

@@ -61,13 +61,13 @@ def speakers(run: Run) -> list[Speaker]:
     tables: dict[str, np.ndarray] = {}
     seeds = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
     for fold in run.folds:
-        found = fold.predictions
-        names = found.about("speaker")
+        predictions = fold.predictions
+        names = predictions.about("speaker")
         if names is None or None in names:
             return []
         for name in set(names):
             chosen = names == name
-            table = measure.confusion(found.true[chosen], found.predicted[chosen], C) / seeds[fold.number]
+            table = measure.confusion(predictions.true[chosen], predictions.predicted[chosen], C) / seeds[fold.number]
             tables[name] = tables.get(name, 0) + table
     rows = [
         Speaker(name, round(table.sum()), float(measure.wa_of(table)), float(measure.ua_of(table)))
@@ -82,12 +82,12 @@ def learning_curves(run: Run) -> dict[str, list[float]]:
     Raises:
         RunError: A history isn't a table of numbers.
     """
-    found: dict[str, list[list[float]]] = {}
+    histories: dict[str, list[list[float]]] = {}
     for fold in run.folds:
         for name, values in fold.history.items():
-            found.setdefault(name, []).append(values)
+            histories.setdefault(name, []).append(values)
     means = {}
-    for name, several in found.items():
+    for name, several in histories.items():
         length = min(len(values) for values in several)
         means[name] = np.mean([values[:length] for values in several], axis=0).tolist()
     return {name: values for name, values in means.items() if values}
@@ -103,31 +103,31 @@ def confused(group: Group, most: int = 200) -> list[Confused]:
     names = group.evidence[group.best].names
     counts = np.zeros((len(names), C), dtype=np.int64)
     true = np.full(len(names), -1)
-    for row, found in zip(group.rows, group.evidence, strict=True):
+    for row, evidence in zip(group.rows, group.evidence, strict=True):
         if row.run.classes == best.classes:
-            counts += np.bincount(found.utterance * C + found.predicted, minlength=counts.size).reshape(-1, C)
-            true[found.utterance] = found.true
+            counts += np.bincount(evidence.utterance * C + evidence.predicted, minlength=counts.size).reshape(-1, C)
+            true[evidence.utterance] = evidence.true
     probabilities = _probabilities(best, names)
     tested = np.flatnonzero((true >= 0) & np.isfinite(probabilities[:, 0]))
     wrong = counts.copy()
     wrong[tested, true[tested]] = 0
     share = wrong[tested].sum(axis=1) / counts[tested].sum(axis=1)
     order = np.lexsort((probabilities[tested, true[tested]], -share))
-    chosen = [int(place) for place in tested[order][:most] if wrong[place].any()]
+    chosen = [int(number) for number in tested[order][:most] if wrong[number].any()]
     about = _about(best, names, set(chosen))
     ids = {number: name for name, number in names.items()}
     return [
         Confused(
-            id=ids[place],
-            text=about[place][0],
-            speaker=about[place][1],
-            true=best.classes[true[place]],
-            predicted=best.classes[int(wrong[place].argmax())],
-            wrong=float(wrong[place].sum() / counts[place].sum()),
-            answers=int(counts[place].sum()),
-            probabilities=tuple(float(value) for value in probabilities[place]),
+            id=ids[number],
+            text=about[number][0],
+            speaker=about[number][1],
+            true=best.classes[true[number]],
+            predicted=best.classes[int(wrong[number].argmax())],
+            wrong=float(wrong[number].sum() / counts[number].sum()),
+            answers=int(counts[number].sum()),
+            probabilities=tuple(float(value) for value in probabilities[number]),
         )
-        for place in chosen
+        for number in chosen
     ]
 
 
@@ -136,20 +136,20 @@ def _probabilities(run: Run, names: Mapping[str, int]) -> NDArray[np.float64]:
     sums = np.zeros((len(names), len(run.classes)))
     counts = np.zeros(len(names))
     for fold in run.folds:
-        places = [names[name] for name in fold.predictions.ids]
-        sums[places] += fold.predictions.probabilities
-        counts[places] += 1
+        numbers = [names[name] for name in fold.predictions.ids]
+        sums[numbers] += fold.predictions.probabilities
+        counts[numbers] += 1
     return sums / np.where(counts > 0, counts, np.nan)[:, None]
 
 
 def _about(run: Run, names: Mapping[str, int], wanted: set[int]) -> dict[int, tuple[str, str]]:
     """Return text and speaker of utterance numbers, empty where they aren't known."""
-    found = {}
+    about = {}
     for fold in run.folds:
         texts, speakers = (fold.predictions.about(name) for name in ("text", "speaker"))
         for row, name in enumerate(fold.predictions.ids):
             if names[name] in wanted:
                 columns = ("" if column is None else column[row] or "" for column in (texts, speakers))
                 text, speaker = columns
-                found[names[name]] = (text, speaker)
-    return found
+                about[names[name]] = (text, speaker)
+    return about

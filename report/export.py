@@ -11,6 +11,8 @@ JSON, scores as fractions in 0 … 1 with all their digits:
          "pooled": scores, "folds": [{"fold": int, "value", "seeds": [int], **scores}],
          "intervals": {"level", "draws", "over": "dialogs" | "utterances", "count", "WA": [low, high], "UA": the same},
          "calibration_error": float, "against_best": comparison | null, "against_reference": comparison | null,
+         "robustness": [{"condition": "subset" | "noise" | "lost_frames", "level": letters | float,
+           "WA": as above, "UA": the same}],
          "config": the shared part of config.json,
          "provenance": {"corpus_digests", "recognised", "features", "commits", "versions", "devices", "commands",
            "created"}}]}]}
@@ -22,7 +24,8 @@ JSON, scores as fractions in 0 … 1 with all their digits:
 Over several seeds a fold's scores are those of the mean confusion matrix, so its counts may be fractions.
 
 CSV, scores in percent with one decimal: one line a fold, then three a run (`mean` and `std` over folds, and `pooled`),
-named in the column `fold`. The line `pooled` also has the 95 % intervals and the calibration error. Only
+named in the column `fold`. The line `pooled` also has the 95 % intervals and the calibration error. Where models
+were tested with less than they were trained on, a column has the UA under each condition, such as `UA subset st`. Only
 `--format json` has the confusion matrices and comparisons.
 """
 
@@ -34,9 +37,11 @@ from typing import Any
 
 import numpy as np
 
+from gia_mic.fuse.runs.robustness import Condition
 from gia_mic.report.compare import Comparison
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import facts
+from gia_mic.report.robustness import fold_robustness, run_robustness
 from gia_mic.report.statistics import DRAWS, LEVEL
 from gia_mic.report.summary import Spread, Summary
 from gia_mic.report.table import clean
@@ -73,23 +78,34 @@ def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
 def as_csv(groups: Sequence[Group]) -> str:
     """Return the scores of all groups as one table, for a spreadsheet or pandas."""
     classes = list(dict.fromkeys(label for group in groups for label in group.classes))
-    names = [*SCORES, *(f"recall {label}" for label in classes)]
+    conditions = [condition for group in groups for row in group.rows for condition in run_robustness(row.run)]
+    damaged = list(dict.fromkeys(_heading(condition) for condition in conditions))
+    names = [*SCORES, *(f"recall {label}" for label in classes), *damaged]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([clean(name) for name in (*LABELS, "fold", "tested on", *names, *EVIDENCE)])
     for group in groups:
-        for row, found in zip(group.rows, group.evidence, strict=True):
+        for row, evidence in zip(group.rows, group.evidence, strict=True):
             for fold, value, scores in _lines(row, names):
                 labels = [clean(label) for label in (*_labels(row), fold, value)]
-                sure = (found.wa.low, found.wa.high, found.ua.low, found.ua.high, found.calibration_error)
-                numbers = [*(scores.get(name) for name in names), *(sure if fold == "pooled" else [None] * len(sure))]
+                certainty = (
+                    evidence.wa.low,
+                    evidence.wa.high,
+                    evidence.ua.low,
+                    evidence.ua.high,
+                    evidence.calibration_error,
+                )
+                numbers = [
+                    *(scores.get(name) for name in names),
+                    *(certainty if fold == "pooled" else [None] * len(certainty)),
+                ]
                 writer.writerow([*labels, *map(_percent, numbers)])
     return text.getvalue().rstrip("\n")
 
 
 def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
-    place = None if reference is None else group.find(reference)
-    against = [None] * len(group.rows) if place is None else group.against(place)
+    row_number = None if reference is None else group.find(reference)
+    against = [None] * len(group.rows) if row_number is None else group.against(row_number)
     columns = (group.names, group.rows, group.evidence, group.against_best, against)
     return [
         {
@@ -97,33 +113,37 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
             "intervals": {
                 "level": LEVEL,
                 "draws": DRAWS,
-                "over": "dialogs" if found.by_dialog else "utterances",
-                "count": found.dialogs,
-                "WA": [found.wa.low, found.wa.high],
-                "UA": [found.ua.low, found.ua.high],
+                "over": "dialogs" if evidence.by_dialog else "utterances",
+                "count": evidence.dialogs,
+                "WA": [evidence.wa.low, evidence.wa.high],
+                "UA": [evidence.ua.low, evidence.ua.high],
             },
-            "calibration_error": found.calibration_error,
+            "calibration_error": evidence.calibration_error,
             "against_best": _comparison(best),
             "against_reference": _comparison(other),
+            "robustness": [
+                {"condition": kind, "level": level, **{name: _spread(scores[name]) for name in scores}}
+                for (kind, level), scores in run_robustness(row.run).items()
+            ],
             "config": dict(row.run.config),
             "provenance": facts([row.run]),
         }
-        for name, row, found, best, other in zip(*columns, strict=True)
+        for name, row, evidence, best, other in zip(*columns, strict=True)
     ]
 
 
-def _comparison(found: Comparison | None) -> dict[str, Any] | None:
-    if found is None:
+def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
         return None
     return {
-        "utterances": found.utterances,
-        "UA": found.ua.value,
-        "interval": [found.ua.interval.low, found.ua.interval.high],
-        "p": found.ua.p,
-        "p_holm": found.holm,
-        "mcnemar_p": found.mcnemar,
-        "mcnemar_p_holm": found.mcnemar_holm,
-        "distinguishable": found.distinguishable,
+        "utterances": comparison.utterances,
+        "UA": comparison.ua.value,
+        "interval": [comparison.ua.interval.low, comparison.ua.interval.high],
+        "p": comparison.ua.p,
+        "p_holm": comparison.holm,
+        "mcnemar_p": comparison.mcnemar,
+        "mcnemar_p_holm": comparison.mcnemar_holm,
+        "distinguishable": comparison.distinguishable,
     }
 
 
@@ -173,12 +193,17 @@ def _labels(row: Summary) -> list[str]:
 
 
 def _lines(row: Summary, names: Sequence[str]) -> list[tuple[str, str, dict[str, float | None]]]:
-    folds = [_flat(fold.scores) for fold in row.folds]
+    robustness = fold_robustness(row.run)
+    folds = [
+        _flat(fold.scores)
+        | {_heading(condition): scores["UA"] for condition, scores in robustness.get(fold.number, {}).items()}
+        for fold in row.folds
+    ]
     lines = [(str(fold.number), fold.value, scores) for fold, scores in zip(row.folds, folds, strict=True)]
     values = {name: [score for scores in folds if (score := scores.get(name)) is not None] for name in names}
-    mean: dict[str, float | None] = {name: float(np.mean(found)) for name, found in values.items() if found}
+    mean: dict[str, float | None] = {name: float(np.mean(shares)) for name, shares in values.items() if shares}
     std: dict[str, float | None] = {
-        name: float(np.std(found, ddof=1)) for name, found in values.items() if len(found) > 1
+        name: float(np.std(shares, ddof=1)) for name, shares in values.items() if len(shares) > 1
     }
     return [*lines, ("mean", "", mean), ("std", "", std), ("pooled", "", _flat(row.pooled))]
 
@@ -188,6 +213,11 @@ def _flat(scores: Mapping[str, Any]) -> dict[str, float | None]:
         **{name: scores[name] for name in SCORES},
         **{f"recall {label}": share for label, share in scores["recall"].items()},
     }
+
+
+def _heading(condition: Condition) -> str:
+    """Return the heading of a column of UA under a condition, such as UA subset st."""
+    return f"UA {condition.kind} {condition.level}"
 
 
 def _percent(share: float | None) -> str:

@@ -40,7 +40,7 @@ def axis(low: float, high: float) -> Markup:
 
 
 def interval(
-    value: float, found: Interval, folds: Sequence[float], ceiling: float | None, low: float, high: float
+    value: float, bounds: Interval, folds: Sequence[float], ceiling: float | None, low: float, high: float
 ) -> Markup:
     """Return a score with its interval as a line, its folds as dots and its ceiling as a mark."""
     middle = HEIGHT / 2
@@ -51,14 +51,14 @@ def interval(
     parts = [
         f'<line class="rule" x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}"/>',
         *(f'<circle class="fold" cx="{x(score)}" cy="{middle}" r="2.5"/>' for score in folds),
-        f'<line class="interval" x1="{x(found.low)}" x2="{x(found.high)}" y1="{middle}" y2="{middle}"/>',
+        f'<line class="interval" x1="{x(bounds.low)}" x2="{x(bounds.high)}" y1="{middle}" y2="{middle}"/>',
         f'<circle class="value" cx="{x(value)}" cy="{middle}" r="4.5"/>',
     ]
-    said = f"{100 * value:.1f}, interval {100 * found.low:.1f} to {100 * found.high:.1f}"
+    label = f"{100 * value:.1f}, interval {100 * bounds.low:.1f} to {100 * bounds.high:.1f}"
     if ceiling is not None:
         parts.append(f'<line class="ceiling" x1="{x(ceiling)}" x2="{x(ceiling)}" y1="4" y2="{HEIGHT - 4}"/>')
-        said += f", ceiling {100 * ceiling:.1f}"
-    return _svg(WIDTH, HEIGHT, "".join(parts), said, "interval")
+        label += f", ceiling {100 * ceiling:.1f}"
+    return _svg(WIDTH, HEIGHT, "".join(parts), label, "interval")
 
 
 def reliability(bins: Sequence[Bin]) -> Markup:
@@ -87,8 +87,8 @@ def curves(lines: Mapping[str, Sequence[float]], high: float | None = None) -> M
     parts = [_frame("epoch", "", last=str(epochs), top=f"{top:.2g}" if high is None else f"{100 * top:.0f}")]
     for number, (name, line) in enumerate(lines.items()):
         points = " ".join(
-            f"{MARGIN + SIDE * place / max(1, epochs - 1):.1f},{4 + SIDE * (1 - min(value, top) / top):.1f}"
-            for place, value in enumerate(line)
+            f"{MARGIN + SIDE * epoch / max(1, epochs - 1):.1f},{4 + SIDE * (1 - min(value, top) / top):.1f}"
+            for epoch, value in enumerate(line)
         )
         parts.append(f'<polyline class="line line-{number % 4}" points="{points}"/>')
         parts.append(
@@ -111,8 +111,8 @@ def _frame(across: str, up: str, last: str = "100", top: str = "100") -> str:
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    place = [MARGIN + SIDE * x1, 4 + SIDE * (1 - y1), MARGIN + SIDE * x2, 4 + SIDE * (1 - y2)]
-    return 'x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"'.format(*place)
+    ends = [MARGIN + SIDE * x1, 4 + SIDE * (1 - y1), MARGIN + SIDE * x2, 4 + SIDE * (1 - y2)]
+    return 'x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"'.format(*ends)
 
 
 def _x(score: float, low: float, high: float) -> float:

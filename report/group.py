@@ -44,8 +44,8 @@ class Group:
         runs = [row.run for row in self.rows]
         names = [run.name if run.name.startswith(run.fusion) else f"{run.name} ({run.fusion})" for run in runs]
         return [
-            f"{name} [{names[:place].count(name) + 1}]" if names.count(name) > 1 else name
-            for place, name in enumerate(names)
+            f"{name} [{names[:row].count(name) + 1}]" if names.count(name) > 1 else name
+            for row, name in enumerate(names)
         ]
 
     @cached_property
@@ -55,7 +55,7 @@ class Group:
 
     @cached_property
     def best(self) -> int:
-        """Place of the row with the highest mean UA, among those with all folds where there is one."""
+        """Number of the row with the highest mean UA, among those with all folds where there is one."""
         return compare.best(self.rows)
 
     @cached_property
@@ -78,7 +78,7 @@ class Group:
         C = len(run.classes)
 
         def rest(parts: Sequence[Any], number: int) -> Any:
-            return np.concatenate([part for place, part in enumerate(parts) if place != number])
+            return np.concatenate([part for fold, part in enumerate(parts) if fold != number])
 
         answers = {"majority": [majority(rest(true, k), len(fold), C) for k, fold in enumerate(folds)]}
         scenarios = [part for fold in folds if (part := fold.about("scenario")) is not None and None not in part]
@@ -86,34 +86,34 @@ class Group:
             answers["scenario"] = [
                 by_value(rest(true, k), rest(scenarios, k), part, C) for k, part in enumerate(scenarios)
             ]
-        return {name: scores_of_control(name, true, found, run.classes) for name, found in answers.items()}
+        return {name: scores_of_control(name, true, predicted, run.classes) for name, predicted in answers.items()}
 
-    def against(self, place: int) -> list[Comparison | None]:
+    def against(self, row: int) -> list[Comparison | None]:
         """Return the comparison of each row with one of them."""
-        return self.against_best if place == self.best else compare.compare(self.evidence, place)
+        return self.against_best if row == self.best else compare.compare(self.evidence, row)
 
     def find(self, name: str) -> int | None:
-        """Return the place of the row of a run, by the run's name or the name in the table; None if it isn't here.
+        """Return which row is a run's, from 0, by the run's name or the name in the table; None if it isn't here.
 
         Raises:
             RunError: Several rows have that name.
         """
-        places = [place for place, shown in enumerate(self.names) if shown == name]
-        places = places or [place for place, row in enumerate(self.rows) if row.run.name == name]
-        if len(places) > 1:
-            several = one_line(self.names[place] for place in places)
-            raise RunError(f"{name!r} is the name of {len(places)} rows: choose one of {several} as the reference.")
-        return places[0] if places else None
+        rows = [number for number, row_name in enumerate(self.names) if row_name == name]
+        rows = rows or [number for number, row in enumerate(self.rows) if row.run.name == name]
+        if len(rows) > 1:
+            several = one_line(self.names[number] for number in rows)
+            raise RunError(f"{name!r} is the name of {len(rows)} rows: choose one of {several} as the reference.")
+        return rows[0] if rows else None
 
 
 def groups(runs: Iterable[Run]) -> list[Group]:
     """Sort runs into groups, those with a caveat last."""
-    found: dict[tuple[str, str, str], list[Summary]] = {}
+    by_table: dict[tuple[str, str, str], list[Summary]] = {}
     for run in runs:
-        found.setdefault((_caveat(run), run.corpus, run.protocol), []).append(summarise(run))
+        by_table.setdefault((_caveat(run), run.corpus, run.protocol), []).append(summarise(run))
     return [
         Group(corpus, protocol, caveat, tuple(sorted(rows, key=lambda row: -row.ua.mean)))
-        for (caveat, corpus, protocol), rows in sorted(found.items(), key=lambda item: item[0])
+        for (caveat, corpus, protocol), rows in sorted(by_table.items(), key=lambda item: item[0])
     ]
 
 

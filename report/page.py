@@ -47,17 +47,17 @@ def page(groups: Sequence[Group], reference: str | None = None) -> str:
     )
 
 
-def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
+def _group(group_number: int, group: Group, reference: str | None) -> dict[str, Any]:
     low, high = _scale(group)
     drawn = [
         figures.interval(
-            row.pooled["UA"], found.ua, [fold.scores["UA"] for fold in row.folds], row.run.ceiling, low, high
+            row.pooled["UA"], evidence.ua, [fold.scores["UA"] for fold in row.folds], row.run.ceiling, low, high
         )
-        for row, found in zip(group.rows, group.evidence, strict=True)
+        for row, evidence in zip(group.rows, group.evidence, strict=True)
     ]
     utterances = details.confused(group)
     return {
-        "anchor": f"group-{number}",
+        "anchor": f"group-{group_number}",
         "title": f"{group.corpus}, by {group.protocol}",
         "caveat": group.caveat,
         "headline": headline(group),
@@ -65,7 +65,7 @@ def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
         "intervals": drawn,
         "limited": any(row.run.ceiling is not None for row in group.rows),
         "tables": sections(group, reference),
-        "models": [_model(group, place) for place in range(len(group.rows))],
+        "models": [_model(group, number) for number in range(len(group.rows))],
         "classes": group.rows[group.best].run.classes,
         "confused": utterances,
         "several": sum(len(row.run.seeds) for row in group.rows) > 1,
@@ -74,18 +74,18 @@ def _group(number: int, group: Group, reference: str | None) -> dict[str, Any]:
     }
 
 
-def _model(group: Group, place: int) -> dict[str, Any]:
-    row, found = group.rows[place], group.evidence[place]
+def _model(group: Group, number: int) -> dict[str, Any]:
+    row, evidence = group.rows[number], group.evidence[number]
     history = details.learning_curves(row.run)
     loss = {name: values for name, values in history.items() if name == "loss"}
     scores = {name.replace("_", " "): values for name, values in history.items() if name.endswith(("UA", "WA"))}
     return {
-        "name": group.names[place],
-        "best": place == group.best,
+        "name": group.names[number],
+        "best": number == group.best,
         "row": row,
         "confusion": _confusion(row),
-        "reliability": figures.reliability(found.bins),
-        "calibration_error": found.calibration_error,
+        "reliability": figures.reliability(evidence.bins),
+        "calibration_error": evidence.calibration_error,
         "loss": figures.curves(loss) if loss else None,
         "scores": figures.curves(scores, high=1.0) if scores else None,
         "speakers": details.speakers(row.run),
@@ -113,7 +113,7 @@ def _confusion(row: Summary) -> list[dict[str, Any]]:
 
 
 def _scale(group: Group) -> tuple[float, float]:
-    scores = [score for found in group.evidence for score in (found.ua.low, found.ua.high)]
+    scores = [score for evidence in group.evidence for score in (evidence.ua.low, evidence.ua.high)]
     scores += [fold.scores["UA"] for row in group.rows for fold in row.folds]
     scores += [row.run.ceiling for row in group.rows if row.run.ceiling is not None]
     return figures.scale(scores)

@@ -14,7 +14,7 @@ SHORT = 12
 
 def facts(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what made the runs: corpora, recognised texts, feature files, commits, versions, commands, each once."""
-    made = [fold.config["provenance"] for run in runs for fold in run.folds]
+    provenances = [fold.config["provenance"] for run in runs for fold in run.folds]
     features = [
         {"modality": modality, **{key: _text(entry.get(key)) for key in ("encoder", "fingerprint")}}
         for run in runs
@@ -27,7 +27,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
         for name, entry in dict(run.config["corpus"].get("recognisers") or {}).items()
     ]
     versions: dict[str, list[str]] = {}
-    for entry in made:
+    for entry in provenances:
         for name, version in dict(entry.get("versions") or {}).items():
             if str(version) not in versions.setdefault(str(name), []):
                 versions[str(name)].append(str(version))
@@ -35,34 +35,34 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
         "corpus_digests": _once(_text(run.config["corpus"].get("digest")) for run in runs),
         "recognised": [dict(entry) for entry in _once(tuple(entry.items()) for entry in recognised)],
         "features": [dict(entry) for entry in _once(tuple(feature.items()) for feature in features)],
-        "commits": _once(_text(entry.get("commit")) for entry in made),
+        "commits": _once(_text(entry.get("commit")) for entry in provenances),
         "versions": versions,
-        "devices": _once(_text(entry.get("device")) for entry in made),
-        "commands": _once(_text(entry.get("command")) for entry in made),
+        "devices": _once(_text(entry.get("device")) for entry in provenances),
+        "commands": _once(_text(entry.get("command")) for entry in provenances),
         "created": [min(dates), max(dates)]
-        if (dates := sorted(str(entry["created"]) for entry in made if entry.get("created")))
+        if (dates := sorted(str(entry["created"]) for entry in provenances if entry.get("created")))
         else [],
     }
 
 
 def provenance(runs: Sequence[Run]) -> list[str]:
     """Return what made the runs as sentences, digests cut short."""
-    found = facts(runs)
+    recorded = facts(runs)
     features = [
-        f"{entry['modality']} {entry['encoder']} {str(entry['fingerprint'])[:SHORT]}" for entry in found["features"]
+        f"{entry['modality']} {entry['encoder']} {str(entry['fingerprint'])[:SHORT]}" for entry in recorded["features"]
     ]
-    versions = [f"{name} {one_line(several, 3)}" for name, several in found["versions"].items()]
+    versions = [f"{name} {one_line(several, 3)}" for name, several in recorded["versions"].items()]
     texts = [
         f"heard by {entry['recogniser']} in {entry['utterances']} of {entry['of']} utterances"
-        for entry in found["recognised"]
+        for entry in recorded["recognised"]
     ]
     sentences = {
         "Text": texts,
-        "Corpus": [str(digest)[:SHORT] for digest in found["corpus_digests"]],
+        "Corpus": [str(digest)[:SHORT] for digest in recorded["corpus_digests"]],
         "Features": features,
-        "Commit": [str(commit)[:SHORT] for commit in found["commits"]],
+        "Commit": [str(commit)[:SHORT] for commit in recorded["commits"]],
         "Versions": versions,
-        "Command": found["commands"],
+        "Command": recorded["commands"],
     }
     return [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
 

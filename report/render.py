@@ -8,6 +8,7 @@ from gia_mic.fuse.runs.runs import Run, read_runs
 from gia_mic.report.export import as_csv, as_json
 from gia_mic.report.group import Group, groups
 from gia_mic.report.provenance import provenance
+from gia_mic.report.robustness import damage, hidden_modalities
 from gia_mic.report.sections import sections
 from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
 from gia_mic.report.tables import confusions, headline
@@ -31,11 +32,11 @@ def render(
     """
     if format not in FORMATS:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
-    found = groups(_read(runs, names))
-    if reference is not None and all(group.find(reference) is None for group in found):
-        known = one_line(name for group in found for name in group.names)
-        raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {known}.")
-    return FORMATS[format](found, reference)
+    chosen = groups(_read(runs, names))
+    if reference is not None and all(group.find(reference) is None for group in chosen):
+        available = one_line(name for group in chosen for name in group.names)
+        raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {available}.")
+    return FORMATS[format](chosen, reference)
 
 
 def tables(group: Group, reference: str | None = None) -> list[Table]:
@@ -44,7 +45,7 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
-    """Return only the headline tables and what made them, for the terminal.
+    """Return only the headline tables, those of robustness and what made them, for the terminal.
 
     Args:
         runs: As `render`.
@@ -59,7 +60,15 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
         )
-    return "\n\n\n".join(f"{terminal(headline(group))}\n\n{_footer(group)}" for group in groups(chosen))
+    return "\n\n\n".join(
+        "\n\n".join(
+            [
+                *(terminal(table) for table in (headline(group), hidden_modalities(group), damage(group)) if table),
+                _footer(group),
+            ]
+        )
+        for group in groups(chosen)
+    )
 
 
 def _read(runs: Path, names: Iterable[str] | None) -> list[Run]:
@@ -67,9 +76,9 @@ def _read(runs: Path, names: Iterable[str] | None) -> list[Run]:
     return [run for run in read_runs(runs) if wanted is None or run.name in wanted]
 
 
-def _terminal(found: Sequence[Group], reference: str | None) -> str:
+def _terminal(chosen: Sequence[Group], reference: str | None) -> str:
     return "\n\n\n".join(
-        "\n\n".join([*(terminal(table) for table in tables(group, reference)), _footer(group)]) for group in found
+        "\n\n".join([*(terminal(table) for table in tables(group, reference)), _footer(group)]) for group in chosen
     )
 
 
@@ -78,26 +87,26 @@ def _footer(group: Group) -> str:
     return "\n".join(["made by", "", *lines])
 
 
-def _markdown(found: Sequence[Group], reference: str | None) -> str:
+def _markdown(chosen: Sequence[Group], reference: str | None) -> str:
     parts = []
-    for group in found:
+    for group in chosen:
         parts += [markdown(table) for table in tables(group, reference)]
         parts.append("\n".join(["Made by:", "", *(f"- {escaped_markdown(note)}" for note in _made_by(group))]))
     return "\n\n".join(parts)
 
 
-def _latex(found: Sequence[Group], reference: str | None) -> str:
+def _latex(chosen: Sequence[Group], reference: str | None) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
-    for group in found:
+    for group in chosen:
         footer = "\n".join(f"% {clean(note)}" for note in _made_by(group))
         parts += [f"{latex(table)}\n{footer}" for table in tables(group, reference)]
     return "\n\n".join(parts)
 
 
-def _html(found: Sequence[Group], reference: str | None) -> str:
+def _html(chosen: Sequence[Group], reference: str | None) -> str:
     from gia_mic.report.page import page
 
-    return page(found, reference)
+    return page(chosen, reference)
 
 
 def _made_by(group: Group) -> list[str]:

@@ -1,6 +1,6 @@
 """The tables of a report between its headline and the models one by one, in their order."""
 
-from gia_mic.report import contrasts
+from gia_mic.report import contrasts, robustness
 from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
@@ -11,13 +11,15 @@ __all__ = ["sections"]
 
 def sections(group: Group, reference: str | None = None) -> list[Table]:
     """Return the tables that a group has something to show in; `reference` as in `render.render`."""
-    place = None if reference is None else group.find(reference)
-    found = [
+    row = None if reference is None else group.find(reference)
+    tables = [
         contrasts.evidence(group),
-        contrasts.ablation(group, place) if place is not None and len(group.rows) > 1 else None,
+        contrasts.ablation(group, row) if row is not None and len(group.rows) > 1 else None,
         contrasts.subsets(group),
+        robustness.hidden_modalities(group),
+        robustness.damage(group),
         published(group),
         folds(group),
         recalls(group),
     ]
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]

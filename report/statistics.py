@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
@@ -176,6 +175,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     >>> mcnemar([1, 1, 1, 1, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1])
     0.03125
     """
+    from scipy.stats import binomtest  # takes longer to load than a report of one run to make
+
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if first.shape != second.shape:
         raise RunError(f"There are {first.size} answers to compare with {second.size}: compare the same utterances.")
@@ -183,7 +184,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     only_second = int(np.count_nonzero(second & ~first))
     if only_first + only_second == 0:
         return 1.0
-    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -215,15 +216,15 @@ def calibration(
         weights: (B,) what each prediction counts; by default 1.
         bins: Number of bins over 0 … 1, each without its lower edge but the first.
     """
-    said = np.clip(np.asarray(confidence, dtype=float), 0, 1)
-    weight = np.ones(len(said)) if weights is None else np.asarray(weights, dtype=float)
+    claimed = np.clip(np.asarray(confidence, dtype=float), 0, 1)
+    weight = np.ones(len(claimed)) if weights is None else np.asarray(weights, dtype=float)
     edges = np.linspace(0, 1, bins + 1)
     answers = np.asarray(correct, dtype=float)
-    place = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, bins - 1)
-    counts = np.bincount(place, weight, bins)
+    bin_of = np.clip(np.searchsorted(edges, claimed, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(bin_of, weight, bins)
     divisor = np.where(counts > 0, counts, np.nan)
-    means = np.bincount(place, weight * said, bins) / divisor
-    right = np.bincount(place, weight * answers, bins) / divisor
+    means = np.bincount(bin_of, weight * claimed, bins) / divisor
+    right = np.bincount(bin_of, weight * answers, bins) / divisor
     return [Bin(*map(float, row)) for row in zip(edges[:-1], edges[1:], counts, means, right, strict=True)]
 
 

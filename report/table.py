@@ -108,16 +108,16 @@ def terminal(table: Table, width: int = WIDTH) -> str:
     rows = [[clean(cell) for cell in row] for row in table.rows]
     widths = _widths(columns, rows)
     folded = []
-    for place in reversed(range(len(columns))):
-        same = {row[place] for row in rows} - {NOTHING}
-        if columns[place].foldable and len(same) == 1 and len(GAP) * len(widths) + sum(widths) > width:
-            folded.append(f"{columns[place].heading} {same.pop()}")
-            columns = [*columns[:place], *columns[place + 1 :]]
-            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    for index in reversed(range(len(columns))):
+        same = {row[index] for row in rows} - {NOTHING}
+        if columns[index].foldable and len(same) == 1 and len(GAP) * len(widths) + sum(widths) > width:
+            folded.append(f"{columns[index].heading} {same.pop()}")
+            columns = [*columns[:index], *columns[index + 1 :]]
+            rows = [[*row[:index], *row[index + 1 :]] for row in rows]
             widths = _widths(columns, rows)
-    blocks = [_block(columns, rows, widths, places) for places in _places(widths, width - len(GAP))]
-    said = [f"In every row: {', '.join(reversed(folded))}."] if folded else []
-    notes = [line for note in (*said, *table.notes) for line in wrapped(note, width - len(GAP))]
+    blocks = [_block(columns, rows, widths, indices) for indices in _index_blocks(widths, width - len(GAP))]
+    shared = [f"In every row: {', '.join(reversed(folded))}."] if folded else []
+    notes = [line for note in (*shared, *table.notes) for line in wrapped(note, width - len(GAP))]
     return "\n".join(
         [clean(table.title), "", "\n\n".join(blocks), *([""] if notes else []), *(GAP + line for line in notes)]
     )
@@ -177,36 +177,38 @@ def escaped_markdown(text: str) -> str:
 
 
 def _block(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], places: Sequence[int]
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], indices: Sequence[int]
 ) -> str:
-    shown = [columns[place] for place in places]
-    room = [widths[place] for place in places]
+    visible = [columns[index] for index in indices]
+    room = [widths[index] for index in indices]
     lines = []
-    if any(column.group for column in shown):
+    if any(column.group for column in visible):
         over = [
             _centred(name, sum(room[start : start + size]) + len(GAP) * (size - 1))
-            for name, start, size in _groups(shown)
+            for name, start, size in _groups(visible)
         ]
         lines.append(GAP.join(over))
     lines.append(
-        GAP.join(_aligned(column.title, size, column.number) for column, size in zip(shown, room, strict=True))
+        GAP.join(_aligned(column.title, size, column.number) for column, size in zip(visible, room, strict=True))
     )
     lines.append("─" * (sum(room) + len(GAP) * (len(room) - 1)))
     for row in rows:
-        cells = [row[place] for place in places]
+        cells = [row[index] for index in indices]
         lines.append(
-            GAP.join(_aligned(cell, size, column.number) for cell, size, column in zip(cells, room, shown, strict=True))
+            GAP.join(
+                _aligned(cell, size, column.number) for cell, size, column in zip(cells, room, visible, strict=True)
+            )
         )
     return "\n".join((GAP + line).rstrip() for line in lines)
 
 
-def _places(widths: Sequence[int], width: int) -> list[list[int]]:
+def _index_blocks(widths: Sequence[int], width: int) -> list[list[int]]:
     """Cut columns into blocks that each begin with the first column and fit the width, if one column does at all."""
     blocks = [[0]]
-    for place in range(1, len(widths)):
-        block = [*blocks[-1], place]
+    for index in range(1, len(widths)):
+        block = [*blocks[-1], index]
         if len(block) > 2 and sum(widths[p] for p in block) + len(GAP) * (len(block) - 1) > width:
-            blocks.append([0, place])
+            blocks.append([0, index])
         else:
             blocks[-1] = block
     return blocks
@@ -215,19 +217,19 @@ def _places(widths: Sequence[int], width: int) -> list[list[int]]:
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int, int]]:
     """Return name, first place and size of each stretch of columns of one group; without a group each is its own."""
     groups: list[tuple[str, int, int]] = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if groups and column.group and groups[-1][0] == column.group:
             groups[-1] = (column.group, groups[-1][1], groups[-1][2] + 1)
         else:
-            groups.append((column.group, place, 1))
+            groups.append((column.group, index, 1))
     return groups
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
     """Return how wide each column is, so that its cells and the headings over it fit."""
     widths = [
-        max(_width(text) for text in (column.title, *(row[place] for row in rows)))
-        for place, column in enumerate(columns)
+        max(_width(text) for text in (column.title, *(row[index] for row in rows)))
+        for index, column in enumerate(columns)
     ]
     for name, start, size in _groups(columns):
         widths[start] += max(0, _width(name) - sum(widths[start : start + size]) - len(GAP) * (size - 1))

@@ -108,13 +108,13 @@ def recalls(group: Group) -> Table:
 
 def confusions(group: Group) -> Table:
     """Return the confusion matrices, pooled over the folds, one below the other."""
-    shown = list(zip(group.names, group.rows, strict=True))
+    pairs = list(zip(group.names, group.rows, strict=True))
     notes = []
-    if len(shown) > MOST_CONFUSIONS:
-        shown = shown[group.best : group.best + 1]
+    if len(pairs) > MOST_CONFUSIONS:
+        pairs = pairs[group.best : group.best + 1]
         notes = [f"Of the model with the highest UA; `--format json` has the others of these {len(group.rows)} models."]
     rows = []
-    for name, row in shown:
+    for name, row in pairs:
         for number, label in enumerate(row.run.classes):
             counts = row.pooled["confusion"][number]
             total = sum(counts)
@@ -138,8 +138,8 @@ def modalities(names: Sequence[str]) -> str:
     >>> modalities(["speech", "visual"])
     's · v'
     """
-    known = " ".join(letter if name in names else "·" for letter, name in MODALITIES.items())
-    return " ".join([known, *(name for name in names if name not in MODALITIES.values())])
+    letters = " ".join(letter if name in names else "·" for letter, name in MODALITIES.items())
+    return " ".join([letters, *(name for name in names if name not in MODALITIES.values())])
 
 
 def spread(scores: Spread) -> str:
@@ -177,8 +177,8 @@ def _marks(group: Group) -> list[str]:
     if len(group.rows) == 1:
         return [""]
     return [
-        f" {BEST}" if place == group.best else f" {EQUAL}" if found and not found.distinguishable else "  "
-        for place, found in enumerate(group.against_best)
+        f" {BEST}" if number == group.best else f" {EQUAL}" if comparison and not comparison.distinguishable else "  "
+        for number, comparison in enumerate(group.against_best)
     ]
 
 

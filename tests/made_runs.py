@@ -1,5 +1,6 @@
 """Makes run folders as training leaves them, with predictions chosen by the test."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,22 @@ def make_fold(
     metrics["without_features"] = {"train": 0, "test": 0}
     (folder / "metrics.json").write_text(json.dumps({**metrics, "parameters": 1000}))
     return folder
+
+
+def make_robustness(folder: Path, whole: float = 0.9, **changes: Any) -> None:
+    """Write scores of a run folder's model with less than it was trained on; `changes` replaces whole entries."""
+
+    def scores(share: float) -> dict[str, float]:
+        return {"WA": share * whole, "UA": share * whole}
+
+    entries = {
+        "format": 1,
+        "metrics": hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest(),
+        "subsets": {letters: scores(len(letters) / 3) for letters in ("s", "t", "v", "st", "sv", "tv", "stv")},
+        "noise": [{"deviation": deviation, **scores(1 - deviation / 4)} for deviation in (0.5, 1.0)],
+        "lost_frames": [{"share": share, **scores(1 - share)} for share in (0.25, 0.5)],
+    }
+    (folder / "robustness.json").write_text(json.dumps({**entries, **changes}))
 
 
 def make_runs(

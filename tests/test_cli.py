@@ -91,13 +91,16 @@ def test_what_can_not_be_done_is_one_sentence_and_exit_code_1(here, words, messa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fuse-train", "--epochs", "0", "--heads", "7"], "width 32 is no multiple of the 7 heads; epochs is 0"),
-        (["fuse-train", "--alone", "0"], "alone must be above 0, or evidence 0"),
+        (
+            ["fuse-train", "--epochs", "0", "--heads", "7"],
+            "width is 32.* multiple of heads, 7; epochs is 0",
+        ),
+        (["fuse-train", "--unimodal-weight", "0"], "unimodal_weight must be above 0, or soft_target 0"),
         (["fuse-train", "--fusion", "gpt"], "no fusion 'gpt'"),
         (["fuse-train", "--fusion", "tfn", "--set", "rank=2"], "no setting rank"),
         (["fuse-train", "--seed", "-1"], "seeds -1"),
         (["fuse-train", "--device", "tpu9"], "no device 'tpu9'"),
-        (["ablate", "--weight", "-1"], "weight"),
+        (["ablate", "--constraint-weight", "-1"], "constraint_weight is -1.0, and must be at least 0"),
         (["fuse-train", "--engine", "ray", "--device", "cuda", "--epochs", "0"], "begin: epochs is 0, and must be"),
         (["tune", "--trials", "0", "--epochs", "0"], "epochs is 0.*; 0 trials are none"),
     ],

@@ -79,7 +79,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(small, tmp_path)
         assert small.path(mine.audio).read_bytes() != other.path(different.audio).read_bytes()
 
 
-def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path):
+def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path, caplog):
     features = tmp_path / "features"
     shutil.copytree(small.folder, features / "demo")
     paths = [small.folder / clip.path for u in small for clip in (u.audio, u.video)]
@@ -88,13 +88,13 @@ def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path):
     for path in lost:
         path.unlink()
     before = [path.stat().st_mtime_ns for path in kept]
-    said = []
-    assert demo.prepare(features, demo=Demo(utterances=40), say=said.append).digest == small.digest
-    assert "2 of them now" in said[0]
+    caplog.set_level("INFO", "gia_mic")
+    assert demo.prepare(features, demo=Demo(utterances=40)).digest == small.digest
+    assert "2 of them now" in caplog.messages[0]
     assert [path.read_bytes() for path in lost] == [paths[0].read_bytes(), paths[3].read_bytes()]
     assert [path.stat().st_mtime_ns for path in kept] == before
-    demo.prepare(features, demo=Demo(utterances=40), say=said.append)
-    assert "is complete" in said[1]
+    demo.prepare(features, demo=Demo(utterances=40))
+    assert "is complete" in caplog.messages[1]
 
 
 def test_other_parameters_take_the_place_of_the_old_recordings(tmp_path):

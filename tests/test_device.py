@@ -1,12 +1,16 @@
-"""What is said of a processor, against what the system says of it."""
+"""What is said of devices, against what torch and the system say of them."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from made_features import make_corpus, make_stores
+from made_runs import make_fold
 
+from gia_mic.extract import corpus as corpora
 from gia_mic.extract import device
+from gia_mic.extract.corpus import Clip, Utterance
 
 LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
 ABOUT = Path("/proc/cpuinfo")
@@ -56,3 +60,80 @@ def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines, m
     answer = mer(*command.split(), "--precision", "bfloat16")
     assert answer.exit_code == 0, answer.output
     assert answer.output.count(LINE) == lines
+
+
+@pytest.mark.parametrize("wanted", ["mps", "xpu", "meta", "tpu", "hpu", "vulkan", "cuda:99", "nonsense", "-1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "extract --modality speech --encoder tiny",
+        "fuse-train",
+        "ablate",
+        "transcribe --model nowhere",
+        "predict runs/small/gia-mic --text Hello",
+        "listen runs/small/gia-mic -",
+        "demo",
+    ],
+)
+def test_a_device_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, mer, command, wanted):
+    if device.kind_of(wanted) in device.choices() and wanted != "cuda:99":
+        pytest.skip("this machine has one")
+    monkeypatch.chdir(tmp_path)
+    make_fold(tmp_path / "runs", [0, 1], [0, 1])
+    corpora.write(tmp_path / "features", "mute", [Utterance("u", "a", audio=Clip("u.wav"))], root=tmp_path)
+    answer = mer(*command.split(), "--device", wanted)
+    assert answer.exit_code == 1, answer.output
+    assert len(answer.output.splitlines()) == 1
+    pattern = rf"Error: .*there is no device '{re.escape(wanted)}' here \(.+choose .*cpu.*\n"
+    assert re.fullmatch(pattern, answer.output, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("HIP out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB, max allowed: 18.13 GB)."),
+        RuntimeError("Invalid buffer size: 9.75 GB"),
+        RuntimeError("XPU out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+        RuntimeError("level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: you tried to …"
+        ),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_too_little_memory_is_told_from_other_errors(error):
+    assert device.is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"),
+        ValueError("out of memory"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_other_errors_are_not_taken_for_too_little_memory(error):
+    assert not device.is_out_of_memory(error)
+
+
+def test_what_the_processors_own_allocator_says_is_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58)
+    assert device.is_out_of_memory(caught.value)
+
+
+def test_a_processor_has_a_name_and_nothing_to_empty():
+    assert device.device_name("cpu") == "cpu"
+    assert device.free_bytes("cpu") is None
+    device.empty_cache()

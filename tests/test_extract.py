@@ -74,14 +74,14 @@ def test_a_second_run_does_nothing(tmp_path, monkeypatch):
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-def test_only_what_has_changed_is_extracted_again(tmp_path):
+def test_only_what_has_changed_is_extracted_again(tmp_path, caplog):
     corpus = make_corpus(tmp_path)
     first = content(extract(corpus, TINY_SPEECH).path)
     tone(tmp_path / "corpus" / "u004.wav", 0.7)
-    said = []
-    outcome = extract(corpus, TINY_SPEECH, say=said.append)
+    caplog.set_level("INFO", "gia_mic")
+    outcome = extract(corpus, TINY_SPEECH)
     assert (outcome.extracted, outcome.changed, outcome.reused) == (1, 1, 10)
-    assert said == ["1 of 12 utterances have changed since they were extracted."]
+    assert caplog.messages == ["1 of 12 utterances have changed since they were extracted."]
     store = open_store(outcome.path)
     assert len(store.frames("u004")) == (int(0.7 * 16000) - 400) // 320 + 1
     assert content(outcome.path)[0] == first[0]
@@ -146,24 +146,24 @@ def test_an_empty_transcript_fails_and_a_missing_one_is_missing(tmp_path):
     assert open_store(next(tmp_path.glob("made/text/*.h5"))).status.tolist() == [FAILED, MISSING, EXTRACTED]
 
 
-def test_an_unmounted_disk_costs_nothing_that_was_extracted(tmp_path):
+def test_an_unmounted_disk_costs_nothing_that_was_extracted(tmp_path, caplog):
     corpus = make_corpus(tmp_path)
     path = extract(corpus, TINY_SPEECH).path
     before = path.read_bytes()
     (tmp_path / "corpus").rename(tmp_path / "elsewhere")
     (tmp_path / "corpus").mkdir()
-    said = []
-    outcome = extract(corpus, TINY_SPEECH, say=said.append)
+    caplog.set_level("INFO", "gia_mic")
+    outcome = extract(corpus, TINY_SPEECH)
     assert len(outcome.failed) == 11
-    assert "11 utterances that were extracted before can't be read any more" in said[-1]
+    assert "11 utterances that were extracted before can't be read any more" in caplog.messages[-1]
     assert path.read_bytes() == before
 
 
-def test_all_takes_what_the_corpus_has(tmp_path):
-    said = []
-    outcomes = list(run(make_corpus(tmp_path), "all", "tiny", device="cpu", say=said.append))
+def test_all_takes_what_the_corpus_has(tmp_path, caplog):
+    caplog.set_level("INFO", "gia_mic")
+    outcomes = list(run(make_corpus(tmp_path), "all", "tiny", device="cpu"))
     assert [outcome.path.parent.name for outcome in outcomes] == ["speech", "text"]
-    assert said == ["The corpus made has no video: no visual features."]
+    assert caplog.messages == ["The corpus made has no video: no visual features."]
     with pytest.raises(MediaError, match="The corpus 'made' has no video"):
         list(run(corpora.find(tmp_path / "features"), "visual", "tiny", device="cpu"))
 
@@ -178,14 +178,17 @@ def test_video_is_extracted_at_the_wanted_rate(tmp_path):
     assert np.diff(store.offsets).tolist() == [8, 4]
 
 
-def test_a_corpus_with_an_encoder_of_its_own_is_extracted_once(tmp_path):
+def test_a_corpus_with_an_encoder_of_its_own_is_extracted_once(tmp_path, caplog):
     corpus = make_corpus(tmp_path)
-    extract_generated(corpus, say=lambda line: pytest.fail(line))
+    caplog.set_level("INFO", "gia_mic")
+    extract_generated(corpus)
+    assert caplog.messages == []
     corpus = corpora.write(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
-    said = []
-    extract_generated(corpus, say=said.append)
-    assert said[0] == "Nothing is extracted from made yet: doing it now."
-    extract_generated(corpus, say=lambda line: pytest.fail(line))
+    extract_generated(corpus)
+    assert caplog.messages[0] == "Nothing is extracted from made yet: doing it now."
+    caplog.clear()
+    extract_generated(corpus)
+    assert caplog.messages == []
 
 
 def test_wrong_settings_are_refused_before_any_work(tmp_path):
@@ -213,7 +216,7 @@ def test_a_broken_feature_file_is_one_sentence_and_stays(tmp_path):
     assert path.stat().st_size == 1000
 
 
-def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
+def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, caplog):
     from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
@@ -227,12 +230,12 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch):
         return encode(self, pieces)
 
     monkeypatch.setattr(SpeechEncoder, "encode", small)
-    said = []
+    caplog.set_level("INFO", "gia_mic")
     next((corpus.folder / "speech").glob("*.h5")).unlink()
-    found = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800, say=said.append).path)
+    found = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800).path)
     assert found.ids == wanted.ids
     np.testing.assert_allclose(found.values, kept, atol=1e-4)
-    assert said[0] == "Out of memory: going on with batches of 400 positions."
+    assert caplog.messages[0] == "Out of memory: going on with batches of 400 positions."
 
 
 def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch):

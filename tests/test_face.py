@@ -111,7 +111,7 @@ def test_the_crop_is_part_of_the_fingerprint():
     assert len(prints) == 3
     assert VisualEncoder("tiny").spec.fingerprint == VisualEncoder("tiny", crop="half").spec.fingerprint
     assert VisualEncoder("tiny", crop="face").header.frame_rate_hz is None
-    with pytest.raises(EncoderError, match="'nose' is nothing to crop to: choose half, none, face"):
+    with pytest.raises(EncoderError, match="crop is 'nose', and must be half, none or face"):
         VisualEncoder("tiny", crop="nose")
 
 

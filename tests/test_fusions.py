@@ -179,7 +179,9 @@ def test_settings_are_checked_by_name():
     assert configure("gia-mic", {"without": "gate,generator"}).without == ("gate", "generator")
     with pytest.raises(RunError, match="The setting rank=many is no int: give one such as 4"):
         configure("lmf", {"rank": "many"})
-    assert len(listing().splitlines()) == 8
+    lines = listing().splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(FUSIONS)
+    assert "  rank                         4  Number of rank-1 tensors whose sum stands for the fusion tensor." in lines
     with pytest.raises(RunError, match="The fusion tfn has no setting constraint: it has width, dropout, factor"):
         configure("tfn", {"constraint": "cmd"})
     with pytest.raises(RunError, match="There is no fusion 'magic': choose one of gia-mic, concat"):

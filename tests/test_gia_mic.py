@@ -357,6 +357,6 @@ def test_the_same_generator_gives_the_same_model():
 
 
 def test_a_wrong_config_names_every_problem():
-    wrong = GiaMicConfig(width=10, heads=4, dropout=1.0, constraint="love", weight=-1, without=("head",))
+    wrong = GiaMicConfig(width=10, heads=4, dropout=1.0, constraint="love", constraint_weight=-1, without=("head",))
     assert len(wrong.problems()) == 5
     assert GiaMicConfig().problems() == []

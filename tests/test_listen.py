@@ -106,5 +106,5 @@ def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
     np.testing.assert_allclose(list(heard[-1].probabilities.values()), list(whole.probabilities.values()), atol=5e-3)
     with pytest.raises(RunError, match="takes text and no speech"):
         next(listen(load(demo[1] / "gia-mic-t"), [samples]))
-    with pytest.raises(RunError, match="give a time above 0"):
+    with pytest.raises(RunError, match="every_s is 0, and must be above 0"):
         next(listen(predictor, [samples], every_s=0))

@@ -14,18 +14,18 @@ def trees(tmp_path_factory):
     return {name: getattr(made_releases, name)(tmp_path_factory.mktemp(name)) for name in release.RELEASES}
 
 
-def prepared(trees, tmp_path, published, **options):
-    """Return the corpus, its utterances by id, and what was said."""
-    said = []
-    corpus = release.prepare(published, trees[published], tmp_path / "features", say=said.append, **options)
+def prepared(trees, tmp_path, caplog, published, **options):
+    """Return the corpus, its utterances by id, and what was warned of."""
+    caplog.clear()
+    corpus = release.prepare(published, trees[published], tmp_path / "features", **options)
     utterances = list(corpus)
     for utterance in utterances:
         assert all(corpus.path(clip).is_file() for clip in (utterance.audio, utterance.video) if clip)
-    return corpus, {utterance.id: utterance for utterance in utterances}, "\n".join(said)
+    return corpus, {utterance.id: utterance for utterance in utterances}, "\n".join(caplog.messages)
 
 
-def test_iemocap_with_four_labels(trees, tmp_path):
-    corpus, turns, said = prepared(trees, tmp_path, "iemocap")
+def test_iemocap_with_four_labels(trees, tmp_path, caplog):
+    corpus, turns, said = prepared(trees, tmp_path, caplog, "iemocap")
     assert corpus.classes == ("angry", "happy", "neutral", "sad")
     assert len(turns) == 5 * 3 * 5
     turn = turns["Ses02M_impro02_F002"]
@@ -45,8 +45,8 @@ def test_iemocap_with_four_labels(trees, tmp_path):
     assert turns["Ses01F_script01_1b_F000"].text is None
 
 
-def test_iemocap_counts_stand_beside_the_published_ones(trees, tmp_path):
-    table = release.counts(prepared(trees, tmp_path, "iemocap")[0])
+def test_iemocap_counts_stand_beside_the_published_ones(trees, tmp_path, caplog):
+    table = release.counts(prepared(trees, tmp_path, caplog, "iemocap")[0])
     rows = {line.split()[0]: line for line in table.splitlines() if line.startswith(("Ses", "all"))}
     assert "3 of 229" in rows["Ses01"]
     assert rows["Ses01"].endswith("15 of 1085")
@@ -62,20 +62,20 @@ def test_iemocap_counts_stand_beside_the_published_ones(trees, tmp_path):
         ({"improvised_only": True}, ("angry", "happy", "neutral", "sad"), 50, "50 of 2943"),
     ],
 )
-def test_iemocap_with_other_sets_of_labels(trees, tmp_path, options, classes, count, published):
-    corpus, turns, _ = prepared(trees, tmp_path, "iemocap", **options)
+def test_iemocap_with_other_sets_of_labels(trees, tmp_path, options, classes, count, published, caplog):
+    corpus, turns, _ = prepared(trees, tmp_path, caplog, "iemocap", **options)
     assert (corpus.classes, len(turns)) == (classes, count)
     assert published in release.counts(corpus)
 
 
-def test_iemocap_keeps_tags_on_request(trees, tmp_path):
-    _, turns, _ = prepared(trees, tmp_path, "iemocap", keep_tags=True)
+def test_iemocap_keeps_tags_on_request(trees, tmp_path, caplog):
+    _, turns, _ = prepared(trees, tmp_path, caplog, "iemocap", keep_tags=True)
     assert turns["Ses02M_impro02_F002"].text == "Well, [LAUGHTER] number 2."
 
 
-def test_iemocap_refuses_an_unknown_set_of_labels_and_another_folder(trees, tmp_path):
+def test_iemocap_refuses_an_unknown_set_of_labels_and_another_folder(trees, tmp_path, caplog):
     with pytest.raises(CorpusError, match="no set of 3 labels"):
-        prepared(trees, tmp_path, "iemocap", labels=3)
+        prepared(trees, tmp_path, caplog, "iemocap", labels=3)
     with pytest.raises(CorpusError, match="give the folder IEMOCAP_full_release itself"):
         release.prepare("iemocap", trees["emodb"], tmp_path)
     with pytest.raises(CorpusError, match="is no folder"):
@@ -98,8 +98,8 @@ def test_ten_thousand_turns_take_seconds(tmp_path):
     assert time.perf_counter() - began < 10
 
 
-def test_meld(trees, tmp_path):
-    corpus, utterances, said = prepared(trees, tmp_path, "meld")
+def test_meld(trees, tmp_path, caplog):
+    corpus, utterances, said = prepared(trees, tmp_path, caplog, "meld")
     assert len(utterances) == 36
     one = utterances["train_dia2_utt1"]
     assert (one.label, one.source_label, one.split, one.dialog) == ("happy", "joy", "train", "train_dia2")
@@ -131,8 +131,8 @@ def _empty(tmp_path):
     return folder
 
 
-def test_cremad(trees, tmp_path):
-    corpus, utterances, said = prepared(trees, tmp_path, "cremad")
+def test_cremad(trees, tmp_path, caplog):
+    corpus, utterances, said = prepared(trees, tmp_path, caplog, "cremad")
     one = utterances["1001_DFA_ANG_XX"]
     assert (one.label, one.source_label, one.speaker, one.scenario) == ("angry", "ANG_XX", "1001", "DFA")
     assert (one.text, one.audio.path) == ("Don't forget a jacket.", "AudioWAV/1001_DFA_ANG_XX.wav")
@@ -143,8 +143,8 @@ def test_cremad(trees, tmp_path):
     assert "of 7442" in release.counts(corpus)
 
 
-def test_ravdess(trees, tmp_path):
-    corpus, utterances, said = prepared(trees, tmp_path, "ravdess")
+def test_ravdess(trees, tmp_path, caplog):
+    corpus, utterances, said = prepared(trees, tmp_path, caplog, "ravdess")
     assert len(utterances) == 16
     one = utterances["01-05-01-01-01-01"]
     assert (one.label, one.speaker, one.scenario) == ("angry", "Actor_01", "sentence 1")
@@ -155,8 +155,8 @@ def test_ravdess(trees, tmp_path):
     assert "16 of 1440" in release.counts(corpus)
 
 
-def test_emodb(trees, tmp_path):
-    corpus, utterances, said = prepared(trees, tmp_path, "emodb", name="berlin")
+def test_emodb(trees, tmp_path, caplog):
+    corpus, utterances, said = prepared(trees, tmp_path, caplog, "emodb", name="berlin")
     assert corpus.name == "berlin"
     assert len(utterances) == 28
     one = utterances["03a01Fa"]
@@ -188,9 +188,9 @@ def test_folders_that_link_out_of_the_root_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", release.RELEASES)
-def test_published_counts_add_up_to_the_facts(trees, tmp_path, name):
+def test_published_counts_add_up_to_the_facts(trees, tmp_path, name, caplog):
     facts = release.facts(name)
-    corpus, _, _ = prepared(trees, tmp_path, name)
+    corpus, _, _ = prepared(trees, tmp_path, caplog, name)
     total = sum(row["count"] for row in corpus.about["expected"])
     assert total == (5531 if name == "iemocap" else facts.utterances)
     assert set(corpus.classes) <= set(facts.classes)

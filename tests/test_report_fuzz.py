@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_runs import make_fold
+from made_runs import make_fold, make_robustness
 
 from gia_mic.extract.errors import RunError
 from gia_mic.report.render import render
@@ -36,7 +36,7 @@ def replaced(value, path, new):
     return value
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "robustness.json"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_one_changed_entry_ends_in_a_report_or_a_sentence(tmp_path, name, data):
@@ -44,6 +44,7 @@ def test_one_changed_entry_ends_in_a_report_or_a_sentence(tmp_path, name, data):
     if not folder.exists():
         make_fold(tmp_path, [0, 1, 2, 3], [0, 1, 2, 0], folds=1)
         (folder / "history.csv").write_text("epoch,loss\n1,1\n2,0.5\n")
+        make_robustness(folder)
         (folder / "kept").write_bytes((folder / name).read_bytes())
     whole = json.loads((folder / "kept").read_text())
     path = data.draw(st.sampled_from(paths(whole)))

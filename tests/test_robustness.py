@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from made_features import make_corpus, make_stores, utterances
@@ -7,9 +5,11 @@ from made_features import make_corpus, make_stores, utterances
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.models.layers import PaddedFrames
-from gia_mic.fuse.robustness import evaluate, lose, table
+from gia_mic.fuse.robustness import evaluate, lose
 from gia_mic.fuse.run import train_folds
-from gia_mic.fuse.runs.folder import ROBUSTNESS
+from gia_mic.fuse.runs.fold import read_fold
+from gia_mic.fuse.runs.folder import ROBUSTNESS, begin, read_config
+from gia_mic.fuse.runs.robustness import Condition, write_robustness
 
 
 @pytest.fixture(scope="module")
@@ -18,27 +18,25 @@ def trained(tmp_path_factory):
     corpus = make_corpus(folder, utterances(120))
     stores = make_stores(corpus, shown=0.95)
     config = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
-    training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, drop_modality=0.3)
+    training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, modality_dropout=0.3)
     folders = train_folds(corpus, stores, runs=folder / "runs", model=config, training=training)
     evaluate(corpus, stores, folders)
     return corpus, stores, folders
 
 
 def test_all_seven_subsets_are_scored_and_the_whole_equals_the_metrics(trained):
-    for place in trained[2]:
-        found = json.loads((place / ROBUSTNESS).read_text())
-        metrics = json.loads((place / "metrics.json").read_text())
-        assert list(found["subsets"]) == ["s", "t", "v", "st", "sv", "tv", "stv"]
-        assert found["subsets"]["stv"] == {"WA": metrics["WA"], "UA": metrics["UA"]}
-        assert len(found["noise"]) == len(found["lost_frames"]) == 4
+    for folder in trained[2]:
+        fold = read_fold(folder)
+        subsets = [level for kind, level in fold.robustness if kind == "subset"]
+        assert subsets == ["s", "t", "v", "st", "sv", "tv", "stv"]
+        assert fold.robustness["subset", "stv"] == {"WA": fold.metrics["WA"], "UA": fold.metrics["UA"]}
+        kinds = [kind for kind, _ in fold.robustness]
+        assert kinds.count("noise") == kinds.count("lost_frames") == 4
 
 
-def test_noise_hurts_and_is_reported(trained):
-    found = [json.loads((place / ROBUSTNESS).read_text()) for place in trained[2]]
-    assert sum(one["subsets"]["stv"]["UA"] for one in found) > sum(one["noise"][-1]["UA"] for one in found)
-    text = table(trained[2])
-    assert "stv" in text
-    assert "part of frames lost" in text
+def test_noise_hurts(trained):
+    tested = [read_fold(folder).robustness for folder in trained[2]]
+    assert sum(one["subset", "stv"]["UA"] for one in tested) > sum(one["noise", 2.0]["UA"] for one in tested)
 
 
 def test_what_is_evaluated_is_not_evaluated_again(trained):
@@ -54,8 +52,25 @@ def test_lost_frames_leave_one():
     assert 1 <= mask[0].sum() < 15
 
 
+def test_scores_are_read_as_they_were_written(trained):
+    folder = trained[2][0]
+    robustness = {Condition("noise", 0.5): {"WA": 0.25, "UA": 1 / 3}, Condition("subset", "s"): {"WA": 0.0, "UA": 1.0}}
+    before = read_fold(folder).robustness
+    write_robustness(folder, robustness)
+    assert read_fold(folder).robustness == robustness
+    write_robustness(folder, before)
+    assert read_fold(folder).robustness == before
+
+
 def test_other_modalities_are_refused(trained):
     corpus, stores, folders = trained
     (folders[0] / ROBUSTNESS).unlink()
     with pytest.raises(RunError, match="was trained on another corpus or other modalities"):
         evaluate(corpus, {"text": stores["text"]}, folders)
+
+
+def test_a_training_that_begins_takes_the_scores_of_the_last_one_away(trained):
+    folder = trained[2][1]
+    assert (folder / ROBUSTNESS).exists()
+    begin(folder, read_config(folder))
+    assert not (folder / ROBUSTNESS).exists()

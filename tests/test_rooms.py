@@ -77,7 +77,7 @@ def test_only_the_commands_and_what_applies_a_run_see_all_rooms():
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():
-    names = ("corpus", "store", "inspection", "errors", "files", "device", "cluster")
+    names = ("corpus", "store", "inspection", "errors", "files", "device", "cluster", "settings")
     allowed = {"gia_mic.extract", *(f"gia_mic.extract.{name}" for name in names)}
     for path in SOURCES:
         if place(path).startswith(("fuse/", "report/")):
@@ -109,7 +109,7 @@ def test_only_what_spreads_work_imports_ray():
     assert importers("ray") == {"extract/cluster.py", "extract/on_ray.py", "fuse/on_ray.py"}
 
 
-@pytest.mark.parametrize("module", ["cli", "extract.errors", "extract.corpus", "extract.files"])
+@pytest.mark.parametrize("module", ["cli", "extract.config", "extract.corpus", "extract.errors", "extract.files"])
 def test_what_the_command_line_loads_first_is_light(module):
     heavy = ("torch", "transformers", "datasets", "pandas")
     program = f"import sys, gia_mic.{module}; print([name for name in {heavy} if name in sys.modules])"

@@ -174,7 +174,13 @@ def test_all_wrong_settings_are_named_at_once(corpus, stores, tmp_path):
             corpus, stores, tmp_path, model=GiaMicConfig(width=5), training=TrainingConfig(epochs=0), select="luck",
             seeds=(1, 1), device="abacus",
         )  # fmt: skip
-    for part in ("width 5 is no multiple", "epochs is 0", "no selection 'luck'", "seeds 1, 1", "no device 'abacus'"):
+    for part in (
+        "width is 5, and",
+        "epochs is 0",
+        "no selection 'luck'",
+        "seeds 1, 1",
+        "no device 'abacus'",
+    ):
         assert part in str(raised.value)
     with pytest.raises(RunError, match=r"there is no fusion 'magic' .*gia-mic"):
         train(corpus, stores, tmp_path, fusion="magic")
@@ -190,7 +196,7 @@ def test_all_wrong_settings_are_named_at_once(corpus, stores, tmp_path):
 
 
 def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
-    wild = TrainingConfig(epochs=500, learning_rate=1e20, clip=0.0)
+    wild = TrainingConfig(epochs=500, learning_rate=1e20, clip_norm=0.0)
     with pytest.raises(RunError, match="lower the learning rate"):
         train(corpus, stores, tmp_path, training=wild, jobs=2)
     assert not list(tmp_path.rglob("metrics.json"))

@@ -58,10 +58,10 @@ SMALL = {"width": 16, "heads": 2, "latents": 2, "layers": 1}
     ("training", "settings"),
     [
         ({}, {}),
-        ({"drop_modality": 0.3, "class_weights": True, "label_smoothing": 0.1}, {"constraint": "adversarial"}),
-        ({"clip": 0.0, "weight_decay": 10.0}, {"constraint": "cmd", "without": ("gate",)}),
-        ({"alone": 1.0, "evidence": 0.7, "drop_modality": 0.3}, {}),
-        ({"alone": 1.0, "drop_features": 0.5}, {}),
+        ({"modality_dropout": 0.3, "class_weights": True, "label_smoothing": 0.1}, {"constraint": "adversarial"}),
+        ({"clip_norm": 0.0, "weight_decay": 10.0}, {"constraint": "cmd", "without": ("gate",)}),
+        ({"unimodal_weight": 1.0, "soft_target": 0.7, "modality_dropout": 0.3}, {}),
+        ({"unimodal_weight": 1.0, "feature_dropout": 0.5}, {}),
         ({}, {"without": ("interaction", "generator"), "dropout": 0.0}),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_stacked_run_equals_the_one_trained_alone(corpus, data, training, sett
 
 def test_choosing_and_stopping_early_are_the_same_in_a_stack(corpus, data):
     # few steps at a low rate: rounding grows with every step, and a tie between two epochs can fall either way
-    config = TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-3, patience=2, drop_modality=0.0)
+    config = TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-3, patience=2, modality_dropout=0.0)
     compare(corpus, data, "gia-mic", config, select=True, **{**SMALL, "dropout": 0.3})
 
 

@@ -161,7 +161,7 @@ def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, da
     )
     apart = []
     for probability in (0.0, 0.5):
-        config = replace(QUICK, epochs=12, drop_features=probability)
+        config = replace(QUICK, epochs=12, feature_dropout=probability)
         model = trained(again, folds(corpus)[0].train, config).model
         first, second = model.project["speech"].weight.detach().chunk(2, 1)
         apart.append(float((first - second).norm() / (first + second).norm()))
@@ -173,11 +173,11 @@ def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, da
     [
         {"class_weights": True},
         {"label_smoothing": 0.2},
-        {"clip": 0.0},
-        {"drop_modality": 0.5},
-        {"drop_features": 0.5},
+        {"clip_norm": 0.0},
+        {"modality_dropout": 0.5},
+        {"feature_dropout": 0.5},
         {"precision": "bfloat16"},
-        {"alone": 1.0, "evidence": 0.5},
+        {"unimodal_weight": 1.0, "soft_target": 0.5},
     ],
 )
 def test_every_option_trains(corpus, data, change):
@@ -228,7 +228,7 @@ def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
 
 
 def test_a_loss_that_is_no_number_is_refused(corpus, data):
-    config = TrainingConfig(epochs=8, learning_rate=1e20, clip=0.0)
+    config = TrainingConfig(epochs=8, learning_rate=1e20, clip_norm=0.0)
     with pytest.raises(RunError, match=r"The loss is \w+ in epoch \d: lower the learning rate"):
         trained(data, folds(corpus)[0].train, config)
 
@@ -239,7 +239,9 @@ def test_every_fold_makes_the_same_number_of_steps():
 
 
 def test_a_wrong_config_names_every_problem():
-    wrong = TrainingConfig(epochs=0, warm_up=1.0, clip=-1, learning_rate=0, precision="float8", alone=0, evidence=0.5)
+    wrong = TrainingConfig(
+        epochs=0, warmup=1.0, clip_norm=-1, learning_rate=0, precision="float8", unimodal_weight=0, soft_target=0.5
+    )
     assert len(wrong.problems()) == 6
     assert TrainingConfig().problems() == []
 
@@ -271,12 +273,14 @@ def test_the_objective_equals_its_formula():
 
     wanted = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
     tensors = [torch.from_numpy(one).float().requires_grad_() for one in (logits, *singles)]
-    config = TrainingConfig(alone=alone, evidence=evidence)
+    config = TrainingConfig(unimodal_weight=alone, soft_target=evidence)
     found = objective(tensors[0], tensors[1:], torch.from_numpy(present), wanted, config)
     assert found.item() == pytest.approx(expected, abs=1e-5)
     # a modality learns from the label alone, not from how it is used as a target
     found.backward()
-    only = objective(tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, replace(config, evidence=0.0))
+    only = objective(
+        tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, replace(config, soft_target=0.0)
+    )
     [expected_gradient] = torch.autograd.grad(only, tensors[1])
     torch.testing.assert_close(tensors[1].grad, expected_gradient)
 
@@ -289,6 +293,10 @@ def test_without_views_the_objective_is_cross_entropy():
 
 def test_each_modality_by_itself_is_a_view(corpus, data):
     batch = data.batch(torch.arange(4))
-    assert [list(view) for view in views(batch, TrainingConfig(alone=1.0))] == [["speech"], ["text"], ["visual"]]
-    assert views(batch, TrainingConfig(alone=0.0, evidence=0.0)) == []
-    assert views({"text": batch["text"]}, TrainingConfig(alone=1.0)) == []
+    assert [list(view) for view in views(batch, TrainingConfig(unimodal_weight=1.0))] == [
+        ["speech"],
+        ["text"],
+        ["visual"],
+    ]
+    assert views(batch, TrainingConfig(unimodal_weight=0.0, soft_target=0.0)) == []
+    assert views({"text": batch["text"]}, TrainingConfig(unimodal_weight=1.0)) == []

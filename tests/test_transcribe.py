@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +15,8 @@ from made_runs import make_fold
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Clip, Utterance
-from gia_mic.extract.encoders.recogniser import make_recogniser, quiet_windows
-from gia_mic.extract.errors import EncoderError, MediaError, StoreError
+from gia_mic.extract.encoders.recogniser import _Ctc, make_recogniser, quiet_windows
+from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
 from gia_mic.extract.run import run
 from gia_mic.extract.transcribe import transcribe
 from gia_mic.fuse.data import find_stores
@@ -67,28 +70,28 @@ def test_a_batch_is_heard_as_transformers_hears_each_recording_alone(tmp_path, c
     assert all(expected.values())
 
 
-def test_only_missing_texts_are_filled_and_marked(corpus, ctc):
-    said = []
-    found = {u.id: u for u in transcribe(corpus, str(ctc), say=said.append)}
+def test_only_missing_texts_are_filled_and_marked(corpus, ctc, caplog):
+    caplog.set_level("INFO", "gia_mic")
+    found = {u.id: u for u in transcribe(corpus, str(ctc))}
     assert {name: u.text_source for name, u in found.items()} == {
         **dict.fromkeys(["one", "two", "three"], "ctc"), "known": None, "mute": None
     }  # fmt: skip
     assert found["known"].text == "As written."
     assert found["mute"].text is None
     assert corpora.load(corpus.folder.parent, "mine").about["recognisers"]["ctc"]["weights"]
-    assert "words in 3 utterances." in said[0]
+    assert "words in 3 utterances." in caplog.messages[0]
 
 
-def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatch):
+def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatch, caplog):
     whole = [u.text for u in transcribe(corpus, str(ctc))]
     (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text(lines[0] + lines[1][:30])  # the second was being written
     corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     assert [u.text for u in corpora.load(corpus.folder.parent, "mine")] == [None, None, None, "As written.", None]
-    said = []
-    assert [u.text for u in transcribe(corpus, str(ctc), say=said.append)] == whole
-    assert "3 utterances, 1 of them in an earlier run" in said[0]
+    caplog.set_level("INFO", "gia_mic")
+    assert [u.text for u in transcribe(corpus, str(ctc))] == whole
+    assert "3 utterances, 1 of them in an earlier run" in caplog.messages[0]
     assert len(kept.read_text().splitlines()) == 3
     monkeypatch.setattr("gia_mic.extract.transcribe.encode_all", None)  # nobody listens any more
     corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
@@ -153,11 +156,31 @@ def test_a_model_that_recognises_no_words_is_refused(tmp_path, corpus, ctc):
         transcribe(corpus, str(ctc), language="english")
 
 
-def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc):
-    said = []
+def test_ctrl_c_says_how_many_texts_are_kept(corpus, ctc, monkeypatch):
+    hear = _Ctc.encode
+    calls = []
+
+    def interrupting(self, pieces):
+        calls.append(len(pieces))
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        return hear(self, pieces)
+
+    monkeypatch.setattr(_Ctc, "encode", interrupting)
+    monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 1)
+    with pytest.raises(Interrupted, match="Stopped after 2 of 3 utterances; they are kept"):
+        transcribe(corpus, str(ctc), device="cpu")
+    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    assert len(kept.read_text().splitlines()) == 2
+    assert calls == [1, 1]
+
+
+def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc, caplog):
+    caplog.set_level("INFO", "gia_mic")
     full = corpora.write(tmp_path, "full", [Utterance("u", "a", text="Yes.")], root=tmp_path)
-    assert transcribe(full, str(ctc), say=said.append) is full
-    assert said == ["No utterance of full that has sound lacks a text: nothing to do."]
+    assert transcribe(full, str(ctc)) is full
+    assert caplog.messages == ["No utterance of full that has sound lacks a text: nothing to do."]
     mute = corpora.write(tmp_path, "mute", [Utterance("u", "a")], root=tmp_path)
     with pytest.raises(MediaError, match="have no sound either"):
         transcribe(mute, str(ctc))

@@ -7,7 +7,7 @@ import pytest
 from made_features import make_corpus, make_stores
 
 from gia_mic.commands.fuse import fuse_train
-from gia_mic.commands.settings import given
+from gia_mic.commands.settings import typed_settings
 from gia_mic.extract import store
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import tune as module
@@ -57,18 +57,18 @@ def test_the_options_found_give_the_settings_found():
     training = TrainingConfig(
         epochs=4, learning_rate=1e-3, patience=3, class_weights=True, layer_weights=False, weight_decay=0.3
     )
-    trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "drop_modality": 0.0, "dropout": 0.1, "UA": 0.5}]
+    trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "modality_dropout": 0.0, "dropout": 0.1, "UA": 0.5}]
     words = Found(0.5, 3, "mult", "speaker", training, GiaMicConfig(dropout=0.1), trials).options().split()
     options = fuse_train.make_context("fuse-train", words).params
-    assert given(TrainingConfig, options) == {
+    assert typed_settings(TrainingConfig, options) == {
         "epochs": 4,
         "learning_rate": 1e-3,
         "class_weights": True,
         "layer_weights": False,
         "weight_decay": 0.3,
-        "drop_modality": 0.0,
+        "modality_dropout": 0.0,
     }
-    assert given(GiaMicConfig, options) == {"dropout": 0.1}
+    assert typed_settings(GiaMicConfig, options) == {"dropout": 0.1}
     assert (options["fusion"], options["protocol"]) == ("mult", "speaker")
 
 
@@ -82,10 +82,12 @@ def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch, mer):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     make_stores(make_corpus(tmp_path / "features"))
-    words = "tune --trials 1 --fusion concat --epochs 2 --clip 0.5 --patience 1 --out trials.json"
+    words = "tune --trials 1 --fusion concat --epochs 2 --clip-norm 0.5 --patience 1 --out trials.json"
     answer = mer(*words.split())
     assert answer.exit_code == 0, answer.output
     kept = json.loads(Path("trials.json").read_text())
-    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip=0.5, patience=1))
-    assert all(part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip 0.5", "--learning-rate 0.0"))
+    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip_norm=0.5, patience=1))
+    assert all(
+        part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip-norm 0.5", "--learning-rate 0.0")
+    )
     assert "patience" not in answer.output

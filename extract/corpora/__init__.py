@@ -1,6 +1,6 @@
 """Turns each known corpus into a manifest, one file per corpus."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from gia_mic.extract import corpus as corpora
@@ -8,8 +8,10 @@ from gia_mic.extract.corpus import Corpus
 
 __all__ = ["find_or_demo"]
 
+logger = logging.getLogger(__name__)
 
-def find_or_demo(features: Path, name: str | None, say: Callable[[str], object]) -> Corpus:
+
+def find_or_demo(features: Path, name: str | None) -> Corpus:
     """Return the named corpus, or the only one there is; where there is none at all, make the demo corpus.
 
     Raises:
@@ -18,6 +20,6 @@ def find_or_demo(features: Path, name: str | None, say: Callable[[str], object])
     if name in (None, "demo") and not corpora.names(features):
         from gia_mic.extract.corpora import demo
 
-        say(f"No corpus is prepared in {features}: making the demo corpus there.")
-        return demo.prepare(features, say=say)
+        logger.info(f"No corpus is prepared in {features}: making the demo corpus there.")
+        return demo.prepare(features)
     return corpora.find(features, name)

@@ -9,8 +9,9 @@ is a sum over what the subset can display, and a trained model can be held again
 import hashlib
 import itertools
 import json
+import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpora import demo_face, demo_speech, demo_text
@@ -26,8 +26,11 @@ from gia_mic.extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displaye
 from gia_mic.extract.corpus import MODALITIES, Clip, Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import replacing
+from gia_mic.extract.progress import progress
 
 __all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
+
+logger = logging.getLogger(__name__)
 
 _VERSION = 3  # counts up whenever the same parameters give other files
 _SESSIONS = 5
@@ -55,7 +58,6 @@ def prepare(
     *,
     name: str = "demo",
     demo: Demo | None = None,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Corpus:
     """Make the demo corpus below the features folder, or complete it, or return it as it is.
 
@@ -63,7 +65,6 @@ def prepare(
         features: The features folder.
         name: Corpus name.
         demo: Its parameters; by default those of `Demo()`.
-        say: Takes one line that says what was done.
 
     Returns:
         The corpus. Its `about` holds `cues`, the `ceiling` of every subset of modalities (Bayes-optimal accuracy, which
@@ -84,13 +85,13 @@ def prepare(
     if made == 0 and name in corpora.names(features):
         known = corpora.load(features, name)
         if known.about == about:
-            say(f"The demo corpus is complete in {folder}.")
+            logger.info(f"The demo corpus is complete in {folder}.")
             return known
     corpus = corpora.write(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
     for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
         if other.is_dir() and other.name != about["generator"]["digest"]:
             shutil.rmtree(other)
-    say(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {made} of them now.")
+    logger.info(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {made} of them now.")
     return corpus
 
 
@@ -199,10 +200,9 @@ def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], shown
     todo = [number for number, utterance in enumerate(utterances) if missing(utterance)]
     pool = ThreadPoolExecutor(2)
     try:
-        for _ in tqdm(
-            pool.map(make, todo), "demo corpus", len(todo), unit=" utterances", disable=None if todo else True
-        ):
-            pass
+        with progress(len(todo), f"{folder.name} corpus", "utterance", quiet=not todo) as recordings:
+            for _ in pool.map(make, todo):
+                recordings.update()
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, don't make all the others first
     return len(todo)

@@ -7,7 +7,8 @@ byte.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
 
 __all__ = ["prepare"]
+
+logger = logging.getLogger(__name__)
 
 _USUAL = {  # manifest column → what sets call it
     "id": ("id", "utterance_id", "utt_id"),
@@ -45,7 +48,6 @@ def prepare(
     *,
     subset: str | None = None,
     columns: Mapping[str, str] | None = None,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Corpus:
     """Prepare a corpus from a data set with sound and labels.
 
@@ -55,7 +57,6 @@ def prepare(
         name: Name of the new corpus.
         subset: Configuration of a hub set that has several.
         columns: Manifest column → the set's column; others are found by their usual names.
-        say: Takes one line that says what was done.
 
     Raises:
         CorpusError: The set can't be had, lacks sound or labels, or contradicts itself.
@@ -88,7 +89,7 @@ def prepare(
         [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
     )
     corpus = corpora.write(features, name, utterances, root=root, about={"source": source, "columns": given})
-    say(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
+    logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
 

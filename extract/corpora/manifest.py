@@ -1,8 +1,9 @@
 """Turns a user's own table of utterances into a corpus, or into one list of all that is wrong with it."""
 
+import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from gia_mic.extract.corpus import Clip, Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
 
 __all__ = ["check", "prepare"]
+
+logger = logging.getLogger(__name__)
 
 _TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "text_source", "split")
 _CLIPS = {
@@ -32,7 +35,6 @@ def prepare(
     labels: Sequence[str] | None = None,
     features_only: bool = False,
     about: Mapping[str, Any] | None = None,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Corpus:
     """Prepare a corpus from a table with one row for each utterance.
 
@@ -50,7 +52,6 @@ def prepare(
         labels: Classes in their order; by default the labels that occur, sorted.
         features_only: Let utterances have neither text, audio nor video: their features come from elsewhere.
         about: Facts to keep with the corpus.
-        say: Takes one line that says what was done.
 
     Raises:
         CorpusError: The table can't be read, or something is wrong with it; everything that is wrong is listed.
@@ -63,7 +64,7 @@ def prepare(
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
     utterances = check(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
     corpus = corpora.write(features, name, utterances, root=root, classes=labels, about=about)
-    say(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
+    logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
 

@@ -1,9 +1,10 @@
 """Turns the file tree of a published corpus into a manifest, and its counts into a table beside the published ones."""
 
+import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,8 @@ from gia_mic.extract.corpus import Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, one_line
 
 __all__ = ["OTHER_NAMES", "RELEASES", "Facts", "Reading", "counts", "facts", "named", "overview", "prepare", "scan"]
+
+logger = logging.getLogger(__name__)
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
 """Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
@@ -79,7 +82,6 @@ def prepare(
     features: Path,
     *,
     name: str | None = None,
-    say: Callable[[str], object] = lambda line: None,
     **options: Any,
 ) -> Corpus:
     """Prepare a published corpus from its release.
@@ -89,7 +91,6 @@ def prepare(
         path: Folder that the release was unpacked to; the corpus root.
         features: The features folder.
         name: Corpus name; by default the release's.
-        say: Takes a line for everything missing or odd.
         options: What the release's `read` takes beside the path.
 
     Raises:
@@ -102,7 +103,7 @@ def prepare(
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
     odd = {what: list(items) for what, items in reading.odd.items() if items}
     for what, items in odd.items():
-        say(f"{what}: {one_line(items)}.")
+        logger.warning(f"{what}: {one_line(items)}.")
     expected = [{"group": group, "class": label, "count": count} for (group, label), count in reading.expected.items()]
     known = facts(release)
     about = {

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.encoders.weights import Weights
 from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.settings import out_of_range
 from gia_mic.extract.store import Header
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "DEFAULT_MODELS",
-    "PRECISIONS",
     "TINY",
     "Encoder",
     "EncoderSpec",
@@ -39,14 +39,6 @@ EXTRACTOR_VERSION = 1
 TINY = "tiny"
 """Name of the offline encoders with seeded random weights."""
 
-DEFAULT_MODELS = {
-    "speech": "facebook/wav2vec2-base",
-    "text": "FacebookAI/roberta-base",
-    "visual": "openai/clip-vit-base-patch32",
-}
-
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 EXACT_TOGETHER = frozenset(
     "bert camembert distilbert electra hubert mpnet roberta wav2vec2 wavlm whisper xlm-roberta".split()
 )
@@ -54,25 +46,24 @@ EXACT_TOGETHER = frozenset(
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Everything that changes the value of a frame.
+    """Everything that changes the value of a frame: what `EncoderConfig` declares, and what follows from the model.
 
     Attributes:
         modality: speech, text or visual.
         model: Hub id, or the name of a local folder.
         weights: Commit of the hub, or digest of the folder's files.
-        layers: Hidden layers to keep side by side in D; -1 is the last, 0 the embeddings; "mean" averages all
-            transformer layers.
-        pool: "none"; a number, to average so many neighbouring frames; or "utterance", to average all.
-        precision: What the model computes in: float32, bfloat16 or float16.
-        dtype: What is stored: float16 or float32.
+        layers: As in `EncoderConfig`, like the next three; the layers lie side by side in D.
+        pool: Frames to average.
+        precision: What the model computes in.
+        dtype: What is stored.
         sampling_rate_hz: Sound is resampled to this.
-        window_s: Longer sound goes through the model in windows of this length.
+        window_s: As in `EncoderConfig`; None but for speech.
         context_s: How much of each neighbour a window sees on either side, of which no frame is kept.
         normalise: Whether each recording is brought to zero mean and unit variance, as the model was trained.
         window_tokens: Longer text goes through the model in windows of so many tokens.
         context_tokens: As `context_s`, in tokens.
-        frame_rate_hz: Pictures taken per second of video.
-        crop: Part of the picture, as in `extract.crop`; None is the manifest's.
+        frame_rate_hz: As in `EncoderConfig`; None but for pictures.
+        crop: As in `EncoderConfig`; None is its default, which feature files don't name.
         framing: How pictures are cut, scaled and normalised, and how a face is found.
         version: Version of this extractor.
     """
@@ -80,10 +71,10 @@ class EncoderSpec:
     modality: str
     model: str
     weights: str
-    layers: tuple[int, ...] | str = (-1,)
-    pool: str = "none"
-    precision: str = "float32"
-    dtype: str = "float16"
+    layers: tuple[int, ...] | str = EncoderConfig.layers
+    pool: str = EncoderConfig.pool
+    precision: str = EncoderConfig.precision
+    dtype: str = EncoderConfig.dtype
     sampling_rate_hz: int | None = None
     window_s: float | None = None
     context_s: float | None = None
@@ -96,14 +87,11 @@ class EncoderSpec:
     version: int = EXTRACTOR_VERSION
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise EncoderError(
-                f"The precision {self.precision!r} is none of {one_line(PRECISIONS)}: choose one of them."
-            )
-        if self.dtype not in ("float16", "float32"):
-            raise EncoderError(f"Frames can't be stored as {self.dtype!r}: choose float16 or float32.")
+        problems = out_of_range(self, EncoderConfig)
         if self.pool not in ("none", "utterance") and not (self.pool.isdigit() and int(self.pool) > 0):
-            raise EncoderError(f"{self.pool!r} is no pooling: choose none, utterance, or a number of frames from 1.")
+            problems.append(f"pool is {self.pool!r}, and must be none, utterance, or a number of frames from 1")
+        if problems:
+            raise EncoderError(f"The {self.modality} encoder {self.model} can't be made: {'; '.join(problems)}.")
 
     def canonical(self) -> dict[str, Any]:
         """Return the fields that are set, JSON-like."""

@@ -13,11 +13,12 @@ def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
     Args:
         modality: speech, text or visual.
         model: Hub id, local folder, or "tiny".
-        options: `revision`, and fields of `EncoderSpec`.
+        options: `revision`, and the modality's settings of `EncoderConfig`; None takes the default.
 
     Raises:
         EncoderError: The model can't be found, or doesn't fit.
     """
+    options = {name: value for name, value in options.items() if value is not None}
     if modality == "speech":
         from gia_mic.extract.encoders.speech import SpeechEncoder
 

@@ -1,5 +1,6 @@
 """Turns a model's name into its configuration at once, and into a network on a device when frames are wanted."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from gia_mic.extract.encoders.contract import TINY
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 
 __all__ = ["Pretrained"]
+
+logger = logging.getLogger(__name__)
 
 
 class Pretrained:
@@ -64,4 +67,5 @@ class Pretrained:
         if fast.suits(device):
             fast.accelerate(self._model)
         self._device = device
+        logger.debug(f"Loaded {self._named['model']} ({self._named['weights']}) onto {device} in {precision}.")
         return True

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gia_mic.extract import media
+from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.contract import (
     EncoderSpec,
@@ -27,7 +28,6 @@ from gia_mic.extract.store import Header
 
 __all__ = ["SpeechEncoder"]
 
-WINDOW_S = 20.0
 CONTEXT_S = 2.0
 WHISPER_WINDOW_S = 30.0
 
@@ -43,14 +43,15 @@ class SpeechEncoder(Pretrained):
     Args:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
-        window_s: Length of the windows that longer recordings go through, in seconds.
-        options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
+        window_s: As in `EncoderConfig`, like the options: layers, pool, precision and dtype.
 
     Raises:
         EncoderError: The model can't be found, or is none for speech.
     """
 
-    def __init__(self, model: str, revision: str | None = None, window_s: float | None = None, **options: Any) -> None:
+    def __init__(
+        self, model: str, revision: str | None = None, window_s: float = EncoderConfig.window_s, **options: Any
+    ) -> None:
         super().__init__(model, revision, tiny.speech)
         settings = {} if self._weights is None else load_settings(self._weights, "preprocessor_config.json")
         self._whisper = self._config.model_type == "whisper"
@@ -73,7 +74,7 @@ class SpeechEncoder(Pretrained):
             modality="speech",
             **self._named,
             sampling_rate_hz=settings.get("sampling_rate", 16000),
-            window_s=WINDOW_S if window_s is None else window_s,
+            window_s=window_s,
             context_s=CONTEXT_S,
             normalise=not self._whisper and settings.get("do_normalize", True),
             **options,

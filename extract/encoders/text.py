@@ -37,7 +37,7 @@ class TextEncoder(Pretrained):
     Args:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
-        options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
+        options: Settings of `EncoderConfig`: layers, pool, precision and dtype.
 
     Raises:
         EncoderError: The model can't be found, is none for text, or comes without a tokenizer.

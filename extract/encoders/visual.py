@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from gia_mic.extract import media
-from gia_mic.extract.crop import DEFAULT, check_crop, stream_cropped
+from gia_mic.extract.config import EncoderConfig
+from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_layers
 from gia_mic.extract.encoders.pretrained import Pretrained
@@ -18,7 +19,6 @@ from gia_mic.extract.store import Header
 
 __all__ = ["VisualEncoder"]
 
-FRAME_RATE_HZ = 4.0
 PICTURES_PER_PIECE = 16
 BICUBIC = 3
 
@@ -33,10 +33,8 @@ class VisualEncoder(Pretrained):
     Args:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
-        frame_rate_hz: Pictures taken per second.
-        crop: Which part of them: half (default), none or face, as `extract.crop.CROPS` has it. Pictures without the
-            face give no frame.
-        options: Further fields of `EncoderSpec`: layers, pool, precision, dtype.
+        frame_rate_hz: As in `EncoderConfig`, like the options: layers, pool, precision and dtype.
+        crop: As in `EncoderConfig`; pictures without the face give no frame.
 
     Raises:
         EncoderError: The model can't be found, or is none for pictures.
@@ -46,11 +44,11 @@ class VisualEncoder(Pretrained):
         self,
         model: str,
         revision: str | None = None,
-        frame_rate_hz: float | None = None,
-        crop: str | None = None,
+        frame_rate_hz: float = EncoderConfig.frame_rate_hz,
+        crop: str = EncoderConfig.crop,
         **options: Any,
     ) -> None:
-        self._crop = check_crop(crop or DEFAULT)
+        self._crop = crop
         self._finder = Finder()
         super().__init__(model, revision, tiny.visual)
         config = self._config
@@ -72,8 +70,8 @@ class VisualEncoder(Pretrained):
         self.spec = EncoderSpec(
             modality="visual",
             **self._named,
-            frame_rate_hz=FRAME_RATE_HZ if frame_rate_hz is None else frame_rate_hz,
-            crop=None if self._crop == DEFAULT else self._crop,
+            frame_rate_hz=frame_rate_hz,
+            crop=None if crop == EncoderConfig.crop else crop,
             framing={
                 "size": list(self._framing.size),
                 "shortest_edge": self._framing.shortest_edge,
@@ -84,8 +82,6 @@ class VisualEncoder(Pretrained):
             },
             **options,
         )
-        if self._rate <= 0:
-            raise EncoderError(f"A frame rate of {self._rate} Hz takes no pictures: give one above 0.")
         check_layers(self.spec.layers, self._config.num_hidden_layers, self.spec.name)
 
     @property

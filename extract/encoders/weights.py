@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gia_mic.extract.config import DEFAULT_REVISION
 from gia_mic.extract.errors import EncoderError, first_line, one_line
 from gia_mic.extract.files import digest
 
@@ -61,7 +62,7 @@ def find_weights(model: str, revision: str | None = None) -> Weights:
 
     from transformers.utils.hub import cached_file, extract_commit_hash
 
-    wanted = revision or "main"
+    wanted = revision or DEFAULT_REVISION
     try:
         config = cached_file(model, "config.json", revision=wanted)
     except Exception as error:  # the hub's libraries raise many kinds

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from gia_mic.extract.store import FAILED, MISSING, Header, Item
 
 __all__ = ["import_features"]
 
+logger = logging.getLogger(__name__)
+
 _VERSION = 1
 
 
@@ -36,7 +39,6 @@ def import_features(
     encoder: str | None = None,
     frame_rate_hz: float | None = None,
     nonfinite: str = "fail",
-    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Write a feature file from files in others' formats.
 
@@ -54,7 +56,6 @@ def import_features(
         frame_rate_hz: Frames per second, where they are evenly spaced.
         nonfinite: What becomes of an utterance with NaN or infinity in it: "fail" records it as failed and raises once
             the file is written, "skip" only records it, "zero" puts zeros there, as published code does for COVAREP.
-        say: Takes lines that say what was done.
 
     Returns:
         The feature file.
@@ -79,7 +80,7 @@ def import_features(
         wanted = _from_segments(segments, classes, splits)
     else:
         wanted = manifest.check(read_table(labels), where=labels, root=labels.parent, features_only=True)
-    corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels, say)
+    corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
     known = set(corpus.ids)
     others = [utterance_id for utterance_id in found if utterance_id not in known]
     if len(others) == len(found):
@@ -88,8 +89,8 @@ def import_features(
             f"the corpus has {one_line(corpus.ids, 3)}."
         )
     if others:
-        say(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
-    return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite, say)
+        logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
+    return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 
 def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreign]:
@@ -151,7 +152,6 @@ def _corpus(
     wanted: Sequence[Utterance],
     classes: str | None,
     source: Path,
-    say: Callable[[str], object],
 ) -> Corpus:
     """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
     if name not in corpora.names(features):
@@ -169,7 +169,7 @@ def _corpus(
             classes=order if {utterance.label for utterance in wanted} <= set(order) else None,
             about={"source": source.name, "description": "Imported", "scores_as": classes},
         )
-        say(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
+        logger.info(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
         return corpus
     corpus = corpora.load(features, name)
     labels = dict(zip(corpus.ids, (corpus.classes[index] for index in corpus.column("label")), strict=True))
@@ -187,7 +187,6 @@ def _write(
     encoder: str,
     frame_rate_hz: float | None,
     nonfinite: str,
-    say: Callable[[str], object],
 ) -> Path:
     zero = nonfinite == "zero"
     items = [_item(utterance_id, found.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
@@ -213,7 +212,7 @@ def _write(
     if not path.is_file():
         store.write(path, header, items)
     counts = {status: sum(item.status == status for item in items) for status in (store.EXTRACTED, MISSING, FAILED)}
-    say(
+    logger.info(
         f"{path}: {counts[store.EXTRACTED]} utterances with frames of {header.dim} features, "
         f"{counts[MISSING]} missing, {counts[FAILED]} failed."
     )
@@ -221,7 +220,7 @@ def _write(
         line = f"{len(failed)} utterances have values that are not finite numbers: {one_line(failed)}"
         if nonfinite == "fail":
             raise StoreError(f"{line}; the others are in {path}. Go on without them (skip), or put zeros there (zero).")
-        say(f"{line}.")
+        logger.warning(f"{line}.")
     return path
 
 

@@ -161,7 +161,7 @@ class GiaMic(nn.Module):
         super().__init__()
         self.modalities = tuple(dims)
         self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
-        self.heads, self.weight, self.constraint = config.heads, config.weight, config.constraint
+        self.heads, self.weight, self.constraint = config.heads, config.constraint_weight, config.constraint
         d, interaction = config.width, "interaction" not in config.without
         self.scalers = scalers(dims, layers)
         self.project = nn.ModuleDict(

@@ -1,13 +1,14 @@
 """Turns the name of a fusion into a model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.settings import Setting, settings_of
 from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.misa import Misa
@@ -25,7 +26,7 @@ class Entry:
         name: As on the command line.
         about: One line.
         source: Where it comes from.
-        config: Its frozen dataclass, with a method `problems()`.
+        config: Its frozen dataclass of settings, with a method `problems()`.
         make: Makes the model of dims by modality, the number of classes, a config and layers by modality (or none).
     """
 
@@ -80,14 +81,17 @@ def size(entry: Entry, dims: Mapping[str, int], classes: int) -> int:
 
 
 def listing() -> str:
-    """Return one line a fusion, with its parameters for three modalities of 768 features and four classes."""
+    """Return a line for each fusion, with its size for three modalities of 768 features and four classes.
+
+    Under it stands one for each of its settings, with the default.
+    """
     dims = dict.fromkeys(MODALITIES.values(), 768)
     lines = []
     for entry in FUSIONS.values():
-        settings = ", ".join(field.name for field in fields(entry.config))
-        lines.append(
-            f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source}); settings: {settings}"
-        )
+        lines.append(f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})")
+        for name, one in settings_of(entry.config).items():
+            choices = f" ({one.range})" if one.choices else ""
+            lines.append(f"  {name:18}{one.shown:>12}  {one.help.removesuffix('.')}{choices}.")
     return "\n".join(lines)
 
 
@@ -98,11 +102,11 @@ def configure(name: str, given: Mapping[str, Any]) -> Any:
         RunError: The fusion is unknown, has no such setting, or a text is not of the setting's type.
     """
     config = find(name).config
-    known = {field.name: field.default for field in fields(config)}
-    strange = [key for key in given if key not in known]
+    settings = settings_of(config)
+    strange = [key for key in given if key not in settings]
     if strange:
-        raise RunError(f"The fusion {name} has no setting {one_line(strange)}: it has {one_line(known, 20)}.")
-    return config(**{key: _typed(key, value, known[key]) for key, value in given.items()})
+        raise RunError(f"The fusion {name} has no setting {one_line(strange)}: it has {one_line(settings, 20)}.")
+    return config(**{key: _typed(key, value, settings[key]) for key, value in given.items()})
 
 
 def build(
@@ -130,13 +134,13 @@ def build(
     return entry.make(dims, classes, config, layers)
 
 
-def _typed(name: str, value: Any, default: Any) -> Any:
-    """Return a setting given as text as the type of its default."""
-    if not isinstance(value, str) or isinstance(default, str):
+def _typed(name: str, value: Any, setting: Setting) -> Any:
+    """Return a setting that may be given as text as a value."""
+    if not isinstance(value, str):
         return value
     try:
-        return tuple(value.split(",")) if isinstance(default, tuple) else type(default)(value)
+        return setting.value_of(value)
     except ValueError:
         raise RunError(
-            f"The setting {name}={value} is no {type(default).__name__}: give one such as {default}."
+            f"The setting {name}={value} is no {type(setting.default).__name__}: give one such as {setting.shown}."
         ) from None

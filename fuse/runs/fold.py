@@ -1,20 +1,20 @@
 """Turns a finished run folder into its configuration, scores and predictions, each checked against the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse import measure
-from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_json
+from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_config
 from gia_mic.fuse.runs.history import read_history
+from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
+from gia_mic.fuse.runs.robustness import Robustness, read_robustness
 
-__all__ = ["Fold", "read_fold"]
+__all__ = ["FoldRun", "read_fold"]
 
 ENTRIES = {
     "corpus": dict,
@@ -29,12 +29,11 @@ ENTRIES = {
     "training": dict,
     "provenance": dict,
 }
-SCORES = {"WA": float, "UA": float, "recall": dict, "confusion": list, "test_utterances": int}
 MOST_FOLDS = 100_000
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldRun:
     """One finished training: a run folder.
 
     Attributes:
@@ -80,6 +79,15 @@ class Fold:
         return read_history(self.folder)
 
     @cached_property
+    def robustness(self) -> Robustness | None:
+        """Scores with less than the model was trained on; None where it wasn't tested so since its training.
+
+        Raises:
+            RunError: The file is broken.
+        """
+        return read_robustness(self.folder, self.config["modalities"])
+
+    @cached_property
     def predictions(self) -> Predictions:
         """What the model said of each test utterance; read when first asked for.
 
@@ -95,14 +103,13 @@ class Fold:
         return predictions
 
 
-def read_fold(folder: Path) -> Fold:
+def read_fold(folder: Path) -> FoldRun:
     """Read a run folder; its predictions only once they are asked for.
 
     Raises:
         RunError: A file is missing, broken, of another format, or contradicts another one or the folder's path.
     """
-    config = _read(folder / CONFIG, ENTRIES)
-    metrics = _read(folder / METRICS, SCORES)
+    config = read_config(folder, ENTRIES)
     problems = _problems(config)
     if problems:
         raise RunError(f"{folder / CONFIG}: {one_line(problems)}: {HINT}.")
@@ -110,17 +117,16 @@ def read_fold(folder: Path) -> Fold:
         named = folder.parent.name if kind == "fold" else folder.name
         if named != f"{kind}-{config[kind]}":
             raise RunError(f"{folder} holds {kind} {config[kind]}, which its path contradicts: {HINT}.")
-    _check_scores(folder / METRICS, metrics, config["corpus"]["classes"])
-    return Fold(folder, config, metrics)
+    return FoldRun(folder, config, read_metrics(folder, config["corpus"]["classes"]))
 
 
 def _problems(config: Mapping[str, Any]) -> list[str]:
     """Return what a report would stumble over inside the entries."""
-    corpus, made = config["corpus"], config["provenance"]
+    corpus, provenance = config["corpus"], config["provenance"]
     classes, ceiling = corpus.get("classes"), corpus.get("ceiling")
     return [
         problem
-        for problem, found in {
+        for problem, wrong in {
             "the corpus has no name": not _is_text(corpus.get("name")),
             "the model has no name": not _is_text(config["model"].get("name")),
             "the classes aren't different names": not _are_texts(classes)
@@ -128,13 +134,13 @@ def _problems(config: Mapping[str, Any]) -> list[str]:
             "the ceiling isn't in 0 … 1": not (ceiling is None or (_is_number(ceiling) and 0 <= ceiling <= 1)),
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
-            "the versions aren't listed": not isinstance(made.get("versions") or {}, dict),
+            "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
             f"it is fold {config['fold']} of {config['folds']}": not 1
             <= config["fold"]
             <= config["folds"]
             <= MOST_FOLDS,
         }.items()
-        if found
+        if wrong
     ]
 
 
@@ -148,38 +154,3 @@ def _are_texts(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_scores(path: Path, metrics: Mapping[str, Any], classes: Sequence[str]) -> None:
-    """Refuse scores that don't follow from the confusion matrix beside them."""
-    C = len(classes)
-    rows = metrics["confusion"]
-    counts = [count for row in rows if isinstance(row, list) for count in row]
-    square = len(rows) == C and all(isinstance(row, list) and len(row) == C for row in rows)
-    if not square or not all(type(count) is int and 0 <= count <= metrics["test_utterances"] for count in counts):
-        counts = []
-    table = np.array(counts, dtype=object)
-    if not counts or table.sum() != metrics["test_utterances"] or not table.sum():
-        raise RunError(
-            f"{path}: expected a confusion matrix of {C} × {C} counts over all "
-            f"{metrics['test_utterances']} test utterances: {HINT}."
-        )
-    expected = measure.scores_of(np.array(rows, dtype=np.int64), classes)
-    for name in ("WA", "UA"):
-        if abs(metrics[name] - expected[name]) > 1e-6:
-            raise RunError(
-                f"{path}: {name} is {metrics[name]:.4f}, but its confusion matrix gives {expected[name]:.4f}: {HINT}."
-            )
-
-
-def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
-    """Read a JSON file that must have these entries in these types."""
-    value = read_json(path)
-    wrong = [
-        name
-        for name, kind in entries.items()
-        if not isinstance(value.get(name), (int, float) if kind is float else kind) or isinstance(value[name], bool)
-    ]
-    if wrong:
-        raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
-    return value

@@ -1,8 +1,8 @@
 """Owns the layout of a run folder: file names, format, and whether a fold is finished.
 
 `runs/<corpus>/<name>/fold-<k>/seed-<n>/` holds `config.json`, written before the first batch; `model.safetensors`,
-`history.csv` and `predictions.parquet`; and `metrics.json`, written last: where it is, the fold is finished. What is
-inside each file stands in the modules beside this one.
+`history.csv` and `predictions.parquet`; and `metrics.json`, written last: where it is, the fold is finished. A
+finished fold may have a `robustness.json` too. What is inside each file stands in the modules beside this one.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract.errors import RunError
+from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import write_json
-from gia_mic.fuse.config import OF_ONE_FOLD
+from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
 
 __all__ = [
     "CONFIG",
@@ -24,8 +24,11 @@ __all__ = [
     "ROBUSTNESS",
     "WEIGHTS",
     "begin",
+    "find_run_dirs",
     "read_config",
+    "read_entries",
     "read_json",
+    "run_dir_of",
     "shared",
     "state",
 ]
@@ -38,22 +41,53 @@ ROBUSTNESS = "robustness.json"
 HINT = "remove the folder and train the fold again"
 
 
-def state(place: Path, config: Mapping[str, Any]) -> str:
+def run_dir_of(run: Path, fold: int, seed: int) -> Path:
+    """Return the run folder of one training of a run.
+
+    Args:
+        run: `runs/<corpus>/<name>`.
+        fold: Fold that is tested on, from 1.
+        seed: Seed of the training.
+    """
+    return run / f"fold-{fold}" / f"seed-{seed}"
+
+
+def find_run_dirs(path: Path) -> list[Path]:
+    """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
+
+    Raises:
+        RunError: There is none, or the folder holds several runs.
+    """
+    if (path / CONFIG).is_file():
+        return [path]
+    finished = [f"{pattern}/{METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
+    run_dirs = [metrics.parent for pattern in finished for metrics in path.glob(pattern)]
+    if run_dirs:
+        return sorted(run_dirs, key=lambda run_dir: [(len(part), part) for part in run_dir.parts[-2:]])
+    several = sorted({str(seed.parents[1]) for seed in path.glob("**/fold-*/seed-*") if seed.is_dir()})
+    raise RunError(
+        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
+        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
+    )
+
+
+def state(run_dir: Path, config: Mapping[str, Any]) -> str:
     """Return what a run folder is, beside a configuration: new, unfinished, finished, or changed since it finished."""
-    if not (place / METRICS).exists():
-        return "unfinished" if (place / CONFIG).exists() else "new"
+    if not (run_dir / METRICS).exists():
+        return "unfinished" if (run_dir / CONFIG).exists() else "new"
     try:
-        before = read_config(place)
+        before = read_config(run_dir)
     except RunError:
         return "changed"
     before.pop("provenance", None)
     return "finished" if before == json.loads(json.dumps(config)) else "changed"
 
 
-def begin(place: Path, config: Mapping[str, Any]) -> None:
+def begin(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Make a run folder, or make an old one unfinished, and write its configuration."""
-    (place / METRICS).unlink(missing_ok=True)
-    write_json(place / CONFIG, config)
+    for name in (METRICS, ROBUSTNESS):
+        (run_dir / name).unlink(missing_ok=True)
+    write_json(run_dir / CONFIG, config)
 
 
 def shared(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,15 +95,23 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
 
 
-def read_config(place: Path) -> dict[str, Any]:
-    """Return a run folder's configuration.
+def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Return a run folder's configuration, with the settings of a run of before under their present names.
+
+    Args:
+        run_dir: The run folder.
+        entries: Entries it must have, and their types.
 
     Raises:
-        RunError: It is missing, no JSON, or of another format.
+        RunError: As `read_entries`.
     """
-    if not (place / CONFIG).exists():
-        raise RunError(f"{place} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
-    return read_json(place / CONFIG)
+    if not (run_dir / CONFIG).exists() and not (run_dir / METRICS).exists():
+        raise RunError(f"{run_dir} is no run folder ({CONFIG} is missing): give a fold-<k>/seed-<n> folder.")
+    config = read_entries(run_dir / CONFIG, entries or {})
+    for part in ("model", "training"):
+        if isinstance(config.get(part), dict):
+            config[part] = {RENAMED.get(name, name): value for name, value in config[part].items()}
+    return config
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,8 +127,25 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, OSError) as error:
         raise RunError(f"{path} can't be read as JSON ({error}): {HINT}.") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise RunError(f"{path} is of format {found!r}, but this version reads format {FORMAT}: {HINT}.")
+        stated = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise RunError(f"{path} is of format {stated!r}, but this version reads format {FORMAT}: {HINT}.")
+    return value
+
+
+def read_entries(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
+    """Return what a JSON file of a run folder holds, which must have these entries in these types.
+
+    Raises:
+        RunError: As `read_json`; or an entry is missing or of another type.
+    """
+    value = read_json(path)
+    wrong = [
+        name
+        for name, kind in entries.items()
+        if not isinstance(value.get(name), (int, float) if kind is float else kind) or isinstance(value[name], bool)
+    ]
+    if wrong:
+        raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
     return value
 
 

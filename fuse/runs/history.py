@@ -13,22 +13,22 @@ from gia_mic.fuse.runs.folder import HISTORY
 __all__ = ["need_tensorboard", "read_history", "write_events", "write_history"]
 
 
-def write_history(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
+def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one line an epoch."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(history)
-    write_text(place / HISTORY, text.getvalue())
+    write_text(run_dir / HISTORY, text.getvalue())
 
 
-def read_history(place: Path) -> dict[str, list[float]]:
+def read_history(run_dir: Path) -> dict[str, list[float]]:
     """Return the columns of a run folder's history but the number of the epoch; empty where there is none.
 
     Raises:
         RunError: The history isn't a table of numbers.
     """
-    path = place / HISTORY
+    path = run_dir / HISTORY
     if not path.is_file():
         return {}
     try:
@@ -53,11 +53,11 @@ def need_tensorboard() -> None:
         ) from None
 
 
-def write_events(place: Path, history: Sequence[Mapping[str, Any]]) -> None:
+def write_events(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write the history for TensorBoard; `tensorboard --logdir runs` shows all runs side by side."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(place)) as writer:
+    with SummaryWriter(str(run_dir)) as writer:
         for row in history:
             for name, value in row.items():
                 if name != "epoch":

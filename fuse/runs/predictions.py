@@ -53,7 +53,7 @@ class Predictions:
         return self.decoded[name]
 
 
-def write_predictions(place: Path, corpus: Corpus, rows: np.ndarray, probabilities: np.ndarray) -> None:
+def write_predictions(run_dir: Path, corpus: Corpus, rows: np.ndarray, probabilities: np.ndarray) -> None:
     """Write the test part's predictions, one row an utterance; `probabilities` (B, C) in the order of `rows`."""
     ids, labels = corpus.ids, corpus.column("label")
     text = pyarrow.string()
@@ -66,7 +66,7 @@ def write_predictions(place: Path, corpus: Corpus, rows: np.ndarray, probabiliti
     for name in ABOUT:
         values = corpus.column(name)
         columns[name] = pyarrow.array([values[row] for row in rows], text)
-    with replacing(place / PREDICTIONS) as temporary:
+    with replacing(run_dir / PREDICTIONS) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
 
 
@@ -110,18 +110,18 @@ def _text(table: pyarrow.Table, name: str) -> NDArray[np.object_]:
 
 def _indices(table: pyarrow.Table, name: str, classes: Sequence[str], path: Path) -> NDArray[np.int64]:
     try:
-        found = pyarrow.compute.index_in(table[name].cast(pyarrow.string()), pyarrow.array(classes, pyarrow.string()))
+        indices = pyarrow.compute.index_in(table[name].cast(pyarrow.string()), pyarrow.array(classes, pyarrow.string()))
     except pyarrow.ArrowException as error:
         raise RunError(
             f"{path}: the column {name!r} isn't text ({first_line(error)}): train the fold again."
         ) from error
-    if found.null_count:
+    if indices.null_count:
         values: set[Any] = set(table[name].to_pylist()) - set(classes)
         raise RunError(
             f"{path}: the column {name!r} holds {one_line(sorted(map(repr, values)))}, but the classes are "
             f"{one_line(classes)}: train the fold again."
         )
-    return np.asarray(found.to_numpy(), dtype=np.int64)
+    return np.asarray(indices.to_numpy(), dtype=np.int64)
 
 
 def _probabilities(table: pyarrow.Table, classes: int, path: Path) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from gia_mic.extract.corpus import MODALITIES, Corpus
+from gia_mic.extract.device import device_name
 from gia_mic.extract.store import Store
 
 __all__ = ["about_corpus", "about_features", "provenance"]
@@ -60,7 +61,7 @@ def provenance(command: str | None, device: str, stores: Mapping[str, Store]) ->
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "device": device_name(device),
         "weights": {name: store.header.location for name, store in stores.items() if store.header.location},
     }
 
@@ -73,9 +74,9 @@ def _commit() -> str | None:
             ["git", "ls-files", "--error-unmatch", here.name],
             cwd=here.parent, check=True, capture_output=True, timeout=5,
         )  # fmt: skip
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here.parent, check=True, capture_output=True, timeout=5, text=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return result.stdout.strip()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.fuse.runs.fold import Fold, read_fold
+from gia_mic.fuse.runs.fold import FoldRun, read_fold
 from gia_mic.fuse.runs.folder import METRICS, shared
 
-__all__ = ["Run", "differences", "read_runs", "shown"]
+__all__ = ["Run", "differences", "read_runs", "setting_text"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Run:
 
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    folds: tuple[Fold, ...]
+    folds: tuple[FoldRun, ...]
     unfinished: int = 0
     note: str = ""
 
@@ -110,7 +110,7 @@ def read_runs(root: Path) -> list[Run]:
             if folder.is_dir()
         }
     )
-    finished: dict[tuple[str, str], list[Fold]] = {}
+    finished: dict[tuple[str, str], list[FoldRun]] = {}
     unfinished: dict[tuple[str, str], int] = {}
     for folder in folders:
         corpus, name = folder.parents[2].name, folder.parents[1].name
@@ -119,8 +119,8 @@ def read_runs(root: Path) -> list[Run]:
         else:
             unfinished[corpus, name] = unfinished.get((corpus, name), 0) + 1
     if not finished:
-        found = f"only {len(folders)} unfinished run folders" if folders else "no run folder"
-        raise RunError(f"There is {found} in {root}: train a model with `mer fuse-train --fold all` first.")
+        content = f"only {len(folders)} unfinished run folders" if folders else "no run folder"
+        raise RunError(f"There is {content} in {root}: train a model with `mer fuse-train --fold all` first.")
     return [
         run
         for (corpus, name), folds in finished.items()
@@ -137,23 +137,23 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     flat = [dict(_flat(config)) for config in configs]
     paths = list(dict.fromkeys(path for entries in flat for path in entries))
     values = {path: [entries.get(path) for entries in flat] for path in paths}
-    return {path: found for path, found in values.items() if any(value != found[0] for value in found)}
+    return {path: several for path, several in values.items() if any(value != several[0] for value in several)}
 
 
-def shown(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """Return a setting's value in words.
 
     >>> shown(["gate", "generator"])
     'gate and generator'
     """
     if isinstance(value, list):
-        return " and ".join(shown(item) for item in value) or "none"
+        return " and ".join(setting_text(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
+def _runs(name: str, folds: Sequence[FoldRun], unfinished: int) -> list[Run]:
     """Group the folds of one name by configuration."""
-    groups: dict[str, list[Fold]] = {}
+    groups: dict[str, list[FoldRun]] = {}
     for fold in folds:
         groups.setdefault(json.dumps(shared(fold.config), sort_keys=True), []).append(fold)
     ordered = sorted(groups.values(), key=len, reverse=True)
@@ -161,9 +161,9 @@ def _runs(name: str, folds: Sequence[Fold], unfinished: int) -> list[Run]:
     differing = differences(configs)
     runs = []
     for number, (config, group) in enumerate(zip(configs, ordered, strict=True)):
-        said = [f"{path} {shown(values[number])}" for path, values in differing.items()]
+        settings = [f"{path} {setting_text(values[number])}" for path, values in differing.items()]
         group.sort(key=lambda fold: (fold.number, fold.seed))
-        runs.append(Run(name, config, tuple(group), unfinished if number == 0 else 0, one_line(said, 5)))
+        runs.append(Run(name, config, tuple(group), unfinished if number == 0 else 0, one_line(settings, 5)))
     return runs
 
 

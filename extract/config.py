@@ -1,0 +1,67 @@
+"""Turns the choices of an extraction into frozen values; every default of extraction stands here, once.
+
+Nothing here imports numpy or torch, so the command line reads its defaults from here without loading them.
+"""
+
+from dataclasses import dataclass
+
+from gia_mic.extract.settings import setting
+
+__all__ = ["CROPS", "DEFAULT_MODELS", "DEFAULT_REVISION", "DTYPES", "PRECISIONS", "EncoderConfig"]
+
+DEFAULT_MODELS = {
+    "speech": "facebook/wav2vec2-base",
+    "text": "FacebookAI/roberta-base",
+    "visual": "openai/clip-vit-base-patch32",
+}
+"""What encodes a modality of a corpus that names no encoder of its own."""
+
+DEFAULT_REVISION = "main"
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+DTYPES = ("float16", "float32")
+
+CROPS = {
+    "half": "the part that the manifest names for the clip, such as the speaker's half, or all where it names none",
+    "none": "the whole picture",
+    "face": "the largest face in that part, followed through the clip",
+}
+"""What may be cut out of each picture."""
+
+
+def parse_layers(text: str) -> tuple[int, ...] | str:
+    """Return layer numbers, or "mean".
+
+    Raises:
+        ValueError: The text is neither.
+    """
+    if text == "mean":
+        return text
+    try:
+        return tuple(int(layer) for layer in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither numbers such as 6,9,12 nor mean.") from None
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What can be chosen about the frames of an encoder; what else shapes them follows from its model."""
+
+    layers: tuple[int, ...] | str = setting(
+        (-1,),
+        "Hidden layers to keep side by side, such as 6,9,12: -1 is the last, 0 the embeddings; or mean, of all.",
+        parse=parse_layers,
+    )
+    pool: str = setting("none", "Frames to average: none, a number of neighbours, or utterance, for all of them.")
+    precision: str = setting("float32", "What the model computes in.", choices=PRECISIONS)
+    dtype: str = setting("float16", "What is stored.", choices=DTYPES)
+    window_s: float = setting(
+        20.0, "Longest sound seen at once, in seconds; longer sound goes through in windows. Whisper's is 30.", above=0
+    )
+    frame_rate_hz: float = setting(4.0, "Pictures per second of video.", above=0)
+    crop: str = setting(
+        "half",
+        f"Part of the picture: {'; '.join(f'{name} is {part}' for name, part in CROPS.items())} "
+        "(pip install 'gia-mic[face]').",
+        choices=CROPS,
+    )

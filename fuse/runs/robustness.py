@@ -1,0 +1,106 @@
+"""Turns scores under hidden modalities, noise and lost frames into `robustness.json`, and back.
+
+{"format": 1, "metrics": SHA-256 of the metrics.json of the same training,
+"subsets": {"s": {"WA", "UA"}, …, "stv": …}, "noise": [{"deviation": 0.5, "WA", "UA"}, …],
+"lost_frames": [{"share": 0.25, "WA", "UA"}, …]}
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.files import digest, write_json
+from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, read_entries
+
+__all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
+
+LEVELS = {"noise": ("deviation", 1e6), "lost_frames": ("share", 1)}
+"""How strong each kind of damage is: the name in the file, and the most there can be."""
+SCORES = ("WA", "UA")
+HINT = "remove the file, and test again with `mer fuse-train --evaluate-subsets`"
+
+
+class Condition(NamedTuple):
+    """What a trained model is tested with instead of all it was trained on.
+
+    Attributes:
+        kind: `subset` (the other modalities are hidden), `noise` or `lost_frames`.
+        level: Letters of the modalities left, such as st; standard deviation of the noise, in each feature's own;
+            or the part of the frames that is lost, in 0 … 1.
+    """
+
+    kind: str
+    level: str | float
+
+
+Robustness = Mapping[Condition, Mapping[str, float]]
+"""WA and UA under each condition, in 0 … 1."""
+
+
+def subsets(modalities: Sequence[str]) -> list[str]:
+    """Return the letters of every subset of modalities, the smallest first.
+
+    >>> subsets(["speech", "text"])
+    ['s', 't', 'st']
+    """
+    letters = [letter for letter, name in MODALITIES.items() if name in modalities]
+    return ["".join(some) for count in range(1, len(letters) + 1) for some in combinations(letters, count)]
+
+
+def write_robustness(run_dir: Path, robustness: Robustness) -> None:
+    """Write the scores of a finished run folder's model under each condition."""
+    levels: dict[str, list[dict[str, Any]]] = {
+        kind: [{name: level, **scores} for (of, level), scores in robustness.items() if of == kind]
+        for kind, (name, _) in LEVELS.items()
+    }
+    by_subset = {level: dict(scores) for (kind, level), scores in robustness.items() if kind == "subset"}
+    write_json(
+        run_dir / ROBUSTNESS, {"format": FORMAT, "metrics": digest(run_dir / METRICS), "subsets": by_subset, **levels}
+    )
+
+
+def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | None:
+    """Return the scores of a run folder's model under each condition.
+
+    Args:
+        run_dir: A finished run folder.
+        modalities: Names of the modalities that the model was trained on.
+
+    Returns:
+        None where the model wasn't tested so, or the file is of an earlier training or doesn't say of which.
+
+    Raises:
+        RunError: The file is broken or of another format.
+    """
+    path = run_dir / ROBUSTNESS
+    if not path.is_file():
+        return None
+    entries = read_entries(path, {"subsets": dict, "noise": list, "lost_frames": list})
+    if entries.get("metrics") != digest(run_dir / METRICS):
+        return None
+    robustness: dict[Condition, Mapping[str, float]] = {}
+    for letters, scores in entries["subsets"].items():
+        if letters not in subsets(modalities):
+            raise RunError(f"{path} names a subset {letters!r} of {one_line(modalities)}: {HINT}.")
+        robustness[Condition("subset", letters)] = _scores(path, scores)
+    for kind, (name, most) in LEVELS.items():
+        for entry in entries[kind]:
+            level = entry.get(name) if isinstance(entry, dict) else None
+            if not _is_number(level) or not 0 <= level <= most:
+                raise RunError(f"{path}: expected a {name} in 0 … {most:g} in each entry of {kind}: {HINT}.")
+            robustness[Condition(kind, float(level))] = _scores(path, entry)
+    return robustness
+
+
+def _scores(path: Path, entry: Any) -> dict[str, float]:
+    scores: dict[str, Any] = {name: entry.get(name) for name in SCORES} if isinstance(entry, dict) else {}
+    if not scores or not all(_is_number(score) and 0 <= score <= 1 for score in scores.values()):
+        raise RunError(f"{path}: expected WA and UA in 0 … 1 under each condition: {HINT}.")
+    return {name: float(score) for name, score in scores.items()}
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,10 +2,9 @@
 
 import os
 
-# Tests side by side share the cores; torch reads this when it is imported, and so do the processes that tests begin.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
-if WORKERS:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+# Tests side by side take a core each. Torch reads this when it is imported, and so do the processes that tests begin.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -13,7 +13,6 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 from made_media import tone
 
 from gia_mic import cli
@@ -127,19 +126,19 @@ def test_times_are_said_as_people_say_them():
         ("prepare demo --utterances 8 --quiet", 0),
     ],
 )
-def test_quiet_leaves_only_results(tmp_path, words, lines):
-    answer = CliRunner().invoke(cli.main, [*words.split(), "--features", str(tmp_path)])
+def test_quiet_leaves_only_results(tmp_path, words, lines, mer):
+    answer = mer(*words.split(), "--features", str(tmp_path))
     assert answer.exit_code == 0
     assert answer.stdout.startswith("demo: 8 utterances")
     assert len(answer.stderr.splitlines()) == lines
 
 
-def test_verbose_tells_more_and_a_command_leaves_logging_as_it_was(tmp_path):
+def test_verbose_tells_more_and_a_command_leaves_logging_as_it_was(tmp_path, mer):
     make_corpus(tmp_path, 3)
     words = f"extract --modality speech --encoder tiny --device cpu --features {tmp_path}/features".split()
-    assert "batches of up to 500 positions" not in CliRunner().invoke(cli.main, words).stderr
+    assert "batches of up to 500 positions" not in mer(*words).stderr
     next(tmp_path.glob("features/made/speech/*.h5")).unlink()
-    answer = CliRunner().invoke(cli.main, ["-v", *words])
+    answer = mer("-v", *words)
     assert "3 utterances in 1 batches of up to 500 positions" in answer.stderr
     logger = logging.getLogger("gia_mic")
     assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
@@ -189,10 +188,10 @@ def test_an_extraction_shows_progress_in_its_log_and_counts_right_when_stopped(t
     assert sum(len(open_store(part).ids) for part in parts) == told
 
 
-def test_ctrl_c_in_any_command_is_one_sentence_and_exit_code_130(tmp_path, monkeypatch):
+def test_ctrl_c_in_any_command_is_one_sentence_and_exit_code_130(tmp_path, monkeypatch, mer):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gia_mic.report.render.render", interrupted)
-    answer = CliRunner().invoke(cli.main, ["report", str(tmp_path)])
+    answer = mer("report", str(tmp_path))
     assert (answer.exit_code, answer.output) == (130, "Stopped by Ctrl-C.\n")

@@ -139,7 +139,8 @@ def run(
     if modality == "all" and model not in (None, TINY):
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
-    if engine is None and not finish and (line := slow(options.get("precision", EncoderConfig.precision), devices[0])):
+    precision = str(options.get("precision") or EncoderConfig.precision)
+    if engine is None and not finish and (line := slow(precision, devices[0])):
         logger.warning(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:

@@ -9,7 +9,7 @@ A setting is a field of a frozen dataclass that is declared with `setting`, as `
     ['width is 0, and must be at least 1']
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -37,7 +37,7 @@ class Setting:
     above: float | None = None
     below: float | None = None
     at_most: float | None = None
-    choices: Iterable[str] = ()
+    choices: Collection[str] = ()
     parse: Callable[[str], Any] | None = None
 
     @property

@@ -174,13 +174,7 @@ def test_all_wrong_settings_are_named_at_once(corpus, stores, tmp_path):
             corpus, stores, tmp_path, model=GiaMicConfig(width=5), training=TrainingConfig(epochs=0), select="luck",
             seeds=(1, 1), device="abacus",
         )  # fmt: skip
-    for part in (
-        "width is 5, and",
-        "epochs is 0",
-        "no selection 'luck'",
-        "seeds 1, 1",
-        "no device 'abacus'",
-    ):
+    for part in ("width is 5, and", "epochs is 0", "no selection 'luck'", "seeds 1, 1", "no device 'abacus'"):
         assert part in str(raised.value)
     with pytest.raises(RunError, match=r"there is no fusion 'magic' .*gia-mic"):
         train(corpus, stores, tmp_path, fusion="magic")

@@ -38,8 +38,8 @@ class FoldRun:
 
     Attributes:
         folder: `…/fold-<k>/seed-<n>`.
-        config: Its `config.json`.
-        metrics: Its `metrics.json`.
+        config: Entries of `config.json`.
+        metrics: Entries of `metrics.json`.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class FoldRun:
 
     @property
     def without_features(self) -> int:
-        """How many test utterances have no features, so that the answer is the most frequent class."""
+        """Number of test utterances without features, for which the answer is the most frequent class."""
         counts = self.metrics.get("without_features")
         count = counts.get("test") if isinstance(counts, dict) else None
         return count if type(count) is int else 0

@@ -32,7 +32,7 @@ from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.report import statistics
-from gia_mic.report.summary import spread
+from gia_mic.report.summary import mean_std
 
 HARDER = Demo(seed=7, utterances=4000, cues={"s": 0.65, "t": 0.62, "v": 0.66})
 REFERENCE = "gia-mic"
@@ -147,7 +147,7 @@ def row_of(runs: Sequence[Run], corpus: Corpus) -> tuple[int, str, float]:
         predicted = run.predicted()
         by_fold.setdefault(run.fold, []).append(measure.ua(corpus.true[test], predicted, len(EMOTIONS)))
         means.append(corpus.posterior[test][np.arange(len(predicted)), predicted].mean())
-    ua = spread([float(np.mean(found)) for found in by_fold.values()])
+    ua = mean_std([float(np.mean(found)) for found in by_fold.values()])
     std = "" if ua.std is None else f" ± {100 * ua.std:.1f}"
     return len(runs), f"{100 * ua.mean:.1f}{std}", 100 * float(np.mean(means))
 

@@ -6,9 +6,9 @@ from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse.audit import Audit, Overlap, audit
 from gia_mic.fuse.split import PROTOCOLS
-from gia_mic.report.summary import spread as spread_of
+from gia_mic.report.summary import mean_std
 from gia_mic.report.table import GAP, WIDTH, Column, Table, escaped_markdown, latex, markdown, terminal, wrapped
-from gia_mic.report.tables import CONTROLS, percent, spread
+from gia_mic.report.tables import CONTROLS, mean_std_text, percent
 
 __all__ = ["FORMATS", "render_audit", "tables", "verdict"]
 
@@ -113,7 +113,7 @@ def _controls(corpus: Corpus, audits: Sequence[Audit]) -> Table:
             result.protocol,
             CONTROLS[name],
             str(len(result.folds)),
-            *(spread(spread_of([scores[score] for scores in control.folds])) for score in ("WA", "UA")),
+            *(mean_std_text(mean_std([scores[score] for scores in control.folds])) for score in ("WA", "UA")),
             *(percent(control.pooled[score]) for score in ("WA", "UA")),
         ]
         for result in audits

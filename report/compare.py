@@ -66,7 +66,7 @@ class Comparison:
     """A run against another one, on the utterances that both were tested on.
 
     Attributes:
-        utterances: How many those are.
+        utterances: Number of utterances that both were tested on.
         ua: Difference of the pooled UA, this run minus the other, with the p uncorrected.
         mcnemar: p of McNemar's test, uncorrected.
         holm: p of the UA difference, corrected for the number of comparisons.

@@ -13,7 +13,7 @@ from gia_mic.report.group import Group
 from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import modalities, percent, spread
+from gia_mic.report.tables import mean_std_text, modalities, percent
 
 __all__ = ["ablation", "evidence", "subsets"]
 
@@ -55,10 +55,10 @@ def ablation(group: Group, reference: int) -> Table:
     """Return what sets each row apart from a reference, and what that does to UA."""
     against = group.against(reference)
     base = group.rows[reference]
-    rows = [[f"{group.names[reference]} (reference)", spread(base.ua), "", "", "", ""]]
+    rows = [[f"{group.names[reference]} (reference)", mean_std_text(base.ua), "", "", "", ""]]
     for number, (name, row, compared) in enumerate(zip(group.names, group.rows, against, strict=True)):
         if number != reference:
-            rows.append([name, spread(row.ua), *_comparison(compared), _changes(base.run, row.run)])
+            rows.append([name, mean_std_text(row.ua), *_comparison(compared), _changes(base.run, row.run)])
     columns = [
         Column("model"),
         Column("mean ± std", "UA", number=True),
@@ -95,7 +95,7 @@ def subsets(group: Group) -> Table | None:
     for family in several:
         widest = max(family.values(), key=lambda row: len(row.run.modalities))
         name = group.names[group.rows.index(widest)]
-        rows.append([name, *(spread(family[subset].ua) if subset in family else "—" for subset in present)])
+        rows.append([name, *(mean_std_text(family[subset].ua) if subset in family else "—" for subset in present)])
     if ceilings:
         rows.append(["ceiling", *(percent(ceilings.get(subset)) for subset in present)])
     columns = [Column(" ".join(subset), number=True) for subset in present]

@@ -10,18 +10,18 @@ from gia_mic.fuse import measure
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.group import Group
 
-__all__ = ["Confused", "Speaker", "confused", "learning_curves", "speakers"]
+__all__ = ["ConfusedUtterance", "SpeakerScores", "confused_utterances", "learning_curves", "speaker_scores"]
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """How well one speaker is understood.
+class SpeakerScores:
+    """Scores of one speaker.
 
     Attributes:
-        name: Who.
-        utterances: How many test utterances.
+        name: Name of the speaker.
+        utterances: Number of test utterances.
         wa: In 0 … 1, the mean over seeds.
-        ua: As `wa`.
+        ua: In 0 … 1, the mean over seeds.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Speaker:
 
 
 @dataclass(frozen=True)
-class Confused:
+class ConfusedUtterance:
     """An utterance that models get wrong.
 
     Attributes:
-        id: Utterance.
+        id: Id of the utterance.
         text: Transcript; empty where there is none.
-        speaker: Who; empty where it isn't known.
+        speaker: Name of the speaker; empty where it isn't known.
         true: Class name.
         predicted: Wrong class that is answered most often.
         wrong: The part of all answers, over models and seeds, that is wrong.
-        answers: How many answers those are.
+        answers: Number of answers, over models and seeds.
         probabilities: (C,) of the best model, the mean over its seeds.
     """
 
@@ -55,7 +55,7 @@ class Confused:
     probabilities: tuple[float, ...]
 
 
-def speakers(run: Run) -> list[Speaker]:
+def speaker_scores(run: Run) -> list[SpeakerScores]:
     """Return the scores of each speaker, lowest UA first; none where a prediction names no speaker."""
     C = len(run.classes)
     tables: dict[str, np.ndarray] = {}
@@ -70,7 +70,7 @@ def speakers(run: Run) -> list[Speaker]:
             table = measure.confusion(predictions.true[chosen], predictions.predicted[chosen], C) / seeds[fold.number]
             tables[name] = tables.get(name, 0) + table
     rows = [
-        Speaker(name, round(table.sum()), float(measure.wa_of(table)), float(measure.ua_of(table)))
+        SpeakerScores(name, round(table.sum()), float(measure.wa_of(table)), float(measure.ua_of(table)))
         for name, table in tables.items()
     ]
     return sorted(rows, key=lambda row: (row.ua, row.name))
@@ -93,7 +93,7 @@ def learning_curves(run: Run) -> dict[str, list[float]]:
     return {name: values for name, values in means.items() if values}
 
 
-def confused(group: Group, most: int = 200) -> list[Confused]:
+def confused_utterances(group: Group, most: int = 200) -> list[ConfusedUtterance]:
     """Return the utterances that the models of a group get wrong most often, at most `most` of them.
 
     They are among those that the best model was tested on, and come with its probabilities.
@@ -117,7 +117,7 @@ def confused(group: Group, most: int = 200) -> list[Confused]:
     about = _about(best, names, set(chosen))
     ids = {number: name for name, number in names.items()}
     return [
-        Confused(
+        ConfusedUtterance(
             id=ids[number],
             text=about[number][0],
             speaker=about[number][1],

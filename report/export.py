@@ -43,7 +43,7 @@ from gia_mic.report.group import Group
 from gia_mic.report.provenance import facts
 from gia_mic.report.robustness import fold_robustness, run_robustness
 from gia_mic.report.statistics import DRAWS, LEVEL
-from gia_mic.report.summary import Spread, Summary
+from gia_mic.report.summary import MeanStd, Summary
 from gia_mic.report.table import clean
 
 __all__ = ["as_csv", "as_json"]
@@ -104,7 +104,7 @@ def as_csv(groups: Sequence[Group]) -> str:
 
 
 def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
-    row_number = None if reference is None else group.find(reference)
+    row_number = None if reference is None else group.find_row(reference)
     against = [None] * len(group.rows) if row_number is None else group.against(row_number)
     columns = (group.names, group.rows, group.evidence, group.against_best, against)
     return [
@@ -122,7 +122,7 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
             "against_best": _comparison(best),
             "against_reference": _comparison(other),
             "robustness": [
-                {"condition": kind, "level": level, **{name: _spread(scores[name]) for name in scores}}
+                {"condition": kind, "level": level, **{name: _mean_std(scores[name]) for name in scores}}
                 for (kind, level), scores in run_robustness(row.run).items()
             ],
             "config": dict(row.run.config),
@@ -162,8 +162,8 @@ def _run(name: str, row: Summary) -> dict[str, Any]:
         "seeds": run.seeds,
         "trainings": len(run.folds),
         "unfinished": run.unfinished,
-        "WA": _spread(row.wa),
-        "UA": _spread(row.ua),
+        "WA": _mean_std(row.wa),
+        "UA": _mean_std(row.ua),
         "pooled": row.pooled,
         "folds": [
             {"fold": fold.number, "value": fold.value, "seeds": list(fold.seeds), **fold.scores} for fold in row.folds
@@ -171,7 +171,7 @@ def _run(name: str, row: Summary) -> dict[str, Any]:
     }
 
 
-def _spread(scores: Spread) -> dict[str, Any]:
+def _mean_std(scores: MeanStd) -> dict[str, Any]:
     return {"mean": scores.mean, "std": scores.std, "count": scores.count}
 
 

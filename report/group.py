@@ -92,7 +92,7 @@ class Group:
         """Return the comparison of each row with one of them."""
         return self.against_best if row == self.best else compare.compare(self.evidence, row)
 
-    def find(self, name: str) -> int | None:
+    def find_row(self, name: str) -> int | None:
         """Return which row is a run's, from 0, by the run's name or the name in the table; None if it isn't here.
 
         Raises:

@@ -10,8 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from gia_mic.report import error_analysis as details
-from gia_mic.report import figures
+from gia_mic.report import error_analysis, figures
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import provenance
 from gia_mic.report.sections import sections
@@ -55,7 +54,7 @@ def _group(group_number: int, group: Group, reference: str | None) -> dict[str, 
         )
         for row, evidence in zip(group.rows, group.evidence, strict=True)
     ]
-    utterances = details.confused(group)
+    utterances = error_analysis.confused_utterances(group)
     return {
         "anchor": f"group-{group_number}",
         "title": f"{group.corpus}, by {group.protocol}",
@@ -76,7 +75,7 @@ def _group(group_number: int, group: Group, reference: str | None) -> dict[str, 
 
 def _model(group: Group, number: int) -> dict[str, Any]:
     row, evidence = group.rows[number], group.evidence[number]
-    history = details.learning_curves(row.run)
+    history = error_analysis.learning_curves(row.run)
     loss = {name: values for name, values in history.items() if name == "loss"}
     scores = {name.replace("_", " "): values for name, values in history.items() if name.endswith(("UA", "WA"))}
     return {
@@ -88,7 +87,7 @@ def _model(group: Group, number: int) -> dict[str, Any]:
         "calibration_error": evidence.calibration_error,
         "loss": figures.curves(loss) if loss else None,
         "scores": figures.curves(scores, high=1.0) if scores else None,
-        "speakers": details.speakers(row.run),
+        "speakers": error_analysis.speaker_scores(row.run),
     }
 
 

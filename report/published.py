@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gia_mic.report.group import Group
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import modalities, percent, spread
+from gia_mic.report.tables import mean_std_text, modalities, percent
 
 __all__ = ["IEMOCAP", "Published", "is_iemocap", "published"]
 
@@ -24,7 +24,7 @@ class Published:
         source: Where it stands.
         modalities: Names of its modalities.
         wa: In 0 … 1; None where it isn't given.
-        ua: As `wa`.
+        ua: In 0 … 1; None where it isn't given.
         encoders: frozen, fine-tuned or unknown.
         folds: What is held out, such as session, or unknown.
         select: How the epoch was chosen, or unknown.
@@ -100,7 +100,13 @@ def published(group: Group) -> Table | None:
         for paper in IEMOCAP
     ]
     for name, row in zip(group.names, group.rows, strict=True):
-        ours = (spread(row.wa), spread(row.ua), "frozen", f"{row.run.protocol} ({len(row.folds)})", row.run.select)
+        ours = (
+            mean_std_text(row.wa),
+            mean_std_text(row.ua),
+            "frozen",
+            f"{row.run.protocol} ({len(row.folds)})",
+            row.run.select,
+        )
         rows.append([f"{name}, ours", modalities(row.run.modalities), *ours])
     columns = [
         Column("method"),

@@ -32,8 +32,8 @@ def render(
     """
     if format not in FORMATS:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
-    chosen = groups(_read(runs, names))
-    if reference is not None and all(group.find(reference) is None for group in chosen):
+    chosen = groups(_read_chosen(runs, names))
+    if reference is not None and all(group.find_row(reference) is None for group in chosen):
         available = one_line(name for group in chosen for name in group.names)
         raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {available}.")
     return FORMATS[format](chosen, reference)
@@ -48,14 +48,14 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
     """Return only the headline tables, those of robustness and what made them, for the terminal.
 
     Args:
-        runs: As `render`.
+        runs: The runs folder, or the folder of one corpus or one run in it.
         corpus: Only this corpus's runs.
         names: Only the runs of these names.
 
     Raises:
         RunError: Nothing is finished, or a run folder is broken.
     """
-    chosen = [run for run in _read(runs, names) if corpus in (None, run.corpus)]
+    chosen = [run for run in _read_chosen(runs, names) if corpus in (None, run.corpus)]
     if not chosen:
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
@@ -71,7 +71,7 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
     )
 
 
-def _read(runs: Path, names: Iterable[str] | None) -> list[Run]:
+def _read_chosen(runs: Path, names: Iterable[str] | None) -> list[Run]:
     wanted = None if names is None else set(names)
     return [run for run in read_runs(runs) if wanted is None or run.name in wanted]
 

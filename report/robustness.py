@@ -11,7 +11,7 @@ from gia_mic.extract.corpus import MODALITIES
 from gia_mic.fuse.runs.robustness import Condition, Robustness, subsets
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.group import Group
-from gia_mic.report.summary import Spread, Summary, spread
+from gia_mic.report.summary import MeanStd, Summary, mean_std
 from gia_mic.report.table import Column, Table
 from gia_mic.report.tables import percent
 
@@ -43,11 +43,11 @@ def fold_robustness(run: Run) -> dict[int, Robustness]:
     }
 
 
-def run_robustness(run: Run) -> dict[Condition, dict[str, Spread]]:
+def run_robustness(run: Run) -> dict[Condition, dict[str, MeanStd]]:
     """Return mean and standard deviation over folds of WA and UA under each condition; empty where none was tested."""
     folds = list(fold_robustness(run).values())
     return {
-        condition: {score: spread([fold[condition][score] for fold in folds]) for score in SCORES}
+        condition: {score: mean_std([fold[condition][score] for fold in folds]) for score in SCORES}
         for condition in (folds[0] if folds else ())
     }
 

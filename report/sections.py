@@ -11,7 +11,7 @@ __all__ = ["sections"]
 
 def sections(group: Group, reference: str | None = None) -> list[Table]:
     """Return the tables that a group has something to show in; `reference` as in `render.render`."""
-    row = None if reference is None else group.find(reference)
+    row = None if reference is None else group.find_row(reference)
     tables = [
         contrasts.evidence(group),
         contrasts.ablation(group, row) if row is not None and len(group.rows) > 1 else None,

@@ -135,9 +135,9 @@ def paired_bootstrap(
 
     Args:
         first: (G, C, C) confusion matrix of each group.
-        second: The same of the other model, for the same groups.
+        second: (G, C, C) confusion matrix of each group, of the other model.
         score: Turns confusion matrices, (…, C, C), into scores, (…).
-        level: As `bootstrap`.
+        level: How much of the bootstrap distribution lies inside the interval, in 0 … 1.
         draws: Bootstrap samples.
 
     Raises:

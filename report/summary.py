@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from gia_mic.fuse import measure
 from gia_mic.fuse.runs.runs import Run
 
-__all__ = ["FoldScores", "Spread", "Summary", "spread", "summarise"]
+__all__ = ["FoldScores", "MeanStd", "Summary", "mean_std", "summarise"]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean of a score over folds, and how much it differs between them.
+class MeanStd:
+    """Mean and standard deviation of a score over folds.
 
     Attributes:
         mean: In 0 … 1.
@@ -38,10 +38,10 @@ class FoldScores:
 
     Attributes:
         number: Fold, from 1.
-        value: What was tested on, such as a session.
+        value: Value of the column that the folds come from, such as the session that was tested on.
         seeds: Seeds averaged.
         confusion: (C, C) counts, rows true; their mean over the seeds.
-        scores: As `measure.scores`.
+        scores: What `measure.scores` returns, of the mean confusion matrix.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Summary:
 
     Attributes:
         run: The run.
-        folds: Its finished folds, in order.
+        folds: Scores of its finished folds, by number.
         wa: Mean and std of WA over the folds.
         ua: Mean and std of UA over the folds.
         pooled: Scores, as `measure.scores`, of the test predictions of all folds together; with several seeds those of
@@ -66,8 +66,8 @@ class Summary:
 
     run: Run
     folds: tuple[FoldScores, ...]
-    wa: Spread
-    ua: Spread
+    wa: MeanStd
+    ua: MeanStd
     pooled: dict[str, Any] = field(repr=False)
 
 
@@ -89,17 +89,17 @@ def summarise(run: Run) -> Summary:
     return Summary(
         run=run,
         folds=tuple(folds),
-        wa=spread([fold.scores["WA"] for fold in folds]),
-        ua=spread([fold.scores["UA"] for fold in folds]),
+        wa=mean_std([fold.scores["WA"] for fold in folds]),
+        ua=mean_std([fold.scores["UA"] for fold in folds]),
         pooled=measure.scores_of(np.sum([fold.confusion for fold in folds], axis=0), run.classes),
     )
 
 
-def spread(scores: Sequence[float]) -> Spread:
+def mean_std(scores: Sequence[float]) -> MeanStd:
     """Return mean and sample standard deviation of at least one score.
 
-    >>> spread([0.5, 0.7]).mean, round(spread([0.5, 0.7]).std, 4), spread([0.5]).std
+    >>> mean_std([0.5, 0.7]).mean, round(mean_std([0.5, 0.7]).std, 4), mean_std([0.5]).std
     (0.6, 0.1414, None)
     """
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-    return Spread(float(np.mean(scores)), std, len(scores))
+    return MeanStd(float(np.mean(scores)), std, len(scores))

@@ -50,7 +50,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Its heading.
+        title: Heading of the column.
         group: A heading over this column and its neighbours of the same group.
         number: Whether its cells are numbers, and stand to the right.
         foldable: Whether it may become a note where the table is too wide and all its cells are the same.
@@ -72,7 +72,7 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: What it shows.
+        title: Line above the table that says what it shows.
         columns: The first names the row.
         rows: A cell a column.
         notes: Sentences below it.

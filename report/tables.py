@@ -7,11 +7,10 @@ from gia_mic.extract.errors import one_line
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import SIGNIFICANCE
 from gia_mic.report.group import Group
-from gia_mic.report.summary import Spread
-from gia_mic.report.summary import spread as spread_of
+from gia_mic.report.summary import MeanStd, mean_std
 from gia_mic.report.table import Column, Table
 
-__all__ = ["CONTROLS", "confusions", "folds", "headline", "modalities", "percent", "recalls", "spread"]
+__all__ = ["CONTROLS", "confusions", "folds", "headline", "mean_std_text", "modalities", "percent", "recalls"]
 
 CONTROLS = {"majority": "most frequent class", "scenario": "scenario alone", "words": "bag of words"}
 """Controls, which see no feature, as tables name them."""
@@ -49,8 +48,8 @@ def headline(group: Group) -> Table:
             name,
             modalities(row.run.modalities),
             _fold_count(row.run),
-            spread(row.wa),
-            spread(row.ua) + mark,
+            mean_std_text(row.wa),
+            mean_std_text(row.ua) + mark,
             percent(row.pooled["WA"]),
             percent(row.pooled["UA"]),
             *([percent(row.run.ceiling)] if limited else []),
@@ -142,7 +141,7 @@ def modalities(names: Sequence[str]) -> str:
     return " ".join([letters, *(name for name in names if name not in MODALITIES.values())])
 
 
-def spread(scores: Spread) -> str:
+def mean_std_text(scores: MeanStd) -> str:
     """Return mean ± std as percentages."""
     return percent(scores.mean) if scores.std is None else f"{percent(scores.mean)} ± {percent(scores.std)}"
 
@@ -160,8 +159,8 @@ def _controls(group: Group, limited: bool) -> list[list[str]]:
             f"({CONTROLS[name]})",
             "· · ·",
             f"{len(control.folds)}/{len(control.folds)}",
-            spread(spread_of([scores["WA"] for scores in control.folds])),
-            spread(spread_of([scores["UA"] for scores in control.folds])) + ("  " if len(group.rows) > 1 else ""),
+            mean_std_text(mean_std([scores["WA"] for scores in control.folds])),
+            mean_std_text(mean_std([scores["UA"] for scores in control.folds])) + ("  " if len(group.rows) > 1 else ""),
             percent(control.pooled["WA"]),
             percent(control.pooled["UA"]),
             *(["—"] if limited else []),

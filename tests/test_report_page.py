@@ -11,7 +11,7 @@ from made_runs import CLASSES, make_fold, make_runs
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report import figures
-from gia_mic.report.error_analysis import confused, learning_curves, speakers
+from gia_mic.report.error_analysis import confused_utterances, learning_curves, speaker_scores
 from gia_mic.report.group import groups
 from gia_mic.report.render import render
 from gia_mic.report.statistics import BINS
@@ -117,7 +117,7 @@ def test_speakers_worked_by_hand(tmp_path):
     about = {"speaker": ["a", "a", "a", "b", "b"]}
     make_fold(tmp_path, [0, 0, 1, 0, 1], [0, 1, 1, 0, 1], folds=1, about=about)
     make_fold(tmp_path, [0, 0, 1, 0, 1], [0, 0, 1, 0, 1], folds=1, about=about, seed=1)
-    found = speakers(read_runs(tmp_path)[0])
+    found = speaker_scores(read_runs(tmp_path)[0])
     assert [(row.name, row.utterances) for row in found] == [("a", 3), ("b", 2)]
     assert found[0].wa == pytest.approx((2 / 3 + 1) / 2)
     assert found[0].ua == pytest.approx((0.75 + 1) / 2)
@@ -130,7 +130,7 @@ def test_confused_utterances_worked_by_hand(tmp_path):
     for name, predicted in (("gia-mic", [1, 1, 2]), ("gia-mic-s", [2, 1, 2]), ("gia-mic-t", [1, 0, 2])):
         make_fold(tmp_path, [0, 1, 2], predicted, name=name, folds=1, about=about)
     (group,) = groups(read_runs(tmp_path))
-    first, second = confused(group)
+    first, second = confused_utterances(group)
     assert (first.id, first.text, first.speaker, first.true, first.predicted) == (
         "1-0000",
         "one",
@@ -141,7 +141,7 @@ def test_confused_utterances_worked_by_hand(tmp_path):
     assert (first.wrong, first.answers) == (1, 3)
     assert (second.text, second.wrong, second.predicted) == ("two", pytest.approx(1 / 3), "angry")
     assert first.probabilities == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
-    assert len(confused(group, most=1)) == 1
+    assert len(confused_utterances(group, most=1)) == 1
 
 
 def test_learning_curves_are_means_over_folds(tmp_path):

@@ -103,8 +103,8 @@ def test_scores_of_an_earlier_training_count_as_none(tmp_path, metrics):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "is of format 2"),
-        ({"noise": {}}, "lacks noise, or has it in another type"),
+        ({"format": 2}, "is of format 2, but this version reads format 1: remove the file"),
+        ({"noise": {}}, "lacks noise, or has it in another type: remove the file"),
         ({"subsets": {"xyz": {"WA": 1, "UA": 1}}}, "names a subset 'xyz' of speech, text, visual: remove the file"),
         ({"subsets": {"s": {"WA": 0.5, "UA": 1.5}}}, "expected WA and UA in 0 … 1"),
         ({"subsets": {"s": {"WA": 0.5}}}, "expected WA and UA in 0 … 1"),

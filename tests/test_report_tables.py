@@ -13,7 +13,7 @@ from made_runs import CLASSES, make_fold, make_runs
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report.render import FORMATS, render, render_headline
-from gia_mic.report.summary import spread, summarise
+from gia_mic.report.summary import mean_std, summarise
 from gia_mic.report.table import WIDTH, Column, Table, clean, latex, markdown, terminal
 
 # fold 1: 6 of 8 right, recalls 3/4, 2/2, 1/1, 0/1;  fold 2: 2 of 4 right, recalls 1/1, 0/1, 1/1, 0/1
@@ -60,7 +60,7 @@ def test_seeds_are_averaged_within_their_fold(tmp_path):
 
 def test_one_fold_has_no_std(tmp_path):
     make_fold(tmp_path, *FIRST, folds=5)
-    assert spread([0.5]).std is None
+    assert mean_std([0.5]).std is None
     text = render_headline(tmp_path)
     assert re.search(r"gia-mic +s t v +1/5 +75\.0 +68\.8 +75\.0 +68\.8 +session +last", text)
     assert "incomplete, fold 2, 3, 4, 5 of 5 not finished" in text

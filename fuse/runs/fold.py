@@ -8,7 +8,7 @@ from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse import measure
-from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, read_config
+from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, is_number, read_config
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
@@ -38,8 +38,8 @@ class FoldRun:
 
     Attributes:
         folder: `…/fold-<k>/seed-<n>`.
-        config: Its `config.json`.
-        metrics: Its `metrics.json`.
+        config: Entries of `config.json`.
+        metrics: Entries of `metrics.json`.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class FoldRun:
 
     @property
     def without_features(self) -> int:
-        """How many test utterances have no features, so that the answer is the most frequent class."""
+        """Number of test utterances without features, for which the answer is the most frequent class."""
         counts = self.metrics.get("without_features")
         count = counts.get("test") if isinstance(counts, dict) else None
         return count if type(count) is int else 0
@@ -131,7 +131,7 @@ def _problems(config: Mapping[str, Any]) -> list[str]:
             "the model has no name": not _is_text(config["model"].get("name")),
             "the classes aren't different names": not _are_texts(classes)
             or len(set(classes or ())) < len(classes or ()),
-            "the ceiling isn't in 0 … 1": not (ceiling is None or (_is_number(ceiling) and 0 <= ceiling <= 1)),
+            "the ceiling isn't in 0 … 1": not (ceiling is None or (is_number(ceiling) and 0 <= ceiling <= 1)),
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
             "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
@@ -150,7 +150,3 @@ def _is_text(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

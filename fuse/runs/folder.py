@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import write_json
@@ -25,6 +25,7 @@ __all__ = [
     "WEIGHTS",
     "begin",
     "find_run_dirs",
+    "is_number",
     "read_config",
     "read_entries",
     "read_json",
@@ -114,8 +115,12 @@ def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dic
     return config
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, hint: str = HINT) -> dict[str, Any]:
     """Return what a JSON file of a run folder holds; it may come from a stranger.
+
+    Args:
+        path: The file.
+        hint: What to do where it is broken, as errors say it.
 
     Raises:
         RunError: It is missing, no JSON, holds a number that isn't finite, or is of another format.
@@ -123,30 +128,35 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except FileNotFoundError:
-        raise RunError(f"{path} is missing, though the fold is finished: {HINT}.") from None
+        raise RunError(f"{path} is missing, though the fold is finished: {hint}.") from None
     except (ValueError, RecursionError, OSError) as error:
-        raise RunError(f"{path} can't be read as JSON ({error}): {HINT}.") from error
+        raise RunError(f"{path} can't be read as JSON ({error}): {hint}.") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         stated = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise RunError(f"{path} is of format {stated!r}, but this version reads format {FORMAT}: {HINT}.")
+        raise RunError(f"{path} is of format {stated!r}, but this version reads format {FORMAT}: {hint}.")
     return value
 
 
-def read_entries(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
+def read_entries(path: Path, entries: Mapping[str, type], hint: str = HINT) -> dict[str, Any]:
     """Return what a JSON file of a run folder holds, which must have these entries in these types.
 
     Raises:
         RunError: As `read_json`; or an entry is missing or of another type.
     """
-    value = read_json(path)
+    value = read_json(path, hint)
     wrong = [
         name
         for name, kind in entries.items()
         if not isinstance(value.get(name), (int, float) if kind is float else kind) or isinstance(value[name], bool)
     ]
     if wrong:
-        raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {HINT}.")
+        raise RunError(f"{path} lacks {one_line(wrong)}, or has it in another type: {hint}.")
     return value
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether an entry of a JSON file is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _finite(text: str) -> float:

@@ -1,19 +1,21 @@
 """Turns scores under hidden modalities, noise and lost frames into `robustness.json`, and back.
 
-{"format": 1, "metrics": SHA-256 of the metrics.json of the same training,
-"subsets": {"s": {"WA", "UA"}, …, "stv": …}, "noise": [{"deviation": 0.5, "WA", "UA"}, …],
-"lost_frames": [{"share": 0.25, "WA", "UA"}, …]}
+The file, with scores as fractions in 0 … 1:
+
+    {"format": 1, "metrics": SHA-256 of the metrics.json of the same training,
+     "subsets": {"s": {"WA", "UA"}, …, "stv": …}, "noise": [{"deviation": 0.5, "WA", "UA"}, …],
+     "lost_frames": [{"share": 0.25, "WA", "UA"}, …]}
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import digest, write_json
-from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, read_entries
+from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, is_number, read_entries
 
 __all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
 
@@ -78,7 +80,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | No
     path = run_dir / ROBUSTNESS
     if not path.is_file():
         return None
-    entries = read_entries(path, {"subsets": dict, "noise": list, "lost_frames": list})
+    entries = read_entries(path, {"subsets": dict, "noise": list, "lost_frames": list}, HINT)
     if entries.get("metrics") != digest(run_dir / METRICS):
         return None
     robustness: dict[Condition, Mapping[str, float]] = {}
@@ -89,7 +91,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | No
     for kind, (name, most) in LEVELS.items():
         for entry in entries[kind]:
             level = entry.get(name) if isinstance(entry, dict) else None
-            if not _is_number(level) or not 0 <= level <= most:
+            if not is_number(level) or not 0 <= level <= most:
                 raise RunError(f"{path}: expected a {name} in 0 … {most:g} in each entry of {kind}: {HINT}.")
             robustness[Condition(kind, float(level))] = _scores(path, entry)
     return robustness
@@ -97,10 +99,6 @@ def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | No
 
 def _scores(path: Path, entry: Any) -> dict[str, float]:
     scores: dict[str, Any] = {name: entry.get(name) for name in SCORES} if isinstance(entry, dict) else {}
-    if not scores or not all(_is_number(score) and 0 <= score <= 1 for score in scores.values()):
+    if not scores or not all(is_number(score) and 0 <= score <= 1 for score in scores.values()):
         raise RunError(f"{path}: expected WA and UA in 0 … 1 under each condition: {HINT}.")
     return {name: float(score) for name, score in scores.items()}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ class Run:
 
     Attributes:
         name: Name of the run's folder.
-        config: What all its folds and seeds share.
+        config: Entries of `config.json` that all its folds and seeds share.
         folds: Finished folds, by number and seed.
         unfinished: Folders of this name that have no metrics yet.
         note: What sets it apart from another configuration of the same name; empty where there is none.
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def select(self) -> str:
-        """How the epoch was chosen."""
+        """Name of the way the epoch was chosen: last, dev or test."""
         return str(self.config["select"])
 
     @property

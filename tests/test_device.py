@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,3 +138,27 @@ def test_a_processor_has_a_name_and_nothing_to_empty():
     assert device.device_name("cpu") == "cpu"
     assert device.free_bytes("cpu") is None
     device.empty_cache()
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_an_accelerator_is_asked_for_its_memory_by_its_own_kind(monkeypatch, kind):
+    emptied = []
+    accelerator = SimpleNamespace(
+        empty_cache=lambda: emptied.append(kind),
+        mem_get_info=lambda on: (700, 1000),
+        recommended_max_memory=lambda: 1000,
+        driver_allocated_memory=lambda: 300,
+        get_device_name=lambda on: f"Fast {on}",
+    )
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))
+    monkeypatch.setattr(torch, kind, accelerator)
+    device.empty_cache()
+    assert emptied == [kind]
+    assert device.free_bytes(f"{kind}:0") == 700
+    assert device.device_name(f"{kind}:0") == f"Fast {kind}:0"
+    assert device.choices() == f"cpu or {kind}"
+
+
+def test_a_device_nobody_knows_gets_the_batches_of_an_accelerator():
+    assert device.batch_positions("npu:0") == device.batch_positions("cuda") > device.batch_positions("cpu")
+    assert device.free_bytes("npu:0") is None

@@ -9,6 +9,7 @@ An utterance that has none of a subset's modalities gets what the model says of 
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -32,6 +33,8 @@ from gia_mic.fuse.train import one_thread, predict
 
 __all__ = ["evaluate", "table"]
 
+logger = logging.getLogger(__name__)
+
 DEVIATIONS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of the noise, in each feature's own deviation over the training part."""
 SHARES = (0.25, 0.5, 0.75, 0.9)
@@ -45,7 +48,6 @@ def evaluate(
     *,
     allow_shared: bool = False,
     memory_gib: float | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Test the models of run folders on every subset of their modalities, under noise and with frames lost.
 
@@ -55,7 +57,6 @@ def evaluate(
         folders: Finished run folders of one run.
         allow_shared: As in training.
         memory_gib: Most memory for frames; more than that are read from their files.
-        say: Takes a line for each folder.
 
     Raises:
         RunError: A folder is no finished run of this corpus and these features.
@@ -90,7 +91,7 @@ def evaluate(
                 "lost_frames": [{"share": share, **test.scores(lose(share, config["seed"]))} for share in SHARES],
             }
         write_json(place / run_folder.ROBUSTNESS, result)
-        say(f"{place}: {run_folder.ROBUSTNESS} written.")
+        logger.info("%s: %s written.", place, run_folder.ROBUSTNESS)
 
 
 def table(folders: Sequence[Path]) -> str:

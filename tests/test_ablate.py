@@ -4,6 +4,7 @@ from made_features import make_corpus, make_stores
 
 from gia_mic.fuse.ablate import train_ablations, variants
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.report.render import render
 
 
@@ -21,10 +22,12 @@ def test_one_call_gives_the_table(tmp_path):
     folders = train_ablations(
         corpus,
         make_stores(corpus),
+        Experiment(
+            model=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
+            training=TrainingConfig(epochs=1, batch_size=32),
+        ),
         runs=tmp_path / "runs",
-        config=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
         baselines=("concat",),
-        training=TrainingConfig(epochs=1, batch_size=32),
     )
     assert len(folders) == 10 * 5
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")

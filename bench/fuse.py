@@ -33,8 +33,7 @@ from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.models.registry import configure
 from gia_mic.fuse.packed import PackedFrames
-from gia_mic.fuse.stack import Job, fit_together
-from gia_mic.fuse.train import fit, prepare_cpu, steps_per_epoch
+from gia_mic.fuse.train import RunSpec, fit, fit_together, prepare_cpu, steps_per_epoch
 
 PLAIN = {"unimodal_weight": 0.0, "soft_target": 0.0}  # the loop everybody writes minimises cross-entropy, so do we
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -151,15 +150,8 @@ def ours(data: Data, rows: np.ndarray, cores: int, precision: str, settings: Gia
     ends: list[float] = []
 
     def one(seed: int) -> None:
-        fit(
-            lambda: build(data, settings),
-            data,
-            rows,
-            config,
-            seed=seed,
-            steps=steps,
-            report=lambda _: ends.append(now()),
-        )
+        spec = RunSpec(rows, seed, report=lambda _: ends.append(now()))
+        fit(lambda: build(data, settings), data, spec, config, steps=steps)
 
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(one, range(cores)))
@@ -242,23 +234,24 @@ def on_gpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     everybody = np.arange(arguments.utterances)
     folds = [everybody[everybody % 5 != fold] for fold in range(5)]
     steps = steps_per_epoch([len(rows) for rows in folds], config.batch_size)
-    jobs = [Job(rows, seed) for rows in folds for seed in range(5)]
+    specs = [RunSpec(rows, seed) for rows in folds for seed in range(5)]
     # warm up the kernels of both
     brief = TrainingConfig(epochs=1, **PLAIN)
-    fit_together(lambda: build(data, settings), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
-    fit(lambda: build(data, settings), data, folds[0][:640], brief, seed=0, steps=20)
+    few = [RunSpec(folds[0][:640], 0), RunSpec(folds[1][:640], 1)]
+    fit_together(lambda: build(data, settings), data, few, brief, steps=20)
+    fit(lambda: build(data, settings), data, few[0], brief, steps=20)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    fit_together(lambda: build(data, settings), data, jobs, config, steps=steps)
+    fit_together(lambda: build(data, settings), data, specs, config, steps=steps)
     torch.cuda.synchronize()
     stacked = time.perf_counter() - start
     memory = torch.cuda.max_memory_allocated() / 2**30
     start = time.perf_counter()
-    for job in jobs[: arguments.singles]:
-        fit(lambda: build(data, settings), data, job.rows, config, seed=job.seed, steps=steps)
+    for spec in specs[: arguments.singles]:
+        fit(lambda: build(data, settings), data, spec, config, steps=steps)
     torch.cuda.synchronize()
-    single = (time.perf_counter() - start) / arguments.singles * len(jobs)
+    single = (time.perf_counter() - start) / arguments.singles * len(specs)
     print(
         f"{torch.cuda.get_device_name(device)}, {arguments.utterances} utterances, {arguments.epochs} epochs, 25 runs"
     )

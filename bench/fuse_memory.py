@@ -22,6 +22,7 @@ from gia_mic.extract import corpus as corpora
 from gia_mic.extract import store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import find_stores
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
 
 CASES = {"all frames in memory": None, "--memory 0": 0.0}
@@ -57,9 +58,10 @@ def measure(features: Path, bound: float | None, sender: Connection) -> None:
     corpus = corpora.load(features, "bench")
     torch.zeros(1).exp()
     before, begun = memory(), time.perf_counter()
-    training = TrainingConfig(epochs=1)
+    experiment = Experiment(training=TrainingConfig(epochs=1), fold=1)
+    execution = Execution(jobs=1, memory_gib=bound)
     with tempfile.TemporaryDirectory() as runs:
-        train_folds(corpus, find_stores(corpus), runs=Path(runs), fold=1, training=training, jobs=1, memory_gib=bound)
+        train_folds(corpus, find_stores(corpus), experiment, execution, runs=Path(runs))
     sender.send((time.perf_counter() - begun, before / 2**30, memory() / 2**30))
 
 

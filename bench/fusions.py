@@ -28,6 +28,7 @@ from gia_mic.extract.run import extract_generated
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.config import PRECISIONS, RENAMED, TrainingConfig
 from gia_mic.fuse.data import find_stores
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.runs.fold import read_fold
@@ -108,7 +109,7 @@ def keep(made: Sequence[Run]) -> None:
 def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
     """Train what is not kept yet, seed by seed."""
     corpus = prepare(folder / "features", name="hard", demo=HARDER)
-    extract_generated(corpus, print)
+    extract_generated(corpus)
     found = split.folds(corpus)
     places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
     for seed in range(seeds):
@@ -121,13 +122,9 @@ def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs
             folders = train_folds(
                 corpus,
                 find_stores(corpus),
+                Experiment(fusion, training=TrainingConfig(precision=precision), seeds=[seed]),
+                Execution(device="cpu", jobs=jobs),
                 runs=folder / "runs",
-                fusion=fusion,
-                training=TrainingConfig(precision=precision),
-                seeds=[seed],
-                device="cpu",
-                jobs=jobs,
-                say=print,
             )
             made = []
             for place in folders:

@@ -24,6 +24,7 @@ from gia_mic.extract.corpus import Clip, Utterance
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.run import extract
 from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
 from gia_mic.listen import listen
 from gia_mic.predictor import Input, Predictor, load
@@ -88,7 +89,8 @@ def prepare(folder: Path, precision: str) -> None:
         name: extract(corpus, lambda name=name: make_encoder(name, str(folder / name), precision=precision)).path
         for name in ("speech", "text", "visual")
     }
-    train_folds(corpus, stores, runs=folder / "runs", training=TrainingConfig(epochs=1), device="cpu")
+    experiment = Experiment(training=TrainingConfig(epochs=1))
+    train_folds(corpus, stores, experiment, Execution(device="cpu"), runs=folder / "runs")
 
 
 def seconds(work: Callable[[], object]) -> float:

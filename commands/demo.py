@@ -6,6 +6,7 @@ from pathlib import Path
 from gia_mic.extract.corpora import demo
 from gia_mic.extract.device import find_devices
 from gia_mic.extract.run import run
+from gia_mic.fuse.experiment import Execution
 from gia_mic.fuse.run import train_folds
 from gia_mic.report.render import render
 
@@ -39,9 +40,7 @@ def run_demo(out: Path, *, device: str | None = None) -> str:
         train_folds(
             corpus,
             {modality: stores[modality] for modality in modalities},
+            execution=Execution(device=device, command="mer demo"),
             runs=out / "runs",
-            device=device,
-            command="mer demo",
-            say=logger.info,
         )
     return render(out / "runs" / corpus.name)

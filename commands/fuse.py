@@ -15,7 +15,6 @@ from gia_mic.commands.options import (
     features_option,
     pairs,
     runs_option,
-    say,
     typed,
 )
 from gia_mic.commands.settings import setting_options, typed_settings
@@ -194,38 +193,34 @@ def fuse_train(
 
     Finished folds are kept unless their settings have changed.
     """
-    from gia_mic.fuse.ablate import train_models
     from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.experiment import Execution, Experiment
     from gia_mic.fuse.models.registry import configure
-    from gia_mic.fuse.run import refuse_problems
+    from gia_mic.fuse.run import refuse_problems, train_here
     from gia_mic.report.render import render_headline
 
     model = configure(fusion, typed_settings(GiaMicConfig, options) | others)
-    chosen_seeds = range(seed, seed + seeds)
-    training = chosen_training(options, engine)
-    refuse_problems(fusion, model, training, seeds=chosen_seeds, device=local_device(options["device"], engine))
+    experiment = Experiment(
+        fusion=fusion,
+        model=model,
+        training=chosen_training(options, engine),
+        fold=fold,
+        seeds=range(seed, seed + seeds),
+        **typed_settings(Experiment, options),
+    )
+    refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
     prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
     for modality, path in stores.items():
         logger.info(f"{modality}: {path}")
-    train = choose_engine(engine, address) or train_models
-    folders = train(
-        prepared,
-        stores,
-        [{"fusion": fusion, "model": model}],
-        runs=runs,
-        training=training,
-        fold=fold,
-        seeds=chosen_seeds,
-        command=typed(),
-        say=say,
-        **options,
-    )
+    train = choose_engine(engine, address) or train_here
+    execution = Execution(command=typed(), **typed_settings(Execution, options))
+    folders = train(prepared, stores, [experiment], execution, runs=runs)
     if evaluate_subsets:
         from gia_mic.fuse.robustness import evaluate
 
-        same = {name: options[name] for name in ("allow_shared", "memory_gib")}
-        evaluate(prepared, stores, folders, **same, say=say)
+        shared, memory_gib = experiment.allow_shared, execution.memory_gib
+        evaluate(prepared, stores, folders, allow_shared=shared, memory_gib=memory_gib)
     click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
 
 
@@ -254,17 +249,19 @@ def tune(
     Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
     """
     from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.experiment import Experiment
     from gia_mic.fuse.tune import refuse_search, tune
 
-    training = chosen_training(options, engine)
-    refuse_search(options["fusion"], training, options["trials"])
+    training, seeds = chosen_training(options, engine), (options.pop("seed"),)
+    experiment = Experiment(training=training, seeds=seeds, **typed_settings(Experiment, options))
+    refuse_search(experiment, options["trials"])
     prepared = ready_corpus(features, corpus)
     if engine == "ray":
         from gia_mic.fuse.on_ray import ray_search
 
         options["engine"] = ray_search(address)
-    found = tune(prepared, find_stores(prepared, modalities, encoders), training=training, say=say, **options)
-    click.echo(f"UA {found.ua:.3f} on the part set apart, at epoch {found.epoch}: {found.options()}")
+    best = tune(prepared, find_stores(prepared, modalities, encoders), experiment, **options)
+    click.echo(f"UA {best.ua:.3f} on the part set apart, at epoch {best.epoch}: {best.options()}")
 
 
 @click.command()
@@ -299,26 +296,27 @@ def ablate(
     """
     from gia_mic.fuse.ablate import train_ablations
     from gia_mic.fuse.data import find_stores
+    from gia_mic.fuse.experiment import Execution, Experiment
     from gia_mic.fuse.models.registry import FUSIONS
-    from gia_mic.fuse.run import refuse_problems
+    from gia_mic.fuse.run import refuse_problems, train_here
     from gia_mic.report.render import render
 
-    config = GiaMicConfig(**typed_settings(GiaMicConfig, options))
-    training = chosen_training(options, engine)
-    refuse_problems("gia-mic", config, training, device=local_device(options["device"], engine))
+    experiment = Experiment(
+        model=GiaMicConfig(**typed_settings(GiaMicConfig, options)),
+        training=chosen_training(options, engine),
+        seeds=range(seeds),
+        **typed_settings(Experiment, options),
+    )
+    refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
     prepared = ready_corpus(features, corpus)
     folders = train_ablations(
         prepared,
         find_stores(prepared, modalities, encoders),
+        experiment,
+        Execution(command=typed(), **typed_settings(Execution, options)),
         runs=runs,
         baselines=tuple(FUSIONS) if baselines else (),
-        train=choose_engine(engine, address),
-        seeds=range(seeds),
-        config=config,
-        training=training,
-        command=typed(),
-        say=say,
-        **options,
+        train=choose_engine(engine, address) or train_here,
     )
     names = [folder.parent.parent.name for folder in folders]
     click.echo(render(runs / prepared.name, "terminal", names[0], names))

@@ -1,83 +1,81 @@
-"""Turns GIA-MIC into runs that each lack one of its parts, for a table of what each part is worth."""
+"""Turns GIA-MIC into experiments that each lack one of its parts, for a table of what each part is worth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gia_mic.extract.corpus import Corpus
-from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.models.registry import FUSIONS
-from gia_mic.fuse.run import default_name, train_folds
+from gia_mic.fuse.run import train_here
 
-__all__ = ["REFERENCE", "train_ablations", "train_models", "variants"]
+__all__ = ["REFERENCE", "ablations", "train_ablations", "variants"]
 
 REFERENCE = "gia-mic"
 
 
 def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicConfig]:
     """Return configs by run name: the whole model, then without each part, then with each other constraint."""
-    found = {name: config}
+    configs = {name: config}
     for part in ABLATIONS:
-        found[f"{name}-without-{part}"] = replace(config, without=(part,))
+        configs[f"{name}-without-{part}"] = replace(config, without=(part,))
     for constraint in CONSTRAINTS:
         if constraint != config.constraint:
             suffix = "without-constraint" if constraint == "none" else f"constraint-{constraint}"
-            found[f"{name}-{suffix}"] = replace(config, constraint=constraint)
-    return found
+            configs[f"{name}-{suffix}"] = replace(config, constraint=constraint)
+    return configs
+
+
+def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
+    """Return the experiments that show what each part of GIA-MIC is worth, itself first.
+
+    One more than the variants is the whole model trained on cross-entropy and its constraint, without learning each
+    modality by itself.
+
+    Args:
+        whole: The experiment with all of GIA-MIC; with the name of its runs, if it has one, begin those of the others.
+        modalities: What is trained on.
+        baselines: Other fusions to train beside it, at their defaults.
+    """
+    whole = replace(whole, fusion=REFERENCE, model=whole.model or GiaMicConfig())
+    name, training = whole.run_name(modalities), whole.training
+    experiments = [
+        replace(whole, model=model, name=of_variant) for of_variant, model in variants(whole.model, name).items()
+    ]
+    if training.unimodal_weight:
+        plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
+        experiments.append(replace(whole, name=f"{name}-without-alone", training=plain))
+    experiments += [
+        replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
+        for fusion in baselines
+        if fusion in FUSIONS and fusion != REFERENCE
+    ]
+    return experiments
 
 
 def train_ablations(
     corpus: Corpus,
     stores: Mapping[str, Path],
+    experiment: Experiment | None = None,
+    execution: Execution | None = None,
     *,
     runs: Path,
-    name: str | None = None,
-    config: GiaMicConfig | None = None,
-    training: TrainingConfig | None = None,
     baselines: Sequence[str] = (),
-    train: Callable[..., list[Path]] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    **options: Any,
+    train: Callable[..., list[Path]] = train_here,
 ) -> list[Path]:
     """Train every variant of GIA-MIC, and other fusions at their defaults, and return all run folders.
-
-    One variant more is the whole model trained on cross-entropy and its constraint, without learning each modality by
-    itself.
 
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
+        experiment: The one with all of GIA-MIC; None takes the defaults.
+        execution: How to carry them out; None takes the defaults.
         runs: Folder of all runs.
-        name: Of the whole model's run, with which the names of all others begin; by default all have their usual names.
-        config: GIA-MIC's settings; None takes the defaults.
-        training: How all are trained; None takes the defaults.
         baselines: Other fusions to train beside it.
-        train: Trains all models, such as `spread.train_on_ray`; by default one after the other, here.
-        say: Takes lines for the user.
-        options: The rest of `run.train_folds`, the same for all.
+        train: Trains experiments, as `run.train_here` does one after the other and `on_ray.train_on_ray` on a cluster.
 
     Raises:
         RunError: As `run.train_folds`.
     """
-    config, training = config or GiaMicConfig(), training or TrainingConfig()
-    whole = name or default_name(REFERENCE, list(stores))
-    models: list[dict[str, Any]] = [
-        {"model": variant, "name": called} for called, variant in variants(config, whole).items()
-    ]
-    if training.unimodal_weight:
-        plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
-        models.append({"model": config, "name": f"{whole}-without-alone", "training": plain})
-    models += [
-        {"fusion": fusion, "name": name and f"{name}-{fusion}"}
-        for fusion in baselines
-        if fusion in FUSIONS and fusion != REFERENCE
-    ]
-    return (train or train_models)(corpus, stores, models, training=training, runs=runs, say=say, **options)
-
-
-def train_models(
-    corpus: Corpus, stores: Mapping[str, Path], models: Sequence[Mapping[str, Any]], **options: Any
-) -> list[Path]:
-    """Train models one after the other, here; each is what `run.train_folds` is to be told of it, over `options`."""
-    return [folder for model in models for folder in train_folds(corpus, stores, **{**options, **model})]
+    return train(corpus, stores, ablations(experiment or Experiment(), list(stores), baselines), execution, runs=runs)

@@ -75,7 +75,7 @@ class Audit:
     """
 
     protocol: str
-    folds: list[split.Fold] = field(repr=False)
+    folds: list[split.SplitFold] = field(repr=False)
     overlaps: list[dict[str, Overlap]] = field(repr=False)
     controls: dict[str, Control] = field(repr=False)
     problem: str = ""
@@ -155,7 +155,7 @@ def normalised(text: str | None) -> str | None:
     return " ".join(words) or None
 
 
-def _folds(corpus: Corpus, protocol: str) -> tuple[list[split.Fold], str]:
+def _folds(corpus: Corpus, protocol: str) -> tuple[list[split.SplitFold], str]:
     try:
         return split.folds(corpus, protocol), ""
     except RunError as error:
@@ -173,12 +173,12 @@ def _overlap(train: Values, test: Values) -> Overlap:
 
 
 def _controls(
-    corpus: Corpus, labels: Labels, columns: dict[str, Values], folds: list[split.Fold]
+    corpus: Corpus, labels: Labels, columns: dict[str, Values], folds: list[split.SplitFold]
 ) -> dict[str, Control]:
     if not folds:
         return {}
     C = len(corpus.classes)
-    answers: dict[str, Callable[[split.Fold], Labels]] = {
+    answers: dict[str, Callable[[split.SplitFold], Labels]] = {
         "majority": lambda fold: majority(labels[fold.train], len(fold.test), C)
     }
     if "scenario" in columns:

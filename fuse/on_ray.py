@@ -4,11 +4,14 @@ Every task trains as one machine would and writes the same run folders, which al
 is kept here too, and the same command goes on after any end.
 """
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tqdm import tqdm
@@ -18,8 +21,9 @@ from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.corpus import Corpus
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
-from gia_mic.fuse.tune import Engine, Search
+from gia_mic.fuse.tune import Engine, Search, Tell
 
 __all__ = ["ray_search", "train_on_ray"]
 
@@ -27,63 +31,59 @@ __all__ = ["ray_search", "train_on_ray"]
 def train_on_ray(
     corpus: Corpus,
     stores: Mapping[str, Path],
-    models: Sequence[Mapping[str, Any]],
+    experiments: Sequence[Experiment],
+    execution: Execution | None = None,
     *,
+    runs: Path,
     address: str | None = None,
-    protocol: str = "session",
-    fold: int | None = None,
-    seeds: Sequence[int] = (0,),
-    device: str | None = None,
-    allow_shared: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-    **options: Any,
 ) -> list[Path]:
-    """Train models on folds and seeds, each run a task; on GPUs all folds of a seed are one task, trained as a stack.
+    """Train experiments, each run a task; on GPUs all folds of a seed are one task, trained as a stack.
 
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        models: What `run.train_folds` is to be told for each model: fusion, model, name.
+        experiments: What to train.
+        execution: How to carry them out; by default on GPUs where the cluster has some. `jobs` is 1 in every task.
+        runs: Folder of all runs.
         address: The cluster, as `ray.init` takes it; by default what RAY_ADDRESS names, or this machine alone.
-        protocol: What makes the folds.
-        fold: The K-th fold, from 1; None is all.
-        seeds: Each gives a run for every fold.
-        device: cpu or cuda; by default cuda where the cluster has GPUs.
-        allow_shared: Accept folds that share speakers (or scenarios) between training and test.
-        say: Takes lines for the user.
-        options: The rest of `run.train_folds`, the same for all.
 
     Returns:
-        The run folders, model by model, in the order of folds, then seeds.
+        The run folders, experiment by experiment, in the order of folds, then seeds.
 
     Raises:
         MerError: Ray isn't installed, or there is no such cluster; or as `run.train_folds`.
     """
+    execution = execution or Execution()
     ray = connect(address)
-    _, share, kind = share_out(ray, None, device)
+    _, share, kind = share_out(ray, None, execution.device)
     share["num_cpus"] = 1
-    numbers = [one.number for one in split.choose(split.folds(corpus, protocol, allow_shared=allow_shared), fold)]
-    places = [(number, seed) for number in numbers for seed in seeds] if kind == "cpu" else [(fold, s) for s in seeds]
-    same = {"protocol": protocol, "device": kind, "allow_shared": allow_shared, "jobs": 1} | options
+    execution = replace(execution, device=kind, jobs=1)
     remote = ray.remote(_train).options(**share)
+    place = (Path.cwd(), corpus.folder.parent, corpus.name)
     tasks = [
-        remote.remote(Path.cwd(), corpus.folder.parent, corpus.name, dict(stores), number, seed, {**same, **model})
-        for model in models
-        for number, seed in places
+        [
+            remote.remote(place, dict(stores), part, execution, runs)
+            for seed in experiment.seeds
+            for part in _parts(corpus, replace(experiment, seeds=(seed,)), by_fold=kind == "cpu")
+        ]
+        for experiment in experiments
     ]
-    left = list(tasks)
-    with tqdm(total=len(tasks), desc="runs", unit="task", disable=None, leave=False) as bar:
-        while left:
-            ended, left = ray.wait(left)
-            for _, lines in _results(ray, ended, left):
-                bar.update()
-                for line in lines:
-                    say(line)
-    found = [folders for folders, _ in ray.get(tasks)]
-    if kind == "cpu":
-        return [folder for folders in found for folder in folders]
-    by_model = [found[first : first + len(places)] for first in range(0, len(found), len(places))]
-    return [folder for of_seeds in by_model for of_fold in zip(*of_seeds, strict=True) for folder in of_fold]
+    waiting = [task for of_experiment in tasks for task in of_experiment]
+    with tqdm(total=len(waiting), desc="runs", unit="task", disable=None, leave=False) as progress:
+        while waiting:
+            ended, waiting = ray.wait(waiting)
+            for _, records in _results(ray, ended, waiting):
+                progress.update()
+                for record in records:
+                    logger = logging.getLogger(record.name)
+                    if logger.isEnabledFor(record.levelno):
+                        logger.handle(record)
+    run_dirs = []
+    for experiment, of_experiment in zip(experiments, tasks, strict=True):
+        by_seed = [run_dir for part, _ in ray.get(of_experiment) for run_dir in part]
+        folds = len(by_seed) // len(experiment.seeds)
+        run_dirs += [run_dir for fold in range(folds) for run_dir in by_seed[fold::folds]]
+    return run_dirs
 
 
 def ray_search(address: str | None = None) -> Engine:
@@ -96,64 +96,79 @@ def ray_search(address: str | None = None) -> Engine:
     """
     connect(address)
 
-    def engine(search: Search, trials: int, tell: Callable[[Mapping[str, Any], float, int], None]) -> None:
+    def engine(search: Search, trials: int, tell: Tell) -> None:
         import optuna
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
 
         place = (Path.cwd(), search.corpus.folder.parent, search.corpus.name)
-        same = {field.name: getattr(search, field.name) for field in fields(search) if field.name != "corpus"}
+        stores, experiment = search.stores, search.experiment
 
         def trial(chosen: Mapping[str, Any]) -> None:
-            score, epoch = Search(_load(*place), **same).scorer()(chosen)
+            score, epoch = Search(_load(*place), stores, experiment).scorer()(chosen)
             tune.report({"UA": score, "epoch": epoch})
 
         with tempfile.TemporaryDirectory() as folder:
-            found = tune.Tuner(
+            results = tune.Tuner(
                 tune.with_resources(trial, {"cpu": 1}),
                 param_space={name: tune.choice(values) for name, values in SPACE.items()},
                 tune_config=tune.TuneConfig(
                     metric="UA",
                     mode="max",
                     num_samples=trials,
-                    search_alg=OptunaSearch(sampler=optuna.samplers.TPESampler(seed=search.seed)),
+                    search_alg=OptunaSearch(sampler=optuna.samplers.TPESampler(seed=experiment.seeds[0])),
                 ),
                 run_config=tune.RunConfig(storage_path=folder, verbose=0),
             ).fit()
-            for error in found.errors:
+            for error in results.errors:
                 raise error
-            for number in range(len(found)):
-                chosen, scores = found[number].config or {}, found[number].metrics or {}
+            for number in range(len(results)):
+                chosen, scores = results[number].config or {}, results[number].metrics or {}
                 tell(chosen, scores["UA"], scores["epoch"])
 
     return engine
 
 
-def _results(ray: Any, ended: Sequence[Any], left: Sequence[Any]) -> list[tuple[list[Path], list[str]]]:
+def _parts(corpus: Corpus, experiment: Experiment, *, by_fold: bool) -> list[Experiment]:
+    """Divide an experiment into one for each fold, if it is to be divided."""
+    if not by_fold:
+        return [experiment]
+    folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
+    return [replace(experiment, fold=fold.number) for fold in split.choose(folds, experiment.fold)]
+
+
+def _results(
+    ray: Any, ended: Sequence[Any], waiting: Sequence[Any]
+) -> list[tuple[list[Path], list[logging.LogRecord]]]:
     """Return what tasks gave; the error of one ends the others."""
     try:
         return ray.get(list(ended))
     except ray.exceptions.RayTaskError as error:
-        for task in left:
+        for task in waiting:
             ray.cancel(task)
         raise getattr(error, "cause", error) from error
 
 
 def _load(working_folder: Path, features: Path, name: str) -> Corpus:
+    """Load a corpus in another process, where relative paths shall mean the same."""
     os.chdir(working_folder)
     return corpora.load(features, name)
 
 
 def _train(
-    working_folder: Path,
-    features: Path,
-    name: str,
+    place: tuple[Path, Path, str],
     stores: Mapping[str, Path],
-    fold: int | None,
-    seed: int,
-    options: Mapping[str, Any],
-) -> tuple[list[Path], list[str]]:
-    """Train one model on a fold, or on all, with one seed; return the run folders and lines for the user."""
-    lines: list[str] = []
-    corpus = _load(working_folder, features, name)
-    return train_folds(corpus, stores, fold=fold, seeds=(seed,), say=lines.append, **options), lines
+    experiment: Experiment,
+    execution: Execution,
+    runs: Path,
+) -> tuple[list[Path], list[logging.LogRecord]]:
+    """Train an experiment; return its run folders and what was logged, for the log of the process that asked."""
+    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    log, handler = logging.getLogger("gia_mic"), QueueHandler(queue)
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        run_dirs = train_folds(_load(*place), stores, experiment, execution, runs=runs)
+    finally:
+        log.removeHandler(handler)
+    return run_dirs, [queue.get() for _ in range(queue.qsize())]

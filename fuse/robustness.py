@@ -3,6 +3,7 @@
 An utterance that has none of a subset's modalities gets what the model says of nothing; it counts like the others.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from gia_mic.fuse.train import one_thread, predict
 
 __all__ = ["evaluate"]
 
+logger = logging.getLogger(__name__)
+
 DEVIATIONS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of the noise, in each feature's own deviation over the training part."""
 SHARES = (0.25, 0.5, 0.75, 0.9)
@@ -38,7 +41,6 @@ def evaluate(
     *,
     allow_shared: bool = False,
     memory_gib: float | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Test the models of run folders on every subset of their modalities, under noise and with frames lost.
 
@@ -48,7 +50,6 @@ def evaluate(
         folders: Finished run folders of one run.
         allow_shared: As in training.
         memory_gib: Most memory for frames; more than that are read from their files.
-        say: Takes a line for each folder.
 
     Raises:
         RunError: A folder is no finished run of this corpus and these features.
@@ -79,7 +80,7 @@ def evaluate(
             for share in SHARES:
                 robustness[Condition("lost_frames", share)] = test.scores(lose(share, config["seed"]))
         write_robustness(run_dir, robustness)
-        say(f"{run_dir}: tested with less than it was trained on.")
+        logger.info("%s: tested with less than it was trained on.", run_dir)
 
 
 def noise(model: Any, deviation: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]]:

@@ -14,14 +14,14 @@ from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse.config import PROTOCOLS, SELECTIONS
 
-__all__ = ["PROTOCOLS", "SELECTIONS", "Fold", "choose", "development", "folds"]
+__all__ = ["PROTOCOLS", "SELECTIONS", "SplitFold", "choose", "development", "folds"]
 
 TEST, TRAIN, DEVELOPMENT = "test", "train", ("dev", "val", "valid", "validation")
 DEVELOPMENT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class Fold:
+class SplitFold:
     """One test part and what may be trained on.
 
     Rows are numbers in the manifest's order, sorted by utterance id, so that nothing depends on the manifest's order.
@@ -41,7 +41,7 @@ class Fold:
     development: np.ndarray
 
 
-def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = False) -> list[Fold]:
+def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = False) -> list[SplitFold]:
     """Return all folds of a corpus.
 
     `split` with a value "test" gives one fold: test against train, with dev (or val) set apart; with any other values
@@ -75,7 +75,7 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
     else:
         nobody = np.empty(0, dtype=np.int64)
         found = [
-            Fold(number, name, order[column != name], order[column == name], nobody)
+            SplitFold(number, name, order[column != name], order[column == name], nobody)
             for number, name in enumerate(names, start=1)
         ]
     if not allow_shared:
@@ -84,7 +84,7 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
     return found
 
 
-def choose(found: list[Fold], wanted: int | None) -> list[Fold]:
+def choose(found: list[SplitFold], wanted: int | None) -> list[SplitFold]:
     """Return the fold of that number, or all of them for None.
 
     Raises:
@@ -98,7 +98,7 @@ def choose(found: list[Fold], wanted: int | None) -> list[Fold]:
     return [found[wanted - 1]]
 
 
-def development(corpus: Corpus, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
+def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray]:
     """Divide the training part into what is trained on and what the epoch is chosen on.
 
     Whole dialogs go to one side (where the corpus names none, whole speakers), taken in an order that depends on their
@@ -131,7 +131,7 @@ def development(corpus: Corpus, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
     return fold.train[~apart], fold.train[apart]
 
 
-def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> Fold:
+def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> SplitFold:
     unknown = [name for name in names if name not in (TEST, TRAIN, *DEVELOPMENT)]
     if unknown or TRAIN not in names:
         raise RunError(
@@ -139,10 +139,10 @@ def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[st
             f"may have {', '.join(DEVELOPMENT)}, and nothing else."
         )
     apart = np.array([value in DEVELOPMENT for value in column])
-    return Fold(1, TEST, order[column == TRAIN], order[column == TEST], order[apart])
+    return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[apart])
 
 
-def _refuse_shared(corpus: Corpus, protocol: str, fold: Fold) -> None:
+def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:
     apart = PROTOCOLS[protocol]
     column = np.array(corpus.column(apart), dtype=object)
     sides = [{str(value) for value in column[rows].tolist() if value is not None} for rows in (fold.train, fold.test)]

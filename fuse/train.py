@@ -15,24 +15,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gia_mic.extract.device import keep_freed, keep_products
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, epoch, sorted_batches
-from gia_mic.fuse.models.layers import Batch, PaddedFrames, Scaler, initialise
+from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, Scaler, initialise
+from gia_mic.fuse.stack import Learner, OneModel, Stack
 
 __all__ = [
-    "Trained",
-    "decays",
+    "RunSpec",
+    "TrainResult",
     "dropout_masks",
     "feature_masks",
     "fit",
     "fit_scalers",
+    "fit_together",
     "hide",
     "mixed",
+    "modality_masks",
     "objective",
     "one_thread",
     "predict",
@@ -45,12 +47,34 @@ __all__ = [
     "visits",
 ]
 
+NOBODY = -1
+"""Row number of an utterance that isn't there."""
+
 COMPILED_PRODUCTS = 4096
 """Matrix products that are kept compiled; an epoch of IEMOCAP's size needs 1,400 in bfloat16."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class RunSpec:
+    """One run: what a model is trained on.
+
+    Attributes:
+        rows: Rows to train on; those without any frame are left out.
+        seed: Of all that is random.
+        choose: Rows on which the best epoch is chosen by UA; None takes the last epoch.
+        choose_by: What the history calls them: dev or test. By dev, `patience` ends a run early.
+        report: Called with each row of the history.
+    """
+
+    rows: np.ndarray
+    seed: int
+    choose: np.ndarray | None = None
+    choose_by: str = "dev"
+    report: Callable[[Mapping[str, Any]], None] = lambda row: None
+
+
+@dataclass(frozen=True)
+class TrainResult:
     """What training gives.
 
     Attributes:
@@ -97,117 +121,50 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def fit(
-    build: Callable[[], nn.Module],
-    data: Data,
-    rows: np.ndarray,
-    config: TrainingConfig,
-    *,
-    seed: int,
-    steps: int,
-    choose: np.ndarray | None = None,
-    choose_by: str = "dev",
-    report: Callable[[Mapping[str, Any]], None] = lambda row: None,
-) -> Trained:
+    build: Callable[[], nn.Module], data: Data, spec: RunSpec, config: TrainingConfig, *, steps: int
+) -> TrainResult:
     """Train a model on one training part.
 
     Args:
         build: Makes the fusion, untrained.
-        data: Frames and labels.
-        rows: Rows to train on; those without any frame are left out.
-        config: How.
-        seed: Of all that is random.
+        data: Frames and labels, on the device to train on.
+        spec: The run.
+        config: How to train.
         steps: Batches in an epoch, see `steps_per_epoch`.
-        choose: Rows on which the best epoch is chosen by UA; None takes the last epoch.
-        choose_by: What the history calls them: dev or test.
-        report: Called with each row of the history.
 
     Raises:
         RunError: No training utterance has a frame, or the loss is not a finite number.
     """
+    run = _Run(build, data, spec, config)
+    [result] = _train(OneModel(run.model), [run], data, config, steps)
+    return result
+
+
+def fit_together(
+    build: Callable[[], nn.Module], data: Data, specs: Sequence[RunSpec], config: TrainingConfig, *, steps: int
+) -> list[TrainResult]:
+    """Train several runs at once; each becomes what `fit` makes of it alone, within float tolerance.
+
+    The runs draw from generators of their own in the same order as alone. At one step all of them have utterances of
+    about the same length, so padding to the longest of all costs little. A run with fewer utterances than steps is
+    trained alone, and so are the others with it. Stopping early keeps the weights of the chosen epoch, although the
+    stack goes on for the others.
+
+    Args:
+        build: Makes the fusion, untrained.
+        data: Frames and labels, on the device to train on.
+        specs: The runs.
+        config: How to train.
+        steps: Batches in an epoch, see `steps_per_epoch`.
+
+    Raises:
+        RunError: As `fit`.
+    """
     costs = data.costs
-    usable = rows[costs[rows] > 0]
-    if not len(usable):
-        raise RunError("No utterance of the training part has features in any of the chosen modalities: extract them.")
-    generator = torch.Generator().manual_seed(seed)
-    device = data.labels.device
-    model = build()
-    initialise(model, generator)
-    fit_scalers(model, data, usable)
-    model.to(device)
-    table = targets(data, usable, config, device)
-    for_bfloat16 = rounds_frames(config, device)
-    parameters = list(model.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in parameters if decays(parameter)]},
-        {"params": [parameter for parameter in parameters if not decays(parameter)], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    history: list[dict[str, Any]] = []
-    best, best_state, best_epoch = -1.0, None, config.epochs
-    for number in range(config.epochs):
-        model.train()
-        order = visits(steps, number)
-        losses, apart = torch.zeros((), device=device), torch.zeros((), device=device)
-        true, predicted = [], []
-        for step, members in enumerate(epoch(usable, costs, steps, generator, order)):
-            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warmup)
-            if not len(members):
-                continue
-            picked = torch.from_numpy(members).to(device)
-            batch = hide(data.batch(picked, for_bfloat16=for_bfloat16), config.modality_dropout, generator)
-            labels = data.labels[picked]
-            seen = {
-                name: model.get_buffer(name) * mask
-                for name, mask in feature_masks(model, config.feature_dropout, generator, device).items()
-            }
-            with mixed(config, device):
-                keep = dropout_masks(model, len(members), generator, device)
-                output = functional_call(model, seen, (batch, keep))
-                singles = output.alone or [
-                    functional_call(model, seen, (one, dropout_masks(model, len(members), generator, device))).logits
-                    for one in views(batch, config)
-                ]
-            present = torch.stack([frames.present for frames in batch.values()])
-            loss = objective(output.logits, singles, present, table[labels], config) + output.constraint
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if config.clip_norm:
-                torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            losses += loss.detach() * len(members)
-            apart += output.constraint.detach() * len(members)
-            true.append(labels)
-            predicted.append(output.logits.detach().argmax(-1))
-        row: dict[str, Any] = {
-            "epoch": number + 1,
-            "loss": float(losses) / len(usable),
-            "constraint": float(apart) / len(usable),
-            "learning_rate": rate,
-            "train_UA": measure.ua(torch.cat(true).cpu(), torch.cat(predicted).cpu(), len(data.classes)),
-        }
-        if not isfinite(row["loss"]):
-            raise RunError(f"The loss is {row['loss']} in epoch {number + 1}: lower the learning rate.")
-        if choose is not None:
-            found = predict(model, data, choose)
-            row[f"{choose_by}_UA"] = measure.ua(
-                data.labels.cpu()[torch.from_numpy(choose)], found.argmax(-1), len(data.classes)
-            )
-            if row[f"{choose_by}_UA"] > best:
-                best, best_epoch, best_state = row[f"{choose_by}_UA"], number + 1, copy.deepcopy(model.state_dict())
-        history.append(row)
-        report(row)
-        if choose_by == "dev" and choose is not None and config.patience and number + 1 - best_epoch >= config.patience:
-            break
-    if best_state is not None:
-        model.load_state_dict(best_state)
-    return Trained(model.eval(), history, best_epoch, len(rows) - len(usable))
-
-
-def decays(parameter: Tensor) -> bool:
-    """Whether weight decay acts on a parameter: on matrices, not on biases, norms and weights of layers."""
-    return parameter.dim() >= 2
+    if len(specs) == 1 or any((costs[spec.rows] > 0).sum() < steps for spec in specs):
+        return [fit(build, data, spec, config, steps=steps) for spec in specs]
+    runs = [_Run(build, data, spec, config) for spec in specs]
+    return _train(Stack([run.model for run in runs]), runs, data, config, steps)
 
 
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
@@ -283,33 +240,29 @@ def predict(
     """
     model.eval()
     device = data.labels.device
-    found = np.empty((len(rows), len(data.classes)), dtype=np.float32)
+    probabilities = np.empty((len(rows), len(data.classes)), dtype=np.float32)
     costs = data.costs[rows]
     with torch.inference_mode():
-        for places in sorted_batches(np.arange(len(rows)), costs, batch_size):
-            batch = data.batch(torch.from_numpy(rows[places]).to(device))
-            seen = {name: frames for name, frames in batch.items() if name not in hidden}
-            seen = change(seen) if change is not None else seen
-            found[places] = model(seen).logits.float().softmax(-1).cpu().numpy()
-    return found
+        for index in sorted_batches(np.arange(len(rows)), costs, batch_size):
+            batch = data.batch(torch.from_numpy(rows[index]).to(device))
+            visible = {name: frames for name, frames in batch.items() if name not in hidden}
+            visible = change(visible) if change is not None else visible
+            probabilities[index] = model(visible).logits.float().softmax(-1).cpu().numpy()
+    return probabilities
 
 
-def dropout_masks(model: Any, count: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
-    """Draw the dropout masks of one step, (B, P, d), for `frames.drop`."""
-    if not model.dropout:
-        return None
+def dropout_masks(model: Any, count: int, generator: torch.Generator) -> Tensor:
+    """Draw the dropout masks of one step, (B, P, d), for `layers.drop`."""
     kept = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
-    return (kept.float() / (1 - model.dropout)).to(device)
+    return kept.float() / (1 - model.dropout)
 
 
-def feature_masks(
-    model: Any, probability: float, generator: torch.Generator, device: torch.device
-) -> dict[str, Tensor]:
+def feature_masks(model: Any, probability: float, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw which features of the frames one step sees, for all its utterances (Ho 1998, the random subspace method).
 
     What a step doesn't see can't be learnt by heart, so that weights spread over features that say the same: a model
     of few speakers then leans less on what tells their voices and faces apart. As the deviations are worked into the
-    first weights (`frames.project`), masks for them cost no pass over the frames.
+    first weights (`layers.project`), masks for them cost no pass over the frames.
 
     Returns:
         (D_m,) for the buffer `scalers.m.scale` of each modality m, 0 or 1 / (1 − p); nothing where p is 0.
@@ -319,20 +272,27 @@ def feature_masks(
     masks = {}
     for name, scaler in model.scalers.items():
         kept = torch.rand(scaler.scale.shape, generator=generator) >= probability
-        masks[f"scalers.{name}.scale"] = (kept.float() / (1 - probability)).to(device)
+        masks[f"scalers.{name}.scale"] = kept.float() / (1 - probability)
     return masks
 
 
-def hide(batch: Mapping[str, PaddedFrames], probability: float, generator: torch.Generator) -> dict[str, PaddedFrames]:
-    """Hide each modality of each utterance with a probability; an utterance that would lose all keeps all."""
-    if not probability:
-        return dict(batch)
-    present = torch.stack([frames.present for frames in batch.values()], 1)
-    hit = torch.rand(present.shape, generator=generator).to(present.device) < probability
-    left = present & ~hit
-    left = torch.where(left.any(1, keepdim=True), left, present)
+def modality_masks(count: int, modalities: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Draw which modalities of each utterance one step sees, (B, M) bool."""
+    return torch.rand(count, modalities, generator=generator) >= probability
+
+
+def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
+    """Hide modalities of utterances; an utterance that would lose all that it has keeps all.
+
+    Args:
+        batch: Frames by modality, with masks (…, B, T).
+        visible: Which of them is seen, (…, B, M) bool.
+    """
+    present = torch.stack([frames.present for frames in batch.values()], -1)
+    left = present & visible
+    left = torch.where(left.any(-1, keepdim=True), left, present)
     return {
-        name: PaddedFrames(frames.values, frames.mask & left[:, number, None])
+        name: PaddedFrames(frames.values, frames.mask & left[..., number, None])
         for number, (name, frames) in enumerate(batch.items())
     }
 
@@ -345,9 +305,9 @@ def visits(steps: int, number: int) -> list[int]:
     return torch.randperm(steps, generator=torch.Generator().manual_seed(number)).tolist()
 
 
-def schedule(step: int, steps: int, warm_up: float) -> float:
+def schedule(step: int, steps: int, warmup: float) -> float:
     """Return the rate of a step as a part of the highest: linear warm-up, then half a cosine down to 0."""
-    rising = warm_up * steps
+    rising = warmup * steps
     if step < rising:
         return (step + 1) / (rising + 1)
     return 0.5 * (1 + cos(pi * (step - rising) / max(steps - rising, 1)))
@@ -372,3 +332,146 @@ def targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.
         weights = torch.where(counts > 0, len(rows) / (C * counts.clamp(min=1)), 0)
         table = table * weights.unsqueeze(1)
     return table.to(device)
+
+
+class _Run:
+    """What belongs to one run: its model and generator, its history and its best weights so far."""
+
+    def __init__(self, build: Callable[[], nn.Module], data: Data, spec: RunSpec, config: TrainingConfig) -> None:
+        self.spec, self.rows = spec, spec.rows[data.costs[spec.rows] > 0]
+        if not len(self.rows):
+            raise RunError(
+                "No utterance of the training part has features in any of the chosen modalities: extract them."
+            )
+        self.generator = torch.Generator().manual_seed(spec.seed)
+        self.model: Any = build()
+        initialise(self.model, self.generator)
+        fit_scalers(self.model, data, self.rows)
+        self.model.to(data.labels.device)
+        self.targets = targets(data, self.rows, config, data.labels.device)
+        self.stopped = False
+        self._patience = config.patience if spec.choose_by == "dev" else 0
+        self._history: list[dict[str, Any]] = []
+        self._best_score, self._best_epoch = -1.0, config.epochs
+        self._best_state: dict[str, Tensor] | None = None
+
+    def end_epoch(self, model: nn.Module, data: Data, row: dict[str, Any]) -> None:
+        """Add a row to the history; where the epoch is chosen, score the model and remember it if it is the best."""
+        choose = self.spec.choose
+        if choose is not None:
+            true, predicted = data.labels.cpu()[torch.from_numpy(choose)], predict(model, data, choose).argmax(-1)
+            score = row[f"{self.spec.choose_by}_UA"] = measure.ua(true, predicted, len(data.classes))
+            if score > self._best_score:
+                self._best_score, self._best_epoch = score, row["epoch"]
+                self._best_state = copy.deepcopy(model.state_dict())
+            self.stopped = bool(self._patience) and row["epoch"] - self._best_epoch >= self._patience
+        self._history.append(row)
+        self.spec.report(row)
+
+    def end(self, model: nn.Module) -> TrainResult:
+        """Return the model, with the chosen epoch's weights where one was chosen."""
+        if self._best_state is not None:
+            model.load_state_dict(self._best_state)
+        return TrainResult(model.eval(), self._history, self._best_epoch, len(self.spec.rows) - len(self.rows))
+
+
+def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingConfig, steps: int) -> list[TrainResult]:
+    """Train the models of runs, one by itself or a stack: the only loop there is.
+
+    In the shapes here … is the axis R of runs, which a stack has and one model lacks. Each run draws from its own
+    generator: in an epoch its order, and in a step the modalities to hide, the features to hide and the dropout.
+    """
+    device, costs, true = data.labels.device, data.costs, data.labels.cpu()
+    tables = learner.join([run.targets for run in runs])
+    groups = learner.parameter_groups(config.weight_decay)
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
+    for number in range(config.epochs):
+        learner.train()
+        order = visits(steps, number)
+        batches = [epoch(run.rows, costs, steps, run.generator, order) for run in runs]
+        sums = torch.zeros(2, len(runs), device=device)
+        answers: list[Tensor] = []
+        for step, members in enumerate(zip(*batches, strict=True)):
+            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warmup)
+            if not any(len(part) for part in members):
+                continue
+            rows = learner.join([torch.from_numpy(part) for part in members], NOBODY).to(device)
+            there = rows != NOBODY
+            output, singles, present = _forward(learner, runs, members, data, rows, config)
+            wanted = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * there.unsqueeze(-1)
+            losses = objective(output.logits, singles, present, wanted, config) + output.constraint
+            optimiser.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            if config.clip_norm:
+                learner.clip(config.clip_norm)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            learner.decay(rate * config.weight_decay)
+            optimiser.step()
+            sums += (torch.stack([losses, output.constraint]).detach() * there.sum(-1)).view(2, -1)
+            answers.append(torch.stack([rows, output.logits.detach().argmax(-1)]).view(2, len(runs), -1))
+        visited, predicted = torch.cat(answers, -1).cpu()
+        for index, run in enumerate(runs):
+            loss, constraint = (total / len(run.rows) for total in sums[:, index].tolist())
+            if not isfinite(loss):
+                raise RunError(f"The loss is {loss} in epoch {number + 1}: lower the learning rate.")
+            if run.stopped:
+                continue
+            there = visited[index] != NOBODY
+            row = {
+                "epoch": number + 1,
+                "loss": loss,
+                "constraint": constraint,
+                "learning_rate": rate,
+                "train_UA": measure.ua(true[visited[index][there]], predicted[index][there], len(data.classes)),
+            }
+            run.end_epoch(learner.model(index), data, row)
+        if all(run.stopped for run in runs):
+            break
+    return [run.end(learner.model(index)) for index, run in enumerate(runs)]
+
+
+def _forward(
+    learner: Learner,
+    runs: Sequence[_Run],
+    members: Sequence[np.ndarray],
+    data: Data,
+    rows: Tensor,
+    config: TrainingConfig,
+) -> tuple[Output, Sequence[Tensor], Tensor]:
+    """Pass one step's utterances through the models.
+
+    Args:
+        learner: The models.
+        runs: Their runs.
+        members: Rows of each run.
+        data: Frames.
+        rows: The same rows, (…, B), `NOBODY` where a run has fewer than others.
+        config: What is hidden, and in what precision is computed.
+
+    Returns:
+        The output, logits (…, B, C) of each modality by itself where they are asked for, and who has which modality,
+        (M, …, B) bool.
+    """
+    device = rows.device
+
+    def draw(masks: Callable[[_Run, int], Tensor]) -> Tensor:
+        drawn = [masks(run, len(part)) for run, part in zip(runs, members, strict=True)]
+        return learner.join(drawn).to(device)
+
+    def keep() -> Tensor | None:
+        if not runs[0].model.dropout:
+            return None
+        return draw(lambda run, count: dropout_masks(run.model, count, run.generator))
+
+    flat = data.batch(rows.flatten(), for_bfloat16=rounds_frames(config, device))
+    batch = {name: PaddedFrames(*(value.unflatten(0, rows.shape) for value in frames)) for name, frames in flat.items()}
+    if config.modality_dropout:
+        M, probability = len(batch), config.modality_dropout
+        batch = hide(batch, draw(lambda run, count: modality_masks(count, M, probability, run.generator)))
+    drawn = [feature_masks(run.model, config.feature_dropout, run.generator) for run in runs]
+    features = {name: learner.join([masks[name] for masks in drawn]).to(device) for name in drawn[0]}
+    with mixed(config, device):
+        output = learner(batch, keep(), features)
+        singles = output.alone or [learner(view, keep(), features).logits for view in views(batch, config)]
+    return output, singles, torch.stack([frames.present for frames in batch.values()])

@@ -5,6 +5,7 @@ The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), 
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -21,32 +22,29 @@ from gia_mic.extract.files import write_json
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE, TrainingConfig
 from gia_mic.fuse.data import read
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.models import registry as fusions
-from gia_mic.fuse.train import fit, prepare_cpu, rounds_frames, steps_per_epoch
+from gia_mic.fuse.train import RunSpec, fit, prepare_cpu, rounds_frames, steps_per_epoch
 
-__all__ = ["Engine", "Found", "Search", "refuse_search", "tune"]
+__all__ = ["Engine", "Search", "TuneResult", "refuse_search", "tune"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found.
+class TuneResult:
+    """What a search gives.
 
     Attributes:
         ua: Best UA on the part of the training that was set apart.
         epoch: Epoch at which it was reached.
-        fusion: Name of the fusion.
-        protocol: What makes the folds.
-        training: How to train.
-        model: The fusion's config.
+        experiment: The search's, with the best settings; with `fold` None it trains all folds with them.
         trials: Settings and score of each trial, in order.
     """
 
     ua: float
     epoch: int
-    fusion: str
-    protocol: str
-    training: TrainingConfig
-    model: Any
+    experiment: Experiment
     trials: list[dict[str, Any]]
 
     def options(self) -> str:
@@ -54,10 +52,9 @@ class Found:
 
         Without `patience`: by default the epoch isn't chosen there, so nothing stops early.
         """
-        best = max(self.trials, key=lambda trial: trial["UA"])
-        usual = {"fusion": "gia-mic", "protocol": "session", **asdict(TrainingConfig(patience=self.training.patience))}
-        given = {"fusion": self.fusion, "protocol": self.protocol, **asdict(self.training)}
-        chosen = {name: value for name, value in given.items() if value != usual[name]}
+        training, best = self.experiment.training, max(self.trials, key=lambda trial: trial["UA"])
+        default = _typed_options(Experiment(training=TrainingConfig(patience=training.patience)))
+        chosen = {name: value for name, value in _typed_options(self.experiment).items() if value != default[name]}
         chosen |= {name: value for name, value in best.items() if name != "UA"}
         flags = {True: "--{}", False: "--no-{}"}
         return " ".join(
@@ -73,75 +70,69 @@ class Search:
     Attributes:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        fold: The fold whose training part is used, from 1.
-        seed: Of the search and of every training.
-        fusion: Name of the fusion.
-        protocol: What makes the folds.
-        training: The settings that are not searched.
+        experiment: The settings that are not searched; its fold's training part is used, and its first seed.
     """
 
     corpus: Corpus
     stores: Mapping[str, Path]
-    fold: int
-    seed: int
-    fusion: str
-    protocol: str
-    training: TrainingConfig
+    experiment: Experiment
 
     def scorer(self) -> Callable[[Mapping[str, Any]], tuple[float, int]]:
         """Read the frames, and return what gives the best UA of some settings, and the epoch that had it."""
-        found = split.choose(split.folds(self.corpus, self.protocol), self.fold)[0]
-        rows, apart = split.development(self.corpus, found)
+        experiment = self.experiment
+        folds = split.folds(self.corpus, experiment.protocol, allow_shared=experiment.allow_shared)
+        train_rows, dev_rows = split.development(self.corpus, split.choose(folds, experiment.fold)[0])
         opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
         data = read(
             self.corpus,
             opened,
-            speech_stride=self.training.speech_stride,
-            layer_weights=self.training.layer_weights,
-            rounded=rounds_frames(self.training, torch.device("cpu")),
+            speech_stride=experiment.training.speech_stride,
+            layer_weights=experiment.training.layer_weights,
+            rounded=rounds_frames(experiment.training, torch.device("cpu")),
         )
-        entry = fusions.find(self.fusion)
+        entry = fusions.find(experiment.fusion)
+        spec = RunSpec(train_rows, experiment.seeds[0], dev_rows)
         prepare_cpu()
 
         def score(chosen: Mapping[str, Any]) -> tuple[float, int]:
-            how, config = self.settings(chosen)
+            trial = self.with_settings(chosen)
             result = fit(
-                lambda: entry.make(data.dims, len(self.corpus.classes), config, data.layers),
+                lambda: entry.make(data.dims, len(self.corpus.classes), trial.model, data.layers),
                 data,
-                rows,
-                how,
-                seed=self.seed,
-                steps=steps_per_epoch([len(rows)], how.batch_size),
-                choose=apart,
+                spec,
+                trial.training,
+                steps=steps_per_epoch([len(train_rows)], trial.training.batch_size),
             )
             return float(np.max([row["dev_UA"] for row in result.history])), result.epoch
 
         return score
 
-    def settings(self, chosen: Mapping[str, Any]) -> tuple[TrainingConfig, Any]:
-        """Return how to train, and the fusion's config."""
-        how = replace(self.training, **{name: value for name, value in chosen.items() if name != "dropout"})
-        return how, fusions.find(self.fusion).config(dropout=chosen["dropout"])
+    def with_settings(self, chosen: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with settings of `config.SPACE` that were chosen."""
+        of_training = {name: value for name, value in chosen.items() if name != "dropout"}
+        return replace(
+            self.experiment,
+            model=fusions.find(self.experiment.fusion).config(dropout=chosen["dropout"]),
+            training=replace(self.experiment.training, **of_training),
+        )
 
 
-Engine = Callable[[Search, int, Callable[[Mapping[str, Any], float, int], None]], None]
-"""Tries so many settings of a search, and tells of each its score and epoch."""
+Tell = Callable[[Mapping[str, Any], float, int], None]
+"""Told of a trial's settings, score and epoch."""
+
+Engine = Callable[[Search, int, Tell], None]
+"""Tries so many settings of a search, and tells of each."""
 
 
 def tune(
     corpus: Corpus,
     stores: Mapping[str, Path],
+    experiment: Experiment | None = None,
     *,
-    fold: int = 1,
     trials: int = 20,
-    seed: int = 0,
-    fusion: str = "gia-mic",
-    protocol: str = "session",
-    training: TrainingConfig | None = None,
     engine: Engine | None = None,
     out: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Found:
+) -> TuneResult:
     """Search the settings of `SPACE` on the training part of one fold.
 
     Each trial trains on the training part less whole dialogs and is scored by the best UA on these
@@ -150,43 +141,46 @@ def tune(
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        fold: The fold whose training part is used, from 1.
+        experiment: The settings that are not searched. Its fold (by default the first) is used, and its first seed for
+            the search and every training; its model's config, selection and name are not.
         trials: Number of settings tried.
-        seed: Of the search and of every training.
-        fusion: Name of the fusion.
-        protocol: What makes the folds.
-        training: The settings that are not searched; None takes the defaults.
         engine: Tries the settings; by default one after the other, here.
         out: JSON file for all trials; None writes none.
-        say: Takes a line for each trial.
 
     Raises:
         RunError: Optuna is missing, a setting is out of range, or there is nothing to choose on.
     """
-    training = training or TrainingConfig()
-    refuse_search(fusion, training, trials)
+    experiment = experiment or Experiment()
+    experiment = replace(experiment, fold=1 if experiment.fold is None else experiment.fold, seeds=experiment.seeds[:1])
+    refuse_search(experiment, trials)
     import optuna
 
-    search = Search(corpus, stores, fold, seed, fusion, protocol, training)
-    done: list[dict[str, Any]] = []
+    search = Search(corpus, stores, experiment)
+    results: list[dict[str, Any]] = []
     epochs: list[int] = []
 
     def tell(chosen: Mapping[str, Any], score: float, epoch: int) -> None:
-        done.append({**chosen, "UA": score})
+        results.append({**chosen, "UA": score})
         epochs.append(epoch)
-        say(f"trial {len(done)} of {trials}: UA {score:.3f} with {json.dumps(chosen)}")
+        logger.info("trial %d of %d: UA %.3f with %s", len(results), trials, score, json.dumps(chosen))
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (engine or _try_here)(search, trials, tell)
-    best = int(np.argmax([trial["UA"] for trial in done]))
+    best = int(np.argmax([trial["UA"] for trial in results]))
     if out is not None:
-        same = {"fusion": fusion, "fold": fold, "protocol": protocol, "seed": seed, "training": asdict(search.training)}
-        write_json(out, {"format": 1, "corpus": corpus.digest, **same, "trials": done})
-    how, config = search.settings({name: value for name, value in done[best].items() if name != "UA"})
-    return Found(done[best]["UA"], epochs[best], fusion, protocol, how, config, done)
+        shared = {
+            "fusion": experiment.fusion,
+            "fold": experiment.fold,
+            "protocol": experiment.protocol,
+            "seed": experiment.seeds[0],
+            "training": asdict(experiment.training),
+        }
+        write_json(out, {"format": 1, "corpus": corpus.digest, **shared, "trials": results})
+    chosen = {name: value for name, value in results[best].items() if name != "UA"}
+    return TuneResult(results[best]["UA"], epochs[best], search.with_settings(chosen), results)
 
 
-def refuse_search(fusion: str, training: TrainingConfig, trials: int) -> None:
+def refuse_search(experiment: Experiment, trials: int) -> None:
     """Refuse settings that no search can begin with; the command does so before it prepares a corpus.
 
     Raises:
@@ -194,24 +188,32 @@ def refuse_search(fusion: str, training: TrainingConfig, trials: int) -> None:
     """
     if find_spec("optuna") is None:
         raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.")
-    fusions.find(fusion)
-    problems = training.problems()
+    fusions.find(experiment.fusion)
+    problems = experiment.training.problems()
     if trials < 1:
         problems.append(f"{trials} trials are none: give at least 1")
     if problems:
         raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
 
 
-def _try_here(search: Search, trials: int, tell: Callable[[Mapping[str, Any], float, int], None]) -> None:
+def _typed_options(experiment: Experiment) -> dict[str, Any]:
+    """Return what can be typed of an experiment and isn't searched, by name."""
+    return {"fusion": experiment.fusion, "protocol": experiment.protocol, **asdict(experiment.training)}
+
+
+def _try_here(search: Search, trials: int, tell: Tell) -> None:
+    """Try settings one after the other."""
     import optuna
 
     score = search.scorer()
 
     def objective(trial: Any) -> float:
         chosen = {name: trial.suggest_categorical(name, values) for name, values in SPACE.items()}
-        found, epoch = score(chosen)
-        tell(chosen, found, epoch)
-        return found
+        ua, epoch = score(chosen)
+        tell(chosen, ua, epoch)
+        return ua
 
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.seed))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.experiment.seeds[0])
+    )
     study.optimize(objective, n_trials=trials)

@@ -6,6 +6,7 @@ from gia_mic.extract.corpora import demo
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.run import run
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
 
 MODEL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
@@ -20,5 +21,6 @@ def make_demo(folder: Path, utterances: int = 40, **options: object) -> tuple[Co
 
 def train_demo(corpus: Corpus, stores: dict[str, Path], runs: Path, **options: object) -> list[Path]:
     """Train two epochs of a small GIA-MIC, or of what `options` say."""
-    chosen = {"model": MODEL, "training": TrainingConfig(epochs=2, batch_size=8), "device": "cpu", "jobs": 1, **options}
-    return train_folds(corpus, stores, runs=runs, **chosen)
+    chosen = {"model": MODEL, "training": TrainingConfig(epochs=2, batch_size=8), **options}
+    execution = Execution(device="cpu", jobs=1, command=chosen.pop("command", None))
+    return train_folds(corpus, stores, Experiment(**chosen), execution, runs=runs)

@@ -2,6 +2,7 @@ import re
 
 from gia_mic.fuse.ablate import train_ablations, variants
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.report.render import render
 
 
@@ -18,10 +19,12 @@ def test_one_call_gives_the_table(corpus, stores, tmp_path):
     folders = train_ablations(
         corpus,
         stores,
+        Experiment(
+            model=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
+            training=TrainingConfig(epochs=1, batch_size=32),
+        ),
         runs=tmp_path / "runs",
-        config=GiaMicConfig(width=8, heads=2, latents=2, layers=1),
         baselines=("concat",),
-        training=TrainingConfig(epochs=1, batch_size=32),
     )
     assert len(folders) == 10 * 5
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")

@@ -8,13 +8,13 @@ from made_features import make_corpus
 from gia_mic.extract import store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import layer_count, read
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.models.layers import PaddedFrames, Scaler, project
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.split import folds
-from gia_mic.fuse.stack import Job, fit_together
-from gia_mic.fuse.train import fit, predict
+from gia_mic.fuse.train import RunSpec, fit, fit_together, predict
 
 L, H = 3, 4
 
@@ -100,26 +100,25 @@ def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data
         return made.make(data.dims, 4, made.config(), data.layers)
 
     rows = folds(corpus)[0].train
-    alone = fit(build, data, rows, config, seed=0, steps=4)
+    alone = fit(build, data, RunSpec(rows, seed=0), config, steps=4)
     shares = alone.model.scalers["speech"].shares()
     assert int(shares.argmax()) == 1
     assert alone.model.scalers["text"].weights is None
     quick = TrainingConfig(epochs=1, batch_size=16)
-    together = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], quick, steps=4)
+    together = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], quick, steps=4)
     for seed, one in enumerate(together):
-        single = fit(build, data, rows, quick, seed=seed, steps=4).model
+        single = fit(build, data, RunSpec(rows, seed), quick, steps=4).model
         np.testing.assert_allclose(predict(one.model, data, rows), predict(single, data, rows), atol=1e-3)
 
 
 def test_a_run_folder_brings_its_layer_weights_back(corpus, stores, data, tmp_path):
     quick = TrainingConfig(epochs=1)
-    [place] = train_folds(corpus, stores, runs=tmp_path, training=quick, fold=1, jobs=1)
+    [place] = train_folds(corpus, stores, Experiment(training=quick, fold=1), runs=tmp_path)
     model, config = load_fusion(place)
     assert config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
     assert model.scalers["speech"].weights.shape == (3,)
-    [plain] = train_folds(
-        corpus, stores, runs=tmp_path, training=TrainingConfig(epochs=1, layer_weights=False), fold=1, name="plain"
-    )
+    without = TrainingConfig(epochs=1, layer_weights=False)
+    [plain] = train_folds(corpus, stores, Experiment(training=without, fold=1, name="plain"), runs=tmp_path)
     assert load_fusion(plain)[0].scalers["speech"].weights is None
 
 

@@ -19,7 +19,7 @@ from gia_mic.extract import corpus as corpora, store
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.models.gia_mic import GiaMic
-from gia_mic.fuse.train import fit
+from gia_mic.fuse.train import RunSpec, fit
 
 def own():
     # memory of this process alone, and pages of the feature file, which count as its memory too where they are mapped
@@ -33,7 +33,7 @@ small = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 how = TrainingConfig(epochs=1, batch_size=4)
 
 def train(data):
-    fit(lambda: GiaMic(data.dims, 4, small), data, np.arange(32), how, seed=0, steps=8)
+    fit(lambda: GiaMic(data.dims, 4, small), data, RunSpec(np.arange(32), seed=0), how, steps=8)
 
 before = own()
 bound = float(sys.argv[3])

@@ -13,8 +13,9 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import MerError, RunError
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
-from gia_mic.fuse.ablate import train_models
 from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.run import train_here
 from gia_mic.fuse.tune import tune
 
 ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
@@ -106,29 +107,33 @@ def test_a_device_the_cluster_does_not_have_is_refused(tmp_path, engine):
         extract(make_corpus(tmp_path), TINY, engine=ray_engine(device="cuda"))
 
 
-def test_models_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_path, engine):
-    models = [{"fusion": "concat"}, {"fusion": "late"}]
-    same = {"training": TrainingConfig(epochs=2), "seeds": (0, 1), "fold": 2, "device": "cpu"}
-    here = train_models(corpus, stores, models, runs=tmp_path / "here", **same)
-    there = train_on_ray(corpus, stores, models, runs=tmp_path / "there", **same)
-    assert len(there) == 2 * 2
+def test_experiments_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_path, engine, caplog):
+    quick, seeds, on_cpu = TrainingConfig(epochs=2), (0, 1), Execution(device="cpu")
+    experiments = [
+        Experiment("concat", training=quick, fold=2, seeds=seeds),
+        Experiment("late", training=quick, protocol="speaker", seeds=seeds, allow_shared=True),
+    ]
+    here = train_here(corpus, stores, experiments, on_cpu, runs=tmp_path / "here")
+    there = train_on_ray(corpus, stores, experiments, on_cpu, runs=tmp_path / "there")
+    assert len(there) == 2 + 10 * 2
     assert [p.relative_to(tmp_path / "there") for p in there] == [p.relative_to(tmp_path / "here") for p in here]
     for one, other in zip(here, there, strict=True):
         found, wanted = (json.loads((place / "metrics.json").read_text())["confusion"] for place in (one, other))
         assert found == wanted
-    said = []
-    train_on_ray(corpus, stores, models[:1], runs=tmp_path / "there", **same, say=said.append)
-    assert said == ["concat: 1 of 1 runs are finished and kept."] * 2
+    caplog.clear()
+    caplog.set_level("INFO", "gia_mic")
+    train_on_ray(corpus, stores, experiments[:1], on_cpu, runs=tmp_path / "there")
+    assert caplog.messages == ["concat: 1 of 1 runs are finished and kept."] * 2
 
 
 def test_what_is_wrong_with_a_training_is_said_as_here(corpus, stores, tmp_path, engine):
     with pytest.raises(RunError, match="there is no fusion 'nonsense'"):
-        train_on_ray(corpus, stores, [{"fusion": "nonsense"}], runs=tmp_path / "runs", device="cpu")
+        train_on_ray(corpus, stores, [Experiment("nonsense")], Execution(device="cpu"), runs=tmp_path / "runs")
 
 
 def test_a_search_tries_settings_on_the_cluster(corpus, stores, engine):
-    quick = TrainingConfig(epochs=1)
-    found = tune(corpus, stores, fusion="concat", trials=2, training=quick, engine=ray_search())
+    experiment = Experiment("concat", training=TrainingConfig(epochs=1))
+    found = tune(corpus, stores, experiment, trials=2, engine=ray_search())
     assert len(found.trials) == 2
     assert found.ua == max(trial["UA"] for trial in found.trials)
     assert all(set(trial) == {*SPACE, "UA"} for trial in found.trials)

@@ -4,6 +4,7 @@ from made_features import make_corpus, make_stores, utterances
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.robustness import evaluate, lose
 from gia_mic.fuse.run import train_folds
@@ -19,7 +20,8 @@ def trained(tmp_path_factory):
     stores = make_stores(corpus, shown=0.95)
     config = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
     training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, modality_dropout=0.3)
-    folders = train_folds(corpus, stores, runs=folder / "runs", model=config, training=training)
+    experiment = Experiment(model=config, training=training)
+    folders = train_folds(corpus, stores, experiment, runs=folder / "runs")
     evaluate(corpus, stores, folders)
     return corpus, stores, folders
 
@@ -39,10 +41,13 @@ def test_noise_hurts(trained):
     assert sum(one["subset", "stv"]["UA"] for one in tested) > sum(one["noise", 2.0]["UA"] for one in tested)
 
 
-def test_what_is_evaluated_is_not_evaluated_again(trained):
-    said = []
-    evaluate(*trained, say=said.append)
-    assert said == []
+def test_what_is_evaluated_is_not_evaluated_again(trained, caplog):
+    caplog.set_level("INFO", "gia_mic")
+    evaluate(*trained)
+    assert caplog.messages == []
+    (trained[2][0] / ROBUSTNESS).unlink()
+    evaluate(*trained)
+    assert caplog.messages == [f"{trained[2][0]}: tested with less than it was trained on."]
 
 
 def test_lost_frames_leave_one():

@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas
@@ -11,7 +12,8 @@ from gia_mic.extract.errors import RunError
 from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read
-from gia_mic.fuse.run import default_name, train_folds
+from gia_mic.fuse.experiment import Execution, Experiment, default_name
+from gia_mic.fuse.run import plan_runs, train_folds
 from gia_mic.fuse.runs import folder
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.train import predict
@@ -20,10 +22,24 @@ SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3)
 
 
+@pytest.fixture(autouse=True)
+def log(caplog):
+    """What is said at level INFO and above."""
+    caplog.set_level("INFO", "gia_mic")
+    return caplog
+
+
 def train(corpus, stores, runs, **options):
-    said = []
-    settings = {"model": SMALL, "training": QUICK, "say": said.append, **options}
-    return train_folds(corpus, stores, runs=runs, **settings), said
+    chosen = {field.name: options.pop(field.name) for field in fields(Execution) if field.name in options}
+    experiment = Experiment(**{"model": SMALL, "training": QUICK, **options})
+    return train_folds(corpus, stores, experiment, Execution(**chosen), runs=runs)
+
+
+def messages(log):
+    """What has been said since this was asked last."""
+    said = log.messages.copy()
+    log.clear()
+    return said
 
 
 def contents(place):
@@ -31,7 +47,7 @@ def contents(place):
 
 
 def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
-    (place,), _ = train(corpus, stores, tmp_path, fold=3, command="mer fuse-train --fold 3")
+    (place,) = train(corpus, stores, tmp_path, fold=3, command="mer fuse-train --fold 3")
     assert place == tmp_path / "toy" / "gia-mic" / "fold-3" / "seed-0"
     config = json.loads((place / "config.json").read_text())
     assert config["corpus"] == {
@@ -76,7 +92,7 @@ def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
 def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
     from gia_mic.extract.store import open_store
 
-    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    (place,) = train(corpus, stores, tmp_path, fold=1)
     model, config = load_fusion(place)
     data = read(corpus, {name: open_store(path) for name, path in stores.items()})
     table = pandas.read_parquet(place / "predictions.parquet")
@@ -85,40 +101,62 @@ def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
     assert config["fold"] == 1
 
 
-def test_finished_folds_are_kept_and_unfinished_ones_trained_to_the_same_end(corpus, stores, tmp_path):
-    places, said = train(corpus, stores, tmp_path)
+def test_finished_folds_are_kept_and_unfinished_ones_trained_to_the_same_end(corpus, stores, tmp_path, log):
+    places = train(corpus, stores, tmp_path)
     assert [place.parent.name for place in places] == [f"fold-{k}" for k in range(1, 6)]
-    assert said == []
+    assert messages(log) == []
     before = [contents(place) for place in places]
     stamps = [(place / "metrics.json").stat().st_mtime_ns for place in places]
     (places[2] / "metrics.json").unlink()
     shutil.rmtree(places[4])
-    assert train(corpus, stores, tmp_path) == (places, ["gia-mic: 3 of 5 runs are finished and kept."])
+    assert train(corpus, stores, tmp_path) == places
+    assert messages(log) == ["gia-mic: 3 of 5 runs are finished and kept."]
     assert [contents(place) for place in places] == before
     after = [(place / "metrics.json").stat().st_mtime_ns for place in places]
     assert [one == other for one, other in zip(stamps, after, strict=True)] == [True, True, False, True, False]
 
 
-def test_a_changed_setting_trains_again_and_says_so(corpus, stores, tmp_path):
-    (place,), _ = train(corpus, stores, tmp_path, fold=2)
+def test_a_changed_setting_trains_again_and_says_so(corpus, stores, tmp_path, log):
+    (place,) = train(corpus, stores, tmp_path, fold=2)
     before = contents(place)
     changed = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3)
-    _, said = train(corpus, stores, tmp_path, fold=2, training=changed)
-    assert said == [f"{place}: trained before with other settings; training it again."]
+    train(corpus, stores, tmp_path, fold=2, training=changed)
+    assert messages(log) == [f"{place}: trained before with other settings; training it again."]
     assert contents(place) != before
     (place / "config.json").write_text("{")
-    _, said = train(corpus, stores, tmp_path, fold=2)
+    train(corpus, stores, tmp_path, fold=2)
     assert contents(place) == before
 
 
 def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_path):
-    together, _ = train(corpus, stores, tmp_path / "together", seeds=(0, 1), jobs=3)
-    one_by_one, _ = train(corpus, stores, tmp_path / "alone", seeds=(0, 1), jobs=1)
-    (alone,), _ = train(corpus, stores, tmp_path / "single", fold=4, seeds=(1,))
+    together = train(corpus, stores, tmp_path / "together", seeds=(0, 1), jobs=3)
+    one_by_one = train(corpus, stores, tmp_path / "alone", seeds=(0, 1), jobs=1)
+    (alone,) = train(corpus, stores, tmp_path / "single", fold=4, seeds=(1,))
     assert len(together) == 10
     assert [contents(place) for place in together] == [contents(place) for place in one_by_one]
     assert contents(alone) == contents(together[7])
     assert contents(together[6]) != contents(together[7])
+
+
+def test_a_plan_writes_nothing_and_says_what_is_finished(corpus, stores, tmp_path):
+    from gia_mic.extract.store import open_store
+
+    opened = {name: open_store(path) for name, path in stores.items()}
+    experiment = Experiment(model=SMALL, training=QUICK, seeds=(0, 7), select="dev")
+    tasks = plan_runs(corpus, opened, experiment, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert [(task.fold.number, task.seed) for task in tasks] == [(k, seed) for k in range(1, 6) for seed in (0, 7)]
+    assert {task.state for task in tasks} == {"new"}
+    assert {task.steps for task in tasks} == {4}
+    for task in tasks:
+        assert not {*task.rows.tolist(), *task.choose.tolist()} & {*task.fold.test.tolist()}
+    assert train_folds(corpus, stores, replace(experiment, fold=2), runs=tmp_path / "runs") == [
+        task.run_dir for task in tasks if task.fold.number == 2
+    ]
+    states = {(task.fold.number, task.state) for task in plan_runs(corpus, opened, experiment, tmp_path / "runs")}
+    assert states == {(1, "new"), (2, "finished"), (3, "new"), (4, "new"), (5, "new")}
+    other = replace(experiment, training=TrainingConfig(epochs=2), fold=2)
+    assert {task.state for task in plan_runs(corpus, opened, other, tmp_path / "runs")} == {"changed"}
 
 
 @pytest.mark.parametrize(("options", "pools"), [({"jobs": 3}, 3), ({"jobs": 8}, 5), ({"jobs": 3, "stack": 3}, 2)])
@@ -130,8 +168,8 @@ def test_what_trains_side_by_side_gets_a_pool_of_memory_each(corpus, stores, tmp
 
 
 def test_runs_trained_in_a_stack_are_those_trained_alone(corpus, stores, tmp_path):
-    stacked, _ = train(corpus, stores, tmp_path / "stacked", seeds=(0, 1), stack=4)
-    alone, _ = train(corpus, stores, tmp_path / "alone", seeds=(0, 1))
+    stacked = train(corpus, stores, tmp_path / "stacked", seeds=(0, 1), stack=4)
+    alone = train(corpus, stores, tmp_path / "alone", seeds=(0, 1))
     for one, other in zip(stacked, alone, strict=True):
         found = [
             np.stack(pandas.read_parquet(place / "predictions.parquet")["probabilities"]) for place in (one, other)
@@ -141,29 +179,29 @@ def test_runs_trained_in_a_stack_are_those_trained_alone(corpus, stores, tmp_pat
 
 
 def test_selection_on_dev_and_on_test_says_so(corpus, stores, tmp_path):
-    (place,), _ = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
+    (place,) = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
     assert place.parent.parent.name == "chosen"
     assert json.loads((place / "config.json").read_text())["select"] == "dev"
     assert "dev_UA" in (place / "history.csv").read_text()
     assert json.loads((place / "metrics.json").read_text())["train_utterances"] < 64
-    (place,), _ = train(corpus, stores, tmp_path, fold=1, select="test")
+    (place,) = train(corpus, stores, tmp_path, fold=1, select="test")
     assert "test_UA" in (place / "history.csv").read_text()
 
 
-def test_utterances_without_features_are_named_and_get_the_majority_class(tmp_path):
+def test_utterances_without_features_are_named_and_get_the_majority_class(tmp_path, log):
     corpus = make_corpus(tmp_path)
     missing = {name: ["u000", "u040"] for name in ("speech", "text")}
     stores = make_stores(corpus, dims={"speech": 6, "text": 5}, missing=missing)
-    (place,), said = train(corpus, stores, tmp_path / "runs", fold=1)
+    (place,) = train(corpus, stores, tmp_path / "runs", fold=1)
     assert place.parent.parent.name == "gia-mic-st"
-    assert len(said) == 1
-    assert "2 of 16 test utterances have no features" in said[0]
+    [said] = messages(log)
+    assert "2 of 16 test utterances have no features" in said
     metrics = json.loads((place / "metrics.json").read_text())
     assert metrics["without_features"] == {"train": 0, "test": 2}
     table = pandas.read_parquet(place / "predictions.parquet").set_index("id")
     np.testing.assert_allclose(table.loc["u000", "probabilities"], table.loc["u040", "probabilities"])
-    _, said = train(corpus, stores, tmp_path / "runs", fold=2)
-    assert said == [
+    train(corpus, stores, tmp_path / "runs", fold=2)
+    assert messages(log) == [
         f"{place.parent.parent / 'fold-2' / 'seed-0'}: 2 training utterances have no features and were left out."
     ]
 
@@ -199,7 +237,7 @@ def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(corpus, stores, tmp_path):
     with pytest.raises(RunError, match=r"is no run folder \(config.json is missing\)"):
         load_fusion(tmp_path)
-    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    (place,) = train(corpus, stores, tmp_path, fold=1)
     weights = (place / "model.safetensors").read_bytes()
     (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(RunError, match="doesn't fit its configuration"):
@@ -213,7 +251,7 @@ def test_a_folder_that_is_no_run_is_refused(corpus, stores, tmp_path):
 
 
 def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
-    (place,), _ = train(corpus, stores, tmp_path, fold=1)
+    (place,) = train(corpus, stores, tmp_path, fold=1)
     config = json.loads((place / "config.json").read_text())
     config["model"]["depth"] = 4
     (place / "config.json").write_text(json.dumps(config))

@@ -8,8 +8,7 @@ from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.models.registry import FUSIONS, configure
 from gia_mic.fuse.split import development, folds
-from gia_mic.fuse.stack import Job, fit_together
-from gia_mic.fuse.train import fit, predict, steps_per_epoch
+from gia_mic.fuse.train import RunSpec, fit, fit_together, predict, steps_per_epoch
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +28,18 @@ def compare(corpus, data, fusion, config, select=False, **settings):
     chosen = configure(fusion, settings)
     found = folds(corpus)
     steps = steps_per_epoch([len(fold.train) for fold in found], config.batch_size)
-    jobs = []
+    specs = []
     for fold, seed in ((found[0], 0), (found[0], 1), (found[4], 0)):
         rows, choose = development(corpus, fold) if select else (fold.train, None)
-        jobs.append(Job(rows, seed, choose))
+        specs.append(RunSpec(rows, seed, choose))
 
     def build():
         return made.make(data.dims, 4, chosen)
 
-    together = fit_together(build, data, jobs, config, steps=steps)
+    together = fit_together(build, data, specs, config, steps=steps)
     everybody = np.arange(len(corpus))
-    for job, one in zip(jobs, together, strict=True):
-        alone = fit(build, data, job.rows, config, seed=job.seed, steps=steps, choose=job.choose)
+    for spec, one in zip(specs, together, strict=True):
+        alone = fit(build, data, spec, config, steps=steps)
         assert (one.epoch, one.unusable) == (alone.epoch, alone.unusable)
         assert len(one.history) == len(alone.history)
         for mine, other in zip(one.history, alone.history, strict=True):
@@ -86,8 +85,8 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
     def build():
         return made.make(data.dims, 4, made.config())
 
-    alone = fit(build, data, rows, config, seed=1, steps=6)
-    other, one = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], config, steps=6)
+    alone = fit(build, data, RunSpec(rows, seed=1), config, steps=6)
+    other, one = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], config, steps=6)
     expected, found, others = (predict(each.model, data, np.arange(106)) for each in (alone, one, other))
     assert abs(found - expected).mean() < 0.03
     assert abs(found - expected).mean() < abs(others - expected).mean() / 3
@@ -97,20 +96,27 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
 def test_every_baseline_can_be_stacked(corpus, data, fusion):
     made = FUSIONS[fusion]
     config = TrainingConfig(epochs=1, batch_size=16)
-    jobs = [Job(folds(corpus)[0].train, seed) for seed in (0, 1)]
+    specs = [RunSpec(folds(corpus)[0].train, seed) for seed in (0, 1)]
 
     def build():
         return made.make(data.dims, 4, made.config())
 
-    for job, one in zip(jobs, fit_together(build, data, jobs, config, steps=6), strict=True):
-        alone = fit(build, data, job.rows, config, seed=job.seed, steps=6)
+    for spec, one in zip(specs, fit_together(build, data, specs, config, steps=6), strict=True):
+        alone = fit(build, data, spec, config, steps=6)
         np.testing.assert_allclose(
             predict(one.model, data, np.arange(106)), predict(alone.model, data, np.arange(106)), atol=1e-3
         )
 
 
 def test_a_run_with_fewer_utterances_than_steps_is_trained_alone(corpus, data):
-    jobs = [Job(np.arange(20, 24), 0), Job(np.arange(40, 60), 0)]
+    specs = [RunSpec(np.arange(20, 24), 0), RunSpec(np.arange(40, 60), 0)]
     made = FUSIONS["concat"]
-    found = fit_together(lambda: made.make(data.dims, 4, made.config()), data, jobs, TrainingConfig(epochs=1), steps=6)
-    assert len(found) == 2
+    config = TrainingConfig(epochs=1)
+
+    def build():
+        return made.make(data.dims, 4, made.config())
+
+    for spec, one in zip(specs, fit_together(build, data, specs, config, steps=6), strict=True):
+        alone = fit(build, data, spec, config, steps=6).model.state_dict()
+        for name, value in one.model.state_dict().items():
+            assert torch.equal(value, alone[name]), name

@@ -14,7 +14,18 @@ from gia_mic.fuse.data import Data, read
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames, initialise
 from gia_mic.fuse.split import folds
-from gia_mic.fuse.train import feature_masks, fit, fit_scalers, hide, objective, predict, steps_per_epoch, views
+from gia_mic.fuse.train import (
+    RunSpec,
+    feature_masks,
+    fit,
+    fit_scalers,
+    hide,
+    modality_masks,
+    objective,
+    predict,
+    steps_per_epoch,
+    views,
+)
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3)
@@ -31,7 +42,7 @@ def data(corpus):
 
 
 def trained(data, rows, config=QUICK, seed=0, **options):
-    return fit(lambda: GiaMic(data.dims, 4, SMALL), data, rows, config, seed=seed, steps=8, **options)
+    return fit(lambda: GiaMic(data.dims, 4, SMALL), data, RunSpec(rows, seed, **options), config, steps=8)
 
 
 def ua(model, data, rows):
@@ -128,12 +139,14 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
     some = mask.clone()
     some[:100] = False
     batch = {"speech": PaddedFrames(torch.zeros(500, 2, 3), mask), "text": PaddedFrames(torch.zeros(500, 2, 3), some)}
-    found = hide(batch, 0.5, torch.Generator().manual_seed(0))
+    found = hide(batch, modality_masks(500, 2, 0.5, torch.Generator().manual_seed(0)))
     left = torch.stack([padded.present for padded in found.values()], 1)
     assert left.any(1).all()
     assert left[:100].tolist() == [[True, False]] * 100
     assert 0.25 < (left[100:].sum(1) == 1).float().mean() < 0.75
-    assert hide(batch, 0.0, torch.Generator()) == batch
+    for all_seen in modality_masks(500, 2, 0.0, torch.Generator()), torch.zeros(500, 2, dtype=torch.bool):
+        for name, frames in hide(batch, all_seen).items():
+            assert torch.equal(frames.mask, batch[name].mask)
 
 
 def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
@@ -141,7 +154,7 @@ def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
     initialise(model, torch.Generator().manual_seed(0))
     rows = np.arange(40)
     fit_scalers(model, data, rows)
-    masks = feature_masks(model, 0.4, torch.Generator().manual_seed(0), torch.device("cpu"))
+    masks = feature_masks(model, 0.4, torch.Generator().manual_seed(0))
     assert masks.keys() == {f"scalers.{name}.scale" for name in data.dims}
     assert {round(float(value), 4) for mask in masks.values() for value in mask} == {0.0, 1.6667}
     batch = data.batch(torch.from_numpy(rows))
@@ -151,7 +164,7 @@ def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
         by_hand[name] = PaddedFrames(mean + (frames.values.float() - mean) * mask, frames.mask)
     seen = {name: model.get_buffer(name) * mask for name, mask in masks.items()}
     torch.testing.assert_close(functional_call(model, seen, (batch,)).logits, model(by_hand).logits, atol=1e-5, rtol=0)
-    assert feature_masks(model, 0.0, torch.Generator(), torch.device("cpu")) == {}
+    assert feature_masks(model, 0.0, torch.Generator()) == {}
 
 
 def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, data):

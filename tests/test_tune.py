@@ -12,8 +12,9 @@ from gia_mic.extract import store
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import tune as module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.split import folds
-from gia_mic.fuse.tune import Found, tune
+from gia_mic.fuse.tune import TuneResult, tune
 
 QUICK = TrainingConfig(epochs=2, batch_size=32)
 
@@ -24,20 +25,20 @@ def test_a_search_never_looks_at_the_test_part(corpus, stores, tmp_path, monkeyp
     seen = []
     whole = module.fit
 
-    def watched(build, data, rows, *others, choose, **options):
-        seen.append({*rows.tolist(), *choose.tolist()})
-        return whole(build, data, rows, *others, choose=choose, **options)
+    def watched(build, data, spec, *others, **options):
+        seen.append({*spec.rows.tolist(), *spec.choose.tolist()})
+        return whole(build, data, spec, *others, **options)
 
     monkeypatch.setattr(module, "fit", watched)
-    search = {"fold": 2, "trials": 3, "fusion": "concat", "training": QUICK}
-    found = tune(corpus, stores, **search, out=tmp_path / "trials.json")
+    experiment = Experiment(fold=2, fusion="concat", training=QUICK)
+    found = tune(corpus, stores, experiment, trials=3, out=tmp_path / "trials.json")
     assert len(seen) == len(found.trials) == 3
     assert not any(rows & test for rows in seen)
     assert found.ua == max(trial["UA"] for trial in found.trials)
-    assert found.training.epochs == 2
+    assert (found.experiment.training.epochs, found.experiment.fold) == (2, 2)
     assert "--learning-rate" in found.options()
     assert len(json.loads((tmp_path / "trials.json").read_text())["trials"]) == 3
-    assert tune(corpus, stores, **search).trials == found.trials
+    assert tune(corpus, stores, experiment, trials=3).trials == found.trials
     assert store.open_store(stores["text"]).modality == "text"
 
 
@@ -58,7 +59,8 @@ def test_the_options_found_give_the_settings_found():
         epochs=4, learning_rate=1e-3, patience=3, class_weights=True, layer_weights=False, weight_decay=0.3
     )
     trials = [{"learning_rate": 1e-3, "weight_decay": 0.3, "modality_dropout": 0.0, "dropout": 0.1, "UA": 0.5}]
-    words = Found(0.5, 3, "mult", "speaker", training, GiaMicConfig(dropout=0.1), trials).options().split()
+    experiment = Experiment("mult", GiaMicConfig(dropout=0.1), training, "speaker")
+    words = TuneResult(0.5, 3, experiment, trials).options().split()
     options = fuse_train.make_context("fuse-train", words).params
     assert typed_settings(TrainingConfig, options) == {
         "epochs": 4,
@@ -75,7 +77,7 @@ def test_the_options_found_give_the_settings_found():
 def test_settings_out_of_range_are_refused(corpus, stores):
     pytest.importorskip("optuna")
     with pytest.raises(RunError, match="epochs is 0, and must be at least 1"):
-        tune(corpus, stores, training=TrainingConfig(epochs=0))
+        tune(corpus, stores, Experiment(training=TrainingConfig(epochs=0)))
 
 
 def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch, mer):

@@ -1,0 +1,75 @@
+"""Turns the choices of an experiment into frozen values: what is trained and tested, and how that is carried out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gia_mic.extract.corpus import MODALITIES
+from gia_mic.fuse.config import TrainingConfig
+
+__all__ = ["Execution", "Experiment", "default_name"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained and tested, on whatever corpus: everything that its numbers depend on.
+
+    Attributes:
+        fusion: Name of the fusion, one of `registry.FUSIONS`.
+        model: Its config; None takes the defaults.
+        training: How to train.
+        protocol: What makes the folds, one of `config.PROTOCOLS`.
+        select: How the epoch is chosen, one of `config.SELECTIONS`.
+        fold: The K-th fold, from 1; None is all.
+        seeds: Each gives a run for every fold.
+        name: Run name; None takes `default_name`.
+        allow_shared: Accept folds that share speakers (or scenarios) between training and test.
+    """
+
+    fusion: str = "gia-mic"
+    model: Any = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    protocol: str = "session"
+    select: str = "last"
+    fold: int | None = None
+    seeds: Sequence[int] = (0,)
+    name: str | None = None
+    allow_shared: bool = False
+
+    def run_name(self, modalities: Sequence[str]) -> str:
+        """Return the name of its runs on these modalities."""
+        return self.name or default_name(self.fusion, modalities)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How an experiment is carried out: nothing that its numbers depend on, but for rounding.
+
+    Attributes:
+        device: cpu, cuda or cuda:N; None takes cuda where there is one.
+        jobs: Runs trained side by side on the CPU, one thread each; None takes as many as there are cores. The results
+            don't depend on it.
+        stack: Runs trained as one stack of models; None takes all of them on a GPU, and 1 on the CPU, where stacking
+            measured no faster. A stacked run equals the one trained alone within float tolerance.
+        memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
+            carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
+        tensorboard: Also write each run's history for TensorBoard, into its folder.
+        command: What the user typed, for the record.
+    """
+
+    device: str | None = None
+    jobs: int | None = None
+    stack: int | None = None
+    memory_gib: float | None = None
+    tensorboard: bool = False
+    command: str | None = None
+
+
+def default_name(fusion: str, modalities: Sequence[str]) -> str:
+    """Return a run's name: the fusion, and the modalities' letters unless it has all of them.
+
+    >>> default_name("gia-mic", ["speech", "text"])
+    'gia-mic-st'
+    """
+    letters = "".join(letter for letter, name in MODALITIES.items() if name in modalities)
+    return fusion if len(letters) == len(MODALITIES) else f"{fusion}-{letters}"

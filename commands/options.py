@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -9,14 +8,7 @@ from typing import Any
 
 import click
 
-logger = logging.getLogger(__name__)
-
 FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def say(line: str) -> None:
-    """Log a line about what is happening."""
-    logger.info(line)
 
 
 class _FolderOrAddress(click.Path):

@@ -80,7 +80,7 @@ def evaluate(
             for share in SHARES:
                 robustness[Condition("lost_frames", share)] = test.scores(lose(share, config["seed"]))
         write_robustness(run_dir, robustness)
-        logger.info("%s: tested with less than it was trained on.", run_dir)
+        logger.info(f"{run_dir}: tested with less than it was trained on.")
 
 
 def noise(model: Any, deviation: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]]:

@@ -113,11 +113,11 @@ def train_folds(
     tasks = plan_runs(corpus, opened, experiment, runs)
     for task in tasks:
         if task.state == "changed":
-            logger.warning("%s: trained before with other settings; training it again.", task.run_dir)
+            logger.warning(f"{task.run_dir}: trained before with other settings; training it again.")
     unfinished = [task for task in tasks if task.state != "finished"]
     if len(unfinished) < len(tasks):
         name = experiment.run_name(list(opened))
-        logger.info("%s: %d of %d runs are finished and kept.", name, len(tasks) - len(unfinished), len(tasks))
+        logger.info(f"{name}: {len(tasks) - len(unfinished)} of {len(tasks)} runs are finished and kept.")
     if unfinished:
         _train_tasks(unfinished, corpus, opened, experiment, execution)
     return [task.run_dir for task in tasks]
@@ -340,19 +340,14 @@ class _Trainer:
             probabilities = predict(result.model, self.data, test)
         labels = self.data.labels.cpu().numpy()
         if result.unusable:
-            count = result.unusable
-            logger.warning("%s: %d training utterances have no features and were left out.", run_dir, count)
+            logger.warning(f"{run_dir}: {result.unusable} training utterances have no features and were left out.")
         blind = self.data.costs[test] == 0
         if blind.any():
             counts = np.bincount(labels[task.rows], minlength=len(classes))
             probabilities[blind] = counts / counts.sum()
             logger.warning(
-                "%s: %d of %d test utterances have no features; they count as predicted to be %s, the training part's "
-                "most frequent class.",
-                run_dir,
-                blind.sum(),
-                len(blind),
-                classes[int(counts.argmax())],
+                f"{run_dir}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted to "
+                f"be {classes[int(counts.argmax())]}, the training part's most frequent class."
             )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model)

@@ -162,7 +162,7 @@ def tune(
     def tell(chosen: Mapping[str, Any], score: float, epoch: int) -> None:
         results.append({**chosen, "UA": score})
         epochs.append(epoch)
-        logger.info("trial %d of %d: UA %.3f with %s", len(results), trials, score, json.dumps(chosen))
+        logger.info(f"trial {len(results)} of {trials}: UA {score:.3f} with {json.dumps(chosen)}")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (engine or _try_here)(search, trials, tell)

@@ -112,8 +112,10 @@ class Predictor:
         specs = {name: features[name]["spec"] for name in self.modalities}
         self.encoders = Encoders(specs, folders, self.device)
         logger.info(f"{len(models)} {self.config['model']['name']} models: {one_line(self.places, 3)}")
-        if transcribe is not None:
-            self.encoders.listen_with(*self._recogniser() if transcribe == RECORDED else (transcribe,))
+        if transcribe == RECORDED:
+            self.encoders.listen_with(*self._recogniser())
+        elif transcribe is not None:
+            self.encoders.listen_with(transcribe)
 
     @property
     def stride(self) -> int:

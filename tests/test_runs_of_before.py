@@ -4,12 +4,11 @@ import json
 import shutil
 
 import numpy as np
-import pytest
 import safetensors.numpy
-from made_features import make_corpus, make_stores
 
 from gia_mic.export import export
 from gia_mic.fuse.config import RENAMED, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.runs.folder import read_config
 from gia_mic.fuse.runs.runs import read_runs
@@ -33,39 +32,28 @@ def make_old(folder):
     path.write_text(json.dumps(config))
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    return make_corpus(tmp_path / "features")
+def train(corpus, stores, runs, **options):
+    return train_folds(corpus, stores, Experiment(model=MODEL, training=TRAINING, **options), runs=runs)
 
 
-@pytest.fixture
-def stores(corpus):
-    return make_stores(corpus)
-
-
-def train(corpus, stores, runs, say=lambda line: None, **options):
-    return train_folds(corpus, stores, runs=runs, model=MODEL, training=TRAINING, say=say, **options)
-
-
-def test_a_run_of_before_is_finished_with_the_same_settings(corpus, stores, tmp_path):
+def test_a_run_of_before_is_finished_with_the_same_settings(corpus, stores, tmp_path, caplog):
     folders = train(corpus, stores, tmp_path / "runs")
     for folder in folders[:3]:
         make_old(folder)
     bytes_before = [(folder / "config.json").read_bytes() for folder in folders]
-    lines = []
-    assert train(corpus, stores, tmp_path / "runs", lines.append) == folders
-    assert lines == ["gia-mic: 5 of 5 runs are finished and kept."]
+    caplog.set_level("INFO", "gia_mic")
+    assert train(corpus, stores, tmp_path / "runs") == folders
+    assert caplog.messages == ["gia-mic: 5 of 5 runs are finished and kept."]
     assert [(folder / "config.json").read_bytes() for folder in folders] == bytes_before
 
 
-def test_other_settings_than_those_of_before_are_trained_again(corpus, stores, tmp_path):
+def test_other_settings_than_those_of_before_are_trained_again(corpus, stores, tmp_path, caplog):
     [folder] = train(corpus, stores, tmp_path / "runs", fold=1)
     make_old(folder)
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"warm_up": 0.2', '"warm_up": 0.1'))
-    lines = []
-    train(corpus, stores, tmp_path / "runs", lines.append, fold=1)
-    assert "trained before with other settings" in lines[0]
+    train(corpus, stores, tmp_path / "runs", fold=1)
+    assert "trained before with other settings" in caplog.messages[0]
 
 
 def test_runs_of_before_and_of_now_are_one_run(corpus, stores, tmp_path):

@@ -346,8 +346,8 @@ class _Trainer:
             counts = np.bincount(labels[task.rows], minlength=len(classes))
             probabilities[blind] = counts / counts.sum()
             logger.warning(
-                f"{run_dir}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted to "
-                f"be {classes[int(counts.argmax())]}, the training part's most frequent class."
+                f"{run_dir}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted "
+                f"to be {classes[int(counts.argmax())]}, the training part's most frequent class."
             )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model)

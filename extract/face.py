@@ -17,14 +17,14 @@ from PIL import Image
 from gia_mic.extract.errors import EncoderError
 from gia_mic.extract.files import digest
 
-__all__ = ["Box", "Finder", "find_faces", "follow"]
+__all__ = ["Box", "FaceTrackerConfig", "find_faces", "follow"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
-class Finder:
+class FaceTrackerConfig:
     """How faces are found and framed.
 
     Attributes:
@@ -71,13 +71,13 @@ class Finder:
 
 
 def find_faces(
-    pictures: Iterable[Image.Image], finder: Finder, frame_rate_hz: float, within: Box | None = None
+    pictures: Iterable[Image.Image], tracker: FaceTrackerConfig, frame_rate_hz: float, within: Box | None = None
 ) -> list[Box | None]:
     """Follow one face through a clip.
 
     Args:
         pictures: RGB pictures of one size, evenly spaced.
-        finder: How.
+        tracker: How the face is found and framed.
         frame_rate_hz: Pictures per second.
         within: Part of the picture to search, in fractions.
 
@@ -88,7 +88,7 @@ def find_faces(
     Raises:
         EncoderError: The detector isn't installed.
     """
-    detect = finder.detector()
+    detect = tracker.detector()
     part = within or (0.0, 0.0, 1.0, 1.0)
     found: list[list[Box]] = []
     size = (1, 1)
@@ -97,12 +97,12 @@ def find_faces(
         left, top, right, bottom = (round(edge * size[axis % 2]) for axis, edge in enumerate(part))
         boxes = detect(picture.crop((left, top, right, bottom)) if within else picture)
         found.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
-    faces = _smooth(follow(found, finder.step, finder.growth), round(finder.smooth_s * frame_rate_hz))
-    return [None if face is None else _square(face, finder.margin, *size) for face in faces]
+    faces = _smooth(follow(found, tracker.step, tracker.growth), round(tracker.smooth_s * frame_rate_hz))
+    return [None if face is None else _square(face, tracker.margin, *size) for face in faces]
 
 
 def follow(
-    found: Sequence[Sequence[Box]], step: float = Finder.step, growth: float = Finder.growth
+    found: Sequence[Sequence[Box]], step: float = FaceTrackerConfig.step, growth: float = FaceTrackerConfig.growth
 ) -> list[Box | None]:
     """Choose one face and return its box in each picture, None where it isn't seen.
 
@@ -112,8 +112,8 @@ def follow(
 
     Args:
         found: The boxes in each picture, in pixels.
-        step: As in `Finder`.
-        growth: As in `Finder`.
+        step: As in `FaceTrackerConfig`.
+        growth: As in `FaceTrackerConfig`.
 
     >>> near, far, nearer = (0.0, 0.0, 9.0, 9.0), (50.0, 0.0, 53.0, 3.0), (2.0, 1.0, 11.0, 10.0)
     >>> follow([[far, near], [far], [nearer, far]])

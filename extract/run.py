@@ -33,7 +33,7 @@ from gia_mic.extract.store import FAILED, MISSING, Item
 
 __all__ = [
     "Engine",
-    "Outcome",
+    "ExtractionResult",
     "extract",
     "extract_generated",
     "run",
@@ -68,7 +68,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExtractionResult:
     """What an extraction did.
 
     Attributes:
@@ -113,7 +113,7 @@ def run(
     finish: bool = False,
     engine: Engine | None = None,
     **options: Any,
-) -> Iterator[Outcome | Forecast]:
+) -> Iterator[ExtractionResult | Forecast]:
     """Extract one modality of a corpus, or all that it has, each with its encoder.
 
     Args:
@@ -155,9 +155,9 @@ def run(
         if dry_run:
             yield forecast(corpus, make(), devices[0])
             continue
-        outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
-        failed.update(outcome.failed)
-        yield outcome
+        result = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
+        failed.update(result.failed)
+        yield result
     if failed and not allow_failures:
         raise unreadable(failed, corpus)
 
@@ -180,8 +180,8 @@ def extract_generated(corpus: Corpus, device: str | None = None) -> None:
         find_features(corpus.folder, modality) for modality in MODALITIES.values()
     ):
         logger.info(f"Nothing is extracted from {corpus.name} yet: doing it now.")
-        for outcome in run(corpus, device=device):
-            logger.info(str(outcome))
+        for result in run(corpus, device=device):
+            logger.info(str(result))
 
 
 def extract(
@@ -194,7 +194,7 @@ def extract(
     finish: bool = False,
     engine: Engine | None = None,
     quiet: bool = False,
-) -> Outcome:
+) -> ExtractionResult:
     """Make, complete or refresh one feature file of a corpus.
 
     Args:
@@ -259,7 +259,7 @@ def extract(
         else:
             logger.info(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
     failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
-    return Outcome(
+    return ExtractionResult(
         path=builder.path,
         extracted=0 if finish else len(todo.keys() - failed.keys()),
         reused=len(jobs) - len(todo),

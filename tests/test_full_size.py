@@ -42,9 +42,9 @@ def test_a_base_size_model_in_a_local_folder_extracts_four_utterances(tmp_path, 
     corpus = demo.prepare(tmp_path / "features", demo=demo.Demo(utterances=4))
     folder = make(tmp_path / "base")
     assert (folder / "model.safetensors").stat().st_size > 2 * parameters
-    (outcome,) = run(corpus, modality, str(folder), device="cpu")
-    assert outcome.extracted == 4
-    store = open_store(outcome.path)
+    (result,) = run(corpus, modality, str(folder), device="cpu")
+    assert result.extracted == 4
+    store = open_store(result.path)
     assert store.dim == 768
     assert store.encoder == "base"
     assert np.isfinite(store.values).all()

@@ -189,11 +189,11 @@ def test_folders_that_link_out_of_the_root_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", release.RELEASES)
 def test_published_counts_add_up_to_the_facts(trees, tmp_path, name, caplog):
-    facts = release.facts(name)
+    info = release.corpus_info(name)
     corpus, _, _ = prepared(trees, tmp_path, caplog, name)
     total = sum(row["count"] for row in corpus.about["expected"])
-    assert total == (5531 if name == "iemocap" else facts.utterances)
-    assert set(corpus.classes) <= set(facts.classes)
+    assert total == (5531 if name == "iemocap" else info.utterances)
+    assert set(corpus.classes) <= set(info.classes)
 
 
 @pytest.mark.parametrize("name", release.RELEASES)

@@ -11,10 +11,10 @@ where none was asked for; one file has X). The label is the emotion that the act
 import re
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read"]
 
 _NAMES = {"ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _SENTENCES = {
@@ -33,7 +33,7 @@ _SENTENCES = {
 }
 _NAME = re.compile(rf"(\d{{4}})_({'|'.join(_SENTENCES)})_({'|'.join(_NAMES)})_([A-Z]{{1,2}})")
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="CREMA-D: actors saying 12 sentences (English)",
     utterances=7_442,
     classes=tuple(_NAMES.values()),
@@ -44,7 +44,7 @@ FACTS = Facts(
 )
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> ReleaseContents:
     """Read the release, or any folder with files of its names; sound is taken from WAV, else MP3, else the video.
 
     Args:
@@ -70,4 +70,4 @@ def read(path: Path) -> Reading:
     ]
     expected = {(ALL, name): 1087 if name == "neutral" else 1271 for name in _NAMES.values()}
     odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in found if stem not in films]}
-    return Reading(utterances, FACTS.classes, expected, odd=odd)
+    return ReleaseContents(utterances, INFO.classes, expected, odd=odd)

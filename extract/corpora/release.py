@@ -16,12 +16,23 @@ from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpus import Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, one_line
 
-__all__ = ["OTHER_NAMES", "RELEASES", "Facts", "Reading", "counts", "facts", "named", "overview", "prepare", "scan"]
+__all__ = [
+    "OTHER_NAMES",
+    "RELEASES",
+    "CorpusInfo",
+    "ReleaseContents",
+    "corpus_info",
+    "counts",
+    "named",
+    "overview",
+    "prepare",
+    "scan",
+]
 
 logger = logging.getLogger(__name__)
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
-"""Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
+"""Published corpora that can be read, each a module of this package with `INFO` and `read`."""
 
 ALL = "all"
 
@@ -29,7 +40,7 @@ OTHER_NAMES = "files of another name, left out"
 
 
 @dataclass(frozen=True)
-class Facts:
+class CorpusInfo:
     """What there is to know about a corpus before one has it.
 
     Attributes:
@@ -52,7 +63,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReleaseContents:
     """What was found in a release.
 
     Attributes:
@@ -70,10 +81,10 @@ class Reading:
     odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def facts(release: str) -> Facts:
-    """Return the facts of a published corpus."""
-    known: Facts = import_module(f"gia_mic.extract.corpora.{release}").FACTS
-    return known
+def corpus_info(release: str) -> CorpusInfo:
+    """Return what there is to know about a published corpus; `release` is one of `RELEASES`."""
+    info: CorpusInfo = import_module(f"gia_mic.extract.corpora.{release}").INFO
+    return info
 
 
 def prepare(
@@ -98,25 +109,27 @@ def prepare(
     """
     if not path.is_dir():
         raise CorpusError(f"{path} is no folder: give the one that {release} was unpacked to.")
-    reading: Reading = import_module(f"gia_mic.extract.corpora.{release}").read(path, **options)
-    if not reading.utterances:
+    contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read(path, **options)
+    if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
-    odd = {what: list(items) for what, items in reading.odd.items() if items}
+    odd = {what: list(items) for what, items in contents.odd.items() if items}
     for what, items in odd.items():
         logger.warning(f"{what}: {one_line(items)}.")
-    expected = [{"group": group, "class": label, "count": count} for (group, label), count in reading.expected.items()]
-    known = facts(release)
+    expected = [{"group": group, "class": label, "count": count} for (group, label), count in contents.expected.items()]
+    info = corpus_info(release)
     about = {
         "release": release,
-        "description": known.title,
-        "licence": known.licence,
-        "source": known.source,
+        "description": info.title,
+        "licence": info.licence,
+        "source": info.source,
         "options": dict(options),
         "odd": odd,
-        "counted_by": reading.by,
+        "counted_by": contents.by,
         "expected": expected,
     }
-    return corpora.write(features, name or release, reading.utterances, root=path, classes=reading.classes, about=about)
+    return corpora.write(
+        features, name or release, contents.utterances, root=path, classes=contents.classes, about=about
+    )
 
 
 def counts(corpus: Corpus) -> str:
@@ -147,22 +160,22 @@ def counts(corpus: Corpus) -> str:
 
 def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
-    known = {release: ("prepare", facts(release)) for release in RELEASES}
-    known.update(
-        {name: ("import", fact) for name, fact in import_module("gia_mic.extract.imports.mosei").FACTS.items()}
+    published = {release: ("prepare", corpus_info(release)) for release in RELEASES}
+    published.update(
+        {name: ("import", info) for name, info in import_module("gia_mic.extract.imports.mosei").INFO.items()}
     )
     rows = [
         [
             name,
             f"mer {command}",
-            f"{fact.utterances:,}",
-            ", ".join(fact.classes),
-            ", ".join(fact.holds),
-            fact.folds,
-            fact.licence,
-            fact.source,
+            f"{info.utterances:,}",
+            ", ".join(info.classes),
+            ", ".join(info.holds),
+            info.folds,
+            info.licence,
+            info.source,
         ]
-        for name, (command, fact) in known.items()
+        for name, (command, info) in published.items()
     ]
     headers = ["corpus", "command", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
     table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, None, 30, 12, None, 24, None])

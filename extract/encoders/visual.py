@@ -14,7 +14,7 @@ from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, ch
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.weights import load_settings
 from gia_mic.extract.errors import EncoderError, MediaError
-from gia_mic.extract.face import Finder
+from gia_mic.extract.face import FaceTrackerConfig
 from gia_mic.extract.store import Header
 
 __all__ = ["VisualEncoder"]
@@ -49,7 +49,7 @@ class VisualEncoder(Pretrained):
         **options: Any,
     ) -> None:
         self._crop = crop
-        self._finder = Finder()
+        self._finder = FaceTrackerConfig()
         super().__init__(model, revision, tiny.visual)
         config = self._config
         if self._weights is None:

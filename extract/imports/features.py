@@ -17,7 +17,7 @@ from gia_mic.extract.corpus import Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, StoreError, one_line
 from gia_mic.extract.imports import formats as foreign
 from gia_mic.extract.imports import mosei
-from gia_mic.extract.imports.formats import Foreign, Segment
+from gia_mic.extract.imports.formats import ImportedUtterance, Segment
 from gia_mic.extract.store import FAILED, MISSING, Header, Item
 
 __all__ = ["import_features"]
@@ -93,8 +93,8 @@ def import_features(
     return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 
-def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreign]:
-    found: dict[str, Foreign] = {}
+def _collect(rows: Iterable[ImportedUtterance], files: Sequence[Path]) -> dict[str, ImportedUtterance]:
+    found: dict[str, ImportedUtterance] = {}
     twice = []
     for row in rows:
         if row.id in found:
@@ -113,7 +113,7 @@ def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreig
     return found
 
 
-def _from_files(rows: Iterable[Foreign], classes: str | None) -> list[Utterance]:
+def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[Utterance]:
     utterances = []
     for row in rows:
         label = row.label
@@ -183,7 +183,7 @@ def _corpus(
 def _write(
     corpus: Corpus,
     modality: str,
-    found: dict[str, Foreign],
+    found: dict[str, ImportedUtterance],
     encoder: str,
     frame_rate_hz: float | None,
     nonfinite: str,
@@ -224,7 +224,7 @@ def _write(
     return path
 
 
-def _item(utterance_id: str, row: Foreign | None, *, zero: bool) -> Item:
+def _item(utterance_id: str, row: ImportedUtterance | None, *, zero: bool) -> Item:
     if row is None or row.frames is None:
         return Item(utterance_id, "", status=MISSING)
     source = hashlib.sha256(np.ascontiguousarray(row.frames).tobytes()).hexdigest()

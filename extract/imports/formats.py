@@ -14,7 +14,7 @@ import numpy as np
 from gia_mic.extract.errors import StoreError, one_line
 from gia_mic.extract.imports import csd, unpickle
 
-__all__ = ["PARTS", "Foreign", "Segment", "cut", "read", "segments"]
+__all__ = ["PARTS", "ImportedUtterance", "Segment", "cut", "read", "segments"]
 
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
@@ -25,8 +25,8 @@ PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """One utterance of a foreign file.
+class ImportedUtterance:
+    """One utterance of a feature file that others made.
 
     Attributes:
         id: As the file has it.
@@ -56,7 +56,7 @@ class Segment:
     scores: tuple[float, ...]
 
 
-def read(path: Path, modality: str) -> Iterator[Foreign]:
+def read(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     """Give the utterances of a file or folder.
 
     Args:
@@ -72,7 +72,7 @@ def read(path: Path, modality: str) -> Iterator[Foreign]:
     elif suffix in (".pkl", ".pickle", ".p"):
         yield from _pickle(path, modality)
     elif suffix == ".csd":
-        yield from (Foreign(sequence.video, sequence.features) for sequence in csd.read(path))
+        yield from (ImportedUtterance(sequence.video, sequence.features) for sequence in csd.read(path))
     elif suffix == ".npz":
         yield from _npz(path)
     else:
@@ -88,7 +88,7 @@ def segments(path: Path) -> list[Segment]:
     ]
 
 
-def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[Foreign]:
+def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[ImportedUtterance]:
     """Cut a sequence of whole videos (.csd) to segments: the frames whose middle lies within."""
     by_video: dict[str, list[Segment]] = {}
     for segment in wanted:
@@ -97,10 +97,10 @@ def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[Foreign]:
         middle = sequence.intervals.mean(axis=1)
         for segment in by_video.get(sequence.video, []):
             frames = sequence.features[(segment.start_s <= middle) & (middle < segment.end_s)]
-            yield Foreign(segment.id, frames if len(frames) else None)
+            yield ImportedUtterance(segment.id, frames if len(frames) else None)
 
 
-def _npy_folder(path: Path) -> Iterator[Foreign]:
+def _npy_folder(path: Path) -> Iterator[ImportedUtterance]:
     files = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
     if not files:
         raise StoreError(f"{path} holds no .npy file: expected one for each utterance, named after its id.")
@@ -111,19 +111,19 @@ def _npy_folder(path: Path) -> Iterator[Foreign]:
             values = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{file} is no readable array ({error}): only plain numbers are read.") from error
-        yield Foreign(file.stem, _frames(values, file.name, path))
+        yield ImportedUtterance(file.stem, _frames(values, file.name, path))
 
 
-def _npz(path: Path) -> Iterator[Foreign]:
+def _npz(path: Path) -> Iterator[ImportedUtterance]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
-                yield Foreign(name, _frames(archive[name], name, path))
+                yield ImportedUtterance(name, _frames(archive[name], name, path))
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StoreError(f"{path} is no readable set of arrays ({error}): only plain numbers are read.") from error
 
 
-def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
+def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     content = unpickle.load(path)
     parts = content if isinstance(content, Mapping) else {}
     if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
@@ -145,7 +145,7 @@ def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
             frames = _frames(np.asarray(values[row]), utterance_id, path)
             if frames is not None:
                 frames = frames[: int(lengths[row])] if lengths is not None else _unpadded(frames)
-            yield Foreign(
+            yield ImportedUtterance(
                 utterance_id,
                 frames if frames is not None and len(frames) and frames.any() else None,
                 str(part["annotations"][row]).strip().lower() if "annotations" in part else None,

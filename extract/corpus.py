@@ -20,7 +20,17 @@ from gia_mic.extract.files import digest, write_json, write_text
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["MODALITIES", "Clip", "Corpus", "Utterance", "find", "load", "names", "valid_name", "write"]
+__all__ = [
+    "MODALITIES",
+    "Clip",
+    "Corpus",
+    "Utterance",
+    "corpus_names",
+    "find_corpus",
+    "load_corpus",
+    "valid_name",
+    "write_corpus",
+]
 
 FORMAT = 1
 MANIFEST = "utterances.jsonl"
@@ -176,7 +186,7 @@ def valid_name(name: str) -> str:
     return name
 
 
-def write(
+def write_corpus(
     features: Path,
     name: str,
     utterances: Sequence[Utterance],
@@ -185,7 +195,7 @@ def write(
     classes: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
-    """Write a manifest and return the corpus as `load` reads it.
+    """Write a manifest and return the corpus as `load_corpus` reads it.
 
     Args:
         features: The features folder.
@@ -215,31 +225,31 @@ def write(
         folder / ABOUT,
         {"format": FORMAT, "name": name, "root": kept_root, "classes": classes, "about": dict(about or {})},
     )
-    return load(features, name)
+    return load_corpus(features, name)
 
 
-def names(features: Path) -> list[str]:
+def corpus_names(features: Path) -> list[str]:
     """Return the names of the prepared corpora, sorted."""
     return sorted(manifest.parent.name for manifest in features.glob(f"*/{MANIFEST}"))
 
 
-def find(features: Path, name: str | None = None) -> Corpus:
+def find_corpus(features: Path, name: str | None = None) -> Corpus:
     """Load the named corpus, or the only one there is.
 
     Raises:
         CorpusError: There is none of that name, or several to choose from.
     """
     if name is not None:
-        return load(features, name)
-    prepared = names(features)
+        return load_corpus(features, name)
+    prepared = corpus_names(features)
     if not prepared:
         raise CorpusError(f"No corpus is prepared in {features}: run `mer prepare` or `mer demo` first.")
     if len(prepared) > 1:
         raise CorpusError(f"{features} holds {len(prepared)} corpora ({one_line(prepared)}): choose one with --corpus.")
-    return load(features, prepared[0])
+    return load_corpus(features, prepared[0])
 
 
-def load(features: Path, name: str) -> Corpus:
+def load_corpus(features: Path, name: str) -> Corpus:
     """Read a corpus.
 
     `corpus.json` may be left out of a folder made by hand: then paths start from that folder, and the classes are
@@ -251,7 +261,7 @@ def load(features: Path, name: str) -> Corpus:
     folder = features / valid_name(name)
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        others = names(features)
+        others = corpus_names(features)
         hint = f"prepared are {one_line(others)}" if others else "none is prepared; run `mer prepare` or `mer demo`"
         raise CorpusError(f"There is no corpus {name!r} in {features} ({manifest} is missing): {hint}.")
     rows = _read_rows(manifest)

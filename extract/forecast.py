@@ -74,7 +74,7 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
     """
     header = encoder.header
     folder = corpus.folder / header.modality
-    plan.require(corpus, header.modality)
+    plan.require_modality(corpus, header.modality)
     jobs, others = plan.jobs(corpus, encoder)
     with Builder(folder / header.file_name, header) as builder:
         todo = [job for job in jobs if not builder.finished(job.id, job.source)]

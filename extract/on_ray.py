@@ -96,7 +96,7 @@ class RayEngine:
             for row in done.iter_rows():
                 failed.update({item.id: item for item in pickle.loads(row["failed"])})
                 shown.update(row["utterances"])
-        builder.look()
+        builder.refresh()
         return failed
 
 

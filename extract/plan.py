@@ -14,7 +14,7 @@ from gia_mic.extract.errors import CorpusError, MediaError
 from gia_mic.extract.pipeline import reason
 from gia_mic.extract.store import FAILED, MISSING, Item
 
-__all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has", "jobs", "require"]
+__all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has_modality", "jobs", "require_modality"]
 
 COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
 """Manifest column of each modality."""
@@ -80,18 +80,18 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
     return [replace(job, size=encoder.size(job)) for job in found], others
 
 
-def has(corpus: Corpus, modality: str) -> bool:
+def has_modality(corpus: Corpus, modality: str) -> bool:
     """Whether any utterance of a corpus has this modality."""
     return any(value is not None for value in corpus.column(COLUMNS[modality]))
 
 
-def require(corpus: Corpus, modality: str) -> None:
+def require_modality(corpus: Corpus, modality: str) -> None:
     """Refuse a modality that no utterance of the corpus has.
 
     Raises:
         MediaError: As said.
     """
-    if not has(corpus, modality):
+    if not has_modality(corpus, modality):
         raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")
 
 

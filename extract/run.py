@@ -144,7 +144,7 @@ def run(
         logger.warning(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
-        if modality == "all" and not plan.has(corpus, name):
+        if modality == "all" and not plan.has_modality(corpus, name):
             logger.info(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
         fitting = {key: value for key, value in options.items() if _OWNERS.get(key, name) == name}
@@ -218,7 +218,7 @@ def extract(
     """
     encoder = make()
     header = encoder.header
-    plan.require(corpus, header.modality)
+    plan.require_modality(corpus, header.modality)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)

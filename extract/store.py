@@ -31,7 +31,7 @@ __all__ = [
     "Item",
     "Store",
     "open_store",
-    "write",
+    "write_store",
 ]
 
 FORMAT = "gia-mic features"
@@ -321,7 +321,7 @@ def open_store(path: Path) -> Store:
     return Store(Path(path))
 
 
-def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, Store] | None = None) -> None:
+def write_store(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, Store] | None = None) -> None:
     """Write a whole feature file, all or nothing.
 
     Args:

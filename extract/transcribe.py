@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, load_corpus, write_corpus
 from gia_mic.extract.device import batch_positions, find_devices
 from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.errors import MediaError, one_line
@@ -73,7 +72,7 @@ def transcribe(
 
     wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
     if not wanted:
-        if None in corpus.column("text") and not plan.has(corpus, "speech"):
+        if None in corpus.column("text") and not plan.has_modality(corpus, "speech"):
             raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
         logger.info(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
         return corpus
@@ -82,16 +81,16 @@ def transcribe(
     identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)
     kept = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
     with lock(kept.with_suffix(".lock")):
-        texts = _read(kept)
+        texts = _read_transcripts(kept)
         jobs, others = plan.jobs(corpus, recogniser)
         jobs = [job for job in jobs if job.id in wanted]
         todo = [job for job in jobs if (job.id, job.source) not in texts]
         failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
         if todo:
-            failed.update(_recognise(corpus.name, recogniser, todo, texts, kept, computing))
+            failed.update(_recognise_batches(corpus.name, recogniser, todo, texts, kept, computing))
         heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
         known = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
-        corpus = _fill(corpus, heard, recogniser.spec.model, known)
+        corpus = _fill_texts(corpus, heard, recogniser.spec.model, known)
     earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
     words = sum(len(text.split()) for text in heard.values())
     logger.info(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
@@ -102,7 +101,7 @@ def transcribe(
     return corpus
 
 
-def _recognise(
+def _recognise_batches(
     title: str,
     recogniser: "Recogniser",
     todo: Sequence[EncodeJob],
@@ -138,7 +137,7 @@ def _recognise(
     return failed
 
 
-def _read(kept: Path) -> dict[tuple[str, str], str]:
+def _read_transcripts(kept: Path) -> dict[tuple[str, str], str]:
     """Return the texts of earlier runs by id and digest of the sound; a line that a crash tore is dropped."""
     texts = {}
     if kept.is_file():
@@ -153,9 +152,9 @@ def _read(kept: Path) -> dict[tuple[str, str], str]:
     return texts
 
 
-def _fill(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapping[str, str]) -> Corpus:
+def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapping[str, str]) -> Corpus:
     """Write the manifest with the texts that were heard; what has changed in it meanwhile stays."""
-    corpus = corpora.load(corpus.folder.parent, corpus.name)
+    corpus = load_corpus(corpus.folder.parent, corpus.name)
     utterances = [
         replace(u, text=heard[u.id], text_source=recogniser)
         if heard.get(u.id) and (u.text is None or u.text_source is not None)
@@ -168,6 +167,6 @@ def _fill(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapp
         **corpus.about,
         "recognisers": {name: {**recognisers.get(name, {}), "utterances": count} for name, count in counts.items()},
     }
-    return corpora.write(
+    return write_corpus(
         corpus.folder.parent, corpus.name, utterances, root=corpus.root, classes=corpus.classes, about=about
     )

@@ -16,9 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract.cluster import connect, share_out
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, load_corpus
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE
 from gia_mic.fuse.experiment import Execution, Experiment
@@ -152,7 +151,7 @@ def _results(
 def _load(working_folder: Path, features: Path, name: str) -> Corpus:
     """Load a corpus in another process, where relative paths shall mean the same."""
     os.chdir(working_folder)
-    return corpora.load(features, name)
+    return load_corpus(features, name)
 
 
 def _train(

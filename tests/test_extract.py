@@ -14,10 +14,9 @@ import torch
 from made_media import tone, video
 from made_recordings import TINY_SPEECH, content, make_corpus
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract import run as run_module
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, find_corpus, load_corpus, write_corpus
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.speech import SpeechEncoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
@@ -94,7 +93,7 @@ def test_a_corrected_transcript_or_a_moved_cut_is_a_changed_input(tmp_path):
     extract(corpus, TINY_SPEECH)
     utterances = list(corpus)
     utterances[5] = Utterance("u005", "b", audio=Clip("u005.wav", end_s=0.15), text="This is another sentence.")
-    corpus = corpora.write(tmp_path / "features", "made", utterances, root=corpus.root)
+    corpus = write_corpus(tmp_path / "features", "made", utterances, root=corpus.root)
     assert extract(corpus, make_text).changed == 1
     assert extract(corpus, TINY_SPEECH).changed == 1
 
@@ -103,7 +102,7 @@ def test_a_new_label_changes_no_feature(tmp_path):
     corpus = make_corpus(tmp_path)
     extract(corpus, TINY_SPEECH)
     relabelled = [Utterance(u.id, "c", audio=u.audio, text=u.text) for u in corpus]
-    corpus = corpora.write(tmp_path / "features", "made", relabelled, root=corpus.root)
+    corpus = write_corpus(tmp_path / "features", "made", relabelled, root=corpus.root)
     assert extract(corpus, TINY_SPEECH).reused == 11
 
 
@@ -140,7 +139,7 @@ def test_files_that_can_not_be_read_do_not_stop_the_others(tmp_path):
 
 def test_an_empty_transcript_fails_and_a_missing_one_is_missing(tmp_path):
     utterances = [Utterance("u1", "a", text=""), Utterance("u2", "a"), Utterance("u3", "a", text="Yes.")]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
     with pytest.raises(MediaError, match=r"1 of 3 utterances can't be read.*The transcript of u1 is empty"):
         list(run(corpus, "text", "tiny", device="cpu"))
     assert open_store(next(tmp_path.glob("made/text/*.h5"))).status.tolist() == [FAILED, MISSING, EXTRACTED]
@@ -165,13 +164,13 @@ def test_all_takes_what_the_corpus_has(tmp_path, caplog):
     assert [result.path.parent.name for result in results] == ["speech", "text"]
     assert caplog.messages == ["The corpus made has no video: no visual features."]
     with pytest.raises(MediaError, match="The corpus 'made' has no video"):
-        list(run(corpora.find(tmp_path / "features"), "visual", "tiny", device="cpu"))
+        list(run(find_corpus(tmp_path / "features"), "visual", "tiny", device="cpu"))
 
 
 def test_video_is_extracted_at_the_wanted_rate(tmp_path):
     video(tmp_path / "a.mp4", [50] * 20, fps=10)
     utterances = [Utterance("u1", "a", video=Clip("a.mp4")), Utterance("u2", "a", video=Clip("a.mp4", 0.5, 1.5))]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
     (result,) = run(corpus, "visual", "tiny", device="cpu")
     store = open_store(result.path)
     assert store.frame_rate_hz == 4.0
@@ -183,7 +182,7 @@ def test_a_corpus_with_an_encoder_of_its_own_is_extracted_once(tmp_path, caplog)
     caplog.set_level("INFO", "gia_mic")
     extract_generated(corpus)
     assert caplog.messages == []
-    corpus = corpora.write(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
+    corpus = write_corpus(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
     extract_generated(corpus)
     assert caplog.messages[0] == "Nothing is extracted from made yet: doing it now."
     caplog.clear()
@@ -324,7 +323,7 @@ def extract_in_child(features, sender):
     torch.set_num_threads(1)
     run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
     sender.send("begun")
-    result = extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+    result = extract(load_corpus(features, "made"), TINY_SPEECH, budget=100, quiet=True)
     sender.send((result.extracted, result.reused))
 
 
@@ -368,7 +367,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path, times):
 def test_options_of_one_modality_go_to_it_alone(tmp_path):
     video(tmp_path / "a.mp4", [50] * 20, fps=10)
     utterances = [Utterance("u1", "a", text="Yes.", video=Clip("a.mp4"))]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
     _, visual = run(corpus, "all", "tiny", device="cpu", frame_rate_hz=2.0)
     assert open_store(visual.path).frame_rate_hz == 2.0
     with pytest.raises(EncoderError, match="frame_rate_hz is no option of text"):
@@ -406,7 +405,7 @@ def write_little(features, sender):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
     try:
-        extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+        extract(load_corpus(features, "made"), TINY_SPEECH, budget=100, quiet=True)
     except StoreError as error:
         sender.send(str(error))
     else:

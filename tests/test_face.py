@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gia_mic.extract import corpus, store
 from gia_mic.extract.contact_sheet import contact_sheet
 from gia_mic.extract.corpora import demo_face
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, write_corpus
 from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.encoders.visual import VisualEncoder
 from gia_mic.extract.errors import EncoderError, MediaError, StoreError
 from gia_mic.extract.face import FaceTrackerConfig, find_faces, follow
 from gia_mic.extract.media import Framing
 from gia_mic.extract.run import run
+from gia_mic.extract.store import Header, Item, open_store, write_store
 
 SIZE = (320, 240)
 SMALL = Framing((32, 32))
@@ -130,7 +130,7 @@ def people(tmp_path):
     for name, pictures in {"all": [here] * 8, "some": [here] * 4 + [away] * 4, "no": [away] * 8}.items():
         film(tmp_path / f"{name}.mp4", pictures)
     utterances = [Utterance(name, "a", video=Clip(f"{name}.mp4")) for name in ("all", "some", "no")]
-    return corpus.write(
+    return write_corpus(
         tmp_path / "features", "people", [*utterances, Utterance("set/1", "b", text="?")], root=tmp_path
     )
 
@@ -138,7 +138,7 @@ def people(tmp_path):
 def test_pictures_without_a_face_are_left_out_and_an_utterance_without_any_is_failed(people):
     detector()
     result = next(run(people, "visual", "tiny", crop="face", allow_failures=True))
-    found = store.open_store(result.path)
+    found = open_store(result.path)
     assert [len(found.frames(name)) for name in ("all", "some", "no")] == [4, 2, 0]
     assert found.partial == {"some": "no face in 2 of 4 pictures"}
     assert result.partial == 1
@@ -167,8 +167,8 @@ def test_a_contact_sheet_shows_every_picture_that_was_taken(people, tmp_path, mo
 
 
 def test_features_that_others_made_have_no_contact_sheet(people, tmp_path):
-    header = store.Header("visual", "openface", "0" * 12, {"model": "imported"}, 3)
+    header = Header("visual", "openface", "0" * 12, {"model": "imported"}, 3)
     path = people.folder / "visual" / header.file_name
-    store.write(path, header, [store.Item("all", "x", np.ones((2, 3), np.float16))])
+    write_store(path, header, [Item("all", "x", np.ones((2, 3), np.float16))])
     with pytest.raises(StoreError, match="was not made from pictures"):
         contact_sheet(people, path, "all", tmp_path)

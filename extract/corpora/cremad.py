@@ -14,7 +14,7 @@ from pathlib import Path
 from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["INFO", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {"ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _SENTENCES = {
@@ -44,7 +44,7 @@ INFO = CorpusInfo(
 )
 
 
-def read(path: Path) -> ReleaseContents:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release, or any folder with files of its names; sound is taken from WAV, else MP3, else the video.
 
     Args:

@@ -20,15 +20,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpora import demo_face, demo_speech, demo_text
 from gia_mic.extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
-from gia_mic.extract.corpus import MODALITIES, Clip, Corpus, Utterance
+from gia_mic.extract.corpus import (
+    MODALITIES,
+    Clip,
+    Corpus,
+    Utterance,
+    corpus_names,
+    load_corpus,
+    valid_name,
+    write_corpus,
+)
 from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import replacing
 from gia_mic.extract.progress import progress
 
-__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
+__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan_demo", "prepare_demo"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +61,7 @@ class Demo:
     cues: Mapping[str, float] = field(default_factory=lambda: dict(CUES))
 
 
-def prepare(
+def prepare_demo(
     features: Path,
     *,
     name: str = "demo",
@@ -76,18 +84,18 @@ def prepare(
         StoreError: A file can't be written.
     """
     demo = demo or Demo()
-    folder = features / corpora.valid_name(name)
-    utterances, shown = plan(demo)
+    folder = features / valid_name(name)
+    utterances, shown = plan_demo(demo)
     about = _about(demo, utterances, shown)
     media = f"media/{about['generator']['digest']}"
     utterances = [_with_clips(utterance, media) for utterance in utterances]
     made = _make_media(demo, folder, utterances, shown)
-    if made == 0 and name in corpora.names(features):
-        known = corpora.load(features, name)
+    if made == 0 and name in corpus_names(features):
+        known = load_corpus(features, name)
         if known.about == about:
             logger.info(f"The demo corpus is complete in {folder}.")
             return known
-    corpus = corpora.write(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
+    corpus = write_corpus(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
     for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
         if other.is_dir() and other.name != about["generator"]["digest"]:
             shutil.rmtree(other)
@@ -95,7 +103,7 @@ def prepare(
     return corpus
 
 
-def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
+def plan_demo(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
     """Return the utterances without their recordings, and (U, 3) int64: the emotion each modality displays.
 
     Raises:

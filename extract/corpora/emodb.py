@@ -13,7 +13,7 @@ from pathlib import Path
 from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["INFO", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "W": ("angry", 127),  # Wut (Ärger)
@@ -49,7 +49,7 @@ INFO = CorpusInfo(
 )
 
 
-def read(path: Path) -> ReleaseContents:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release.
 
     Args:

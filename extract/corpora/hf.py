@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import read_table
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, valid_name, write_corpus
 from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
 
-__all__ = ["prepare"]
+__all__ = ["prepare_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ Row = dict[str, Any]
 """A row of a set: "file" (below the folder) or "bytes" of its sound, "part", and the set's own columns."""
 
 
-def prepare(
+def prepare_dataset(
     source: str,
     features: Path,
     name: str,
@@ -64,7 +63,7 @@ def prepare(
     given = dict(columns or {})
     if wrong := sorted(set(given) - set(_USUAL)):
         raise CorpusError(f"There are no manifest columns {one_line(wrong)}: choose among {one_line(_USUAL)}.")
-    folder = features / corpora.valid_name(name)
+    folder = features / valid_name(name)
     local = Path(source) if Path(source).is_dir() else None
     in_files = local is not None and not any(local.rglob("*.arrow")) and not _tables(local)
     rows = list(_from_files(local) if in_files and local else _from_tables(source, local, subset))
@@ -85,10 +84,10 @@ def prepare(
         own["split"] = row["part"]
         own["audio"] = row.get("file") or _write_sound(folder, number, row)
     root = local if in_files and local else folder
-    utterances = manifest.check(
+    utterances = check_rows(
         [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
     )
-    corpus = corpora.write(features, name, utterances, root=root, about={"source": source, "columns": given})
+    corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": given})
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 

@@ -27,7 +27,7 @@ from gia_mic.extract.corpora.release import ALL, CorpusInfo, ReleaseContents
 from gia_mic.extract.corpus import Clip, Utterance, inside
 from gia_mic.extract.errors import CorpusError, one_line
 
-__all__ = ["INFO", "read"]
+__all__ = ["INFO", "read_release"]
 
 INFO = CorpusInfo(
     title="IEMOCAP: dyadic acted conversations, scripted and improvised (English)",
@@ -55,7 +55,9 @@ _TAG = re.compile(r"\[[A-Za-z_ ]+\]")
 _SAME_TIME_S = 0.05
 
 
-def read(path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tags: bool = False) -> ReleaseContents:
+def read_release(
+    path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tags: bool = False
+) -> ReleaseContents:
     """Read the release.
 
     Args:

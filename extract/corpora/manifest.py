@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import media
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
-from gia_mic.extract.corpus import Clip, Corpus, Utterance
+from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
 
-__all__ = ["check", "prepare"]
+__all__ = ["check_rows", "prepare_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ _COLUMNS = (*_TEXT, *_CLIPS["audio"], *_CLIPS["video"])
 _NO_LABEL = {"nan", "none", "null"}  # what becomes of a missing value that is written as text
 
 
-def prepare(
+def prepare_table(
     path: Path,
     features: Path,
     name: str,
@@ -62,13 +61,13 @@ def prepare(
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
-    utterances = check(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
-    corpus = corpora.write(features, name, utterances, root=root, classes=labels, about=about)
+    utterances = check_rows(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
+    corpus = write_corpus(features, name, utterances, root=root, classes=labels, about=about)
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
 
-def check(
+def check_rows(
     rows: Sequence[Mapping[str, Any]],
     *,
     where: object,

@@ -19,7 +19,7 @@ from gia_mic.extract.corpora.table import Problems, read_table
 from gia_mic.extract.corpus import Clip, Utterance, inside
 from gia_mic.extract.errors import CorpusError
 
-__all__ = ["INFO", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "anger": "angry",
@@ -48,7 +48,7 @@ INFO = CorpusInfo(
 )
 
 
-def read(path: Path) -> ReleaseContents:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release; sound and pictures are both in its clips.
 
     Args:

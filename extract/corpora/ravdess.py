@@ -15,7 +15,7 @@ from pathlib import Path
 from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["INFO", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "01": "neutral",
@@ -41,7 +41,7 @@ INFO = CorpusInfo(
 )
 
 
-def read(path: Path) -> ReleaseContents:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release; sound is taken from the WAV file, else from the video.
 
     Args:

@@ -12,8 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, write_corpus
 from gia_mic.extract.errors import CorpusError, one_line
 
 __all__ = [
@@ -25,14 +24,14 @@ __all__ = [
     "counts",
     "named",
     "overview",
-    "prepare",
+    "prepare_release",
     "scan",
 ]
 
 logger = logging.getLogger(__name__)
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
-"""Published corpora that can be read, each a module of this package with `INFO` and `read`."""
+"""Published corpora that can be read, each a module of this package with `INFO` and `read_release`."""
 
 ALL = "all"
 
@@ -87,7 +86,7 @@ def corpus_info(release: str) -> CorpusInfo:
     return info
 
 
-def prepare(
+def prepare_release(
     release: str,
     path: Path,
     features: Path,
@@ -102,14 +101,14 @@ def prepare(
         path: Folder that the release was unpacked to; the corpus root.
         features: The features folder.
         name: Corpus name; by default the release's.
-        options: What the release's `read` takes beside the path.
+        options: What the release's `read_release` takes beside the path.
 
     Raises:
         CorpusError: The folder doesn't look like the release, or a file in it links out of it.
     """
     if not path.is_dir():
         raise CorpusError(f"{path} is no folder: give the one that {release} was unpacked to.")
-    contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read(path, **options)
+    contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read_release(path, **options)
     if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
     odd = {what: list(items) for what, items in contents.odd.items() if items}
@@ -127,7 +126,7 @@ def prepare(
         "counted_by": contents.by,
         "expected": expected,
     }
-    return corpora.write(
+    return write_corpus(
         features, name or release, contents.utterances, root=path, classes=contents.classes, about=about
     )
 
@@ -179,7 +178,7 @@ def overview(features: Path) -> str:
     ]
     headers = ["corpus", "command", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
     table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, None, 30, 12, None, 24, None])
-    prepared = corpora.names(features)
+    prepared = corpus_names(features)
     return f"{table}\n\nPrepared in {features}: {one_line(prepared, 100) or 'none'}."
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract import store
-from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import bad_id, read_table
-from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError, one_line
-from gia_mic.extract.imports import formats as foreign
 from gia_mic.extract.imports import mosei
-from gia_mic.extract.imports.formats import ImportedUtterance, Segment
-from gia_mic.extract.store import FAILED, MISSING, Header, Item
+from gia_mic.extract.imports.formats import (
+    PARTS,
+    ImportedUtterance,
+    Segment,
+    cut_to_segments,
+    read_segments,
+    read_utterances,
+)
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, write_store
 
 __all__ = ["import_features"]
 
@@ -43,7 +47,7 @@ def import_features(
     """Write a feature file from files in others' formats.
 
     Args:
-        files: What `foreign.read` reads; several are put together.
+        files: What `read_utterances` reads; several are put together.
         modality: speech, text or visual.
         features: The features folder.
         name: Corpus. One that isn't prepared yet is made from `labels`, or from the labels in the files.
@@ -68,18 +72,20 @@ def import_features(
         raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
     if classes is not None and classes not in mosei.CLASSES:
         raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
-    if classes is None and name in corpora.names(features):
-        classes = corpora.load(features, name).about.get("scores_as")
+    if classes is None and name in corpus_names(features):
+        classes = load_corpus(features, name).about.get("scores_as")
     cut = labels is not None and labels.suffix.lower() == ".csd"
-    segments = foreign.segments(labels) if labels is not None and cut else []
-    rows = (row for file in files for row in (foreign.cut(file, segments) if cut else foreign.read(file, modality)))
+    segments = read_segments(labels) if labels is not None and cut else []
+    rows = (
+        row for file in files for row in (cut_to_segments(file, segments) if cut else read_utterances(file, modality))
+    )
     found = _collect(rows, files)
     if labels is None:
         wanted = _from_files(found.values(), classes)
     elif cut:
         wanted = _from_segments(segments, classes, splits)
     else:
-        wanted = manifest.check(read_table(labels), where=labels, root=labels.parent, features_only=True)
+        wanted = check_rows(read_table(labels), where=labels, root=labels.parent, features_only=True)
     corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
     known = set(corpus.ids)
     others = [utterance_id for utterance_id in found if utterance_id not in known]
@@ -131,7 +137,7 @@ def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Pat
         name = row.get("id", row.get("video"))
         if name is None or "split" not in row:
             raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
-        parts[str(name)] = foreign.PARTS.get(str(row["split"]).lower(), str(row["split"]))
+        parts[str(name)] = PARTS.get(str(row["split"]).lower(), str(row["split"]))
     utterances = []
     for segment in segments:
         label = mosei.label(segment.scores, classes or mosei.DEFAULT)
@@ -154,14 +160,14 @@ def _corpus(
     source: Path,
 ) -> Corpus:
     """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
-    if name not in corpora.names(features):
+    if name not in corpus_names(features):
         if not wanted:
             raise CorpusError(
                 f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
                 "give a table of ids and labels with --labels."
             )
         order = mosei.CLASSES[classes or mosei.DEFAULT]
-        corpus = corpora.write(
+        corpus = write_corpus(
             features,
             name,
             wanted,
@@ -171,7 +177,7 @@ def _corpus(
         )
         logger.info(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
         return corpus
-    corpus = corpora.load(features, name)
+    corpus = load_corpus(features, name)
     labels = dict(zip(corpus.ids, (corpus.classes[index] for index in corpus.column("label")), strict=True))
     if other := [u.id for u in wanted if u.id in labels and labels[u.id] != u.label]:
         raise CorpusError(
@@ -210,10 +216,10 @@ def _write(
     )
     path = corpus.folder / modality / header.file_name
     if not path.is_file():
-        store.write(path, header, items)
-    counts = {status: sum(item.status == status for item in items) for status in (store.EXTRACTED, MISSING, FAILED)}
+        write_store(path, header, items)
+    counts = {status: sum(item.status == status for item in items) for status in (EXTRACTED, MISSING, FAILED)}
     logger.info(
-        f"{path}: {counts[store.EXTRACTED]} utterances with frames of {header.dim} features, "
+        f"{path}: {counts[EXTRACTED]} utterances with frames of {header.dim} features, "
         f"{counts[MISSING]} missing, {counts[FAILED]} failed."
     )
     if failed := [item.id for item in items if item.status == FAILED]:

@@ -12,9 +12,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from gia_mic.extract.errors import StoreError, one_line
-from gia_mic.extract.imports import csd, unpickle
+from gia_mic.extract.imports.csd import read_sequences
+from gia_mic.extract.imports.unpickle import load_pickle
 
-__all__ = ["PARTS", "ImportedUtterance", "Segment", "cut", "read", "segments"]
+__all__ = ["PARTS", "ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
 
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
@@ -56,7 +57,7 @@ class Segment:
     scores: tuple[float, ...]
 
 
-def read(path: Path, modality: str) -> Iterator[ImportedUtterance]:
+def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     """Give the utterances of a file or folder.
 
     Args:
@@ -72,28 +73,28 @@ def read(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     elif suffix in (".pkl", ".pickle", ".p"):
         yield from _pickle(path, modality)
     elif suffix == ".csd":
-        yield from (ImportedUtterance(sequence.video, sequence.features) for sequence in csd.read(path))
+        yield from (ImportedUtterance(sequence.video, sequence.features) for sequence in read_sequences(path))
     elif suffix == ".npz":
         yield from _npz(path)
     else:
         raise StoreError(f"{path} is of no known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
 
 
-def segments(path: Path) -> list[Segment]:
+def read_segments(path: Path) -> list[Segment]:
     """Read a label sequence (.csd) whose first column is the sentiment from -3 to 3."""
     return [
         Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), tuple(values.tolist()))
-        for sequence in csd.read(path)
+        for sequence in read_sequences(path)
         for number, (values, (start_s, end_s)) in enumerate(zip(sequence.features, sequence.intervals, strict=True))
     ]
 
 
-def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[ImportedUtterance]:
+def cut_to_segments(path: Path, wanted: Sequence[Segment]) -> Iterator[ImportedUtterance]:
     """Cut a sequence of whole videos (.csd) to segments: the frames whose middle lies within."""
     by_video: dict[str, list[Segment]] = {}
     for segment in wanted:
         by_video.setdefault(segment.video, []).append(segment)
-    for sequence in csd.read(path):
+    for sequence in read_sequences(path):
         middle = sequence.intervals.mean(axis=1)
         for segment in by_video.get(sequence.video, []):
             frames = sequence.features[(segment.start_s <= middle) & (middle < segment.end_s)]
@@ -124,7 +125,7 @@ def _npz(path: Path) -> Iterator[ImportedUtterance]:
 
 
 def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
-    content = unpickle.load(path)
+    content = load_pickle(path)
     parts = content if isinstance(content, Mapping) else {}
     if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
         parts = {"": content}  # one part of the three

@@ -212,18 +212,18 @@ def write_corpus(
     classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
     rows = [_row(utterance) for utterance in utterances]
     _check(rows, classes, where=f"The new corpus {name!r}")
-    kept_root = str(root) if is_address(str(root)) else address_of(Path(root))
-    if kept_root is None:
+    stored_root = str(root) if is_address(str(root)) else address_of(Path(root))
+    if stored_root is None:
         whole = Path(root).resolve()
         below = whole.is_relative_to(folder.resolve())
-        kept_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
+        stored_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
     write_text(
         folder / MANIFEST,
         "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
     )
     write_json(
         folder / ABOUT,
-        {"format": FORMAT, "name": name, "root": kept_root, "classes": classes, "about": dict(about or {})},
+        {"format": FORMAT, "name": name, "root": stored_root, "classes": classes, "about": dict(about or {})},
     )
     return load_corpus(features, name)
 
@@ -283,7 +283,7 @@ def load_corpus(features: Path, name: str) -> Corpus:
 def _row(value: Utterance | Clip) -> dict[str, Any]:
     """Return the fields that say something; `dataclasses.asdict` copies all of them deeply, which takes long."""
     row = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {name: _row(said) if isinstance(said, Clip) else said for name, said in row.items() if said is not None}
+    return {name: _row(entry) if isinstance(entry, Clip) else entry for name, entry in row.items() if entry is not None}
 
 
 def _clip(value: Mapping[str, Any] | None) -> Clip | None:
@@ -331,16 +331,16 @@ def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: 
     """Refuse what would make a wrong number later."""
     if not rows:
         raise CorpusError(f"{where} has no utterance: prepare the corpus again.")
-    seen: set[str] = set()
+    ids: set[str] = set()
     twice: list[str] = []
     unlabelled: list[str] = []
     for number, row in enumerate(rows, start=1):
         utterance_id, label = row.get("id"), row.get("label")
         if not isinstance(utterance_id, str) or not utterance_id:
             raise CorpusError(f"{where}: utterance {number} has no id; every utterance needs one.")
-        if utterance_id in seen:
+        if utterance_id in ids:
             twice.append(utterance_id)
-        seen.add(utterance_id)
+        ids.add(utterance_id)
         if not isinstance(label, str) or label not in classes:
             unlabelled.append(f"{utterance_id} ({label!r})")
     if twice:

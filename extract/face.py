@@ -90,19 +90,21 @@ def find_faces(
     """
     detect = tracker.detector()
     part = within or (0.0, 0.0, 1.0, 1.0)
-    found: list[list[Box]] = []
+    boxes_by_picture: list[list[Box]] = []
     size = (1, 1)
     for picture in pictures:
         size = picture.size
         left, top, right, bottom = (round(edge * size[axis % 2]) for axis, edge in enumerate(part))
         boxes = detect(picture.crop((left, top, right, bottom)) if within else picture)
-        found.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
-    faces = _smooth(follow(found, tracker.step, tracker.growth), round(tracker.smooth_s * frame_rate_hz))
+        boxes_by_picture.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
+    faces = _smooth(follow(boxes_by_picture, tracker.step, tracker.growth), round(tracker.smooth_s * frame_rate_hz))
     return [None if face is None else _square(face, tracker.margin, *size) for face in faces]
 
 
 def follow(
-    found: Sequence[Sequence[Box]], step: float = FaceTrackerConfig.step, growth: float = FaceTrackerConfig.growth
+    boxes_by_picture: Sequence[Sequence[Box]],
+    step: float = FaceTrackerConfig.step,
+    growth: float = FaceTrackerConfig.growth,
 ) -> list[Box | None]:
     """Choose one face and return its box in each picture, None where it isn't seen.
 
@@ -111,7 +113,7 @@ def follow(
     one with the largest sum of areas is taken.
 
     Args:
-        found: The boxes in each picture, in pixels.
+        boxes_by_picture: The boxes in each picture, in pixels.
         step: As in `FaceTrackerConfig`.
         growth: As in `FaceTrackerConfig`.
 
@@ -121,7 +123,7 @@ def follow(
     """
     tracks: list[dict[int, Box]] = []
     last: list[Box] = []
-    for number, boxes in enumerate(found):
+    for number, boxes in enumerate(boxes_by_picture):
         steps = sorted(
             (_step(before, box, growth), track, index)
             for track, before in enumerate(last)
@@ -138,7 +140,7 @@ def follow(
                 last.append(box)
             tracks[track][number] = last[track] = box
     face = max(tracks, key=lambda track: sum(map(_area, track.values())), default={})
-    return [face.get(number) for number in range(len(found))]
+    return [face.get(number) for number in range(len(boxes_by_picture))]
 
 
 def _yunet(score: float) -> Any:

@@ -92,10 +92,10 @@ class RayEngine:
         )
         failed: dict[str, Item] = {}
         total = sum(map(len, batches))
-        with progress(total, builder.title, "utterance") as shown:
+        with progress(total, builder.title, "utterance") as bar:
             for row in done.iter_rows():
                 failed.update({item.id: item for item in pickle.loads(row["failed"])})
-                shown.update(row["utterances"])
+                bar.update(row["utterances"])
         builder.refresh()
         return failed
 

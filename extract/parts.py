@@ -132,17 +132,17 @@ class Builder:
             StoreError: An utterance is neither finished nor among the others, or the file can't be written.
         """
         others = others or {}
-        items, kept = [], {}
+        items, stores = [], {}
         for utterance_id, source in order:
             store = self._finished.get((utterance_id, source))
             if store is not None:
-                kept[utterance_id] = store
+                stores[utterance_id] = store
             item = others.get(utterance_id) if store is None else store.item(utterance_id)
             if item is None:
                 raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
             items.append(item)
         if not self._unchanged(items):
-            write_store(self.path, self.header, items, kept)
+            write_store(self.path, self.header, items, stores)
             self.complete = open_store(self.path)
         withdraw(self.parts)
 

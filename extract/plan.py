@@ -58,26 +58,26 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
     if modality == "text":
         texts = dict(zip(corpus.ids[rows], corpus.column("text")[rows], strict=True))
         others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
-        found = [EncodeJob(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
-        return [replace(job, size=encoder.size(job)) for job in found], others
+        to_encode = [EncodeJob(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
+        return [replace(job, size=encoder.size(job)) for job in to_encode], others
 
     clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
     named = {clip.path: clip for clip in clips.values() if clip is not None}
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
         paths = dict(zip(named, workers.map(corpus.path, named.values()), strict=True))
-        known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
-    found = []
+        probes = dict(zip(paths, workers.map(_probe, paths.values()), strict=True))
+    to_encode = []
     for utterance_id, clip in clips.items():
         if clip is None:
             others[utterance_id] = Item(utterance_id, "", status=MISSING)
-        elif isinstance(looked := known[clip.path], str):
-            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=looked)
+        elif isinstance(probe := probes[clip.path], str):
+            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=probe)
         else:
-            file_digest, length_s = looked
+            file_digest, length_s = probe
             source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
-            found.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
-    return [replace(job, size=encoder.size(job)) for job in found], others
+            to_encode.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
+    return [replace(job, size=encoder.size(job)) for job in to_encode], others
 
 
 def has_modality(corpus: Corpus, modality: str) -> bool:
@@ -95,7 +95,7 @@ def require_modality(corpus: Corpus, modality: str) -> None:
         raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")
 
 
-def _look(path: Path) -> tuple[str, float] | str:
+def _probe(path: Path) -> tuple[str, float] | str:
     """Return a file's digest and length in seconds, or what is wrong with it."""
     try:
         return files.digest(path), media.duration_s(path)

@@ -276,14 +276,14 @@ def _given_up(builder: Builder, todo: Sequence[EncodeJob]) -> dict[str, Item]:
     Raises:
         StoreError: Others are not extracted yet.
     """
-    found = {job.id: builder.failed(job.id, job.source) for job in todo}
-    left = [utterance_id for utterance_id, item in found.items() if item is None]
+    items = {job.id: builder.failed(job.id, job.source) for job in todo}
+    left = [utterance_id for utterance_id, item in items.items() if item is None]
     if left:
         raise StoreError(
             f"{builder.path} can't be finished: no shard has extracted {one_line(left)}, or what they had has changed "
             "since; run the shards again."
         )
-    return {utterance_id: item for utterance_id, item in found.items() if item is not None}
+    return {utterance_id: item for utterance_id, item in items.items() if item is not None}
 
 
 def _run(
@@ -304,14 +304,14 @@ def _run(
     started = written = trimmed = time.monotonic()
     with (
         stop_on_interrupt(stop) as interrupted,
-        progress(total, builder.title, "utterance", quiet=quiet) as shown,
+        progress(total, builder.title, "utterance", quiet=quiet) as bar,
         closing(encode_all(encoders, batches, budget, stop)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
             held += items
             waiting += frame_bytes(items)
-            shown.update(len(items))
+            bar.update(len(items))
             now = time.monotonic()
             if now - trimmed > TRIM_SECONDS:
                 hand_back_freed()
@@ -323,14 +323,14 @@ def _run(
         if held:
             builder.add(held)
         if interrupted.is_set():
-            raise stopped_after(shown)
+            raise stopped_after(bar)
     return failed
 
 
-def stopped_after(shown: Progress) -> Interrupted:
+def stopped_after(work: Progress) -> Interrupted:
     """Return what to raise when Ctrl-C has ended work that the same command goes on with."""
     return Interrupted(
-        f"Stopped after {shown.done} of {shown.total} utterances; they are kept: run the same command to go on."
+        f"Stopped after {work.done} of {work.total} utterances; they are kept: run the same command to go on."
     )
 
 

@@ -79,18 +79,18 @@ def transcribe(
     [computing, *_] = find_devices(device)
     recogniser = make_recogniser(model, revision, language)
     identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)
-    kept = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
-    with lock(kept.with_suffix(".lock")):
-        texts = _read_transcripts(kept)
+    path = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
+    with lock(path.with_suffix(".lock")):
+        texts = _read_transcripts(path)
         jobs, others = plan.jobs(corpus, recogniser)
         jobs = [job for job in jobs if job.id in wanted]
         todo = [job for job in jobs if (job.id, job.source) not in texts]
         failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
         if todo:
-            failed.update(_recognise_batches(corpus.name, recogniser, todo, texts, kept, computing))
+            failed.update(_recognise_batches(corpus.name, recogniser, todo, texts, path, computing))
         heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
-        known = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
-        corpus = _fill_texts(corpus, heard, recogniser.spec.model, known)
+        details = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
+        corpus = _fill_texts(corpus, heard, recogniser.spec.model, details)
     earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
     words = sum(len(text.split()) for text in heard.values())
     logger.info(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
@@ -106,19 +106,19 @@ def _recognise_batches(
     recogniser: "Recogniser",
     todo: Sequence[EncodeJob],
     texts: dict[tuple[str, str], str],
-    kept: Path,
+    path: Path,
     device: str,
 ) -> dict[str, str]:
     """Recognise utterances, write each batch down at once, add it to `texts`, and return why others failed, by id."""
     budget = batch_positions(device)
-    batches = plan.batches(todo, budget, seed=kept.stem)
+    batches = plan.batches(todo, budget, seed=path.stem)
     stop = threading.Event()
     failed = {}
 
     with (
         stop_on_interrupt(stop) as interrupted,
-        kept.open("a", encoding="utf-8") as file,
-        progress(len(todo), f"{title} transcripts", "utterance") as shown,
+        path.open("a", encoding="utf-8") as file,
+        progress(len(todo), f"{title} transcripts", "utterance") as bar,
         closing(encode_all([recogniser.to(device)], batches, budget, stop)) as results,
     ):
         for items in results:
@@ -131,28 +131,28 @@ def _recognise_batches(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            shown.update(len(items))
+            bar.update(len(items))
         if interrupted.is_set():
-            raise stopped_after(shown)
+            raise stopped_after(bar)
     return failed
 
 
-def _read_transcripts(kept: Path) -> dict[tuple[str, str], str]:
+def _read_transcripts(path: Path) -> dict[tuple[str, str], str]:
     """Return the texts of earlier runs by id and digest of the sound; a line that a crash tore is dropped."""
     texts = {}
-    if kept.is_file():
-        for line in kept.read_text(encoding="utf-8", errors="replace").split("\n"):
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 row = json.loads(line)
                 texts[str(row["id"]), str(row["source"])] = str(row["text"])
             except (ValueError, KeyError, TypeError):
                 continue
     rows = [{"id": id_, "source": source, "text": text} for (id_, source), text in texts.items()]
-    write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return texts
 
 
-def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapping[str, str]) -> Corpus:
+def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, details: Mapping[str, str]) -> Corpus:
     """Write the manifest with the texts that were heard; what has changed in it meanwhile stays."""
     corpus = load_corpus(corpus.folder.parent, corpus.name)
     utterances = [
@@ -161,7 +161,7 @@ def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known
         else u
         for u in corpus
     ]
-    recognisers = {**corpus.about.get("recognisers", {}), recogniser: known}
+    recognisers = {**corpus.about.get("recognisers", {}), recogniser: details}
     counts = Counter(u.text_source for u in utterances if u.text_source is not None)
     about = {
         **corpus.about,

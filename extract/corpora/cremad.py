@@ -54,7 +54,7 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     sounds, films = scan(path, ".wav", ".mp3"), scan(path, ".flv", ".mp4")
-    found, others = named({*sounds, *films}, _NAME)
+    recordings, others = named({*sounds, *films}, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -66,8 +66,8 @@ def read_release(path: Path) -> ReleaseContents:
             audio=Clip(sounds.get(stem) or films[stem]),
             video=Clip(films[stem]) if stem in films else None,
         )
-        for stem, (actor, sentence, emotion, level) in found.items()
+        for stem, (actor, sentence, emotion, level) in recordings.items()
     ]
     expected = {(ALL, name): 1087 if name == "neutral" else 1271 for name in _NAMES.values()}
-    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in found if stem not in films]}
+    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in recordings if stem not in films]}
     return ReleaseContents(utterances, INFO.classes, expected, odd=odd)

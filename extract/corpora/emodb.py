@@ -59,7 +59,7 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     files = scan(path, ".wav")
-    found, others = named(files, _NAME)
+    recordings, others = named(files, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -70,7 +70,7 @@ def read_release(path: Path) -> ReleaseContents:
             text=_SENTENCES[sentence],
             audio=Clip(files[stem]),
         )
-        for stem, (speaker, sentence, emotion) in found.items()
+        for stem, (speaker, sentence, emotion) in recordings.items()
     ]
     expected = {(ALL, name): count for name, count in _NAMES.values()}
     return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others})

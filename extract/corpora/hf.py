@@ -60,8 +60,8 @@ def prepare_dataset(
     Raises:
         CorpusError: The set can't be had, lacks sound or labels, or contradicts itself.
     """
-    given = dict(columns or {})
-    if wrong := sorted(set(given) - set(_USUAL)):
+    column_map = dict(columns or {})
+    if wrong := sorted(set(column_map) - set(_USUAL)):
         raise CorpusError(f"There are no manifest columns {one_line(wrong)}: choose among {one_line(_USUAL)}.")
     folder = features / valid_name(name)
     local = Path(source) if Path(source).is_dir() else None
@@ -71,14 +71,16 @@ def prepare_dataset(
         raise CorpusError(f"{source} holds no sound: expected {one_line(_SOUND)}, or tables with a column of sound.")
     present = list(dict.fromkeys(column for row in rows for column in row))
     for column, usual in _USUAL.items():
-        found = next((name for name in usual if name in present), None)
-        if column not in given and found:
-            given[column] = found
-    if absent := [f"{theirs} (for {ours})" for ours, theirs in given.items() if theirs not in present]:
+        match = next((name for name in usual if name in present), None)
+        if column not in column_map and match:
+            column_map[column] = match
+    if absent := [f"{theirs} (for {ours})" for ours, theirs in column_map.items() if theirs not in present]:
         raise CorpusError(f"{source} has no column {one_line(absent)}; it has {one_line(present, 20)}.")
-    if "label" not in given:
+    if "label" not in column_map:
         raise CorpusError(f"{source} has no column of labels; it has {one_line(present, 20)}: name one with --column.")
-    ours = [{column: row[theirs] for column, theirs in given.items() if row.get(theirs) is not None} for row in rows]
+    ours = [
+        {column: row[theirs] for column, theirs in column_map.items() if row.get(theirs) is not None} for row in rows
+    ]
     for number, (row, own) in enumerate(zip(rows, ours, strict=True)):
         own.setdefault("id", row.get("file") or f"{row['part'] or 'all'}-{number:06d}")
         own["split"] = row["part"]
@@ -87,7 +89,7 @@ def prepare_dataset(
     utterances = check_rows(
         [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
     )
-    corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": given})
+    corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": column_map})
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
@@ -135,7 +137,7 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
         ) from error
     parts = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
     for part, table in parts.items():
-        known = None if part is None else _PARTS.get(part, str(part))
+        split = None if part is None else _PARTS.get(part, str(part))
         sound = next((name for name, kind in table.features.items() if isinstance(kind, datasets.Audio)), None)
         if sound is None:
             raise CorpusError(f"{source} has no column of sound; it has {one_line(table.column_names, 20)}.")
@@ -148,7 +150,7 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
                 **labels,
                 "bytes": data.get("bytes"),
                 "path": data.get("path"),
-                "part": known,
+                "part": split,
             }
 
 

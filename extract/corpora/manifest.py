@@ -138,25 +138,25 @@ class _Reader:
         return None
 
     def _clip(self, utterance_id: str, row: Mapping[str, Any], kind: str) -> Clip | None:
-        given = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
-        nested = given.pop(kind)
+        cells = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
+        nested = cells.pop(kind)
         if isinstance(nested, Mapping):
             keys = {"path", "start_s", "end_s"} | ({"crop"} if kind == "video" else set())
             if unknown := set(nested) - keys:
                 self.problems.add(f"unknown parts of {kind} (known are {one_line(sorted(keys))})", *sorted(unknown))
-            given.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
+            cells.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
             nested = nested.get("path")
         if nested is None:
-            if any(value is not None for value in given.values()):
+            if any(value is not None for value in cells.values()):
                 self.problems.add(f"times or crops without a path in {kind}", utterance_id)
             return None
         if not isinstance(nested, str):
             self.problems.add(f"paths in {kind} that are not text", f"{utterance_id} ({nested!r:.40})")
             return None
         path = self._file(utterance_id, nested)
-        start_s = self._time(utterance_id, kind, given["start_s"])
-        end_s = self._time(utterance_id, kind, given["end_s"])
-        crop = self._crop(utterance_id, given.get("crop"))
+        start_s = self._time(utterance_id, kind, cells["start_s"])
+        end_s = self._time(utterance_id, kind, cells["end_s"])
+        crop = self._crop(utterance_id, cells.get("crop"))
         if path is None:
             return None
         self._check_times(utterance_id, path, start_s, end_s)
@@ -208,8 +208,8 @@ class _Reader:
         duration_s = self.durations_s[path]
         last_s = (start_s or 0.0) if end_s is None else end_s - media.TOLERANCE_S
         if last_s >= duration_s:
-            shown = f"{utterance_id} ({start_s or 0:g} to {'' if end_s is None else f'{end_s:g} '}of {duration_s:g} s)"
-            self.problems.add("clips that end after their recording", shown)
+            times = f"{utterance_id} ({start_s or 0:g} to {'' if end_s is None else f'{end_s:g} '}of {duration_s:g} s)"
+            self.problems.add("clips that end after their recording", times)
 
     def _crop(self, utterance_id: str, value: Any) -> tuple[float, float, float, float] | None:
         if value is None or value == "":

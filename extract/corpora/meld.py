@@ -109,13 +109,13 @@ def read_release(path: Path) -> ReleaseContents:
 
 def _clips(path: Path, part: str) -> dict[str, str]:
     """Return the clips in folders of a part, such as train_splits, by name."""
-    found = {}
+    paths = {}
     for folder in sorted(path.glob("*/")) + sorted(path.glob("*/*/")):
         if part in folder.name.lower() and not folder.name.startswith(".") and folder.name.lower() != part:
             prefix = folder.relative_to(path).as_posix()
             clips = scan(inside(path, prefix), ".mp4")
-            found.update({stem: f"{prefix}/{file}" for stem, file in clips.items()})
-    return found
+            paths.update({stem: f"{prefix}/{file}" for stem, file in clips.items()})
+    return paths
 
 
 def _readable(text: str) -> str:

@@ -51,9 +51,9 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     files = scan(path, ".wav", ".mp4")
-    found, others = named(files, _NAME)
+    recordings, others = named(files, _NAME)
     spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the files of an utterance, by actor and name
-    for stem, (kind, name, way, emotion, intensity, sentence, actor) in found.items():
+    for stem, (kind, name, way, emotion, intensity, sentence, actor) in recordings.items():
         if way == "01":
             spoken.setdefault((actor, name, emotion, intensity, sentence), {})[kind] = files[stem]
     utterances = []
@@ -72,5 +72,5 @@ def read_release(path: Path) -> ReleaseContents:
             )
         )
     expected = {(ALL, name): 96 if name == "neutral" else 192 for name in _NAMES.values()}
-    songs = [stem for stem, groups in found.items() if groups[2] == "02"]
+    songs = [stem for stem, parts in recordings.items() if parts[2] == "02"]
     return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})

@@ -135,12 +135,12 @@ def counts(corpus: Corpus) -> str:
     """Return the number of utterances per group and class, with the published one wherever that differs."""
     by = corpus.about.get("counted_by", ALL)
     groups = [ALL] * len(corpus) if by == ALL else corpus.column(by)
-    found = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
+    tally = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
     expected = {(row["group"], row["class"]): row["count"] for row in corpus.about.get("expected", [])}
-    rows = sorted({group for group, _ in [*found, *expected]})
+    rows = sorted({group for group, _ in [*tally, *expected]})
 
     def cell(keys: Sequence[tuple[str, str]]) -> str:
-        count = sum(found[key] for key in keys)
+        count = sum(tally[key] for key in keys)
         published = sum(expected[key] for key in keys) if all(key in expected for key in keys) else None
         return f"{count} of {published}" if published not in (None, count) else str(count)
 
@@ -151,7 +151,7 @@ def counts(corpus: Corpus) -> str:
     if len(rows) > 1:
         columns = [cell([(row, label) for row in rows]) for label in corpus.classes]
         table.append([ALL, *columns, cell([(row, label) for row in rows for label in corpus.classes])])
-    same = expected and all(found[key] == expected.get(key, found[key]) for key in {*found, *expected})
+    same = expected and all(tally[key] == expected.get(key, tally[key]) for key in {*tally, *expected})
     verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
     sides = ["left", *["right"] * (len(corpus.classes) + 1)]
     return f"{tabulate(table, ['', *corpus.classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
@@ -200,7 +200,7 @@ def scan(root: Path, *suffixes: str) -> dict[str, str]:
     Raises:
         CorpusError: A file is a symbolic link out of the root.
     """
-    found: dict[str, tuple[int, int, str]] = {}
+    ranks: dict[str, tuple[int, int, str]] = {}
     outside = []
     real_root = root.resolve()
     for folder, subfolders, files in os.walk(root):
@@ -215,9 +215,9 @@ def scan(root: Path, *suffixes: str) -> dict[str, str]:
                 continue
             relative = path.relative_to(root)
             rank = (suffixes.index(suffix), len(relative.parts), relative.as_posix())
-            found[path.stem] = min(found.get(path.stem, rank), rank)
+            ranks[path.stem] = min(ranks.get(path.stem, rank), rank)
     if outside:
         raise CorpusError(
             f"{root} has symbolic links that lead out of it: {one_line(outside)}; copy the files instead."
         )
-    return {stem: rank[2] for stem, rank in sorted(found.items())}
+    return {stem: rank[2] for stem, rank in sorted(ranks.items())}

@@ -79,44 +79,44 @@ def import_features(
     rows = (
         row for file in files for row in (cut_to_segments(file, segments) if cut else read_utterances(file, modality))
     )
-    found = _collect(rows, files)
+    imported = _collect(rows, files)
     if labels is None:
-        wanted = _from_files(found.values(), classes)
+        wanted = _from_files(imported.values(), classes)
     elif cut:
         wanted = _from_segments(segments, classes, splits)
     else:
         wanted = check_rows(read_table(labels), where=labels, root=labels.parent, features_only=True)
     corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
-    known = set(corpus.ids)
-    others = [utterance_id for utterance_id in found if utterance_id not in known]
-    if len(others) == len(found):
+    ids = set(corpus.ids)
+    others = [utterance_id for utterance_id in imported if utterance_id not in ids]
+    if len(others) == len(imported):
         raise CorpusError(
             f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(others, 3)}, "
             f"the corpus has {one_line(corpus.ids, 3)}."
         )
     if others:
         logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
-    return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite)
+    return _write_features(corpus, modality, imported, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 
 def _collect(rows: Iterable[ImportedUtterance], files: Sequence[Path]) -> dict[str, ImportedUtterance]:
-    found: dict[str, ImportedUtterance] = {}
+    imported: dict[str, ImportedUtterance] = {}
     twice = []
     for row in rows:
-        if row.id in found:
+        if row.id in imported:
             twice.append(row.id)
-        found[row.id] = row
+        imported[row.id] = row
     if twice:
         raise StoreError(f"{one_line(files)} give ids twice: {one_line(twice)}; import files of different utterances.")
-    if bad := [repr(utterance_id) for utterance_id in found if bad_id(utterance_id)]:
+    if bad := [repr(utterance_id) for utterance_id in imported if bad_id(utterance_id)]:
         raise StoreError(f"{one_line(files)} have ids that lead out of a folder: {one_line(bad)}; rename them.")
-    dims = sorted({row.frames.shape[1] for row in found.values() if row.frames is not None})
+    dims = sorted({row.frames.shape[1] for row in imported.values() if row.frames is not None})
     if len(dims) != 1:
         raise StoreError(
             f"{one_line(files)} hold frames of {one_line(dims) or 'no'} features, expected one number for all of them: "
             "import files of one kind."
         )
-    return found
+    return imported
 
 
 def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[Utterance]:
@@ -126,8 +126,10 @@ def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[
         if label is None or classes is not None:
             label = mosei.label(row.scores, classes or mosei.DEFAULT) if row.scores else None
         if label is not None:
-            shown = _shown(row.scores)
-            utterances.append(Utterance(row.id, label, source_label=shown, text=row.text or None, split=row.split))
+            source_label = _scores_text(row.scores)
+            utterances.append(
+                Utterance(row.id, label, source_label=source_label, text=row.text or None, split=row.split)
+            )
     return utterances
 
 
@@ -143,12 +145,14 @@ def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Pat
         label = mosei.label(segment.scores, classes or mosei.DEFAULT)
         split = parts.get(segment.id, parts.get(segment.video))
         if label is not None and (splits is None or split is not None):
-            shown = _shown(segment.scores)
-            utterances.append(Utterance(segment.id, label, dialog=segment.video, source_label=shown, split=split))
+            source_label = _scores_text(segment.scores)
+            utterances.append(
+                Utterance(segment.id, label, dialog=segment.video, source_label=source_label, split=split)
+            )
     return utterances
 
 
-def _shown(scores: Sequence[float]) -> str | None:
+def _scores_text(scores: Sequence[float]) -> str | None:
     return " ".join(f"{score:g}" for score in scores) or None
 
 
@@ -186,16 +190,16 @@ def _corpus(
     return corpus
 
 
-def _write(
+def _write_features(
     corpus: Corpus,
     modality: str,
-    found: dict[str, ImportedUtterance],
+    imported: dict[str, ImportedUtterance],
     encoder: str,
     frame_rate_hz: float | None,
     nonfinite: str,
 ) -> Path:
     zero = nonfinite == "zero"
-    items = [_item(utterance_id, found.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
+    items = [_item(utterance_id, imported.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
     content = hashlib.sha256(json.dumps([(item.id, item.source) for item in items]).encode()).hexdigest()
     spec = {
         "modality": modality,
@@ -210,7 +214,7 @@ def _write(
         encoder=re.sub(r"[^A-Za-z0-9._-]+", "-", encoder).strip("-.") or "imported",
         fingerprint=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12],
         spec=spec,
-        dim=next(row.frames.shape[1] for row in found.values() if row.frames is not None),
+        dim=next(row.frames.shape[1] for row in imported.values() if row.frames is not None),
         dtype="float32",
         frame_rate_hz=frame_rate_hz,
     )

@@ -17,7 +17,7 @@ import transformers
 from apart import in_a_process, memory
 from extract_speech import durations_s, make_corpus
 
-from gia_mic.extract import corpus as corpora
+from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.run import extract
 
@@ -33,7 +33,7 @@ CASES: dict[str, Iterable[float]] = {
 
 def measure(features: Path, model: str, precision: str, sender: Connection) -> None:
     """Extract a corpus, and send the process's peak: when the weights are loaded, and at the end."""
-    corpus = corpora.load(features, "bench")
+    corpus = load_corpus(features, "bench")
     encoder = make_encoder("speech", model, precision=precision).to("cpu")
     loaded = memory() / 2**20
     extract(corpus, lambda: encoder, quiet=True)

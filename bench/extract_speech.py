@@ -24,9 +24,8 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.device import batch_positions, has_products
 from gia_mic.extract.encoders.contract import Encoder
 from gia_mic.extract.encoders.make import make_encoder
@@ -40,14 +39,14 @@ def durations_s(count: int) -> np.ndarray:
     return np.clip(np.random.default_rng(0).lognormal(1.3, 0.6, count), 1.0, 15.0)
 
 
-def make_corpus(folder: Path, lengths_s: Iterable[float]) -> corpora.Corpus:
+def make_corpus(folder: Path, lengths_s: Iterable[float]) -> Corpus:
     """Write noise of these lengths."""
     rng = np.random.default_rng(1)
     utterances = []
     for number, length in enumerate(lengths_s):
         soundfile.write(folder / f"{number}.wav", rng.normal(0, 0.1, round(length * RATE)), RATE)
         utterances.append(Utterance(f"u{number}", "a", audio=Clip(f"{number}.wav")))
-    return corpora.write(folder / "features", "bench", utterances, root=folder)
+    return write_corpus(folder / "features", "bench", utterances, root=folder)
 
 
 def the_loop(folder: Path, model_folder: Path, count: int, device: str) -> float:
@@ -63,7 +62,7 @@ def the_loop(folder: Path, model_folder: Path, count: int, device: str) -> float
     return time.perf_counter() - begun
 
 
-def ours(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
+def ours(corpus: Corpus, make: partial[Encoder], device: str) -> float:
     """The command's own call, on loaded weights as the loop has them."""
     loaded = make().to(device)
     begun = time.perf_counter()
@@ -73,7 +72,7 @@ def ours(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
     return elapsed
 
 
-def bare(corpus: corpora.Corpus, make: partial[Encoder], device: str) -> float:
+def bare(corpus: Corpus, make: partial[Encoder], device: str) -> float:
     """The model alone, on the same batches in memory, with the command's workers."""
     encoder = make().to(device)
     jobs, _ = plan.jobs(corpus, encoder)

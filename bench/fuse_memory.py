@@ -18,8 +18,8 @@ import torch
 from apart import in_a_process, memory
 
 import fuse
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract import store
+from gia_mic.extract.corpus import Utterance, load_corpus, write_corpus
+from gia_mic.extract.store import Header, Item, write_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.experiment import Execution, Experiment
@@ -32,7 +32,7 @@ def make_corpus(features: Path, count: int) -> None:
     """Write a corpus of five speakers, and its feature files."""
     data = fuse.pack(count)
     rows = [
-        corpora.Utterance(
+        Utterance(
             id=f"u{row}",
             label=fuse.CLASSES[label],
             speaker=f"s{row % 5}",
@@ -42,20 +42,20 @@ def make_corpus(features: Path, count: int) -> None:
         )
         for row, label in enumerate(data.labels.tolist())
     ]
-    corpus = corpora.write(features, "bench", rows, root=features, classes=fuse.CLASSES)
+    corpus = write_corpus(features, "bench", rows, root=features, classes=fuse.CLASSES)
     for name, packed in data.modalities.items():
         assert isinstance(packed.values, torch.Tensor)
         frames = packed.values.split(packed.lengths.tolist())
-        store.write(
+        write_store(
             corpus.folder / name / "bench-0.h5",
-            store.Header(name, "bench", "0", {}, fuse.D),
-            [store.Item(row.id, "s", values.numpy()) for row, values in zip(rows, frames, strict=True)],
+            Header(name, "bench", "0", {}, fuse.D),
+            [Item(row.id, "s", values.numpy()) for row, values in zip(rows, frames, strict=True)],
         )
 
 
 def measure(features: Path, bound: float | None, sender: Connection) -> None:
     """Train, and send the seconds that took, and the process's peak in GiB before and at the end."""
-    corpus = corpora.load(features, "bench")
+    corpus = load_corpus(features, "bench")
     torch.zeros(1).exp()
     before, begun = memory(), time.perf_counter()
     experiment = Experiment(training=TrainingConfig(epochs=1), fold=1)

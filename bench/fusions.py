@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gia_mic.extract.corpora.demo import Demo, ceilings, plan, prepare
+from gia_mic.extract.corpora.demo import Demo, ceilings, plan_demo, prepare_demo
 from gia_mic.extract.corpora.demo_cues import EMOTIONS
 from gia_mic.extract.files import replacing
 from gia_mic.extract.run import extract_generated
@@ -51,7 +51,7 @@ class Corpus:
     """
 
     def __init__(self) -> None:
-        utterances, shown = plan(HARDER)
+        utterances, shown = plan_demo(HARDER)
         self.true = np.array([EMOTIONS.index(one.label) for one in utterances])
         self.dialog = np.unique([one.dialog for one in utterances], return_inverse=True)[1]
         self.session = np.unique([one.session for one in utterances], return_inverse=True)[1] + 1
@@ -108,7 +108,7 @@ def keep(made: Sequence[Run]) -> None:
 
 def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
     """Train what is not kept yet, seed by seed."""
-    corpus = prepare(folder / "features", name="hard", demo=HARDER)
+    corpus = prepare_demo(folder / "features", name="hard", demo=HARDER)
     extract_generated(corpus)
     found = split.folds(corpus)
     places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}

@@ -19,8 +19,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, write_corpus
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.run import extract
 from gia_mic.fuse.config import TrainingConfig
@@ -84,7 +83,7 @@ def prepare(folder: Path, precision: str) -> None:
         utterances.append(
             Utterance(f"u{number}", label, speaker=speaker, session=speaker, text=WORDS, audio=sound, video=film)
         )
-    corpus = corpora.write(folder / "features", "bench", utterances, root=folder)
+    corpus = write_corpus(folder / "features", "bench", utterances, root=folder)
     stores = {
         name: extract(corpus, lambda name=name: make_encoder(name, str(folder / name), precision=precision)).path
         for name in ("speech", "text", "visual")

@@ -31,7 +31,7 @@ import numpy as np
 from apart import in_a_process, memory
 
 from gia_mic.extract.parts import Builder
-from gia_mic.extract.store import Header, Item, open_store, write
+from gia_mic.extract.store import Header, Item, open_store, write_store
 
 D = 768
 BATCH = 32
@@ -72,8 +72,8 @@ def header(frames: Frames) -> Header:
     return Header("speech", "bench", "0" * 12, {}, D, frames.dtype)
 
 
-def write_store(path: Path, frames: Frames) -> None:
-    write(path, header(frames), [Item(str(n), "s", part) for n, part in enumerate(frames)])
+def write_whole(path: Path, frames: Frames) -> None:
+    write_store(path, header(frames), [Item(str(n), "s", part) for n, part in enumerate(frames)])
 
 
 def write_parts(path: Path, frames: Frames) -> None:
@@ -135,7 +135,7 @@ class Side:
 OURS = "mer's store, float16"
 
 SIDES = {
-    OURS: Side("float16", write_store, read_store),
+    OURS: Side("float16", write_whole, read_store),
     "mer's store through parts, float16": Side("float16", write_parts, read_store),
     "one .npy each, float32": Side("float32", write_npy, read_npy),
     "one .npy each, float16": Side("float16", write_npy, read_npy),
@@ -186,7 +186,7 @@ def make_pool(path: Path, count: int = 20_000) -> None:
     model = Wav2Vec2Model(Wav2Vec2Config()).eval()
     made: list[np.ndarray] = []
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        corpus = demo.prepare(Path(name))
+        corpus = demo.prepare_demo(Path(name))
         for utterance in corpus:
             samples = np.concatenate(list(stream_audio(corpus.path(utterance.audio), 16000)))
             made.append(model(torch.from_numpy(samples)[None]).last_hidden_state[0].numpy())

@@ -31,7 +31,7 @@ def run_demo(out: Path, *, device: str | None = None) -> str:
         MerError: A file can't be written or read, or there is no such device.
     """
     find_devices(device)  # refused before anything is made
-    corpus = demo.prepare(out / "features")
+    corpus = demo.prepare_demo(out / "features")
     stores = {}
     for outcome in run(corpus, device=device):
         logger.info(str(outcome))

@@ -101,16 +101,16 @@ def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utteran
     contact sheet of the pictures behind an utterance's visual features instead, as they were cropped.
     """
     from gia_mic.extract.contact_sheet import contact_sheet
-    from gia_mic.extract.corpus import find
+    from gia_mic.extract.corpus import find_corpus
     from gia_mic.extract.inspection import feature_files
     from gia_mic.extract.inspection import inspect as inspect_file
 
     if utterance is not None:
-        prepared = find(features, corpus)
+        prepared = find_corpus(features, corpus)
         for path in files or feature_files(prepared.folder, "visual"):
             click.echo(contact_sheet(prepared, path, utterance, out))
         return
-    for path in files or feature_files(find(features, corpus).folder):
+    for path in files or feature_files(find_corpus(features, corpus).folder):
         click.echo(inspect_file(path) + "\n")
 
 
@@ -123,10 +123,10 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
 
     Of FILES, by default all of the corpus, against their checksums.
     """
-    from gia_mic.extract.corpus import find
+    from gia_mic.extract.corpus import find_corpus
     from gia_mic.extract.inspection import feature_files, verify_all
 
-    for line in verify_all(files or feature_files(find(features, corpus).folder)):
+    for line in verify_all(files or feature_files(find_corpus(features, corpus).folder)):
         click.echo(line)
 
 

@@ -51,7 +51,7 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
     from gia_mic.extract.corpora import demo
 
     chosen = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
-    click.echo(demo.prepare(features, name=name, demo=chosen).describe())
+    click.echo(demo.prepare_demo(features, name=name, demo=chosen).describe())
 
 
 @prepare.command("manifest")
@@ -71,7 +71,7 @@ def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | Non
     from gia_mic.extract.corpora import manifest
 
     classes = None if labels is None else labels.split(",")
-    corpus = manifest.prepare(path, features, name, root=root, labels=classes)
+    corpus = manifest.prepare_table(path, features, name, root=root, labels=classes)
     click.echo(corpus.describe())
 
 
@@ -92,7 +92,7 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
     """Read IEMOCAP from PATH, the folder IEMOCAP_full_release."""
     from gia_mic.extract.corpora import release
 
-    corpus = release.prepare("iemocap", path, features, name=name, labels=int(labels), **options)
+    corpus = release.prepare_release("iemocap", path, features, name=name, labels=int(labels), **options)
     click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
 
 
@@ -114,7 +114,7 @@ def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, .
     from gia_mic.extract.corpora import hf
 
     given = dict(column.partition("=")[::2] for column in columns)
-    corpus = hf.prepare(source, features, name, subset=subset, columns=given)
+    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=given)
     click.echo(corpus.describe())
 
 
@@ -128,7 +128,7 @@ def _add_release(release_name: str, what: str) -> None:
     def prepare_release(path: Path, name: str, features: Path) -> None:
         from gia_mic.extract.corpora import release
 
-        corpus = release.prepare(release_name, path, features, name=name)
+        corpus = release.prepare_release(release_name, path, features, name=name)
         click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
 
 

@@ -29,10 +29,10 @@ def transcribe(corpus: str | None, features: Path, model: str, **options: Any) -
     They are marked with the recogniser's name; the corpus's own are never replaced. Stopped at any moment, the same
     command goes on from there. Extract the text afterwards.
     """
-    from gia_mic.extract.corpus import find
+    from gia_mic.extract.corpus import find_corpus
     from gia_mic.extract.transcribe import transcribe as run
 
-    click.echo(run(find(features, corpus), model, **options).describe())
+    click.echo(run(find_corpus(features, corpus), model, **options).describe())
 
 
 COMMANDS = (transcribe,)

@@ -73,19 +73,21 @@ def pull(folder: Path) -> None:
         StoreError: The address can't be read.
     """
     with _store(folder) as (store, root):
-        found: dict[str, Any] = {}
+        listing: dict[str, Any] = {}
         with suppress(FileNotFoundError):
-            found = store.find(root, detail=True)
-        there = {PurePosixPath(path).relative_to(PurePosixPath(root)).as_posix(): info for path, info in found.items()}
-        for path, info in there.items():
-            if not _renames(store) and _finished(path) and path + COMPLETE not in there:
+            listing = store.find(root, detail=True)
+        remote = {
+            PurePosixPath(path).relative_to(PurePosixPath(root)).as_posix(): info for path, info in listing.items()
+        }
+        for path, info in remote.items():
+            if not _renames(store) and _finished(path) and path + COMPLETE not in remote:
                 continue
             if not path.endswith((COMPLETE, ".tmp")):
                 _get(store, root, folder, path, info)
-        for version in [known for known in (folder / VERSIONS).rglob("*") if known.is_file()]:
-            place = version.relative_to(folder / VERSIONS)
-            if place.as_posix() not in there:
-                (folder / place).unlink(missing_ok=True)
+        for version in [path for path in (folder / VERSIONS).rglob("*") if path.is_file()]:
+            name = version.relative_to(folder / VERSIONS)
+            if name.as_posix() not in remote:
+                (folder / name).unlink(missing_ok=True)
                 version.unlink()
 
 

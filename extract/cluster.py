@@ -35,8 +35,8 @@ def connect(address: str | None = None) -> Any:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            place, why = address or "RAY_ADDRESS", first_line(error)
-            raise MerError(f"There is no Ray cluster at {place} ({why}): check it.") from error
+            cluster, why = address or "RAY_ADDRESS", first_line(error)
+            raise MerError(f"There is no Ray cluster at {cluster} ({why}): check it.") from error
     return ray
 
 
@@ -58,7 +58,7 @@ def share_out(ray: Any, workers: int | None, device: str | None) -> tuple[int, d
         count = workers or max(cores // 4, 1)
         return count, {"num_cpus": max(cores // count, 1)}, kind
     if kind != "cuda" or not gpus:
-        there = "cpu or cuda" if gpus else "cpu"
-        raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose {there}.")
+        usable = "cpu or cuda" if gpus else "cpu"
+        raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose {usable}.")
     count = workers or gpus
     return count, {"num_cpus": 1, "num_gpus": gpus / count}, kind

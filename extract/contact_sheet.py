@@ -53,8 +53,8 @@ def contact_sheet(corpus: Corpus, feature_file: Path, utterance_id: str, folder:
         raise StoreError(f"{feature_file} was not made from pictures by `mer extract`: choose one that was.")
     utterance = next((utterance for utterance in corpus if utterance.id == utterance_id), None)
     if utterance is None or utterance.video is None:
-        known = [utterance.id for utterance in corpus if utterance.video]
-        raise StoreError(f"{corpus.name} has no video of {utterance_id!r}; it has video of {one_line(known, 3)}.")
+        with_video = [utterance.id for utterance in corpus if utterance.video]
+        raise StoreError(f"{corpus.name} has no video of {utterance_id!r}; it has video of {one_line(with_video, 3)}.")
     pictures = list(
         stream_cropped(
             corpus.path(utterance.video),
@@ -66,12 +66,12 @@ def contact_sheet(corpus: Corpus, feature_file: Path, utterance_id: str, folder:
     )
     height, width = framing["size"]
     size = (max(round(TILE * width / height), 40), TILE)
-    shown = sorted({round(number) for number in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST))})
-    columns = min(COLUMNS, len(shown))
-    sheet = Image.new("RGB", (columns * size[0], math.ceil(len(shown) / columns) * (TILE + TITLE)), "white")
+    chosen = sorted({round(number) for number in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST))})
+    columns = min(COLUMNS, len(chosen))
+    sheet = Image.new("RGB", (columns * size[0], math.ceil(len(chosen) / columns) * (TILE + TITLE)), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, number in enumerate(shown):
-        x, y = place % columns * size[0], place // columns * (TILE + TITLE)
+    for index, number in enumerate(chosen):
+        x, y = index % columns * size[0], index // columns * (TILE + TITLE)
         picture = pictures[number]
         draw.text((x + 2, y), f"{number / rate:.2f} s{'' if picture is not None else ', no face'}", "black")
         tile = Image.new("RGB", size, "lightgray") if picture is None else Image.fromarray(picture).resize(size)

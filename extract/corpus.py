@@ -20,7 +20,17 @@ from gia_mic.extract.files import digest, write_json, write_text
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["MODALITIES", "Clip", "Corpus", "Utterance", "find", "load", "names", "valid_name", "write"]
+__all__ = [
+    "MODALITIES",
+    "Clip",
+    "Corpus",
+    "Utterance",
+    "corpus_names",
+    "find_corpus",
+    "load_corpus",
+    "valid_name",
+    "write_corpus",
+]
 
 FORMAT = 1
 MANIFEST = "utterances.jsonl"
@@ -176,7 +186,7 @@ def valid_name(name: str) -> str:
     return name
 
 
-def write(
+def write_corpus(
     features: Path,
     name: str,
     utterances: Sequence[Utterance],
@@ -185,7 +195,7 @@ def write(
     classes: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
-    """Write a manifest and return the corpus as `load` reads it.
+    """Write a manifest and return the corpus as `load_corpus` reads it.
 
     Args:
         features: The features folder.
@@ -202,44 +212,44 @@ def write(
     classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
     rows = [_row(utterance) for utterance in utterances]
     _check(rows, classes, where=f"The new corpus {name!r}")
-    kept_root = str(root) if is_address(str(root)) else address_of(Path(root))
-    if kept_root is None:
+    stored_root = str(root) if is_address(str(root)) else address_of(Path(root))
+    if stored_root is None:
         whole = Path(root).resolve()
         below = whole.is_relative_to(folder.resolve())
-        kept_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
+        stored_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
     write_text(
         folder / MANIFEST,
         "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
     )
     write_json(
         folder / ABOUT,
-        {"format": FORMAT, "name": name, "root": kept_root, "classes": classes, "about": dict(about or {})},
+        {"format": FORMAT, "name": name, "root": stored_root, "classes": classes, "about": dict(about or {})},
     )
-    return load(features, name)
+    return load_corpus(features, name)
 
 
-def names(features: Path) -> list[str]:
+def corpus_names(features: Path) -> list[str]:
     """Return the names of the prepared corpora, sorted."""
     return sorted(manifest.parent.name for manifest in features.glob(f"*/{MANIFEST}"))
 
 
-def find(features: Path, name: str | None = None) -> Corpus:
+def find_corpus(features: Path, name: str | None = None) -> Corpus:
     """Load the named corpus, or the only one there is.
 
     Raises:
         CorpusError: There is none of that name, or several to choose from.
     """
     if name is not None:
-        return load(features, name)
-    prepared = names(features)
+        return load_corpus(features, name)
+    prepared = corpus_names(features)
     if not prepared:
         raise CorpusError(f"No corpus is prepared in {features}: run `mer prepare` or `mer demo` first.")
     if len(prepared) > 1:
         raise CorpusError(f"{features} holds {len(prepared)} corpora ({one_line(prepared)}): choose one with --corpus.")
-    return load(features, prepared[0])
+    return load_corpus(features, prepared[0])
 
 
-def load(features: Path, name: str) -> Corpus:
+def load_corpus(features: Path, name: str) -> Corpus:
     """Read a corpus.
 
     `corpus.json` may be left out of a folder made by hand: then paths start from that folder, and the classes are
@@ -251,7 +261,7 @@ def load(features: Path, name: str) -> Corpus:
     folder = features / valid_name(name)
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        others = names(features)
+        others = corpus_names(features)
         hint = f"prepared are {one_line(others)}" if others else "none is prepared; run `mer prepare` or `mer demo`"
         raise CorpusError(f"There is no corpus {name!r} in {features} ({manifest} is missing): {hint}.")
     rows = _read_rows(manifest)
@@ -273,7 +283,7 @@ def load(features: Path, name: str) -> Corpus:
 def _row(value: Utterance | Clip) -> dict[str, Any]:
     """Return the fields that say something; `dataclasses.asdict` copies all of them deeply, which takes long."""
     row = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {name: _row(said) if isinstance(said, Clip) else said for name, said in row.items() if said is not None}
+    return {name: _row(entry) if isinstance(entry, Clip) else entry for name, entry in row.items() if entry is not None}
 
 
 def _clip(value: Mapping[str, Any] | None) -> Clip | None:
@@ -321,16 +331,16 @@ def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: 
     """Refuse what would make a wrong number later."""
     if not rows:
         raise CorpusError(f"{where} has no utterance: prepare the corpus again.")
-    seen: set[str] = set()
+    ids: set[str] = set()
     twice: list[str] = []
     unlabelled: list[str] = []
     for number, row in enumerate(rows, start=1):
         utterance_id, label = row.get("id"), row.get("label")
         if not isinstance(utterance_id, str) or not utterance_id:
             raise CorpusError(f"{where}: utterance {number} has no id; every utterance needs one.")
-        if utterance_id in seen:
+        if utterance_id in ids:
             twice.append(utterance_id)
-        seen.add(utterance_id)
+        ids.add(utterance_id)
         if not isinstance(label, str) or label not in classes:
             unlabelled.append(f"{utterance_id} ({label!r})")
     if twice:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gia_mic.extract import media
 from gia_mic.extract.corpus import Clip
-from gia_mic.extract.face import Box, Finder, find_faces
+from gia_mic.extract.face import Box, FaceTrackerConfig, find_faces
 
 __all__ = ["stream_cropped"]
 
@@ -17,7 +17,12 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def stream_cropped(
-    path: Path, clip: Clip | None, frame_rate_hz: float, framing: media.Framing, crop: str, finder: Finder | None = None
+    path: Path,
+    clip: Clip | None,
+    frame_rate_hz: float,
+    framing: media.Framing,
+    crop: str,
+    tracker: FaceTrackerConfig | None = None,
 ) -> Iterator[np.ndarray | None]:
     """Decode a clip into framed pictures.
 
@@ -30,7 +35,7 @@ def stream_cropped(
         frame_rate_hz: Pictures per second.
         framing: How each is cut and scaled.
         crop: One of `config.CROPS`.
-        finder: How the face is found.
+        tracker: How the face is found and framed; by default as `FaceTrackerConfig` says.
 
     Yields:
         Pictures, (height, width, 3) uint8; None for one without the face.
@@ -46,7 +51,7 @@ def stream_cropped(
 
     boxes: Iterator[Box | None]
     if crop == "face":
-        boxes = iter(find_faces(pictures(), finder or Finder(), frame_rate_hz, part))
+        boxes = iter(find_faces(pictures(), tracker or FaceTrackerConfig(), frame_rate_hz, part))
     else:
         boxes = repeat(part or WHOLE if crop == "half" else WHOLE)
     for picture, box in zip(pictures(), boxes, strict=False):

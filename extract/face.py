@@ -17,14 +17,14 @@ from PIL import Image
 from gia_mic.extract.errors import EncoderError
 from gia_mic.extract.files import digest
 
-__all__ = ["Box", "Finder", "find_faces", "follow"]
+__all__ = ["Box", "FaceTrackerConfig", "find_faces", "follow"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
-class Finder:
+class FaceTrackerConfig:
     """How faces are found and framed.
 
     Attributes:
@@ -71,13 +71,13 @@ class Finder:
 
 
 def find_faces(
-    pictures: Iterable[Image.Image], finder: Finder, frame_rate_hz: float, within: Box | None = None
+    pictures: Iterable[Image.Image], tracker: FaceTrackerConfig, frame_rate_hz: float, within: Box | None = None
 ) -> list[Box | None]:
     """Follow one face through a clip.
 
     Args:
         pictures: RGB pictures of one size, evenly spaced.
-        finder: How.
+        tracker: How the face is found and framed.
         frame_rate_hz: Pictures per second.
         within: Part of the picture to search, in fractions.
 
@@ -88,21 +88,23 @@ def find_faces(
     Raises:
         EncoderError: The detector isn't installed.
     """
-    detect = finder.detector()
+    detect = tracker.detector()
     part = within or (0.0, 0.0, 1.0, 1.0)
-    found: list[list[Box]] = []
+    boxes_by_picture: list[list[Box]] = []
     size = (1, 1)
     for picture in pictures:
         size = picture.size
         left, top, right, bottom = (round(edge * size[axis % 2]) for axis, edge in enumerate(part))
         boxes = detect(picture.crop((left, top, right, bottom)) if within else picture)
-        found.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
-    faces = _smooth(follow(found, finder.step, finder.growth), round(finder.smooth_s * frame_rate_hz))
-    return [None if face is None else _square(face, finder.margin, *size) for face in faces]
+        boxes_by_picture.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
+    faces = _smooth(follow(boxes_by_picture, tracker.step, tracker.growth), round(tracker.smooth_s * frame_rate_hz))
+    return [None if face is None else _square(face, tracker.margin, *size) for face in faces]
 
 
 def follow(
-    found: Sequence[Sequence[Box]], step: float = Finder.step, growth: float = Finder.growth
+    boxes_by_picture: Sequence[Sequence[Box]],
+    step: float = FaceTrackerConfig.step,
+    growth: float = FaceTrackerConfig.growth,
 ) -> list[Box | None]:
     """Choose one face and return its box in each picture, None where it isn't seen.
 
@@ -111,9 +113,9 @@ def follow(
     one with the largest sum of areas is taken.
 
     Args:
-        found: The boxes in each picture, in pixels.
-        step: As in `Finder`.
-        growth: As in `Finder`.
+        boxes_by_picture: The boxes in each picture, in pixels.
+        step: As in `FaceTrackerConfig`.
+        growth: As in `FaceTrackerConfig`.
 
     >>> near, far, nearer = (0.0, 0.0, 9.0, 9.0), (50.0, 0.0, 53.0, 3.0), (2.0, 1.0, 11.0, 10.0)
     >>> follow([[far, near], [far], [nearer, far]])
@@ -121,7 +123,7 @@ def follow(
     """
     tracks: list[dict[int, Box]] = []
     last: list[Box] = []
-    for number, boxes in enumerate(found):
+    for number, boxes in enumerate(boxes_by_picture):
         steps = sorted(
             (_step(before, box, growth), track, index)
             for track, before in enumerate(last)
@@ -138,7 +140,7 @@ def follow(
                 last.append(box)
             tracks[track][number] = last[track] = box
     face = max(tracks, key=lambda track: sum(map(_area, track.values())), default={})
-    return [face.get(number) for number in range(len(found))]
+    return [face.get(number) for number in range(len(boxes_by_picture))]
 
 
 def _yunet(score: float) -> Any:

@@ -19,10 +19,10 @@ def feature_files(corpus_folder: Path, modality: str = "*") -> list[Path]:
     Raises:
         StoreError: There is none.
     """
-    found = sorted(corpus_folder.glob(f"{modality}/*.h5"))
-    if not found:
+    paths = sorted(corpus_folder.glob(f"{modality}/*.h5"))
+    if not paths:
         raise StoreError(f"There is no feature file in {corpus_folder}: run `mer extract --modality all` first.")
-    return found
+    return paths
 
 
 def inspect(path: Path) -> str:
@@ -123,8 +123,8 @@ def refuse_stale_texts(path: Path, texts: Mapping[str, str | None]) -> None:
     if "weights" not in store.spec:  # others made them, of texts that the manifest needn't have
         return
     rows = zip(store.ids, store.sources, store.status, strict=True)
-    made = {utterance_id: source for utterance_id, source, status in rows if status != FAILED}
-    stale = [i for i, text in texts.items() if text is not None and i in made and made[i] != text_digest(text)]
+    sources = {utterance_id: source for utterance_id, source, status in rows if status != FAILED}
+    stale = [i for i, text in texts.items() if text is not None and i in sources and sources[i] != text_digest(text)]
     if stale:
         raise StoreError(
             f"{path} was made of other texts than the manifest has now: {one_line(stale)}; run "

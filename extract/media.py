@@ -133,16 +133,16 @@ def stream_samples(samples: np.ndarray, sampling_rate_hz: int, wanted_rate_hz: i
     Raises:
         MediaError: There is no sample, one is no finite number, or the array has another shape or type.
     """
-    given = np.asarray(samples)
-    if given.ndim not in (1, 2) or not given.size or given.dtype.kind not in "fiu" or sampling_rate_hz < 1:
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "fiu" or sampling_rate_hz < 1:
         raise MediaError(
-            f"Samples of shape {given.shape} and type {given.dtype} at {sampling_rate_hz} Hz are no sound: give (n,) "
+            f"Samples of shape {array.shape} and type {array.dtype} at {sampling_rate_hz} Hz are no sound: give (n,) "
             "or (n, channels) floats or integers, and their sampling rate."
         )
-    if given.dtype.kind in "iu":
-        middle = 0 if given.dtype.kind == "i" else 2 ** (8 * given.itemsize - 1)
-        given = (given.astype(np.float64) - middle) / 2 ** (8 * given.itemsize - 1)
-    blocks = given.astype(np.float32).reshape(len(given), -1)
+    if array.dtype.kind in "iu":
+        middle = 0 if array.dtype.kind == "i" else 2 ** (8 * array.itemsize - 1)
+        array = (array.astype(np.float64) - middle) / 2 ** (8 * array.itemsize - 1)
+    blocks = array.astype(np.float32).reshape(len(array), -1)
     yield from _resampled(
         _limited(Path("the sound"), iter([blocks]), sampling_rate_hz, math.inf), sampling_rate_hz, wanted_rate_hz
     )
@@ -168,18 +168,18 @@ def stream_pictures(
     _check(path)
     start, end = start_s or 0.0, math.inf if end_s is None else end_s
     count = 0
-    shown: av.VideoFrame | None = None
+    visible: av.VideoFrame | None = None
     until = start
     for frame, from_s, to_s in _pictures(path, start):
         # the picture before this one stays on the screen until this one's time
-        while shown is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
-            yield shown.to_image()
+        while visible is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
+            yield visible.to_image()
             count += 1
         if from_s >= end:
             break
-        shown, until = frame, to_s
-    while shown is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
-        yield shown.to_image()
+        visible, until = frame, to_s
+    while visible is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
+        yield visible.to_image()
         count += 1
     if count == 0:
         raise MediaError(f"{path} has no pictures{_between(start_s, end_s)}: check the file and the clip's times.")

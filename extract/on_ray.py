@@ -17,7 +17,7 @@ from typing import Any
 from gia_mic.extract.address import mirror_of
 from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.device import hand_back_freed
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes, write_part
 from gia_mic.extract.pipeline import encode_all, side_by_side
@@ -62,7 +62,7 @@ class RayEngine:
     kind: str
 
     def __call__(
-        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[EncodeJob]], budget: int
     ) -> dict[str, Item]:
         """Encode batches into parts of the builder's feature file; return the utterances that failed, by id.
 
@@ -92,11 +92,11 @@ class RayEngine:
         )
         failed: dict[str, Item] = {}
         total = sum(map(len, batches))
-        with progress(total, builder.title, "utterance") as shown:
+        with progress(total, builder.title, "utterance") as bar:
             for row in done.iter_rows():
                 failed.update({item.id: item for item in pickle.loads(row["failed"])})
-                shown.update(row["utterances"])
-        builder.look()
+                bar.update(row["utterances"])
+        builder.refresh()
         return failed
 
 

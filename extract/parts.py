@@ -12,7 +12,7 @@ from pathlib import Path
 from gia_mic.extract.address import withdraw
 from gia_mic.extract.errors import NoStoreError, StoreError
 from gia_mic.extract.files import lock, size_text
-from gia_mic.extract.store import EXTRACTED, FAILED, Header, Item, Store, open_store, write
+from gia_mic.extract.store import EXTRACTED, FAILED, Header, Item, Store, open_store, write_store
 
 __all__ = ["PART_BYTES", "Builder", "frame_bytes", "write_part"]
 
@@ -37,7 +37,7 @@ def write_part(parts: Path, header: Header, items: Sequence[Item]) -> Path:
         items: The utterances, failed ones too.
     """
     path = parts / f"{uuid.uuid4().hex}.h5"
-    write(path, header, items)
+    write_store(path, header, items)
     return path
 
 
@@ -70,7 +70,7 @@ class Builder:
         self._lock = lock(self._lock_path)
         self._lock.__enter__()
         try:
-            self.look()
+            self.refresh()
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -85,7 +85,7 @@ class Builder:
         """What is extracted, for people: corpus and modality."""
         return f"{self.path.parent.parent.name} {self.header.modality}"
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See what is finished, by this process or by others."""
         self.complete = open_store(self.path) if self.path.exists() else None
         self._finished: dict[tuple[str, str], Store] = {}
@@ -132,17 +132,17 @@ class Builder:
             StoreError: An utterance is neither finished nor among the others, or the file can't be written.
         """
         others = others or {}
-        items, kept = [], {}
+        items, stores = [], {}
         for utterance_id, source in order:
             store = self._finished.get((utterance_id, source))
             if store is not None:
-                kept[utterance_id] = store
+                stores[utterance_id] = store
             item = others.get(utterance_id) if store is None else store.item(utterance_id)
             if item is None:
                 raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
             items.append(item)
         if not self._unchanged(items):
-            write(self.path, self.header, items, kept)
+            write_store(self.path, self.header, items, stores)
             self.complete = open_store(self.path)
         withdraw(self.parts)
 

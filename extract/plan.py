@@ -9,12 +9,12 @@ from pathlib import Path
 
 from gia_mic.extract import files, media
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import CorpusError, MediaError
 from gia_mic.extract.pipeline import reason
 from gia_mic.extract.store import FAILED, MISSING, Item
 
-__all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has", "jobs", "require"]
+__all__ = ["COLUMNS", "WHOLE", "Shard", "batches", "has_modality", "jobs", "require_modality"]
 
 COLUMNS = {"speech": "audio", "text": "text", "visual": "video"}
 """Manifest column of each modality."""
@@ -42,7 +42,7 @@ class Shard:
 WHOLE = Shard(1, 1)
 
 
-def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[Job], dict[str, Item]]:
+def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[EncodeJob], dict[str, Item]]:
     """Look at every input of a corpus, or of a shard of it.
 
     Returns:
@@ -58,44 +58,44 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[J
     if modality == "text":
         texts = dict(zip(corpus.ids[rows], corpus.column("text")[rows], strict=True))
         others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
-        found = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
-        return [replace(job, size=encoder.size(job)) for job in found], others
+        to_encode = [EncodeJob(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
+        return [replace(job, size=encoder.size(job)) for job in to_encode], others
 
     clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
     named = {clip.path: clip for clip in clips.values() if clip is not None}
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
         paths = dict(zip(named, workers.map(corpus.path, named.values()), strict=True))
-        known = dict(zip(paths, workers.map(_look, paths.values()), strict=True))
-    found = []
+        probes = dict(zip(paths, workers.map(_probe, paths.values()), strict=True))
+    to_encode = []
     for utterance_id, clip in clips.items():
         if clip is None:
             others[utterance_id] = Item(utterance_id, "", status=MISSING)
-        elif isinstance(looked := known[clip.path], str):
-            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=looked)
+        elif isinstance(probe := probes[clip.path], str):
+            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=probe)
         else:
-            file_digest, length_s = looked
+            file_digest, length_s = probe
             source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
-            found.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
-    return [replace(job, size=encoder.size(job)) for job in found], others
+            to_encode.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
+    return [replace(job, size=encoder.size(job)) for job in to_encode], others
 
 
-def has(corpus: Corpus, modality: str) -> bool:
+def has_modality(corpus: Corpus, modality: str) -> bool:
     """Whether any utterance of a corpus has this modality."""
     return any(value is not None for value in corpus.column(COLUMNS[modality]))
 
 
-def require(corpus: Corpus, modality: str) -> None:
+def require_modality(corpus: Corpus, modality: str) -> None:
     """Refuse a modality that no utterance of the corpus has.
 
     Raises:
         MediaError: As said.
     """
-    if not has(corpus, modality):
+    if not has_modality(corpus, modality):
         raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")
 
 
-def _look(path: Path) -> tuple[str, float] | str:
+def _probe(path: Path) -> tuple[str, float] | str:
     """Return a file's digest and length in seconds, or what is wrong with it."""
     try:
         return files.digest(path), media.duration_s(path)
@@ -103,12 +103,12 @@ def _look(path: Path) -> tuple[str, float] | str:
         return reason(error)
 
 
-def batches(jobs: Sequence[Job], budget: int, seed: str) -> list[list[Job]]:
+def batches(jobs: Sequence[EncodeJob], budget: int, seed: str) -> list[list[EncodeJob]]:
     """Group jobs of like size under the budget; the largest batch first, the others shuffled.
 
     The first batch shows at once whether the memory suffices, the shuffle makes the time left believable.
     """
-    grouped: list[list[Job]] = []
+    grouped: list[list[EncodeJob]] = []
     for job in sorted(jobs, key=lambda job: (job.size, job.id)):
         if not grouped or (len(grouped[-1]) + 1) * job.size > budget:
             grouped.append([])

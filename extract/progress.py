@@ -29,23 +29,23 @@ class Progress:
         total: How much there is to do.
     """
 
-    def __init__(self, total: int, shown: "tqdm[Any] | _Lines | None" = None) -> None:
+    def __init__(self, total: int, display: "tqdm[Any] | _Lines | None" = None) -> None:
         self.done, self.total = 0, total
-        self._shown = shown
+        self._display = display
         self._lock = threading.Lock()
 
     def update(self, n: int = 1) -> None:
         """Count `n` more as done."""
         with self._lock:
             self.done += n
-            if self._shown is not None:
-                self._shown.update(n)
+            if self._display is not None:
+                self._display.update(n)
 
     def set(self, **values: str) -> None:
         """Show values beside the count, such as loss="0.312"."""
         with self._lock:
-            if self._shown is not None:
-                self._shown.set_postfix(values, refresh=False)
+            if self._display is not None:
+                self._display.set_postfix(values, refresh=False)
 
 
 class _Lines:
@@ -104,17 +104,17 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     Yields:
         What to tell: `update(n)` for what is done, `set(loss="0.312")` for what to show beside it.
     """
-    shown: tqdm[Any] | _Lines | None = None
+    display: tqdm[Any] | _Lines | None = None
     if not quiet and logging.getLogger(PACKAGE).level <= logging.INFO:
         if sys.stderr is not None and sys.stderr.isatty():
-            shown = tqdm(total=total, desc=description, unit=f" {unit}s", leave=leave)
+            display = tqdm(total=total, desc=description, unit=f" {unit}s", leave=leave)
         else:
-            shown = _Lines(total, description, f"{unit}s")
+            display = _Lines(total, description, f"{unit}s")
     try:
-        yield Progress(total, shown)
+        yield Progress(total, display)
     finally:
-        if shown is not None:
-            shown.close()
+        if display is not None:
+            display.close()
 
 
 def time_text(seconds: float) -> str:

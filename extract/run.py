@@ -20,7 +20,7 @@ from gia_mic.extract import plan
 from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
-from gia_mic.extract.encoders.contract import TINY, Encoder, Job
+from gia_mic.extract.encoders.contract import TINY, EncodeJob, Encoder
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
@@ -33,7 +33,7 @@ from gia_mic.extract.store import FAILED, MISSING, Item
 
 __all__ = [
     "Engine",
-    "Outcome",
+    "ExtractionResult",
     "extract",
     "extract_generated",
     "run",
@@ -62,13 +62,13 @@ class Engine(Protocol):
         """What it computes on: cpu or cuda."""
 
     def __call__(
-        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[EncodeJob]], budget: int
     ) -> dict[str, Item]:
         """Encode batches into parts of the builder's feature file; return the utterances that failed, by id."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExtractionResult:
     """What an extraction did.
 
     Attributes:
@@ -113,7 +113,7 @@ def run(
     finish: bool = False,
     engine: Engine | None = None,
     **options: Any,
-) -> Iterator[Outcome | Forecast]:
+) -> Iterator[ExtractionResult | Forecast]:
     """Extract one modality of a corpus, or all that it has, each with its encoder.
 
     Args:
@@ -144,7 +144,7 @@ def run(
         logger.warning(line)
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
-        if modality == "all" and not plan.has(corpus, name):
+        if modality == "all" and not plan.has_modality(corpus, name):
             logger.info(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
         fitting = {key: value for key, value in options.items() if _OWNERS.get(key, name) == name}
@@ -155,9 +155,9 @@ def run(
         if dry_run:
             yield forecast(corpus, make(), devices[0])
             continue
-        outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
-        failed.update(outcome.failed)
-        yield outcome
+        result = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
+        failed.update(result.failed)
+        yield result
     if failed and not allow_failures:
         raise unreadable(failed, corpus)
 
@@ -180,8 +180,8 @@ def extract_generated(corpus: Corpus, device: str | None = None) -> None:
         find_features(corpus.folder, modality) for modality in MODALITIES.values()
     ):
         logger.info(f"Nothing is extracted from {corpus.name} yet: doing it now.")
-        for outcome in run(corpus, device=device):
-            logger.info(str(outcome))
+        for result in run(corpus, device=device):
+            logger.info(str(result))
 
 
 def extract(
@@ -194,7 +194,7 @@ def extract(
     finish: bool = False,
     engine: Engine | None = None,
     quiet: bool = False,
-) -> Outcome:
+) -> ExtractionResult:
     """Make, complete or refresh one feature file of a corpus.
 
     Args:
@@ -218,7 +218,7 @@ def extract(
     """
     encoder = make()
     header = encoder.header
-    plan.require(corpus, header.modality)
+    plan.require_modality(corpus, header.modality)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
@@ -259,7 +259,7 @@ def extract(
         else:
             logger.info(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
     failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
-    return Outcome(
+    return ExtractionResult(
         path=builder.path,
         extracted=0 if finish else len(todo.keys() - failed.keys()),
         reused=len(jobs) - len(todo),
@@ -270,26 +270,26 @@ def extract(
     )
 
 
-def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:
+def _given_up(builder: Builder, todo: Sequence[EncodeJob]) -> dict[str, Item]:
     """Return the utterances that shards have found unreadable.
 
     Raises:
         StoreError: Others are not extracted yet.
     """
-    found = {job.id: builder.failed(job.id, job.source) for job in todo}
-    left = [utterance_id for utterance_id, item in found.items() if item is None]
+    items = {job.id: builder.failed(job.id, job.source) for job in todo}
+    left = [utterance_id for utterance_id, item in items.items() if item is None]
     if left:
         raise StoreError(
             f"{builder.path} can't be finished: no shard has extracted {one_line(left)}, or what they had has changed "
             "since; run the shards again."
         )
-    return {utterance_id: item for utterance_id, item in found.items() if item is not None}
+    return {utterance_id: item for utterance_id, item in items.items() if item is not None}
 
 
 def _run(
     builder: Builder,
     encoders: Sequence[Encoder],
-    batches: Sequence[Sequence[Job]],
+    batches: Sequence[Sequence[EncodeJob]],
     budget: int,
     *,
     quiet: bool,
@@ -304,14 +304,14 @@ def _run(
     started = written = trimmed = time.monotonic()
     with (
         stop_on_interrupt(stop) as interrupted,
-        progress(total, builder.title, "utterance", quiet=quiet) as shown,
+        progress(total, builder.title, "utterance", quiet=quiet) as bar,
         closing(encode_all(encoders, batches, budget, stop)) as results,
     ):
         for items in results:
             failed.update({item.id: item for item in items if item.status == FAILED})
             held += items
             waiting += frame_bytes(items)
-            shown.update(len(items))
+            bar.update(len(items))
             now = time.monotonic()
             if now - trimmed > TRIM_SECONDS:
                 hand_back_freed()
@@ -323,14 +323,14 @@ def _run(
         if held:
             builder.add(held)
         if interrupted.is_set():
-            raise stopped_after(shown)
+            raise stopped_after(bar)
     return failed
 
 
-def stopped_after(shown: Progress) -> Interrupted:
+def stopped_after(work: Progress) -> Interrupted:
     """Return what to raise when Ctrl-C has ended work that the same command goes on with."""
     return Interrupted(
-        f"Stopped after {shown.done} of {shown.total} utterances; they are kept: run the same command to go on."
+        f"Stopped after {work.done} of {work.total} utterances; they are kept: run the same command to go on."
     )
 
 

@@ -105,7 +105,7 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
 
 def settings_of(config: type[Any]) -> dict[str, Setting]:
     """Return the settings of a config by name, in their order."""
-    return {one.name: one.metadata["setting"] for one in fields(config) if "setting" in one.metadata}
+    return {each.name: each.metadata["setting"] for each in fields(config) if "setting" in each.metadata}
 
 
 def out_of_range(values: Any, config: type[Any] | None = None) -> list[str]:
@@ -117,7 +117,7 @@ def out_of_range(values: Any, config: type[Any] | None = None) -> list[str]:
     """
     declared = settings_of(config or type(values))
     return [
-        f"{name} is {value!r}, and must be {one.range}"
-        for name, one in declared.items()
-        if (value := getattr(values, name)) is not None and not one.allows(value)
+        f"{name} is {value!r}, and must be {declaration.range}"
+        for name, declaration in declared.items()
+        if (value := getattr(values, name)) is not None and not declaration.allows(value)
     ]

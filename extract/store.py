@@ -31,7 +31,7 @@ __all__ = [
     "Item",
     "Store",
     "open_store",
-    "write",
+    "write_store",
 ]
 
 FORMAT = "gia-mic features"
@@ -240,15 +240,15 @@ class Store:
             if not hasattr(os, "preadv"):
                 frames[:] = self.values[start : start + len(frames)]
                 continue
-            left, place = frames.view(np.uint8).data.cast("B"), self._begin + start * frames[0].nbytes
+            left, offset = frames.view(np.uint8).data.cast("B"), self._begin + start * frames[0].nbytes
             while left:
                 try:
-                    count = os.preadv(self._descriptor, [left], place)
+                    count = os.preadv(self._descriptor, [left], offset)
                 except OSError as error:
                     raise _unreadable(self.path, error) from error
                 if not count:
                     raise NoStoreError(f"{self.path} is cut short: remove it and run `mer extract` again.")
-                left, place = left[count:], place + count
+                left, offset = left[count:], offset + count
 
     def close(self) -> None:
         """Close what `fill` has opened; it opens it again."""
@@ -321,22 +321,22 @@ def open_store(path: Path) -> Store:
     return Store(Path(path))
 
 
-def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, Store] | None = None) -> None:
+def write_store(path: Path, header: Header, items: Sequence[Item], stores: Mapping[str, Store] | None = None) -> None:
     """Write a whole feature file, all or nothing.
 
     Args:
         path: Where it goes.
         header: What all frames have in common.
         items: Utterances in the order of the rows.
-        kept: By id, the file that an utterance's frames are copied from when their turn comes; of many files one at a
+        stores: By id, the file that an utterance's frames are copied from when their turn comes; of many files one at a
             time is open.
 
     Raises:
         StoreError: The frames don't fit the header, or the file can't be written.
     """
-    kept = kept or {}
+    stores = stores or {}
     lengths = [
-        kept[item.id].length(item.id) if item.id in kept else 0 if item.frames is None else len(item.frames)
+        stores[item.id].length(item.id) if item.id in stores else 0 if item.frames is None else len(item.frames)
         for item in items
     ]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -351,7 +351,7 @@ def write(path: Path, header: Header, items: Sequence[Item], kept: Mapping[str, 
         begin = _reserve(file, (int(offsets[-1]), header.dim), header.dtype)
         with _writing(temporary, begin) as append:
             for row, item in enumerate(items):
-                stored = _stored(item.id, _copied(item.id, kept) if item.id in kept else item.frames, header)
+                stored = _stored(item.id, _copied(item.id, stores) if item.id in stores else item.frames, header)
                 checksums[row] = _checksum(stored) if item.checksum is None else item.checksum
                 append(stored.data)
         file.create_dataset("offsets", data=offsets)
@@ -466,11 +466,11 @@ def _begin(dataset: h5py.Dataset) -> int:
     return offset
 
 
-def _copied(utterance_id: str, kept: Mapping[str, Store]) -> np.ndarray:
+def _copied(utterance_id: str, stores: Mapping[str, Store]) -> np.ndarray:
     try:
-        return kept[utterance_id].read(utterance_id)
+        return stores[utterance_id].read(utterance_id)
     finally:
-        kept[utterance_id].close()
+        stores[utterance_id].close()
 
 
 def _stored(utterance_id: str, frames: np.ndarray | None, header: Header) -> np.ndarray:

@@ -16,11 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, load_corpus, write_corpus
 from gia_mic.extract.device import batch_positions, find_devices
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.errors import MediaError, one_line
 from gia_mic.extract.files import lock, text_digest, write_text
 from gia_mic.extract.pipeline import encode_all
@@ -73,25 +72,25 @@ def transcribe(
 
     wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
     if not wanted:
-        if None in corpus.column("text") and not plan.has(corpus, "speech"):
+        if None in corpus.column("text") and not plan.has_modality(corpus, "speech"):
             raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
         logger.info(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
         return corpus
     [computing, *_] = find_devices(device)
     recogniser = make_recogniser(model, revision, language)
     identity = json.dumps([recogniser.spec.canonical(), language, VERSION], sort_keys=True)
-    kept = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
-    with lock(kept.with_suffix(".lock")):
-        texts = _read(kept)
+    path = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
+    with lock(path.with_suffix(".lock")):
+        texts = _read_transcripts(path)
         jobs, others = plan.jobs(corpus, recogniser)
         jobs = [job for job in jobs if job.id in wanted]
         todo = [job for job in jobs if (job.id, job.source) not in texts]
         failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
         if todo:
-            failed.update(_recognise(corpus.name, recogniser, todo, texts, kept, computing))
+            failed.update(_recognise_batches(corpus.name, recogniser, todo, texts, path, computing))
         heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
-        known = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
-        corpus = _fill(corpus, heard, recogniser.spec.model, known)
+        details = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
+        corpus = _fill_texts(corpus, heard, recogniser.spec.model, details)
     earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
     words = sum(len(text.split()) for text in heard.values())
     logger.info(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
@@ -102,24 +101,24 @@ def transcribe(
     return corpus
 
 
-def _recognise(
+def _recognise_batches(
     title: str,
     recogniser: "Recogniser",
-    todo: Sequence[Job],
+    todo: Sequence[EncodeJob],
     texts: dict[tuple[str, str], str],
-    kept: Path,
+    path: Path,
     device: str,
 ) -> dict[str, str]:
     """Recognise utterances, write each batch down at once, add it to `texts`, and return why others failed, by id."""
     budget = batch_positions(device)
-    batches = plan.batches(todo, budget, seed=kept.stem)
+    batches = plan.batches(todo, budget, seed=path.stem)
     stop = threading.Event()
     failed = {}
 
     with (
         stop_on_interrupt(stop) as interrupted,
-        kept.open("a", encoding="utf-8") as file,
-        progress(len(todo), f"{title} transcripts", "utterance") as shown,
+        path.open("a", encoding="utf-8") as file,
+        progress(len(todo), f"{title} transcripts", "utterance") as bar,
         closing(encode_all([recogniser.to(device)], batches, budget, stop)) as results,
     ):
         for items in results:
@@ -132,42 +131,42 @@ def _recognise(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            shown.update(len(items))
+            bar.update(len(items))
         if interrupted.is_set():
-            raise stopped_after(shown)
+            raise stopped_after(bar)
     return failed
 
 
-def _read(kept: Path) -> dict[tuple[str, str], str]:
+def _read_transcripts(path: Path) -> dict[tuple[str, str], str]:
     """Return the texts of earlier runs by id and digest of the sound; a line that a crash tore is dropped."""
     texts = {}
-    if kept.is_file():
-        for line in kept.read_text(encoding="utf-8", errors="replace").split("\n"):
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 row = json.loads(line)
                 texts[str(row["id"]), str(row["source"])] = str(row["text"])
             except (ValueError, KeyError, TypeError):
                 continue
     rows = [{"id": id_, "source": source, "text": text} for (id_, source), text in texts.items()]
-    write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return texts
 
 
-def _fill(corpus: Corpus, heard: Mapping[str, str], recogniser: str, known: Mapping[str, str]) -> Corpus:
+def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, details: Mapping[str, str]) -> Corpus:
     """Write the manifest with the texts that were heard; what has changed in it meanwhile stays."""
-    corpus = corpora.load(corpus.folder.parent, corpus.name)
+    corpus = load_corpus(corpus.folder.parent, corpus.name)
     utterances = [
         replace(u, text=heard[u.id], text_source=recogniser)
         if heard.get(u.id) and (u.text is None or u.text_source is not None)
         else u
         for u in corpus
     ]
-    recognisers = {**corpus.about.get("recognisers", {}), recogniser: known}
+    recognisers = {**corpus.about.get("recognisers", {}), recogniser: details}
     counts = Counter(u.text_source for u in utterances if u.text_source is not None)
     about = {
         **corpus.about,
         "recognisers": {name: {**recognisers.get(name, {}), "utterances": count} for name, count in counts.items()},
     }
-    return corpora.write(
+    return write_corpus(
         corpus.folder.parent, corpus.name, utterances, root=corpus.root, classes=corpus.classes, about=about
     )

@@ -14,9 +14,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract.cluster import connect, share_out
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, load_corpus
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE
@@ -151,7 +150,7 @@ def _results(
 def _load(working_folder: Path, features: Path, name: str) -> Corpus:
     """Load a corpus in another process, where relative paths shall mean the same."""
     os.chdir(working_folder)
-    return corpora.load(features, name)
+    return load_corpus(features, name)
 
 
 def _train(

@@ -14,9 +14,9 @@ MODEL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 
 def make_demo(folder: Path, utterances: int = 40, **options: object) -> tuple[Corpus, dict[str, Path]]:
     """Prepare and extract; `options` go to the encoders."""
-    corpus = demo.prepare(folder / "features", demo=demo.Demo(utterances=utterances))
-    outcomes = run(corpus, device="cpu", **options)
-    return corpus, {outcome.path.parent.name: outcome.path for outcome in outcomes}
+    corpus = demo.prepare_demo(folder / "features", demo=demo.Demo(utterances=utterances))
+    results = run(corpus, device="cpu", **options)
+    return corpus, {result.path.parent.name: result.path for result in results}
 
 
 def train_demo(corpus: Corpus, stores: dict[str, Path], runs: Path, **options: object) -> list[Path]:

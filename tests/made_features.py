@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gia_mic.extract import store
-from gia_mic.extract.corpus import Corpus, Utterance, write
+from gia_mic.extract.corpus import Corpus, Utterance, write_corpus
+from gia_mic.extract.store import MISSING, Header, Item, write_store
 
 CLASSES = ("ang", "hap", "neu", "sad")
 LENGTHS = {"speech": (8, 24), "text": (2, 6), "visual": (2, 5)}
@@ -29,7 +29,9 @@ def utterances(count: int = 80, **same: str | None) -> list[Utterance]:
 
 
 def make_corpus(folder: Path, rows: Sequence[Utterance] | None = None, name: str = "toy") -> Corpus:
-    return write(folder, name, rows or utterances(), root=folder, classes=CLASSES, about={"ceiling": {"stv": 0.9}})
+    return write_corpus(
+        folder, name, rows or utterances(), root=folder, classes=CLASSES, about={"ceiling": {"stv": 0.9}}
+    )
 
 
 def make_stores(
@@ -54,10 +56,10 @@ def make_stores(
             frames = random.normal(size=(random.integers(low, high + 1), dim)) + 2 * directions[emotion] + 3
             lacking = utterance.id in (missing or {}).get(modality, ())
             items.append(
-                store.Item(utterance.id, "", None, store.MISSING)
+                Item(utterance.id, "", None, MISSING)
                 if lacking
-                else store.Item(utterance.id, "digest", frames.astype(np.float16))
+                else Item(utterance.id, "digest", frames.astype(np.float16))
             )
         paths[modality] = corpus.folder / modality / "tiny-0123.h5"
-        store.write(paths[modality], store.Header(modality, "tiny", "0123", {"seed": seed}, dim), items)
+        write_store(paths[modality], Header(modality, "tiny", "0123", {"seed": seed}, dim), items)
     return paths

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from made_media import tone
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Clip, Corpus, Utterance
+from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.store import open_store
 
@@ -24,7 +23,7 @@ def make_corpus(folder: Path, count: int = 12, seed: int = 0) -> Corpus:
         tone(folder / "corpus" / f"{name}.wav", float(length), hz=100.0 + 10 * n)
         audio = None if n == 2 else Clip(f"{name}.wav")
         utterances.append(Utterance(name, "ab"[n % 2], audio=audio, text=f"This is sentence number {n}."))
-    return corpora.write(folder / "features", "made", utterances, root=folder / "corpus")
+    return write_corpus(folder / "features", "made", utterances, root=folder / "corpus")
 
 
 def content(path: Path) -> tuple:

@@ -4,8 +4,7 @@ from made_media import tone
 from made_recordings import TINY_SPEECH, make_corpus
 
 from gia_mic.extract import address
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, corpus_names, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
@@ -86,7 +85,7 @@ def test_recordings_behind_an_address_come_when_they_are_decoded(tmp_path, place
         tone(tmp_path / "sound" / f"{number}.wav", 0.5)
     upload(place, tmp_path / "sound")
     utterances = [Utterance(f"u{n}", "a", audio=Clip(f"{n}.wav")) for n in range(2)]
-    corpus = corpora.write(tmp_path / "features", "far", utterances, root=place)
+    corpus = write_corpus(tmp_path / "features", "far", utterances, root=place)
     assert extract(corpus, TINY_SPEECH, quiet=True).extracted == 2
     assert sorted(path.name for path in corpus.root.glob("*.wav")) == ["0.wav", "1.wav"]
     tone(tmp_path / "sound" / "1.wav", 0.7)
@@ -101,11 +100,11 @@ def test_what_is_gone_from_an_address_goes_here_too(tmp_path, place):
     upload(place, tmp_path / "features")
     folder = address.mirror(place)
     address.pull(folder)
-    assert corpora.names(folder) == ["made"]
+    assert corpus_names(folder) == ["made"]
     store, root = fsspec.core.url_to_fs(place)
     store.rm(f"{root}/made", recursive=True)
     address.pull(folder)
-    assert corpora.names(folder) == []
+    assert corpus_names(folder) == []
 
 
 @pytest.mark.parametrize("wrong", ["nonsense://bucket/features", "file:///proc/nowhere/features"])
@@ -114,4 +113,4 @@ def test_an_address_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, 
     folder = address.mirror(wrong)
     (folder / "made").mkdir(exist_ok=True)
     with pytest.raises(StoreError, match=r"can't be used .*: check the address and your credentials"):
-        corpora.write(folder, "made", [Utterance("u1", "a", text="Yes.")], root=tmp_path)
+        write_corpus(folder, "made", [Utterance("u1", "a", text="Yes.")], root=tmp_path)

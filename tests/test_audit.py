@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from gia_mic.extract import corpus
-from gia_mic.extract.corpus import Utterance
+from gia_mic.extract.corpus import Utterance, write_corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.audit import audit, by_value, majority, normalised, scores_of_control
 from gia_mic.report.audit import render_audit, verdict
@@ -34,7 +33,7 @@ def scripted(features, share=1.0, name="scripted"):
                         split="test" if session == 4 else "train",
                     )
                 )
-    return corpus.write(features, name, utterances, root=features, classes=CLASSES)
+    return write_corpus(features, name, utterances, root=features, classes=CLASSES)
 
 
 def test_a_scenario_that_predicts_the_label_is_found_and_its_protocol_removes_the_advantage(tmp_path):
@@ -81,7 +80,7 @@ def test_a_protocol_that_is_refused_in_training_is_looked_at_and_told(tmp_path):
         Utterance(id=str(row), label=CLASSES[row % 2], speaker=f"s{row % 3}", session=f"Ses{row % 4}")
         for row in range(24)
     ]
-    prepared = corpus.write(tmp_path, "shared", utterances, root=tmp_path)
+    prepared = write_corpus(tmp_path, "shared", utterances, root=tmp_path)
     by_session, by_scenario = audit(prepared, ["session", "scenario"])
     assert "has the speakers s0, s1, s2 in training and test" in by_session.problem
     assert by_session.overlaps[0]["speaker"].shared == 3
@@ -109,7 +108,7 @@ def test_the_words_are_a_control_where_they_tell(tmp_path):
         for session in range(3)
         for row, label in enumerate(list(words) * 5)
     ]  # fmt: skip
-    (found,) = audit(corpus.write(tmp_path, "worded", utterances, root=tmp_path), ["session"])
+    (found,) = audit(write_corpus(tmp_path, "worded", utterances, root=tmp_path), ["session"])
     assert found.controls["words"].pooled["UA"] == 1
     assert "scenario" not in found.controls
 
@@ -122,7 +121,7 @@ def test_utterances_without_text_or_with_one_class_to_learn_from_do_no_harm(tmp_
         )
         for row in range(8)
     ]  # fmt: skip
-    (found,) = audit(corpus.write(tmp_path, "sparse", utterances, root=tmp_path), ["session"])
+    (found,) = audit(write_corpus(tmp_path, "sparse", utterances, root=tmp_path), ["session"])
     assert found.controls["words"].pooled["WA"] == 0
     assert found.overlaps[1]["sentence"].utterances == 0
 

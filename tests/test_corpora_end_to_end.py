@@ -5,7 +5,7 @@ from pathlib import Path
 import made_releases
 import pytest
 
-from gia_mic.extract import store
+from gia_mic.extract.store import FAILED, open_store
 
 TINY = [["extract", "--modality", "all", "--encoder", "tiny"]]
 CSD = ["--corpus", "mosei", "--labels", "release/CMU_MOSEI_Labels.csd", "--splits", "release/folds.csv"]
@@ -61,9 +61,9 @@ def test_from_a_release_to_a_table(name, printed):
     getattr(made_releases, name)(Path("release"))
     for command in commands:
         printed(*command)
-    stores = [store.open_store(path) for path in Path("features", name).glob("*/*.h5")]
+    stores = [open_store(path) for path in Path("features", name).glob("*/*.h5")]
     assert len(stores) == files
-    assert not any((found.status == store.FAILED).any() for found in stores)
+    assert not any((found.status == FAILED).any() for found in stores)
     printed("fuse-train", "--epochs", "1", *options)
     assert len(list(Path("runs", name).glob("*/fold-*/seed-0/metrics.json"))) == folds
     table = printed("report")

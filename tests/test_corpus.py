@@ -3,8 +3,7 @@ import time
 
 import pytest
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, find_corpus, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError
 
 TWO = [
@@ -14,8 +13,8 @@ TWO = [
 
 
 def test_what_was_written_is_read(tmp_path):
-    written = corpora.write(tmp_path, "two", TWO, root=tmp_path, about={"licence": "none"})
-    read = corpora.load(tmp_path, "two")
+    written = write_corpus(tmp_path, "two", TWO, root=tmp_path, about={"licence": "none"})
+    read = load_corpus(tmp_path, "two")
     assert list(read) == list(written) == TWO
     assert read.classes == ("happy", "sad")
     assert read.column("label") == [1, 0]
@@ -28,28 +27,28 @@ def test_a_manifest_made_by_hand_needs_no_other_file(tmp_path):
     (tmp_path / "mine").mkdir()
     lines = [{"id": "u1", "label": "b", "audio": {"path": "x/a.wav"}}, {"id": "u2", "label": "a"}]
     (tmp_path / "mine" / "utterances.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
-    read = corpora.find(tmp_path)
+    read = find_corpus(tmp_path)
     assert read.classes == ("a", "b")
     assert read.path(next(iter(read)).audio) == tmp_path / "mine" / "x/a.wav"
 
 
 def test_the_digest_changes_with_any_value(tmp_path):
-    first = corpora.write(tmp_path, "two", TWO, root=tmp_path).digest
-    assert corpora.write(tmp_path, "two", TWO, root=tmp_path).digest == first
-    assert corpora.write(tmp_path, "two", TWO[::-1], root=tmp_path).digest != first
+    first = write_corpus(tmp_path, "two", TWO, root=tmp_path).digest
+    assert write_corpus(tmp_path, "two", TWO, root=tmp_path).digest == first
+    assert write_corpus(tmp_path, "two", TWO[::-1], root=tmp_path).digest != first
 
 
 def test_a_folder_inside_can_be_moved_with_its_corpus(tmp_path):
-    corpora.write(tmp_path / "one", "two", TWO, root=tmp_path / "one" / "two" / "media")
+    write_corpus(tmp_path / "one", "two", TWO, root=tmp_path / "one" / "two" / "media")
     (tmp_path / "one").rename(tmp_path / "other")
-    assert corpora.load(tmp_path / "other", "two").root == tmp_path / "other" / "two" / "media"
+    assert load_corpus(tmp_path / "other", "two").root == tmp_path / "other" / "two" / "media"
 
 
 @pytest.mark.parametrize("path", ["../a.wav", "/etc/passwd", "x/../../a.wav", "link/passwd"])
 def test_no_path_leads_out_of_the_root(tmp_path, path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "link").symlink_to("/etc")
-    corpus = corpora.write(tmp_path, "two", TWO, root=tmp_path / "root")
+    corpus = write_corpus(tmp_path, "two", TWO, root=tmp_path / "root")
     with pytest.raises(CorpusError, match="lies outside the corpus root"):
         corpus.path(Clip(path))
 
@@ -72,7 +71,7 @@ def test_a_manifest_that_would_give_wrong_numbers_is_refused(tmp_path, lines, me
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "utterances.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(CorpusError, match=message):
-        corpora.load(tmp_path, "bad")
+        load_corpus(tmp_path, "bad")
 
 
 def test_a_line_that_is_no_json_object_is_named(tmp_path):
@@ -80,40 +79,40 @@ def test_a_line_that_is_no_json_object_is_named(tmp_path):
     manifest = tmp_path / "bad" / "utterances.jsonl"
     manifest.write_text('{"id": "u", "label": "a"}\n{"id": \n')
     with pytest.raises(CorpusError, match="line 2: not JSON"):
-        corpora.load(tmp_path, "bad")
+        load_corpus(tmp_path, "bad")
     manifest.write_text("[1]\n")
     with pytest.raises(CorpusError, match="line 1: expected one JSON object"):
-        corpora.load(tmp_path, "bad")
+        load_corpus(tmp_path, "bad")
 
 
 def test_settings_of_another_format_are_refused(tmp_path):
-    corpora.write(tmp_path, "two", TWO, root=tmp_path)
+    write_corpus(tmp_path, "two", TWO, root=tmp_path)
     settings = tmp_path / "two" / "corpus.json"
     settings.write_text('{"format": 99}')
     with pytest.raises(CorpusError, match="not of format 1"):
-        corpora.load(tmp_path, "two")
+        load_corpus(tmp_path, "two")
     settings.write_text("{")
     with pytest.raises(CorpusError, match="not JSON"):
-        corpora.load(tmp_path, "two")
+        load_corpus(tmp_path, "two")
 
 
 def test_which_corpus_is_meant(tmp_path):
     with pytest.raises(CorpusError, match="No corpus is prepared in"):
-        corpora.find(tmp_path)
-    corpora.write(tmp_path, "one", TWO, root=tmp_path)
-    assert corpora.find(tmp_path).name == "one"
-    corpora.write(tmp_path, "two", TWO, root=tmp_path)
+        find_corpus(tmp_path)
+    write_corpus(tmp_path, "one", TWO, root=tmp_path)
+    assert find_corpus(tmp_path).name == "one"
+    write_corpus(tmp_path, "two", TWO, root=tmp_path)
     with pytest.raises(CorpusError, match=r"holds 2 corpora \(one, two\): choose one with --corpus"):
-        corpora.find(tmp_path)
-    assert corpora.find(tmp_path, "two").name == "two"
+        find_corpus(tmp_path)
+    assert find_corpus(tmp_path, "two").name == "two"
     with pytest.raises(CorpusError, match=r"There is no corpus 'three'.*prepared are one, two"):
-        corpora.find(tmp_path, "three")
+        find_corpus(tmp_path, "three")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b"])
 def test_a_name_that_can_be_no_folder_is_refused(tmp_path, name):
     with pytest.raises(CorpusError, match="can't be a name"):
-        corpora.write(tmp_path, name, TWO, root=tmp_path)
+        write_corpus(tmp_path, name, TWO, root=tmp_path)
 
 
 def test_a_hundred_thousand_lines_are_no_trouble(tmp_path):
@@ -122,8 +121,8 @@ def test_a_hundred_thousand_lines_are_no_trouble(tmp_path):
         for n in range(100_000)
     ]
     began = time.perf_counter()
-    corpora.write(tmp_path, "many", many, root=tmp_path)
-    read = corpora.load(tmp_path, "many")
+    write_corpus(tmp_path, "many", many, root=tmp_path)
+    read = load_corpus(tmp_path, "many")
     assert len(read) == 100_000
     assert sum(read.column("label")) == 50_000
     assert sum(1 for utterance in read if utterance.audio is not None) == 100_000
@@ -131,7 +130,7 @@ def test_a_hundred_thousand_lines_are_no_trouble(tmp_path):
 
 
 def test_a_manifest_of_before_there_were_recognisers_is_read(tmp_path):
-    corpora.write(tmp_path, "two", TWO, root=tmp_path)
+    write_corpus(tmp_path, "two", TWO, root=tmp_path)
     assert "text_source" not in (tmp_path / "two/utterances.jsonl").read_text()
-    assert [u.text_source for u in corpora.load(tmp_path, "two")] == [None, None]
-    assert corpora.load(tmp_path, "two").recognised() == {}
+    assert [u.text_source for u in load_corpus(tmp_path, "two")] == [None, None]
+    assert load_corpus(tmp_path, "two").recognised() == {}

@@ -5,14 +5,14 @@ import pytest
 import torch
 from made_features import CLASSES, make_corpus, make_stores, utterances
 
-from gia_mic.extract import store
 from gia_mic.extract.errors import RunError, StoreError
+from gia_mic.extract.store import Header, Item, open_store, write_store
 from gia_mic.fuse.data import epoch, find_stores, read, sorted_batches
 from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames
 
 
 def data_of(corpus, paths):
-    return read(corpus, {name: store.open_store(path) for name, path in paths.items()})
+    return read(corpus, {name: open_store(path) for name, path in paths.items()})
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
     data = data_of(corpus, paths)
     rows = torch.tensor([7, 5, 40])
     for name, padded in data.batch(rows).items():
-        opened = store.open_store(paths[name])
+        opened = open_store(paths[name])
         lengths = [len(opened.frames(f"u{row:03d}")) for row in rows]
         assert padded.mask.sum(1).tolist() == lengths
         assert padded.mask.shape[1] == max(lengths)
@@ -37,7 +37,7 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
 @pytest.mark.parametrize("stride", [1, 3])
 def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus, stride):
     paths = make_stores(corpus, missing={"text": ["u005"]})
-    opened = {name: store.open_store(path) for name, path in paths.items()}
+    opened = {name: open_store(path) for name, path in paths.items()}
     data = read(corpus, opened, rounded=True, speech_stride=stride)
     plain_data = read(corpus, opened, speech_stride=stride)
     rows, lengths = torch.arange(80), set()
@@ -62,7 +62,7 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
 
 
 def test_frames_beyond_the_bound_are_not_rounded(corpus):
-    opened = {name: store.open_store(path) for name, path in make_stores(corpus).items()}
+    opened = {name: open_store(path) for name, path in make_stores(corpus).items()}
     data = read(corpus, opened, rounded=True, memory_gib=0.0)
     assert all(packed.rounded is None for packed in data.modalities.values())
     assert data.batch(torch.arange(5), for_bfloat16=True)["speech"].values.dtype == torch.float16
@@ -89,7 +89,7 @@ def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
-    opened = {name: store.open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
+    opened = {name: open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
     whole, filed = (read(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
     assert whole.size == filed.size
     assert all(isinstance(packed.values, FileFrames) for packed in filed.modalities.values())
@@ -106,7 +106,7 @@ def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
 
 
 def test_a_stride_takes_every_nth_frame_of_speech_alone(corpus):
-    opened = {name: store.open_store(path) for name, path in make_stores(corpus).items()}
+    opened = {name: open_store(path) for name, path in make_stores(corpus).items()}
     data = read(corpus, opened, speech_stride=3)
     batch = data.batch(torch.tensor([7]))
     np.testing.assert_array_equal(batch["speech"].values[0].numpy(), opened["speech"].frames("u007")[::3])
@@ -133,7 +133,7 @@ def test_a_modality_missing_from_all_is_one_padding_frame(corpus):
 def test_statistics_are_those_of_the_given_utterances_alone(corpus):
     paths = make_stores(corpus)
     data = data_of(corpus, paths)
-    opened = store.open_store(paths["speech"])
+    opened = open_store(paths["speech"])
     rows = np.arange(0, 80, 3)
     frames = np.concatenate([opened.frames(f"u{row:03d}") for row in rows]).astype(np.float64)
     mean, deviation = data.modalities["speech"].statistics(rows)
@@ -173,10 +173,8 @@ def test_evaluation_batches_hold_everybody_once_longest_first():
 
 def test_frames_that_are_no_numbers_are_refused(corpus):
     path = corpus.folder / "speech" / "tiny-9.h5"
-    items = [
-        store.Item(name, "", np.full((2, 3), np.nan if name == "u004" else 1, dtype=np.float16)) for name in corpus.ids
-    ]
-    store.write(path, store.Header("speech", "tiny", "9", {}, 3), items)
+    items = [Item(name, "", np.full((2, 3), np.nan if name == "u004" else 1, dtype=np.float16)) for name in corpus.ids]
+    write_store(path, Header("speech", "tiny", "9", {}, 3), items)
     with pytest.raises(RunError, match="no finite numbers, in u004: extract them again in float32"):
         data_of(corpus, {"speech": path})
 
@@ -193,7 +191,7 @@ def test_feature_files_are_found_by_letter_and_encoder(corpus):
     assert find_stores(corpus) == paths
     assert list(find_stores(corpus, "v,s")) == ["speech", "visual"]
     other = corpus.folder / "text" / "bert-1.h5"
-    store.write(other, store.Header("text", "bert", "1", {}, 3), [store.Item("u000", "", np.ones((1, 3)))])
+    write_store(other, Header("text", "bert", "1", {}, 3), [Item("u000", "", np.ones((1, 3)))])
     with pytest.raises(StoreError, match="choose one with --encoder"):
         find_stores(corpus, "t")
     assert find_stores(corpus, "st", ["bert"]) == {"speech": paths["speech"], "text": other}

@@ -18,7 +18,7 @@ SUBSETS = ["s", "t", "v", "st", "sv", "tv", "stv"]
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A demo corpus of 40 utterances."""
-    return demo.prepare(tmp_path_factory.mktemp("features"), demo=Demo(utterances=40))
+    return demo.prepare_demo(tmp_path_factory.mktemp("features"), demo=Demo(utterances=40))
 
 
 def pictures(path):
@@ -45,7 +45,7 @@ def test_corpus_is_balanced_and_complete(small):
 
 
 def test_whole_plan_has_unique_ids_and_five_equal_sessions():
-    utterances, shown = demo.plan(Demo())
+    utterances, shown = demo.plan_demo(Demo())
     assert len({u.id for u in utterances}) == len(utterances) == len(shown) == 600
     for session in {u.session for u in utterances}:
         assert [sum(u.session == session and u.label == label for u in utterances) for label in demo.EMOTIONS] == [
@@ -56,7 +56,7 @@ def test_whole_plan_has_unique_ids_and_five_equal_sessions():
 
 
 def test_a_scenario_says_nothing_about_the_emotion():
-    utterances, _ = demo.plan(Demo())
+    utterances, _ = demo.plan_demo(Demo())
     counts = Counter((u.session, u.scenario, u.label) for u in utterances)
     assert len(counts) == 5 * 10 * 4
     assert 1 <= min(counts.values()) <= max(counts.values()) <= 5
@@ -70,8 +70,8 @@ def test_a_scenario_says_nothing_about_the_emotion():
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(small, tmp_path):
-    again = demo.prepare(tmp_path / "again", demo=Demo(utterances=40))
-    other = demo.prepare(tmp_path / "other", demo=Demo(utterances=40, seed=1))
+    again = demo.prepare_demo(tmp_path / "again", demo=Demo(utterances=40))
+    other = demo.prepare_demo(tmp_path / "other", demo=Demo(utterances=40, seed=1))
     assert again.digest == small.digest
     for mine, same, different in zip(small, again, other, strict=True):
         assert small.path(mine.audio).read_bytes() == again.path(same.audio).read_bytes()
@@ -89,17 +89,17 @@ def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path, caplog):
         path.unlink()
     before = [path.stat().st_mtime_ns for path in kept]
     caplog.set_level("INFO", "gia_mic")
-    assert demo.prepare(features, demo=Demo(utterances=40)).digest == small.digest
+    assert demo.prepare_demo(features, demo=Demo(utterances=40)).digest == small.digest
     assert "2 of them now" in caplog.messages[0]
     assert [path.read_bytes() for path in lost] == [paths[0].read_bytes(), paths[3].read_bytes()]
     assert [path.stat().st_mtime_ns for path in kept] == before
-    demo.prepare(features, demo=Demo(utterances=40))
+    demo.prepare_demo(features, demo=Demo(utterances=40))
     assert "is complete" in caplog.messages[1]
 
 
 def test_other_parameters_take_the_place_of_the_old_recordings(tmp_path):
-    first = demo.prepare(tmp_path, demo=Demo(utterances=4))
-    second = demo.prepare(tmp_path, demo=Demo(utterances=5, cues={"s": 0.5, "t": 0.5, "v": 0.5}))
+    first = demo.prepare_demo(tmp_path, demo=Demo(utterances=4))
+    second = demo.prepare_demo(tmp_path, demo=Demo(utterances=5, cues={"s": 0.5, "t": 0.5, "v": 0.5}))
     assert len(second) == 5
     assert second.about["cues"] == {"s": 0.5, "t": 0.5, "v": 0.5}
     assert len(list((tmp_path / "demo").rglob("*.wav"))) == 5
@@ -142,8 +142,8 @@ def test_ceilings_by_hand():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_best_decisions_on_the_sample_reach_the_closed_form(seed):
-    _, shown = demo.plan(Demo(seed=seed))
-    utterances, _ = demo.plan(Demo(seed=seed))
+    _, shown = demo.plan_demo(Demo(seed=seed))
+    utterances, _ = demo.plan_demo(Demo(seed=seed))
     label = np.array([demo.EMOTIONS.index(u.label) for u in utterances])
     sample, closed = demo_cues.in_sample(label, shown, demo.CUES), demo.ceilings(demo.CUES)
     assert all(abs(sample[subset] - closed[subset]) < 0.01 for subset in SUBSETS)
@@ -165,7 +165,7 @@ def test_displayed_emotions_are_independent_given_the_truth():
 
 
 def test_sentences_show_their_emotion_and_repeat_little():
-    utterances, shown = demo.plan(Demo())
+    utterances, shown = demo.plan_demo(Demo())
     bearing = {e: {*demo_text._EXCLAMATIONS[e], *demo_text._ADJECTIVES[e]} for e in demo.EMOTIONS}
     for utterance, (_, emotion, _) in zip(utterances, shown, strict=True):
         words = utterance.text.lower().rstrip(".").replace(",", "").split()
@@ -222,5 +222,5 @@ def test_voices_and_faces_differ_by_speaker():
 )
 def test_parameters_out_of_range_are_refused(tmp_path, wrong, message):
     with pytest.raises(CorpusError, match=message):
-        demo.prepare(tmp_path, demo=replace(Demo(), **wrong))
+        demo.prepare_demo(tmp_path, demo=replace(Demo(), **wrong))
     assert not list(tmp_path.iterdir())

@@ -9,9 +9,8 @@ import torch
 from made_features import make_corpus, make_stores
 from made_runs import make_fold
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import device
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, write_corpus
 
 LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
 ABOUT = Path("/proc/cpuinfo")
@@ -81,7 +80,7 @@ def test_a_device_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, me
         pytest.skip("this machine has one")
     monkeypatch.chdir(tmp_path)
     make_fold(tmp_path / "runs", [0, 1], [0, 1])
-    corpora.write(tmp_path / "features", "mute", [Utterance("u", "a", audio=Clip("u.wav"))], root=tmp_path)
+    write_corpus(tmp_path / "features", "mute", [Utterance("u", "a", audio=Clip("u.wav"))], root=tmp_path)
     answer = mer(*command.split(), "--device", wanted)
     assert answer.exit_code == 1, answer.output
     assert len(answer.output.splitlines()) == 1

@@ -14,10 +14,9 @@ import torch
 from made_media import tone, video
 from made_recordings import TINY_SPEECH, content, make_corpus
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract import run as run_module
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, find_corpus, load_corpus, write_corpus
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.speech import SpeechEncoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
@@ -38,16 +37,16 @@ def one_thread():
 
 def test_every_utterance_is_extracted_in_the_manifests_order(tmp_path):
     corpus = make_corpus(tmp_path)
-    outcome = extract(corpus, TINY_SPEECH, budget=150)
-    assert (outcome.extracted, outcome.reused, outcome.missing, outcome.failed) == (11, 0, 1, {})
-    store = open_store(outcome.path)
+    result = extract(corpus, TINY_SPEECH, budget=150)
+    assert (result.extracted, result.reused, result.missing, result.failed) == (11, 0, 1, {})
+    store = open_store(result.path)
     assert store.ids == corpus.ids
     assert store.status[2] == MISSING
     assert (np.delete(store.status, 2) == EXTRACTED).all()
-    assert outcome.path.name == f"tiny-{TINY_SPEECH().spec.fingerprint}.h5"
-    assert [path.name for path in outcome.path.parent.glob("*.h5")] == [outcome.path.name]
+    assert result.path.name == f"tiny-{TINY_SPEECH().spec.fingerprint}.h5"
+    assert [path.name for path in result.path.parent.glob("*.h5")] == [result.path.name]
     assert list(store.damaged()) == []
-    assert str(outcome) == f"{outcome.path}: 11 extracted, 1 missing in the corpus"
+    assert str(result) == f"{result.path}: 11 extracted, 1 missing in the corpus"
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
@@ -69,8 +68,8 @@ def test_a_second_run_does_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "gia_mic.extract.encoders.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
     )
-    outcome = extract(corpus, TINY_SPEECH)
-    assert (outcome.extracted, outcome.reused) == (0, 11)
+    result = extract(corpus, TINY_SPEECH)
+    assert (result.extracted, result.reused) == (0, 11)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
@@ -79,12 +78,12 @@ def test_only_what_has_changed_is_extracted_again(tmp_path, caplog):
     first = content(extract(corpus, TINY_SPEECH).path)
     tone(tmp_path / "corpus" / "u004.wav", 0.7)
     caplog.set_level("INFO", "gia_mic")
-    outcome = extract(corpus, TINY_SPEECH)
-    assert (outcome.extracted, outcome.changed, outcome.reused) == (1, 1, 10)
+    result = extract(corpus, TINY_SPEECH)
+    assert (result.extracted, result.changed, result.reused) == (1, 1, 10)
     assert caplog.messages == ["1 of 12 utterances have changed since they were extracted."]
-    store = open_store(outcome.path)
+    store = open_store(result.path)
     assert len(store.frames("u004")) == (int(0.7 * 16000) - 400) // 320 + 1
-    assert content(outcome.path)[0] == first[0]
+    assert content(result.path)[0] == first[0]
 
 
 def test_a_corrected_transcript_or_a_moved_cut_is_a_changed_input(tmp_path):
@@ -94,7 +93,7 @@ def test_a_corrected_transcript_or_a_moved_cut_is_a_changed_input(tmp_path):
     extract(corpus, TINY_SPEECH)
     utterances = list(corpus)
     utterances[5] = Utterance("u005", "b", audio=Clip("u005.wav", end_s=0.15), text="This is another sentence.")
-    corpus = corpora.write(tmp_path / "features", "made", utterances, root=corpus.root)
+    corpus = write_corpus(tmp_path / "features", "made", utterances, root=corpus.root)
     assert extract(corpus, make_text).changed == 1
     assert extract(corpus, TINY_SPEECH).changed == 1
 
@@ -103,7 +102,7 @@ def test_a_new_label_changes_no_feature(tmp_path):
     corpus = make_corpus(tmp_path)
     extract(corpus, TINY_SPEECH)
     relabelled = [Utterance(u.id, "c", audio=u.audio, text=u.text) for u in corpus]
-    corpus = corpora.write(tmp_path / "features", "made", relabelled, root=corpus.root)
+    corpus = write_corpus(tmp_path / "features", "made", relabelled, root=corpus.root)
     assert extract(corpus, TINY_SPEECH).reused == 11
 
 
@@ -126,21 +125,21 @@ def test_files_that_can_not_be_read_do_not_stop_the_others(tmp_path):
     tone(folder / "u004.wav", 0.01)
     with pytest.raises(MediaError, match=r"4 of 12 utterances can't be read.*u000 \(.*cut short.*--allow-failures"):
         list(run(corpus, "speech", "tiny", device="cpu"))
-    (outcome,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
-    assert (outcome.extracted, outcome.reused, len(outcome.failed)) == (0, 7, 4)
-    assert list(outcome.failed) == ["u000", "u001", "u003", "u004"]
-    store = open_store(outcome.path)
+    (result,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
+    assert (result.extracted, result.reused, len(result.failed)) == (0, 7, 4)
+    assert list(result.failed) == ["u000", "u001", "u003", "u004"]
+    store = open_store(result.path)
     assert store.status[:5].tolist() == [FAILED, FAILED, MISSING, FAILED, FAILED]
     assert "has 10 ms of sound" in store.reasons[4]
     assert len(store.frames("u000")) == 0
     tone(folder / "u000.wav", 0.5)
-    (outcome,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
-    assert (outcome.extracted, len(outcome.failed)) == (1, 3)
+    (result,) = run(corpus, "speech", "tiny", device="cpu", allow_failures=True)
+    assert (result.extracted, len(result.failed)) == (1, 3)
 
 
 def test_an_empty_transcript_fails_and_a_missing_one_is_missing(tmp_path):
     utterances = [Utterance("u1", "a", text=""), Utterance("u2", "a"), Utterance("u3", "a", text="Yes.")]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
     with pytest.raises(MediaError, match=r"1 of 3 utterances can't be read.*The transcript of u1 is empty"):
         list(run(corpus, "text", "tiny", device="cpu"))
     assert open_store(next(tmp_path.glob("made/text/*.h5"))).status.tolist() == [FAILED, MISSING, EXTRACTED]
@@ -153,27 +152,27 @@ def test_an_unmounted_disk_costs_nothing_that_was_extracted(tmp_path, caplog):
     (tmp_path / "corpus").rename(tmp_path / "elsewhere")
     (tmp_path / "corpus").mkdir()
     caplog.set_level("INFO", "gia_mic")
-    outcome = extract(corpus, TINY_SPEECH)
-    assert len(outcome.failed) == 11
+    result = extract(corpus, TINY_SPEECH)
+    assert len(result.failed) == 11
     assert "11 utterances that were extracted before can't be read any more" in caplog.messages[-1]
     assert path.read_bytes() == before
 
 
 def test_all_takes_what_the_corpus_has(tmp_path, caplog):
     caplog.set_level("INFO", "gia_mic")
-    outcomes = list(run(make_corpus(tmp_path), "all", "tiny", device="cpu"))
-    assert [outcome.path.parent.name for outcome in outcomes] == ["speech", "text"]
+    results = list(run(make_corpus(tmp_path), "all", "tiny", device="cpu"))
+    assert [result.path.parent.name for result in results] == ["speech", "text"]
     assert caplog.messages == ["The corpus made has no video: no visual features."]
     with pytest.raises(MediaError, match="The corpus 'made' has no video"):
-        list(run(corpora.find(tmp_path / "features"), "visual", "tiny", device="cpu"))
+        list(run(find_corpus(tmp_path / "features"), "visual", "tiny", device="cpu"))
 
 
 def test_video_is_extracted_at_the_wanted_rate(tmp_path):
     video(tmp_path / "a.mp4", [50] * 20, fps=10)
     utterances = [Utterance("u1", "a", video=Clip("a.mp4")), Utterance("u2", "a", video=Clip("a.mp4", 0.5, 1.5))]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
-    (outcome,) = run(corpus, "visual", "tiny", device="cpu")
-    store = open_store(outcome.path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
+    (result,) = run(corpus, "visual", "tiny", device="cpu")
+    store = open_store(result.path)
     assert store.frame_rate_hz == 4.0
     assert np.diff(store.offsets).tolist() == [8, 4]
 
@@ -183,7 +182,7 @@ def test_a_corpus_with_an_encoder_of_its_own_is_extracted_once(tmp_path, caplog)
     caplog.set_level("INFO", "gia_mic")
     extract_generated(corpus)
     assert caplog.messages == []
-    corpus = corpora.write(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
+    corpus = write_corpus(tmp_path / "features", "made", list(corpus), root=corpus.root, about={"encoder": "tiny"})
     extract_generated(corpus)
     assert caplog.messages[0] == "Nothing is extracted from made yet: doing it now."
     caplog.clear()
@@ -251,9 +250,9 @@ def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch
         return encode(self, pieces)
 
     monkeypatch.setattr(SpeechEncoder, "encode", small)
-    outcome = extract(corpus, TINY_SPEECH, budget=800)
-    assert list(outcome.failed.values()) == [f"not enough memory to encode even {longest} positions alone"]
-    assert outcome.extracted == 10
+    result = extract(corpus, TINY_SPEECH, budget=800)
+    assert list(result.failed.values()) == [f"not enough memory to encode even {longest} positions alone"]
+    assert result.extracted == 10
 
 
 def test_an_error_in_the_model_is_not_swallowed(tmp_path, monkeypatch):
@@ -298,9 +297,9 @@ def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkey
     with pytest.raises(Interrupted, match=r"Stopped after \d+ of 39 utterances; they are kept: run the same command"):
         extract(corpus, TINY_SPEECH, budget=100)
     done = sum(calls)
-    outcome = extract(corpus, TINY_SPEECH, budget=100)
-    assert outcome.reused == done < 39
-    assert content(outcome.path) == undisturbed
+    result = extract(corpus, TINY_SPEECH, budget=100)
+    assert result.reused == done < 39
+    assert content(result.path) == undisturbed
     assert threading.active_count() < 10
 
 
@@ -324,8 +323,8 @@ def extract_in_child(features, sender):
     torch.set_num_threads(1)
     run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
     sender.send("begun")
-    outcome = extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
-    sender.send((outcome.extracted, outcome.reused))
+    result = extract(load_corpus(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+    sender.send((result.extracted, result.reused))
 
 
 @pytest.mark.parametrize("times", [8, pytest.param(50, marks=pytest.mark.slow)])
@@ -368,7 +367,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path, times):
 def test_options_of_one_modality_go_to_it_alone(tmp_path):
     video(tmp_path / "a.mp4", [50] * 20, fps=10)
     utterances = [Utterance("u1", "a", text="Yes.", video=Clip("a.mp4"))]
-    corpus = corpora.write(tmp_path, "made", utterances, root=tmp_path)
+    corpus = write_corpus(tmp_path, "made", utterances, root=tmp_path)
     _, visual = run(corpus, "all", "tiny", device="cpu", frame_rate_hz=2.0)
     assert open_store(visual.path).frame_rate_hz == 2.0
     with pytest.raises(EncoderError, match="frame_rate_hz is no option of text"):
@@ -383,9 +382,9 @@ def test_a_dry_run_foresees_the_size_and_writes_nothing(tmp_path, modality):
     assert (foreseen.utterances, foreseen.finished) == (12, 0)
     assert foreseen.seconds > 0
     assert "(new)" in str(foreseen)
-    (outcome,) = run(corpus, modality, "tiny", device="cpu")
-    assert foreseen.todo == outcome.extracted
-    values = open_store(outcome.path).values.nbytes
+    (result,) = run(corpus, modality, "tiny", device="cpu")
+    assert foreseen.todo == result.extracted
+    values = open_store(result.path).values.nbytes
     assert 0.5 * values < foreseen.bytes < 2 * values + 5000
     (again,) = run(corpus, modality, "tiny", device="cpu", dry_run=True)
     assert (again.todo, again.finished, again.seconds, again.room) == (0, foreseen.todo, 0.0, 0)
@@ -406,7 +405,7 @@ def write_little(features, sender):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     run_module.PART_SECONDS, run_module.PART_SHARE = 0.0, 0.0
     try:
-        extract(corpora.load(features, "made"), TINY_SPEECH, budget=100, quiet=True)
+        extract(load_corpus(features, "made"), TINY_SPEECH, budget=100, quiet=True)
     except StoreError as error:
         sender.send(str(error))
     else:
@@ -428,8 +427,8 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path):
     assert not path.exists()
     assert len(list(path.parent.glob("*.parts/*.h5"))) > 3
     assert not list(path.parent.glob("**/*.tmp"))
-    outcome = extract(corpus, TINY_SPEECH, budget=100)
-    assert outcome.reused > 10
+    result = extract(corpus, TINY_SPEECH, budget=100)
+    assert result.reused > 10
     assert content(path) == undisturbed
 
 

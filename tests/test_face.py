@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gia_mic.extract import corpus, store
 from gia_mic.extract.contact_sheet import contact_sheet
 from gia_mic.extract.corpora import demo_face
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, write_corpus
 from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.encoders.visual import VisualEncoder
 from gia_mic.extract.errors import EncoderError, MediaError, StoreError
-from gia_mic.extract.face import Finder, find_faces, follow
+from gia_mic.extract.face import FaceTrackerConfig, find_faces, follow
 from gia_mic.extract.media import Framing
 from gia_mic.extract.run import run
+from gia_mic.extract.store import Header, Item, open_store, write_store
 
 SIZE = (320, 240)
 SMALL = Framing((32, 32))
@@ -71,7 +71,7 @@ def test_neither_a_far_face_nor_one_of_another_size_continues_a_face():
 def test_a_drawn_face_is_cut_out_as_a_square_around_it():
     detector()
     places = [(40 + 8 * step, 50, 144) for step in range(4)]
-    for found, (x, y, side) in zip(find_faces(map(scene, places), Finder(), 4.0), places, strict=True):
+    for found, (x, y, side) in zip(find_faces(map(scene, places), FaceTrackerConfig(), 4.0), places, strict=True):
         left, top, right, bottom = (edge * SIZE[axis % 2] for axis, edge in enumerate(found))
         assert right - left == pytest.approx(bottom - top)
         assert abs((left + right) / 2 - (x + side / 2)) < 14  # smoothed over two pictures to either side
@@ -84,8 +84,10 @@ def test_a_drawn_face_is_cut_out_as_a_square_around_it():
 def test_only_faces_in_the_manifests_part_of_the_picture_count():
     detector()
     pictures = [scene((2, 20, 144), (150, 40, 160))] * 3
-    assert all(left > 0.4 for left, *_ in find_faces(pictures, Finder(), 4.0))
-    assert all(right < 0.5 for *_, right, _ in find_faces(pictures, Finder(), 4.0, within=(0.0, 0.0, 0.45, 1.0)))
+    assert all(left > 0.4 for left, *_ in find_faces(pictures, FaceTrackerConfig(), 4.0))
+    assert all(
+        right < 0.5 for *_, right, _ in find_faces(pictures, FaceTrackerConfig(), 4.0, within=(0.0, 0.0, 0.45, 1.0))
+    )
 
 
 def test_pictures_without_the_face_are_none_and_the_others_show_it(tmp_path):
@@ -128,19 +130,19 @@ def people(tmp_path):
     for name, pictures in {"all": [here] * 8, "some": [here] * 4 + [away] * 4, "no": [away] * 8}.items():
         film(tmp_path / f"{name}.mp4", pictures)
     utterances = [Utterance(name, "a", video=Clip(f"{name}.mp4")) for name in ("all", "some", "no")]
-    return corpus.write(
+    return write_corpus(
         tmp_path / "features", "people", [*utterances, Utterance("set/1", "b", text="?")], root=tmp_path
     )
 
 
 def test_pictures_without_a_face_are_left_out_and_an_utterance_without_any_is_failed(people):
     detector()
-    outcome = next(run(people, "visual", "tiny", crop="face", allow_failures=True))
-    found = store.open_store(outcome.path)
+    result = next(run(people, "visual", "tiny", crop="face", allow_failures=True))
+    found = open_store(result.path)
     assert [len(found.frames(name)) for name in ("all", "some", "no")] == [4, 2, 0]
     assert found.partial == {"some": "no face in 2 of 4 pictures"}
-    assert outcome.partial == 1
-    assert outcome.failed == {"no": "no face in any of 4 pictures"}
+    assert result.partial == 1
+    assert result.failed == {"no": "no face in any of 4 pictures"}
     assert np.isfinite(found.values).all()
     assert (np.abs(found.frames("some")).sum(axis=1) > 0).all()
     with pytest.raises(MediaError, match="no face in any of 4 pictures"):
@@ -165,8 +167,8 @@ def test_a_contact_sheet_shows_every_picture_that_was_taken(people, tmp_path, mo
 
 
 def test_features_that_others_made_have_no_contact_sheet(people, tmp_path):
-    header = store.Header("visual", "openface", "0" * 12, {"model": "imported"}, 3)
+    header = Header("visual", "openface", "0" * 12, {"model": "imported"}, 3)
     path = people.folder / "visual" / header.file_name
-    store.write(path, header, [store.Item("all", "x", np.ones((2, 3), np.float16))])
+    write_store(path, header, [Item("all", "x", np.ones((2, 3), np.float16))])
     with pytest.raises(StoreError, match="was not made from pictures"):
         contact_sheet(people, path, "all", tmp_path)

@@ -39,12 +39,12 @@ def clip(folder):
     ("modality", "make", "parameters"), [("speech", wav2vec2, 94e6), ("text", roberta, 124e6), ("visual", clip, 87e6)]
 )
 def test_a_base_size_model_in_a_local_folder_extracts_four_utterances(tmp_path, modality, make, parameters):
-    corpus = demo.prepare(tmp_path / "features", demo=demo.Demo(utterances=4))
+    corpus = demo.prepare_demo(tmp_path / "features", demo=demo.Demo(utterances=4))
     folder = make(tmp_path / "base")
     assert (folder / "model.safetensors").stat().st_size > 2 * parameters
-    (outcome,) = run(corpus, modality, str(folder), device="cpu")
-    assert outcome.extracted == 4
-    store = open_store(outcome.path)
+    (result,) = run(corpus, modality, str(folder), device="cpu")
+    assert result.extracted == 4
+    store = open_store(result.path)
     assert store.dim == 768
     assert store.encoder == "base"
     assert np.isfinite(store.values).all()

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 from made_media import tone
 
-from gia_mic.extract.corpora.hf import prepare
+from gia_mic.extract.corpora.hf import prepare_dataset
 from gia_mic.extract.errors import CorpusError
 
 
@@ -20,7 +20,7 @@ def offline(monkeypatch, tmp_path):
 def test_a_folder_per_class(tmp_path):
     for part, label, name in [("train", "happy", "a"), ("train", "sad", "a"), ("test", "sad", "b")]:
         tone(tmp_path / f"set/{part}/{label}/{name}.wav", 0.2)
-    corpus = prepare(str(tmp_path / "set"), tmp_path / "features", "mine")
+    corpus = prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
     assert [(u.id, u.label, u.split) for u in corpus] == [
         ("test/sad/b.wav", "sad", "test"),
         ("train/happy/a.wav", "happy", "train"),
@@ -35,7 +35,7 @@ def test_a_folder_with_metadata(tmp_path):
         tone(tmp_path / f"set/{name}.wav", 0.2)
     text = "file_name,emotion,transcription,speaker_id\na.wav,happy,yes,7\nb.wav,sad,no,8\n"
     (tmp_path / "set/metadata.csv").write_text(text)
-    one, other = prepare(str(tmp_path / "set"), tmp_path / "features", "mine")
+    one, other = prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
     assert (one.id, one.label, one.text, one.speaker, one.audio.path) == ("a.wav", "happy", "yes", "7", "a.wav")
     assert (other.label, other.speaker, other.split) == ("sad", "8", None)
 
@@ -65,7 +65,7 @@ def parquet_set(tmp_path):
 
 def test_tables_with_the_sound_inside(tmp_path):
     folder, sounds = parquet_set(tmp_path)
-    corpus = prepare(str(folder), tmp_path / "features", "mine")
+    corpus = prepare_dataset(str(folder), tmp_path / "features", "mine")
     assert [(u.id, u.label, u.text, u.split) for u in corpus] == [
         ("train-000000", "happy", "yes", "train"),
         ("train-000001", "sad", "no", "train"),
@@ -77,34 +77,34 @@ def test_a_set_that_was_saved_to_disk(tmp_path):
     folder, sounds = parquet_set(tmp_path)
     loaded = datasets.load_dataset(str(folder))["train"].cast_column("audio", datasets.Audio(decode=False))
     loaded.cast_column("audio", datasets.Audio()).save_to_disk(tmp_path / "saved")
-    corpus = prepare(str(tmp_path / "saved"), tmp_path / "features", "mine")
+    corpus = prepare_dataset(str(tmp_path / "saved"), tmp_path / "features", "mine")
     assert [corpus.path(u.audio).read_bytes() for u in corpus] == sounds
 
 
 def test_columns_can_be_named(tmp_path):
     folder, _ = parquet_set(tmp_path)
-    corpus = prepare(str(folder), tmp_path / "features", "mine", columns={"scenario": "sentence"})
+    corpus = prepare_dataset(str(folder), tmp_path / "features", "mine", columns={"scenario": "sentence"})
     assert corpus.column("scenario") == ["yes", "no"]
     with pytest.raises(CorpusError, match=r"no column nothing \(for speaker\); it has .*emotion"):
-        prepare(str(folder), tmp_path / "features", "mine", columns={"speaker": "nothing"})
+        prepare_dataset(str(folder), tmp_path / "features", "mine", columns={"speaker": "nothing"})
     with pytest.raises(CorpusError, match="no manifest columns age"):
-        prepare(str(folder), tmp_path / "features", "mine", columns={"age": "emotion"})
+        prepare_dataset(str(folder), tmp_path / "features", "mine", columns={"age": "emotion"})
 
 
 def test_sets_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="can't be loaded"):
-        prepare("nobody/nothing", tmp_path / "features", "mine")
+        prepare_dataset("nobody/nothing", tmp_path / "features", "mine")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="holds no sound"):
-        prepare(str(tmp_path / "empty"), tmp_path / "features", "mine")
+        prepare_dataset(str(tmp_path / "empty"), tmp_path / "features", "mine")
     tone(tmp_path / "outside.wav", 0.1)
     (tmp_path / "set").mkdir()
     (tmp_path / "set/metadata.csv").write_text("file_name,label\n../outside.wav,sad\n")
     with pytest.raises(CorpusError, match="outside the corpus root"):
-        prepare(str(tmp_path / "set"), tmp_path / "features", "mine")
+        prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
     (tmp_path / "set/metadata.csv").write_text("file_name,label\nnone.wav,sad\n")
     with pytest.raises(CorpusError, match="files that are not in"):
-        prepare(str(tmp_path / "set"), tmp_path / "features", "mine")
+        prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
     (tmp_path / "set/metadata.csv").write_text("file_name,mood\n../outside.wav,sad\n")
     with pytest.raises(CorpusError, match="no column of labels"):
-        prepare(str(tmp_path / "set"), tmp_path / "features", "mine")
+        prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")

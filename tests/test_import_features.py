@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from made_releases import csd
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract import store
+from gia_mic.extract.corpus import Utterance, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError
-from gia_mic.extract.imports import unpickle
 from gia_mic.extract.imports.features import import_features
+from gia_mic.extract.imports.unpickle import load_pickle
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
 
 def frames(count, dim, seed=0):
@@ -48,8 +48,8 @@ def test_mmsa_pickle_becomes_a_corpus_and_three_stores(tmp_path):
     path = mmsa(tmp_path / "unaligned_50.pkl")
     stores = {}
     for modality in ("speech", "text", "visual"):
-        stores[modality] = store.open_store(import_features([path], modality, tmp_path / "f", "mosi"))
-    corpus = corpora.load(tmp_path / "f", "mosi")
+        stores[modality] = open_store(import_features([path], modality, tmp_path / "f", "mosi"))
+    corpus = load_corpus(tmp_path / "f", "mosi")
     assert [(u.id, u.label, u.source_label, u.text, u.split) for u in corpus][:3] == [
         ("v0$_$0", "positive", "1.5", "one train", "train"),
         ("v0$_$1", "negative", "-2", "two", "train"),
@@ -69,7 +69,7 @@ def test_mmsa_pickle_becomes_a_corpus_and_three_stores(tmp_path):
 
 def test_lengths_in_the_file_are_believed(tmp_path):
     path = mmsa(tmp_path / "a.pkl", audio_lengths=[3, 1])
-    speech = store.open_store(import_features([path], "speech", tmp_path / "f", "mosi"))
+    speech = open_store(import_features([path], "speech", tmp_path / "f", "mosi"))
     assert [len(speech.frames(i)) for i in speech.ids] == [3, 1] * 3
 
 
@@ -80,7 +80,7 @@ def test_mult_pickle_of_one_part_with_bytes_for_ids(tmp_path):
         "labels": np.array([0.0, -1.2, 3.0]).reshape(3, 1, 1),
     }
     import_features([dump(tmp_path / "mosi.pkl", {"train": content}, 2)], "visual", tmp_path / "f", "mosi")
-    corpus = corpora.load(tmp_path / "f", "mosi")
+    corpus = load_corpus(tmp_path / "f", "mosi")
     assert [(u.id, u.label) for u in corpus] == [
         ("vid_0.5_2.0", "neutral"),
         ("vid_2.0_3.0", "negative"),
@@ -95,17 +95,15 @@ def test_computational_sequences_are_cut_to_the_segments_of_the_labels(tmp_path)
         tmp_path / "labels.csd",
         {"v": (np.array([[1.0, 0], [-0.5, 0], [0.0, 1]]), [[0.0, 2.0], [5.0, 9.0], [20.0, 21.0]])},
     )
-    speech = store.open_store(
-        import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, frame_rate_hz=1)
-    )
-    corpus = corpora.load(tmp_path / "f", "mosei")
+    speech = open_store(import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, frame_rate_hz=1))
+    corpus = load_corpus(tmp_path / "f", "mosei")
     assert [(u.id, u.label, u.dialog) for u in corpus] == [
         ("v[0]", "positive", "v"),
         ("v[1]", "negative", "v"),
         ("v[2]", "neutral", "v"),
     ]
     np.testing.assert_array_equal(speech.frames("v[1]"), frames(10, 3)[5:9])
-    assert speech.status.tolist() == [store.EXTRACTED, store.EXTRACTED, store.MISSING]
+    assert speech.status.tolist() == [EXTRACTED, EXTRACTED, MISSING]
     assert speech.frame_rate_hz == 1
 
 
@@ -128,13 +126,13 @@ def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, nam
     content = {"train": {"id": ids, "audio": frames(10, 3).reshape(5, 2, 3), "regression_labels": scores}}
     path = dump(tmp_path / "a.pkl", content)
     import_features([path], "speech", tmp_path / "f", "mosi", classes=classes)
-    corpus = corpora.load(tmp_path / "f", "mosi")
+    corpus = load_corpus(tmp_path / "f", "mosi")
     assert corpus.classes == names
     labels = {u.id: u.label for u in corpus}
     assert [labels.get(utterance_id) for utterance_id in ids] == found
     content["train"]["vision"] = content["train"].pop("audio")
     import_features([dump(path, content)], "visual", tmp_path / "f", "mosi")  # the corpus remembers its way
-    assert corpora.load(tmp_path / "f", "mosi").digest == corpus.digest
+    assert load_corpus(tmp_path / "f", "mosi").digest == corpus.digest
 
 
 def test_the_strongest_emotion_is_the_class_and_ties_are_left_out(tmp_path):
@@ -143,7 +141,7 @@ def test_the_strongest_emotion_is_the_class_and_ties_are_left_out(tmp_path):
     times = np.arange(4.0)
     sound = csd(tmp_path / "a.csd", {"v": (frames(4, 3), np.stack([times, times + 1], axis=1))})
     import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, classes="emotion")
-    corpus = corpora.load(tmp_path / "f", "mosei")
+    corpus = load_corpus(tmp_path / "f", "mosei")
     assert [(u.id, u.label) for u in corpus] == [("v[0]", "happy"), ("v[2]", "fearful")]
     with pytest.raises(CorpusError, match="no sentiment and six emotions"):
         import_features([mmsa(tmp_path / "b.pkl")], "speech", tmp_path / "f", "mosi", classes="emotion")
@@ -160,9 +158,9 @@ def test_folder_of_arrays_with_a_table_of_labels(tmp_path, caplog):
     table.write_text("id,label,session,split\na,happy,S1,train\nb,sad,S2,test\nc,sad,S2,test\n")
     caplog.set_level("INFO", "gia_mic")
     path = import_features([tmp_path / "hubert"], "speech", tmp_path / "f", "mine", labels=table)
-    speech = store.open_store(path)
+    speech = open_store(path)
     assert [len(speech.frames(i)) for i in "abc"] == [5, 1, 0]
-    assert corpora.load(tmp_path / "f", "mine").column("split") == ["train", "test", "test"]
+    assert load_corpus(tmp_path / "f", "mine").column("split") == ["train", "test", "test"]
     assert "Left out, because the corpus doesn't have them: unknown." in caplog.messages
     assert "2 utterances with frames of 3 features, 1 missing, 0 failed" in caplog.messages[-1]
     before = path.stat().st_mtime_ns
@@ -171,13 +169,11 @@ def test_folder_of_arrays_with_a_table_of_labels(tmp_path, caplog):
 
 
 def test_npz_goes_to_a_corpus_that_is_there(tmp_path):
-    corpora.write(
-        tmp_path / "f", "mine", [corpora.Utterance("a", "sad"), corpora.Utterance("b", "happy")], root=tmp_path
-    )
+    write_corpus(tmp_path / "f", "mine", [Utterance("a", "sad"), Utterance("b", "happy")], root=tmp_path)
     np.savez(tmp_path / "clip.npz", a=frames(2, 3), b=frames(4, 3))
     path = import_features([tmp_path / "clip.npz"], "visual", tmp_path / "f", "mine", encoder="CLIP large")
     assert path.name.startswith("CLIP-large-")
-    assert store.open_store(path).ids == ["a", "b"]
+    assert open_store(path).ids == ["a", "b"]
 
 
 def test_values_that_are_not_finite(tmp_path):
@@ -188,9 +184,9 @@ def test_values_that_are_not_finite(tmp_path):
     files, given = [tmp_path / "a.npz"], {"labels": tmp_path / "labels.csv"}
     with pytest.raises(StoreError, match="1 utterances have values that are not finite numbers: a; the others are in"):
         import_features(files, "speech", tmp_path / "f", "mine", **given)
-    skipped = store.open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="skip", **given))
-    assert (skipped.status.tolist(), skipped.reasons[0]) == ([store.FAILED, 0], "1 values are not finite numbers")
-    zeroed = store.open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="zero", **given))
+    skipped = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="skip", **given))
+    assert (skipped.status.tolist(), skipped.reasons[0]) == ([FAILED, 0], "1 values are not finite numbers")
+    zeroed = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="zero", **given))
     assert zeroed.frames("a")[1, 2] == 0
     with pytest.raises(StoreError, match="choose fail, skip or zero"):
         import_features(files, "speech", tmp_path / "f", "mine", nonfinite="mean")
@@ -225,7 +221,7 @@ def test_no_other_callable_is_found(tmp_path, name):
     path = tmp_path / "a.pkl"
     path.write_bytes(f"c{module}\n{function}\n(S'1'\ntR.".encode())
     with pytest.raises(StoreError, match=f"asks for {name}".replace(".", r"\.")):
-        unpickle.load(path)
+        load_pickle(path)
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -239,7 +235,7 @@ def test_arrays_and_containers_come_back(tmp_path, protocol):
         "ordered": OrderedDict(a=1),
         "plain": [1, 2.5, "x", None, True, {1, 2}, (3,)],
     }
-    loaded = unpickle.load(dump(tmp_path / "a.pkl", value, protocol))
+    loaded = load_pickle(dump(tmp_path / "a.pkl", value, protocol))
     np.testing.assert_array_equal(loaded["array"], value["array"])
     assert loaded["text"].tolist() == ["a", "bc"]
     assert loaded["objects"].tolist() == ["a", None, [1]]

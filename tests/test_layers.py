@@ -5,7 +5,7 @@ import pytest
 import torch
 from made_features import make_corpus
 
-from gia_mic.extract import store
+from gia_mic.extract.store import Header, Item, open_store, write_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import layer_count, read
 from gia_mic.fuse.experiment import Experiment
@@ -72,20 +72,20 @@ def stores(corpus):
             frames = random.normal(size=(6, len(layers), H))
             if modality == "speech":
                 frames[:, 1] += directions[number % 4]
-            items.append(store.Item(utterance.id, "digest", frames.reshape(6, -1).astype(np.float16)))
+            items.append(Item(utterance.id, "digest", frames.reshape(6, -1).astype(np.float16)))
         found[modality] = corpus.folder / modality / "tiny-0123.h5"
-        header = store.Header(modality, "tiny", "0123", {"layers": layers}, H * len(layers))
-        store.write(found[modality], header, items)
+        header = Header(modality, "tiny", "0123", {"layers": layers}, H * len(layers))
+        write_store(found[modality], header, items)
     return found
 
 
 @pytest.fixture(scope="module")
 def data(corpus, stores):
-    return read(corpus, {name: store.open_store(path) for name, path in stores.items()})
+    return read(corpus, {name: open_store(path) for name, path in stores.items()})
 
 
 def test_the_feature_file_says_how_many_layers_there_are(corpus, stores, data):
-    opened = {name: store.open_store(path) for name, path in stores.items()}
+    opened = {name: open_store(path) for name, path in stores.items()}
     assert {name: layer_count(one.spec) for name, one in opened.items()} == {"speech": 3, "text": 1}
     assert data.layers == {"speech": 3, "text": 1}
     assert read(corpus, opened, layer_weights=False).layers == {"speech": 1, "text": 1}

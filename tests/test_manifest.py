@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpora.manifest import prepare
-from gia_mic.extract.corpus import Clip
+from gia_mic.extract.corpora.manifest import prepare_table
+from gia_mic.extract.corpus import Clip, corpus_names
 from gia_mic.extract.errors import CorpusError
 
 HEADER = "id,label,text,audio,audio_start_s,audio_end_s"
@@ -44,7 +43,7 @@ def test_csv_becomes_utterances(root, tmp_path):
         header=HEADER + ",speaker,video,video_start_s,video_end_s,video_crop",
     )
     (root / "video.mp4").touch()
-    a, b, c = prepare(path, tmp_path / "features", "mine")
+    a, b, c = prepare_table(path, tmp_path / "features", "mine")
     assert (a.text, a.speaker, a.audio) == ("yes, well", "S1", Clip("sound.wav", 0.25, 0.75))
     assert a.video == Clip("video.mp4", crop=(0.0, 0.0, 0.5, 1.0))
     assert (b.label, b.text, b.speaker, b.audio, b.video) == ("sad", None, "2", Clip("sub/other.wav"), None)
@@ -77,15 +76,15 @@ def test_every_kind_of_table_gives_the_same_corpus(root, tmp_path):
     (root / "nested.jsonl").write_text("".join(json.dumps(row) + "\r\n" for row in nested))
     pd.DataFrame(nested).to_parquet(root / "nested.parquet")
     files = ["t.csv", "t.tsv", "semicolon.csv", "t.parquet", "t.jsonl", "nested.jsonl", "nested.parquet"]
-    prepared = [list(prepare(root / file, tmp_path / "features", "mine")) for file in files]
+    prepared = [list(prepare_table(root / file, tmp_path / "features", "mine")) for file in files]
     assert prepared == [prepared[0]] * len(files)
     assert [u.speaker for u in prepared[0]] == ["1", None]
 
 
 def test_labels_fix_the_order_of_classes(root, tmp_path):
     path = table(root, "a,happy,yes,,,", "b,angry,no,,,")
-    assert prepare(path, tmp_path / "f", "sorted").classes == ("angry", "happy")
-    assert prepare(path, tmp_path / "f", "given", labels=["happy", " angry", "sad"]).classes == (
+    assert prepare_table(path, tmp_path / "f", "sorted").classes == ("angry", "happy")
+    assert prepare_table(path, tmp_path / "f", "given", labels=["happy", " angry", "sad"]).classes == (
         "happy",
         "angry",
         "sad",
@@ -96,7 +95,7 @@ def test_paths_start_at_the_given_root_and_may_be_absolute_inside_it(root, tmp_p
     elsewhere = tmp_path / "tables"
     elsewhere.mkdir()
     path = table(elsewhere, f"a,happy,,{root / 'sound.wav'},,", "b,sad,,sub/other.wav,,")
-    corpus = prepare(path, tmp_path / "features", "mine", root=root)
+    corpus = prepare_table(path, tmp_path / "features", "mine", root=root)
     assert [utterance.audio.path for utterance in corpus] == ["sound.wav", "sub/other.wav"]
     assert all(corpus.path(utterance.audio).is_file() for utterance in corpus)
 
@@ -132,13 +131,13 @@ def test_each_problem_is_named(root, tmp_path, row, message):
     (root / "circle.wav").symlink_to(root / "circle.wav")
     path = table(root, "a,happy,yes,,,", row)
     with pytest.raises(CorpusError, match=message):
-        prepare(path, tmp_path / "features", "mine", labels=["happy", "sad"])
-    assert corpora.names(tmp_path / "features") == []
+        prepare_table(path, tmp_path / "features", "mine", labels=["happy", "sad"])
+    assert corpus_names(tmp_path / "features") == []
 
 
 def test_a_clip_may_end_a_rounding_after_its_recording(root, tmp_path):
     path = table(root, "a,happy,,sound.wav,0,1.01")
-    assert len(prepare(path, tmp_path / "features", "mine")) == 1
+    assert len(prepare_table(path, tmp_path / "features", "mine")) == 1
 
 
 def test_bad_crops_are_named(root, tmp_path):
@@ -146,13 +145,13 @@ def test_bad_crops_are_named(root, tmp_path):
     rows = [f'{n},happy,video.mp4,"{crop}"' for n, crop in enumerate(["0,0,1", "0.5,0,0.5,1", "0,0,2,1", "a,b,c,d"])]
     path = table(root, *rows, header="id,label,video,video_crop")
     with pytest.raises(CorpusError, match=r"crops that are not .* 0 .*, 1 .*, 2 .*, 3 "):
-        prepare(path, tmp_path / "features", "mine")
+        prepare_table(path, tmp_path / "features", "mine")
 
 
 def test_all_problems_come_at_once_and_long_lists_are_cut(root, tmp_path):
     path = table(root, *(f"u{n},happy,,none-{n}.wav,," for n in range(25)), "u0,,yes,,,", ",sad,yes,,,")
     with pytest.raises(CorpusError) as caught:
-        prepare(path, tmp_path / "features", "mine", labels=["happy"])
+        prepare_table(path, tmp_path / "features", "mine", labels=["happy"])
     lines = str(caught.value).splitlines()
     assert "problems of 5 kinds" in lines[0]
     assert len(lines) == 6
@@ -186,21 +185,21 @@ def test_all_problems_come_at_once_and_long_lists_are_cut(root, tmp_path):
 def test_a_table_that_is_none_is_refused(root, tmp_path, name, content, message):
     (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CorpusError, match=message):
-        prepare(root / name, tmp_path / "features", "mine")
+        prepare_table(root / name, tmp_path / "features", "mine")
 
 
 def test_missing_table_root_and_double_labels_are_refused(root, tmp_path):
     with pytest.raises(CorpusError, match="can't be read"):
-        prepare(root / "none.csv", tmp_path / "features", "mine")
+        prepare_table(root / "none.csv", tmp_path / "features", "mine")
     path = table(root, "a,happy,yes,,,")
     with pytest.raises(CorpusError, match="is no folder"):
-        prepare(path, tmp_path / "features", "mine", root=root / "none")
+        prepare_table(path, tmp_path / "features", "mine", root=root / "none")
     with pytest.raises(CorpusError, match="each class once"):
-        prepare(path, tmp_path / "features", "mine", labels=["happy", "happy"])
+        prepare_table(path, tmp_path / "features", "mine", labels=["happy", "happy"])
 
 
 def test_ten_thousand_rows_take_seconds(root, tmp_path):
     path = table(root, *(f"u{n},happy,words,sound.wav,0.1,0.9" for n in range(10_000)))
     began = time.perf_counter()
-    assert len(prepare(path, tmp_path / "features", "mine")) == 10_000
+    assert len(prepare_table(path, tmp_path / "features", "mine")) == 10_000
     assert time.perf_counter() - began < 10

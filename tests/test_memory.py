@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from made_features import make_corpus, utterances
 
-from gia_mic.extract import store
+from gia_mic.extract.store import Header, Item, write_store
 
 LARGE_MIB = 192
 CODE = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from gia_mic.extract import corpus as corpora, store
+from gia_mic.extract.corpus import load_corpus
+from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.models.gia_mic import GiaMic
@@ -27,8 +28,8 @@ def own():
     maps = Path("/proc/self/smaps").read_text().split(sys.argv[2])[1:]
     return (int(fields["RssAnon"].split()[0]) + sum(int(one.split("Rss:")[1].split()[0]) for one in maps)) / 1024
 
-corpus = corpora.load(Path(sys.argv[1]), "toy")
-opened = {"speech": store.open_store(Path(sys.argv[2]))}
+corpus = load_corpus(Path(sys.argv[1]), "toy")
+opened = {"speech": open_store(Path(sys.argv[2]))}
 small = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 how = TrainingConfig(epochs=1, batch_size=4)
 
@@ -51,10 +52,9 @@ def test_frames_beyond_the_bound_are_not_held_in_memory(tmp_path):
     frames = np.random.default_rng(0).normal(size=(count * 3 // 2, dim)).astype(np.float16)
     # those that are trained on are short, so that what a step takes is small beside what lies in the file
     items = [
-        store.Item(utterance.id, "digest", frames[:20] if number < 32 else frames)
-        for number, utterance in enumerate(corpus)
+        Item(utterance.id, "digest", frames[:20] if number < 32 else frames) for number, utterance in enumerate(corpus)
     ]
-    store.write(path, store.Header("speech", "tiny", "0123", {}, dim), items)
+    write_store(path, Header("speech", "tiny", "0123", {}, dim), items)
     size = path.stat().st_size / 2**20
     assert size > LARGE_MIB
 

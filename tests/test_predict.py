@@ -272,7 +272,7 @@ def of_folders(tmp_path_factory):
         tone(folder / f"{n}.wav", 0.3 + 0.02 * n, hz=200.0 + 200 * (n % 2))
         lines.append(f"u{n},{'ab'[n % 2]},s{n // 4},It is {n}.,{n}.wav")
     (folder / "table.csv").write_text("\n".join(lines))
-    corpus = manifest.prepare(folder / "table.csv", folder / "features", "mine")
+    corpus = manifest.prepare_table(folder / "table.csv", folder / "features", "mine")
     stores = {
         name: extract(corpus, lambda name=name, model=model: make_encoder(name, str(folder / model)), quiet=True).path
         for name, model in (("speech", "whisper"), ("text", "roberta"))

@@ -16,9 +16,8 @@ import pytest
 from made_media import tone
 
 from gia_mic import cli
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import progress as module
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, write_corpus
 from gia_mic.extract.progress import progress, time_text
 from gia_mic.extract.store import open_store
 
@@ -149,7 +148,7 @@ def make_corpus(folder, count):
     for number in range(count):
         tone(folder / "sound" / f"u{number:03d}.wav", 0.5, hz=100.0 + number)
     utterances = [Utterance(f"u{n:03d}", "ab"[n % 2], audio=Clip(f"u{n:03d}.wav")) for n in range(count)]
-    return corpora.write(folder / "features", "made", utterances, root=folder / "sound")
+    return write_corpus(folder / "features", "made", utterances, root=folder / "sound")
 
 
 SLOW_EXTRACTION = """

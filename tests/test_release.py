@@ -17,7 +17,7 @@ def trees(tmp_path_factory):
 def prepared(trees, tmp_path, caplog, published, **options):
     """Return the corpus, its utterances by id, and what was warned of."""
     caplog.clear()
-    corpus = release.prepare(published, trees[published], tmp_path / "features", **options)
+    corpus = release.prepare_release(published, trees[published], tmp_path / "features", **options)
     utterances = list(corpus)
     for utterance in utterances:
         assert all(corpus.path(clip).is_file() for clip in (utterance.audio, utterance.video) if clip)
@@ -77,9 +77,9 @@ def test_iemocap_refuses_an_unknown_set_of_labels_and_another_folder(trees, tmp_
     with pytest.raises(CorpusError, match="no set of 3 labels"):
         prepared(trees, tmp_path, caplog, "iemocap", labels=3)
     with pytest.raises(CorpusError, match="give the folder IEMOCAP_full_release itself"):
-        release.prepare("iemocap", trees["emodb"], tmp_path)
+        release.prepare_release("iemocap", trees["emodb"], tmp_path)
     with pytest.raises(CorpusError, match="is no folder"):
-        release.prepare("iemocap", tmp_path / "none", tmp_path)
+        release.prepare_release("iemocap", tmp_path / "none", tmp_path)
 
 
 def test_ten_thousand_turns_take_seconds(tmp_path):
@@ -94,7 +94,7 @@ def test_ten_thousand_turns_take_seconds(tmp_path):
             lines = [f"{turn} [{at}.0-{at + 1}.0]: Yes.\n" for turn, at in turns]
             made_releases.write(session / f"dialog/transcriptions/{dialog}.txt", "".join(lines))
     began = time.perf_counter()
-    assert len(release.prepare("iemocap", tmp_path, tmp_path / "features")) == 10_000
+    assert len(release.prepare_release("iemocap", tmp_path, tmp_path / "features")) == 10_000
     assert time.perf_counter() - began < 10
 
 
@@ -120,9 +120,9 @@ def test_meld_names_what_is_wrong_with_its_annotations(tmp_path):
         tmp_path / "dev_sent_emo.csv", header + "1,Hi,Joey,glee,0,0\n2,Hi,Joey,joy,,1\n3,Hi,Joey,joy,0,2\n" * 2
     )
     with pytest.raises(CorpusError, match=r"(?s)emotions that MELD doesn't have.*no value for Dialogue_ID.*come twice"):
-        release.prepare("meld", tmp_path, tmp_path / "features")
+        release.prepare_release("meld", tmp_path, tmp_path / "features")
     with pytest.raises(CorpusError, match="give MELD"):
-        release.prepare("meld", _empty(tmp_path), tmp_path)
+        release.prepare_release("meld", _empty(tmp_path), tmp_path)
 
 
 def _empty(tmp_path):
@@ -171,7 +171,7 @@ def test_a_link_out_of_the_root_is_refused(trees, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/03a01Fa.wav").symlink_to(secret)
     with pytest.raises(CorpusError, match=r"symbolic links that lead out of it: 03a01Fa\.wav"):
-        release.prepare("emodb", tmp_path / "root", tmp_path)
+        release.prepare_release("emodb", tmp_path / "root", tmp_path)
 
 
 def test_folders_that_link_out_of_the_root_are_refused(tmp_path):
@@ -179,24 +179,24 @@ def test_folders_that_link_out_of_the_root_are_refused(tmp_path):
     (tree / "Session2/sentences").rename(tmp_path / "elsewhere")
     (tree / "Session2/sentences").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CorpusError, match="outside the corpus root"):
-        release.prepare("iemocap", tree, tmp_path / "features")
+        release.prepare_release("iemocap", tree, tmp_path / "features")
     tree = made_releases.meld(tmp_path / "meld")
     (tree / "train/train_splits").rename(tmp_path / "clips")
     (tree / "train/train_splits").symlink_to(tmp_path / "clips")
     with pytest.raises(CorpusError, match="outside the corpus root"):
-        release.prepare("meld", tree, tmp_path / "features")
+        release.prepare_release("meld", tree, tmp_path / "features")
 
 
 @pytest.mark.parametrize("name", release.RELEASES)
 def test_published_counts_add_up_to_the_facts(trees, tmp_path, name, caplog):
-    facts = release.facts(name)
+    info = release.corpus_info(name)
     corpus, _, _ = prepared(trees, tmp_path, caplog, name)
     total = sum(row["count"] for row in corpus.about["expected"])
-    assert total == (5531 if name == "iemocap" else facts.utterances)
-    assert set(corpus.classes) <= set(facts.classes)
+    assert total == (5531 if name == "iemocap" else info.utterances)
+    assert set(corpus.classes) <= set(info.classes)
 
 
 @pytest.mark.parametrize("name", release.RELEASES)
 def test_a_folder_without_the_release_is_refused(tmp_path, name):
     with pytest.raises(CorpusError, match="give "):
-        release.prepare(name, _empty(tmp_path), tmp_path)
+        release.prepare_release(name, _empty(tmp_path), tmp_path)

@@ -6,8 +6,7 @@ import pytest
 from made_runs import make_runs
 
 from gia_mic import cli
-from gia_mic.extract import corpus
-from gia_mic.extract.corpus import Utterance
+from gia_mic.extract.corpus import Utterance, write_corpus
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_audit_prints_tables_and_plain_words(tmp_path, mer):
         Utterance(id=f"{row}", label="ab"[row % 2], session=f"Ses{row % 4}", speaker=f"Ses{row % 4}F")
         for row in range(16)
     ]
-    corpus.write(tmp_path, "tiny", utterances, root=tmp_path)
+    write_corpus(tmp_path, "tiny", utterances, root=tmp_path)
     result = mer("audit", "--features", tmp_path, "--protocol", "session")
     assert result.exit_code == 0
     assert "tiny: what controls score without any feature, 16 utterances" in result.stdout

@@ -31,8 +31,8 @@ def test_shards_give_what_one_run_gives(tmp_path, caplog):
         assert not path.exists()
         extract(corpus, TINY_SPEECH, shard=Shard(number, 3), quiet=True)
     assert caplog.messages[0].startswith("Shard 2/3 is done; once all are, `mer extract --finish` puts")
-    outcome = extract(corpus, TINY_SPEECH, finish=True)
-    assert (outcome.extracted, outcome.reused, list(outcome.failed)) == (0, 10, ["u000"])
+    result = extract(corpus, TINY_SPEECH, finish=True)
+    assert (result.extracted, result.reused, list(result.failed)) == (0, 10, ["u000"])
     assert content(path)[:2] == (ids, offsets)
     assert content(path)[3] == status
     np.testing.assert_allclose(open_store(path).values.astype(np.float32), whole, atol=2e-3)

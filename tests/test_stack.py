@@ -3,7 +3,7 @@ import pytest
 import torch
 from made_features import make_corpus, make_stores, utterances
 
-from gia_mic.extract import store
+from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.models.registry import FUSIONS, configure
@@ -20,7 +20,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(corpus):
     stores = make_stores(corpus, missing={"text": corpus.ids[3:9], "speech": ["u003"], "visual": ["u003"]})
-    return read(corpus, {name: store.open_store(path) for name, path in stores.items()})
+    return read(corpus, {name: open_store(path) for name, path in stores.items()})
 
 
 def compare(corpus, data, fusion, config, select=False, **settings):

@@ -10,11 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from gia_mic.extract import store
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.inspection import find_features
 from gia_mic.extract.parts import Builder
-from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, open_store
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, open_store, write_store
 
 HEADER = Header("speech", "tiny", "0123456789ab", {"model": "tiny"}, dim=4, frame_rate_hz=50.0)
 
@@ -33,7 +32,7 @@ ITEMS = [
 
 def test_what_was_written_is_read(tmp_path):
     path = tmp_path / "speech" / HEADER.file_name
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     read = open_store(path)
     assert read.header == HEADER
     assert read.ids == ["u1", "u2", "u3", "ü4"]
@@ -49,7 +48,7 @@ def test_what_was_written_is_read(tmp_path):
 
 
 def test_values_are_mapped_from_the_file_contiguous_and_uncompressed(tmp_path):
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     assert isinstance(open_store(tmp_path / "a.h5").values, np.memmap)
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["values"].chunks is None
@@ -57,7 +56,7 @@ def test_values_are_mapped_from_the_file_contiguous_and_uncompressed(tmp_path):
 
 
 def test_a_store_travels_to_another_process_as_its_path(tmp_path):
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     sent = pickle.dumps(open_store(tmp_path / "a.h5"))
     assert len(sent) < 500
     program = "import sys, pickle; print(pickle.load(sys.stdin.buffer).frames('u1').tobytes().hex())"
@@ -66,7 +65,7 @@ def test_a_store_travels_to_another_process_as_its_path(tmp_path):
 
 
 def test_a_file_without_any_frame_can_be_read(tmp_path):
-    store.write(tmp_path / "a.h5", HEADER, ITEMS[1:3])
+    write_store(tmp_path / "a.h5", HEADER, ITEMS[1:3])
     assert open_store(tmp_path / "a.h5").values.shape == (0, 4)
     assert open_store(tmp_path / "a.h5").read("u2").shape == (0, 4)
 
@@ -75,7 +74,7 @@ def test_a_file_without_any_frame_can_be_read(tmp_path):
 def test_frames_are_read_as_they_are_mapped(tmp_path, monkeypatch, system):
     if system == "without":
         monkeypatch.delattr(os, "preadv", raising=False)
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     opened = open_store(tmp_path / "a.h5")
     for name in opened.ids:
         np.testing.assert_array_equal(opened.read(name), opened.frames(name))
@@ -87,10 +86,10 @@ def test_frames_are_read_as_they_are_mapped(tmp_path, monkeypatch, system):
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads through the map")
 def test_a_file_written_anew_is_not_taken_for_the_one_that_was_opened(tmp_path):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     early, late = open_store(path), open_store(path)
     early.read("u1")
-    store.write(path, HEADER, [replace(ITEMS[0], frames=frames(3, 7)), *ITEMS[1:]])
+    write_store(path, HEADER, [replace(ITEMS[0], frames=frames(3, 7)), *ITEMS[1:]])
     os.utime(path, (0, 0))  # a clock may stand still for some milliseconds
     np.testing.assert_array_equal(early.read("u1"), ITEMS[0].frames)
     with pytest.raises(StoreError, match="written anew"):
@@ -101,7 +100,7 @@ def test_a_file_written_anew_is_not_taken_for_the_one_that_was_opened(tmp_path):
 @pytest.mark.parametrize("what", ["removed", "cut short"])
 def test_a_file_that_goes_while_it_is_read_is_one_sentence(tmp_path, what):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     opened = open_store(path)
     if what == "removed":
         path.unlink()
@@ -114,7 +113,7 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(tmp_path, what):
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads through the map")
 def test_what_the_system_reads_in_pieces_is_read_whole(tmp_path, monkeypatch):
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     opened, preadv = open_store(tmp_path / "a.h5"), os.preadv
     monkeypatch.setattr(os, "preadv", lambda file, parts, place: preadv(file, [parts[0][:5]], place))
     np.testing.assert_array_equal(opened.read("ü4"), ITEMS[3].frames)
@@ -127,7 +126,7 @@ def open_files():
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="counts open files in /dev/fd")
 def test_what_was_read_leaves_no_file_open(tmp_path):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     before = open_files()
     opened, late = open_store(path), open_store(path)
     assert open_files() == before
@@ -151,7 +150,7 @@ def test_however_many_parts_there_are_few_files_are_open(tmp_path):
     with Builder(tmp_path / "a.h5", HEADER) as builder:
         for number in range(20):
             builder.add([Item(str(number), "s", frames(2))])
-        builder.look()
+        builder.refresh()
         assert open_files() <= before + 1  # the lock
         builder.finalise([(str(number), "s") for number in range(20)])
         assert open_files() <= before + 1
@@ -168,9 +167,9 @@ def test_a_part_that_can_not_be_read_just_now_is_not_taken_for_a_broken_one(tmp_
 
         monkeypatch.setattr(h5py, "File", refuse)
         with pytest.raises(StoreError, match=r"can't be read \(Too many open files\)"):
-            builder.look()
+            builder.refresh()
         monkeypatch.setattr(h5py, "File", opened)
-        builder.look()
+        builder.refresh()
         assert builder.finished("u1", "s1")
 
 
@@ -210,7 +209,7 @@ for how in (opened.read, opened.frames):
 
 def test_every_flipped_bit_is_found(tmp_path):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     read = open_store(path)
     assert list(read.damaged()) == []
     content = bytearray(path.read_bytes())
@@ -224,7 +223,7 @@ def test_every_flipped_bit_is_found(tmp_path):
 @pytest.mark.parametrize("keep", [0, 10, 500, 3000, -1])
 def test_a_file_cut_short_anywhere_is_refused(tmp_path, keep):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError, match=r"a\.h5 is broken \(.*\): remove it and run `mer extract` again"):
         open_store(path)
@@ -236,7 +235,7 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
         file["values"] = np.zeros((2, 4))
     with pytest.raises(StoreError, match="not a gia-mic features file of version 1"):
         open_store(path)
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 2
     with pytest.raises(StoreError, match="not a gia-mic features file of version 1"):
@@ -247,7 +246,7 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
 
 def test_columns_that_do_not_fit_together_are_refused(tmp_path):
     path = tmp_path / "a.h5"
-    store.write(path, HEADER, ITEMS)
+    write_store(path, HEADER, ITEMS)
     with h5py.File(path, "r+") as file:
         file["offsets"][1] = 4
         file["offsets"][2] = 1
@@ -256,19 +255,19 @@ def test_columns_that_do_not_fit_together_are_refused(tmp_path):
 
 
 def test_an_unknown_id_is_named(tmp_path):
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     with pytest.raises(StoreError, match="no row for u9"):
         open_store(tmp_path / "a.h5").index(["u1", "u9"])
 
 
 def test_frames_of_another_shape_are_refused(tmp_path):
     with pytest.raises(StoreError, match=r"shape \(3, 5\)"):
-        store.write(tmp_path / "a.h5", HEADER, [Item("u1", "s", np.zeros((3, 5)))])
+        write_store(tmp_path / "a.h5", HEADER, [Item("u1", "s", np.zeros((3, 5)))])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_become_the_file_that_writing_at_once_gives(tmp_path):
-    store.write(tmp_path / "once.h5", HEADER, ITEMS)
+    write_store(tmp_path / "once.h5", HEADER, ITEMS)
     order = [(item.id, item.source) for item in ITEMS]
     with Builder(tmp_path / "parts.h5", HEADER) as builder:
         builder.add([ITEMS[3]])
@@ -318,10 +317,10 @@ def test_which_file_is_meant(tmp_path):
     one = tmp_path / "speech" / HEADER.file_name
     two = tmp_path / "speech" / replace(HEADER, fingerprint="ba9876543210").file_name
     three = tmp_path / "speech" / replace(HEADER, encoder="wav2vec2-base").file_name
-    store.write(one, HEADER, ITEMS)
+    write_store(one, HEADER, ITEMS)
     assert find_features(tmp_path, "speech") == one
-    store.write(two, HEADER, ITEMS)
-    store.write(three, HEADER, ITEMS)
+    write_store(two, HEADER, ITEMS)
+    write_store(three, HEADER, ITEMS)
     with pytest.raises(StoreError, match="holds 3 feature files"):
         find_features(tmp_path, "speech")
     assert find_features(tmp_path, "speech", "wav2vec2-base") == three
@@ -340,7 +339,7 @@ def test_what_a_disk_spoils_in_a_part_is_found_in_the_file(tmp_path):
         content = bytearray(part.read_bytes())
         content[open_store(part).values.offset] ^= 1
         part.write_bytes(content)
-        builder.look()
+        builder.refresh()
         builder.finalise([("u1", "s1"), ("ü4", "s4")])
     assert list(open_store(path).damaged()) == ["u1"]
 
@@ -360,6 +359,6 @@ def test_writers_of_shards_work_side_by_side_but_not_two_of_one(tmp_path):
 
 def test_a_file_larger_than_what_is_flushed_at_once_is_written_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("gia_mic.extract.store.FLUSH_BYTES", 10)
-    store.write(tmp_path / "a.h5", HEADER, ITEMS)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
     np.testing.assert_array_equal(open_store(tmp_path / "a.h5").frames("ü4"), ITEMS[3].frames)
     assert list(open_store(tmp_path / "a.h5").damaged()) == []

@@ -6,8 +6,8 @@ import torch
 from made_features import make_corpus, make_stores, utterances
 from torch.func import functional_call
 
-from gia_mic.extract import store
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.store import open_store
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import Data, read
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(corpus):
-    return read(corpus, {name: store.open_store(path) for name, path in make_stores(corpus).items()})
+    return read(corpus, {name: open_store(path) for name, path in make_stores(corpus).items()})
 
 
 def trained(data, rows, config=QUICK, seed=0, **options):
@@ -116,7 +116,7 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
     corpus = make_corpus(tmp_path)
     lacking = corpus.ids[20:26]
     paths = make_stores(corpus, missing={"speech": lacking, "text": [*lacking, "u040"], "visual": lacking})
-    data = read(corpus, {name: store.open_store(path) for name, path in paths.items()})
+    data = read(corpus, {name: open_store(path) for name, path in paths.items()})
     rows = np.arange(80)
     found = trained(data, rows)
     assert found.unusable == 6

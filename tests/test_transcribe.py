@@ -12,9 +12,8 @@ from made_media import tone
 from made_models import SPEECH_SIZE, STABLE, save_ctc, save_whisper
 from made_runs import make_fold
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
-from gia_mic.extract.corpus import Clip, Utterance
+from gia_mic.extract.corpus import Clip, Utterance, load_corpus, write_corpus
 from gia_mic.extract.encoders.recogniser import _Ctc, make_recogniser, quiet_windows
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError
 from gia_mic.extract.run import run
@@ -43,7 +42,7 @@ def corpus(tmp_path):
         tone(tmp_path / f"{name}.wav", 0.4 + 0.3 * number, hz=150.0 + 90 * number)
     utterances = [Utterance(name, "ab"[number % 2], audio=Clip(f"{name}.wav")) for number, name in enumerate(names[:3])]
     utterances += [Utterance("known", "a", text="As written.", audio=Clip("known.wav")), Utterance("mute", "b")]
-    return corpora.write(tmp_path / "features", "mine", utterances, root=tmp_path)
+    return write_corpus(tmp_path / "features", "mine", utterances, root=tmp_path)
 
 
 def reference(folder, path):
@@ -78,7 +77,7 @@ def test_only_missing_texts_are_filled_and_marked(corpus, ctc, caplog):
     }  # fmt: skip
     assert found["known"].text == "As written."
     assert found["mute"].text is None
-    assert corpora.load(corpus.folder.parent, "mine").about["recognisers"]["ctc"]["weights"]
+    assert load_corpus(corpus.folder.parent, "mine").about["recognisers"]["ctc"]["weights"]
     assert "words in 3 utterances." in caplog.messages[0]
 
 
@@ -87,21 +86,21 @@ def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatc
     (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text(lines[0] + lines[1][:30])  # the second was being written
-    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
-    assert [u.text for u in corpora.load(corpus.folder.parent, "mine")] == [None, None, None, "As written.", None]
+    write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    assert [u.text for u in load_corpus(corpus.folder.parent, "mine")] == [None, None, None, "As written.", None]
     caplog.set_level("INFO", "gia_mic")
     assert [u.text for u in transcribe(corpus, str(ctc))] == whole
     assert "3 utterances, 1 of them in an earlier run" in caplog.messages[0]
     assert len(kept.read_text().splitlines()) == 3
     monkeypatch.setattr("gia_mic.extract.transcribe.encode_all", None)  # nobody listens any more
-    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     assert [u.text for u in transcribe(corpus, str(ctc))] == whole
 
 
 def test_another_recogniser_replaces_only_what_a_recogniser_gave(tmp_path, corpus, ctc):
     transcribe(corpus, str(ctc))
     other = save_ctc(tmp_path / "other", num_hidden_layers=1)
-    again = corpora.load(corpus.folder.parent, "mine")
+    again = load_corpus(corpus.folder.parent, "mine")
     assert [u.text_source for u in transcribe(again, str(other))] == ["ctc"] * 3 + [None] * 2
     found = list(transcribe(again, str(other), again=True))
     assert [u.text_source for u in found] == ["other"] * 3 + [None] * 2
@@ -110,7 +109,7 @@ def test_another_recogniser_replaces_only_what_a_recogniser_gave(tmp_path, corpu
 
 def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch):
     together = [u.text for u in transcribe(corpus, str(whisper))]
-    corpora.write(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
+    write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
     kept.unlink()
     monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 100_000)
@@ -120,7 +119,7 @@ def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch)
 
 def test_a_long_recording_goes_through_windows(tmp_path, whisper):
     tone(tmp_path / "long.wav", 70.0)
-    found = corpora.write(tmp_path / "features", "long", [Utterance("u", "a", audio=Clip("long.wav"))], root=tmp_path)
+    found = write_corpus(tmp_path / "features", "long", [Utterance("u", "a", audio=Clip("long.wav"))], root=tmp_path)
     recogniser = make_recogniser(str(whisper)).to("cpu")
     (job,), _ = plan.jobs(found, recogniser)
     assert len(list(recogniser.pieces(job))) == 3
@@ -142,7 +141,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(tmp_path, corpus, 
     (tmp_path / "two.wav").write_bytes(b"noise")
     with pytest.raises(MediaError, match="1 of 5 utterances can't be read, the others are done: two"):
         transcribe(corpus, str(ctc))
-    done = corpora.load(corpus.folder.parent, "mine")
+    done = load_corpus(corpus.folder.parent, "mine")
     assert [u.id for u in done if u.text_source] == ["one", "three"]
     assert len(transcribe(done, str(ctc), allow_failures=True)) == 5
 
@@ -178,10 +177,10 @@ def test_ctrl_c_says_how_many_texts_are_kept(corpus, ctc, monkeypatch):
 
 def test_a_corpus_with_nothing_to_hear_is_left_alone(tmp_path, ctc, caplog):
     caplog.set_level("INFO", "gia_mic")
-    full = corpora.write(tmp_path, "full", [Utterance("u", "a", text="Yes.")], root=tmp_path)
+    full = write_corpus(tmp_path, "full", [Utterance("u", "a", text="Yes.")], root=tmp_path)
     assert transcribe(full, str(ctc)) is full
     assert caplog.messages == ["No utterance of full that has sound lacks a text: nothing to do."]
-    mute = corpora.write(tmp_path, "mute", [Utterance("u", "a")], root=tmp_path)
+    mute = write_corpus(tmp_path, "mute", [Utterance("u", "a")], root=tmp_path)
     with pytest.raises(MediaError, match="have no sound either"):
         transcribe(mute, str(ctc))
 

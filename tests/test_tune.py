@@ -8,8 +8,8 @@ from made_features import make_corpus, make_stores
 
 from gia_mic.commands.fuse import fuse_train
 from gia_mic.commands.settings import typed_settings
-from gia_mic.extract import store
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.store import open_store
 from gia_mic.fuse import tune as module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.experiment import Experiment
@@ -39,7 +39,7 @@ def test_a_search_never_looks_at_the_test_part(corpus, stores, tmp_path, monkeyp
     assert "--learning-rate" in found.options()
     assert len(json.loads((tmp_path / "trials.json").read_text())["trials"]) == 3
     assert tune(corpus, stores, experiment, trials=3).trials == found.trials
-    assert store.open_store(stores["text"]).modality == "text"
+    assert open_store(stores["text"]).modality == "text"
 
 
 def test_what_is_missing_is_said(corpus, stores, monkeypatch):

@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, corpus_names, find_corpus
 
 __all__ = ["find_or_demo"]
 
@@ -17,9 +16,9 @@ def find_or_demo(features: Path, name: str | None) -> Corpus:
     Raises:
         CorpusError: There is none of that name, or several to choose from.
     """
-    if name in (None, "demo") and not corpora.names(features):
+    if name in (None, "demo") and not corpus_names(features):
         from gia_mic.extract.corpora import demo
 
         logger.info(f"No corpus is prepared in {features}: making the demo corpus there.")
-        return demo.prepare(features)
-    return corpora.find(features, name)
+        return demo.prepare_demo(features)
+    return find_corpus(features, name)

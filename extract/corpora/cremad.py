@@ -11,10 +11,10 @@ where none was asked for; one file has X). The label is the emotion that the act
 import re
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {"ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _SENTENCES = {
@@ -33,7 +33,7 @@ _SENTENCES = {
 }
 _NAME = re.compile(rf"(\d{{4}})_({'|'.join(_SENTENCES)})_({'|'.join(_NAMES)})_([A-Z]{{1,2}})")
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="CREMA-D: actors saying 12 sentences (English)",
     utterances=7_442,
     classes=tuple(_NAMES.values()),
@@ -44,7 +44,7 @@ FACTS = Facts(
 )
 
 
-def read(path: Path) -> Reading:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release, or any folder with files of its names; sound is taken from WAV, else MP3, else the video.
 
     Args:
@@ -54,7 +54,7 @@ def read(path: Path) -> Reading:
         CorpusError: A file links out of the folder.
     """
     sounds, films = scan(path, ".wav", ".mp3"), scan(path, ".flv", ".mp4")
-    found, others = named({*sounds, *films}, _NAME)
+    recordings, others = named({*sounds, *films}, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -66,8 +66,8 @@ def read(path: Path) -> Reading:
             audio=Clip(sounds.get(stem) or films[stem]),
             video=Clip(films[stem]) if stem in films else None,
         )
-        for stem, (actor, sentence, emotion, level) in found.items()
+        for stem, (actor, sentence, emotion, level) in recordings.items()
     ]
     expected = {(ALL, name): 1087 if name == "neutral" else 1271 for name in _NAMES.values()}
-    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in found if stem not in films]}
-    return Reading(utterances, FACTS.classes, expected, odd=odd)
+    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in recordings if stem not in films]}
+    return ReleaseContents(utterances, INFO.classes, expected, odd=odd)

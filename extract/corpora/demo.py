@@ -20,15 +20,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract.corpora import demo_face, demo_speech, demo_text
 from gia_mic.extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
-from gia_mic.extract.corpus import MODALITIES, Clip, Corpus, Utterance
+from gia_mic.extract.corpus import (
+    MODALITIES,
+    Clip,
+    Corpus,
+    Utterance,
+    corpus_names,
+    load_corpus,
+    valid_name,
+    write_corpus,
+)
 from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import replacing
 from gia_mic.extract.progress import progress
 
-__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan", "prepare"]
+__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan_demo", "prepare_demo"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +61,7 @@ class Demo:
     cues: Mapping[str, float] = field(default_factory=lambda: dict(CUES))
 
 
-def prepare(
+def prepare_demo(
     features: Path,
     *,
     name: str = "demo",
@@ -76,26 +84,26 @@ def prepare(
         StoreError: A file can't be written.
     """
     demo = demo or Demo()
-    folder = features / corpora.valid_name(name)
-    utterances, shown = plan(demo)
-    about = _about(demo, utterances, shown)
+    folder = features / valid_name(name)
+    utterances, displays = plan_demo(demo)
+    about = _about(demo, utterances, displays)
     media = f"media/{about['generator']['digest']}"
     utterances = [_with_clips(utterance, media) for utterance in utterances]
-    made = _make_media(demo, folder, utterances, shown)
-    if made == 0 and name in corpora.names(features):
-        known = corpora.load(features, name)
-        if known.about == about:
+    new_count = _make_media(demo, folder, utterances, displays)
+    if new_count == 0 and name in corpus_names(features):
+        corpus = load_corpus(features, name)
+        if corpus.about == about:
             logger.info(f"The demo corpus is complete in {folder}.")
-            return known
-    corpus = corpora.write(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
+            return corpus
+    corpus = write_corpus(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
     for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
         if other.is_dir() and other.name != about["generator"]["digest"]:
             shutil.rmtree(other)
-    logger.info(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {made} of them now.")
+    logger.info(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {new_count} of them now.")
     return corpus
 
 
-def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
+def plan_demo(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
     """Return the utterances without their recordings, and (U, 3) int64: the emotion each modality displays.
 
     Raises:
@@ -107,7 +115,7 @@ def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
     # In every 40 in a row, each of the 10 speakers has each of the 4 emotions once.
     speaker = number % (_SESSIONS * _SPEAKERS)
     label = (number + number // 20) % len(EMOTIONS)
-    shown = displayed(label, demo.cues, rng)
+    drawn = displayed(label, demo.cues, rng)
     utterances = []
     displays = []
     for session in range(_SESSIONS):
@@ -127,10 +135,10 @@ def plan(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
                     session=where,
                     dialog=f"{where}_{dialog + 1:02d}",
                     scenario=scenario,
-                    text=demo_text.sentence(EMOTIONS[shown[index, 1]], scenario, rng),
+                    text=demo_text.sentence(EMOTIONS[drawn[index, 1]], scenario, rng),
                 )
             )
-            displays.append(shown[index])
+            displays.append(drawn[index])
     return utterances, np.array(displays)
 
 
@@ -139,14 +147,14 @@ def _spread(turns: NDArray[np.int64], label: NDArray[np.int64], rng: np.random.G
 
     Dialogs are such stretches, so neither a dialog nor its scenario tells anything about the emotion.
     """
-    place = np.empty(len(turns))
+    rank = np.empty(len(turns))
     for emotion in range(len(EMOTIONS)):
         own = rng.permutation(np.flatnonzero(label == emotion))
-        place[own] = (np.arange(len(own)) + rng.random(len(own))) / max(1, len(own))
-    return turns[np.argsort(place)]
+        rank[own] = (np.arange(len(own)) + rng.random(len(own))) / max(1, len(own))
+    return turns[np.argsort(rank)]
 
 
-def _about(demo: Demo, utterances: Sequence[Utterance], shown: NDArray[np.int64]) -> dict[str, Any]:
+def _about(demo: Demo, utterances: Sequence[Utterance], displays: NDArray[np.int64]) -> dict[str, Any]:
     parameters = {"version": _VERSION, **asdict(demo), "cues": {letter: demo.cues[letter] for letter in MODALITIES}}
     label = np.array([EMOTIONS.index(utterance.label) for utterance in utterances])
     return {
@@ -155,7 +163,7 @@ def _about(demo: Demo, utterances: Sequence[Utterance], shown: NDArray[np.int64]
         "encoder": "tiny",
         "cues": parameters["cues"],
         "ceiling": ceilings(demo.cues),
-        "ceiling_in_sample": in_sample(label, shown, demo.cues),
+        "ceiling_in_sample": in_sample(label, displays, demo.cues),
         "generator": {
             **parameters,
             "digest": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8],
@@ -168,7 +176,7 @@ def _with_clips(utterance: Utterance, media: str) -> Utterance:
     return replace(utterance, audio=Clip(f"{base}.wav"), video=Clip(f"{base}.mp4"))
 
 
-def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], shown: NDArray[np.int64]) -> int:
+def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], displays: NDArray[np.int64]) -> int:
     """Write the recordings that are not there yet; return for how many utterances.
 
     Two threads: most of the time goes to numpy and the video encoder, which leave the interpreter to others.
@@ -179,7 +187,7 @@ def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], shown
     faces = {s: demo_face.looks(rng) for s, rng in zip(speakers, streams, strict=True)}
 
     def make(number: int) -> None:
-        utterance, (emotion_heard, _, emotion_seen) = utterances[number], shown[number]
+        utterance, (emotion_heard, _, emotion_seen) = utterances[number], displays[number]
         assert utterance.audio
         assert utterance.video
         assert utterance.speaker

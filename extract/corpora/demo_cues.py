@@ -48,21 +48,21 @@ def displayed(label: NDArray[np.int64], cues: Mapping[str, float], rng: np.rando
     best, least = np.empty((0, len(MODALITIES)), np.int64), np.inf
     truth = ceilings(cues)
     for _ in range(_DRAWS):
-        shown = np.empty((len(label), len(MODALITIES)), np.int64)
+        displays = np.empty((len(label), len(MODALITIES)), np.int64)
         for column, letter in enumerate(MODALITIES):
             for emotion in range(len(EMOTIONS)):
                 members = np.flatnonzero(label == emotion)
                 right = round(cues[letter] * len(members))
                 others = rng.permutation(np.delete(np.arange(len(EMOTIONS)), emotion))
                 wrong = np.resize(others, len(members) - right)
-                shown[members, column] = rng.permutation(np.append(np.full(right, emotion), wrong))
-        off = abs(in_sample(label, shown, cues)["stv"] - truth["stv"])
+                displays[members, column] = rng.permutation(np.append(np.full(right, emotion), wrong))
+        off = abs(in_sample(label, displays, cues)["stv"] - truth["stv"])
         if off < least:
-            best, least = shown, off
+            best, least = displays, off
     return best
 
 
-def in_sample(label: NDArray[np.int64], shown: NDArray[np.int64], cues: Mapping[str, float]) -> dict[str, float]:
+def in_sample(label: NDArray[np.int64], displays: NDArray[np.int64], cues: Mapping[str, float]) -> dict[str, float]:
     """Return how often the best decisions are right on these utterances; likeliest truths that tie share it."""
     letters = "".join(MODALITIES)
     accuracies = {}
@@ -70,7 +70,7 @@ def in_sample(label: NDArray[np.int64], shown: NDArray[np.int64], cues: Mapping[
         columns = [letters.index(letter) for letter in subset]
         likelihood = _likelihoods([cues[letter] for letter in subset])
         chosen = np.isclose(likelihood, likelihood.max(axis=0))
-        share = (chosen / chosen.sum(axis=0))[(label, *shown[:, columns].T)]
+        share = (chosen / chosen.sum(axis=0))[(label, *displays[:, columns].T)]
         accuracies[subset] = round(float(share.mean()), 6)
     return accuracies
 
@@ -80,6 +80,6 @@ def _likelihoods(cues: Sequence[float]) -> NDArray[np.float64]:
     C = len(EMOTIONS)
     likelihood = np.ones((C,) + (1,) * len(cues))
     for axis, cue in enumerate(cues, start=1):
-        shape = [C if place in (0, axis) else 1 for place in range(len(cues) + 1)]
+        shape = [C if dimension in (0, axis) else 1 for dimension in range(len(cues) + 1)]
         likelihood = likelihood * np.where(np.eye(C, dtype=bool), cue, (1 - cue) / (C - 1)).reshape(shape)
     return likelihood

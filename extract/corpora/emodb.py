@@ -10,10 +10,10 @@ http://emodb.bilderbar.info
 import re
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "W": ("angry", 127),  # Wut (Ärger)
@@ -38,7 +38,7 @@ _SENTENCES = {
 }
 _NAME = re.compile(rf"(\d\d)({'|'.join(_SENTENCES)})([{''.join(_NAMES)}])[a-z]")
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="EmoDB: actors saying ten sentences (German)",
     utterances=535,
     classes=tuple(name for name, _ in _NAMES.values()),
@@ -49,7 +49,7 @@ FACTS = Facts(
 )
 
 
-def read(path: Path) -> Reading:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release.
 
     Args:
@@ -59,7 +59,7 @@ def read(path: Path) -> Reading:
         CorpusError: A file links out of the folder.
     """
     files = scan(path, ".wav")
-    found, others = named(files, _NAME)
+    recordings, others = named(files, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -70,7 +70,7 @@ def read(path: Path) -> Reading:
             text=_SENTENCES[sentence],
             audio=Clip(files[stem]),
         )
-        for stem, (speaker, sentence, emotion) in found.items()
+        for stem, (speaker, sentence, emotion) in recordings.items()
     ]
     expected = {(ALL, name): count for name, count in _NAMES.values()}
-    return Reading(utterances, FACTS.classes, expected, odd={OTHER_NAMES: others})
+    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others})

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import read_table
-from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.corpus import Corpus, valid_name, write_corpus
 from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
 
-__all__ = ["prepare"]
+__all__ = ["prepare_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ Row = dict[str, Any]
 """A row of a set: "file" (below the folder) or "bytes" of its sound, "part", and the set's own columns."""
 
 
-def prepare(
+def prepare_dataset(
     source: str,
     features: Path,
     name: str,
@@ -61,10 +60,10 @@ def prepare(
     Raises:
         CorpusError: The set can't be had, lacks sound or labels, or contradicts itself.
     """
-    given = dict(columns or {})
-    if wrong := sorted(set(given) - set(_USUAL)):
+    column_map = dict(columns or {})
+    if wrong := sorted(set(column_map) - set(_USUAL)):
         raise CorpusError(f"There are no manifest columns {one_line(wrong)}: choose among {one_line(_USUAL)}.")
-    folder = features / corpora.valid_name(name)
+    folder = features / valid_name(name)
     local = Path(source) if Path(source).is_dir() else None
     in_files = local is not None and not any(local.rglob("*.arrow")) and not _tables(local)
     rows = list(_from_files(local) if in_files and local else _from_tables(source, local, subset))
@@ -72,23 +71,25 @@ def prepare(
         raise CorpusError(f"{source} holds no sound: expected {one_line(_SOUND)}, or tables with a column of sound.")
     present = list(dict.fromkeys(column for row in rows for column in row))
     for column, usual in _USUAL.items():
-        found = next((name for name in usual if name in present), None)
-        if column not in given and found:
-            given[column] = found
-    if absent := [f"{theirs} (for {ours})" for ours, theirs in given.items() if theirs not in present]:
+        match = next((name for name in usual if name in present), None)
+        if column not in column_map and match:
+            column_map[column] = match
+    if absent := [f"{theirs} (for {ours})" for ours, theirs in column_map.items() if theirs not in present]:
         raise CorpusError(f"{source} has no column {one_line(absent)}; it has {one_line(present, 20)}.")
-    if "label" not in given:
+    if "label" not in column_map:
         raise CorpusError(f"{source} has no column of labels; it has {one_line(present, 20)}: name one with --column.")
-    ours = [{column: row[theirs] for column, theirs in given.items() if row.get(theirs) is not None} for row in rows]
+    ours = [
+        {column: row[theirs] for column, theirs in column_map.items() if row.get(theirs) is not None} for row in rows
+    ]
     for number, (row, own) in enumerate(zip(rows, ours, strict=True)):
         own.setdefault("id", row.get("file") or f"{row['part'] or 'all'}-{number:06d}")
         own["split"] = row["part"]
         own["audio"] = row.get("file") or _write_sound(folder, number, row)
     root = local if in_files and local else folder
-    utterances = manifest.check(
+    utterances = check_rows(
         [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
     )
-    corpus = corpora.write(features, name, utterances, root=root, about={"source": source, "columns": given})
+    corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": column_map})
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
@@ -136,7 +137,7 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
         ) from error
     parts = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
     for part, table in parts.items():
-        known = None if part is None else _PARTS.get(part, str(part))
+        split = None if part is None else _PARTS.get(part, str(part))
         sound = next((name for name, kind in table.features.items() if isinstance(kind, datasets.Audio)), None)
         if sound is None:
             raise CorpusError(f"{source} has no column of sound; it has {one_line(table.column_names, 20)}.")
@@ -149,7 +150,7 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
                 **labels,
                 "bytes": data.get("bytes"),
                 "path": data.get("path"),
-                "part": known,
+                "part": split,
             }
 
 

@@ -23,13 +23,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import ALL, Facts, Reading
+from gia_mic.extract.corpora.release import ALL, CorpusInfo, ReleaseContents
 from gia_mic.extract.corpus import Clip, Utterance, inside
 from gia_mic.extract.errors import CorpusError, one_line
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read_release"]
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="IEMOCAP: dyadic acted conversations, scripted and improvised (English)",
     utterances=10_039,
     classes=("angry", "happy", "neutral", "sad", "excited", "frustrated"),
@@ -55,7 +55,9 @@ _TAG = re.compile(r"\[[A-Za-z_ ]+\]")
 _SAME_TIME_S = 0.05
 
 
-def read(path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tags: bool = False) -> Reading:
+def read_release(
+    path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tags: bool = False
+) -> ReleaseContents:
     """Read the release.
 
     Args:
@@ -90,7 +92,9 @@ def read(path: Path, *, labels: int = 4, improvised_only: bool = False, keep_tag
         sessions = {f"Ses{number:02d}": count for number, count in enumerate(_COUNTS[label], start=1)}
         published = {ALL: _IMPROVISED.get(label, 0)} if improvised_only else sessions
         expected.update({(group, name): count for group, count in published.items() if count})
-    return Reading(utterances, sorted(set(names.values())), expected, ALL if improvised_only else "session", odd)
+    return ReleaseContents(
+        utterances, sorted(set(names.values())), expected, ALL if improvised_only else "session", odd
+    )
 
 
 def _dialog(

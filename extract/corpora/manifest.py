@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract import corpus as corpora
 from gia_mic.extract import media
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
-from gia_mic.extract.corpus import Clip, Corpus, Utterance
+from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
 
-__all__ = ["check", "prepare"]
+__all__ = ["check_rows", "prepare_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ _COLUMNS = (*_TEXT, *_CLIPS["audio"], *_CLIPS["video"])
 _NO_LABEL = {"nan", "none", "null"}  # what becomes of a missing value that is written as text
 
 
-def prepare(
+def prepare_table(
     path: Path,
     features: Path,
     name: str,
@@ -62,13 +61,13 @@ def prepare(
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
-    utterances = check(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
-    corpus = corpora.write(features, name, utterances, root=root, classes=labels, about=about)
+    utterances = check_rows(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
+    corpus = write_corpus(features, name, utterances, root=root, classes=labels, about=about)
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
 
-def check(
+def check_rows(
     rows: Sequence[Mapping[str, Any]],
     *,
     where: object,
@@ -139,25 +138,25 @@ class _Reader:
         return None
 
     def _clip(self, utterance_id: str, row: Mapping[str, Any], kind: str) -> Clip | None:
-        given = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
-        nested = given.pop(kind)
+        cells = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
+        nested = cells.pop(kind)
         if isinstance(nested, Mapping):
             keys = {"path", "start_s", "end_s"} | ({"crop"} if kind == "video" else set())
             if unknown := set(nested) - keys:
                 self.problems.add(f"unknown parts of {kind} (known are {one_line(sorted(keys))})", *sorted(unknown))
-            given.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
+            cells.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
             nested = nested.get("path")
         if nested is None:
-            if any(value is not None for value in given.values()):
+            if any(value is not None for value in cells.values()):
                 self.problems.add(f"times or crops without a path in {kind}", utterance_id)
             return None
         if not isinstance(nested, str):
             self.problems.add(f"paths in {kind} that are not text", f"{utterance_id} ({nested!r:.40})")
             return None
         path = self._file(utterance_id, nested)
-        start_s = self._time(utterance_id, kind, given["start_s"])
-        end_s = self._time(utterance_id, kind, given["end_s"])
-        crop = self._crop(utterance_id, given.get("crop"))
+        start_s = self._time(utterance_id, kind, cells["start_s"])
+        end_s = self._time(utterance_id, kind, cells["end_s"])
+        crop = self._crop(utterance_id, cells.get("crop"))
         if path is None:
             return None
         self._check_times(utterance_id, path, start_s, end_s)
@@ -209,8 +208,8 @@ class _Reader:
         duration_s = self.durations_s[path]
         last_s = (start_s or 0.0) if end_s is None else end_s - media.TOLERANCE_S
         if last_s >= duration_s:
-            shown = f"{utterance_id} ({start_s or 0:g} to {'' if end_s is None else f'{end_s:g} '}of {duration_s:g} s)"
-            self.problems.add("clips that end after their recording", shown)
+            times = f"{utterance_id} ({start_s or 0:g} to {'' if end_s is None else f'{end_s:g} '}of {duration_s:g} s)"
+            self.problems.add("clips that end after their recording", times)
 
     def _crop(self, utterance_id: str, value: Any) -> tuple[float, float, float, float] | None:
         if value is None or value == "":

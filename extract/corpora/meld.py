@@ -14,12 +14,12 @@ dashes are control characters of Windows-1252.
 from collections import defaultdict
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import Facts, Reading, scan
+from gia_mic.extract.corpora.release import CorpusInfo, ReleaseContents, scan
 from gia_mic.extract.corpora.table import Problems, read_table
 from gia_mic.extract.corpus import Clip, Utterance, inside
 from gia_mic.extract.errors import CorpusError
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "anger": "angry",
@@ -37,7 +37,7 @@ _COUNTS = {  # in the order of _NAMES
 }
 _NEEDED = ("Emotion", "Dialogue_ID", "Utterance_ID")
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="MELD: conversations from the series Friends (English)",
     utterances=13_708,
     classes=tuple(_NAMES.values()),
@@ -48,7 +48,7 @@ FACTS = Facts(
 )
 
 
-def read(path: Path) -> Reading:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release; sound and pictures are both in its clips.
 
     Args:
@@ -104,18 +104,18 @@ def read(path: Path) -> Reading:
         for part, counts in _COUNTS.items()
         for name, count in zip(_NAMES.values(), counts, strict=True)
     }
-    return Reading(list(utterances.values()), FACTS.classes, expected, by="split", odd=odd)
+    return ReleaseContents(list(utterances.values()), INFO.classes, expected, by="split", odd=odd)
 
 
 def _clips(path: Path, part: str) -> dict[str, str]:
     """Return the clips in folders of a part, such as train_splits, by name."""
-    found = {}
+    paths = {}
     for folder in sorted(path.glob("*/")) + sorted(path.glob("*/*/")):
         if part in folder.name.lower() and not folder.name.startswith(".") and folder.name.lower() != part:
             prefix = folder.relative_to(path).as_posix()
             clips = scan(inside(path, prefix), ".mp4")
-            found.update({stem: f"{prefix}/{file}" for stem, file in clips.items()})
-    return found
+            paths.update({stem: f"{prefix}/{file}" for stem, file in clips.items()})
+    return paths
 
 
 def _readable(text: str) -> str:

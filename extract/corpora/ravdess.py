@@ -12,10 +12,10 @@ intensity 01 normal, 02 strong; sentence; repetition; actor. One utterance may h
 import re
 from pathlib import Path
 
-from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, Facts, Reading, named, scan
+from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
 from gia_mic.extract.corpus import Clip, Utterance
 
-__all__ = ["FACTS", "read"]
+__all__ = ["INFO", "read_release"]
 
 _NAMES = {
     "01": "neutral",
@@ -30,7 +30,7 @@ _NAMES = {
 _SENTENCES = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 _NAME = re.compile(r"(0[123])-((0[12])-(0[1-8])-(0[12])-(0[12])-0[12]-(\d\d))")
 
-FACTS = Facts(
+INFO = CorpusInfo(
     title="RAVDESS: actors saying two sentences (English)",
     utterances=1_440,
     classes=tuple(sorted(_NAMES.values())),
@@ -41,7 +41,7 @@ FACTS = Facts(
 )
 
 
-def read(path: Path) -> Reading:
+def read_release(path: Path) -> ReleaseContents:
     """Read the release; sound is taken from the WAV file, else from the video.
 
     Args:
@@ -51,9 +51,9 @@ def read(path: Path) -> Reading:
         CorpusError: A file links out of the folder.
     """
     files = scan(path, ".wav", ".mp4")
-    found, others = named(files, _NAME)
+    recordings, others = named(files, _NAME)
     spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the files of an utterance, by actor and name
-    for stem, (kind, name, way, emotion, intensity, sentence, actor) in found.items():
+    for stem, (kind, name, way, emotion, intensity, sentence, actor) in recordings.items():
         if way == "01":
             spoken.setdefault((actor, name, emotion, intensity, sentence), {})[kind] = files[stem]
     utterances = []
@@ -72,5 +72,5 @@ def read(path: Path) -> Reading:
             )
         )
     expected = {(ALL, name): 96 if name == "neutral" else 192 for name in _NAMES.values()}
-    songs = [stem for stem, groups in found.items() if groups[2] == "02"]
-    return Reading(utterances, FACTS.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})
+    songs = [stem for stem, parts in recordings.items() if parts[2] == "02"]
+    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})

@@ -12,16 +12,26 @@ from typing import Any
 
 from tabulate import tabulate
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, write_corpus
 from gia_mic.extract.errors import CorpusError, one_line
 
-__all__ = ["OTHER_NAMES", "RELEASES", "Facts", "Reading", "counts", "facts", "named", "overview", "prepare", "scan"]
+__all__ = [
+    "OTHER_NAMES",
+    "RELEASES",
+    "CorpusInfo",
+    "ReleaseContents",
+    "corpus_info",
+    "counts",
+    "named",
+    "overview",
+    "prepare_release",
+    "scan",
+]
 
 logger = logging.getLogger(__name__)
 
 RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
-"""Published corpora that can be read, each a module of this package with `FACTS` and `read`."""
+"""Published corpora that can be read, each a module of this package with `INFO` and `read_release`."""
 
 ALL = "all"
 
@@ -29,7 +39,7 @@ OTHER_NAMES = "files of another name, left out"
 
 
 @dataclass(frozen=True)
-class Facts:
+class CorpusInfo:
     """What there is to know about a corpus before one has it.
 
     Attributes:
@@ -52,7 +62,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReleaseContents:
     """What was found in a release.
 
     Attributes:
@@ -70,13 +80,13 @@ class Reading:
     odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def facts(release: str) -> Facts:
-    """Return the facts of a published corpus."""
-    known: Facts = import_module(f"gia_mic.extract.corpora.{release}").FACTS
-    return known
+def corpus_info(release: str) -> CorpusInfo:
+    """Return what there is to know about a published corpus; `release` is one of `RELEASES`."""
+    info: CorpusInfo = import_module(f"gia_mic.extract.corpora.{release}").INFO
+    return info
 
 
-def prepare(
+def prepare_release(
     release: str,
     path: Path,
     features: Path,
@@ -91,44 +101,46 @@ def prepare(
         path: Folder that the release was unpacked to; the corpus root.
         features: The features folder.
         name: Corpus name; by default the release's.
-        options: What the release's `read` takes beside the path.
+        options: What the release's `read_release` takes beside the path.
 
     Raises:
         CorpusError: The folder doesn't look like the release, or a file in it links out of it.
     """
     if not path.is_dir():
         raise CorpusError(f"{path} is no folder: give the one that {release} was unpacked to.")
-    reading: Reading = import_module(f"gia_mic.extract.corpora.{release}").read(path, **options)
-    if not reading.utterances:
+    contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read_release(path, **options)
+    if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
-    odd = {what: list(items) for what, items in reading.odd.items() if items}
+    odd = {what: list(items) for what, items in contents.odd.items() if items}
     for what, items in odd.items():
         logger.warning(f"{what}: {one_line(items)}.")
-    expected = [{"group": group, "class": label, "count": count} for (group, label), count in reading.expected.items()]
-    known = facts(release)
+    expected = [{"group": group, "class": label, "count": count} for (group, label), count in contents.expected.items()]
+    info = corpus_info(release)
     about = {
         "release": release,
-        "description": known.title,
-        "licence": known.licence,
-        "source": known.source,
+        "description": info.title,
+        "licence": info.licence,
+        "source": info.source,
         "options": dict(options),
         "odd": odd,
-        "counted_by": reading.by,
+        "counted_by": contents.by,
         "expected": expected,
     }
-    return corpora.write(features, name or release, reading.utterances, root=path, classes=reading.classes, about=about)
+    return write_corpus(
+        features, name or release, contents.utterances, root=path, classes=contents.classes, about=about
+    )
 
 
 def counts(corpus: Corpus) -> str:
     """Return the number of utterances per group and class, with the published one wherever that differs."""
     by = corpus.about.get("counted_by", ALL)
     groups = [ALL] * len(corpus) if by == ALL else corpus.column(by)
-    found = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
+    tally = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
     expected = {(row["group"], row["class"]): row["count"] for row in corpus.about.get("expected", [])}
-    rows = sorted({group for group, _ in [*found, *expected]})
+    rows = sorted({group for group, _ in [*tally, *expected]})
 
     def cell(keys: Sequence[tuple[str, str]]) -> str:
-        count = sum(found[key] for key in keys)
+        count = sum(tally[key] for key in keys)
         published = sum(expected[key] for key in keys) if all(key in expected for key in keys) else None
         return f"{count} of {published}" if published not in (None, count) else str(count)
 
@@ -139,7 +151,7 @@ def counts(corpus: Corpus) -> str:
     if len(rows) > 1:
         columns = [cell([(row, label) for row in rows]) for label in corpus.classes]
         table.append([ALL, *columns, cell([(row, label) for row in rows for label in corpus.classes])])
-    same = expected and all(found[key] == expected.get(key, found[key]) for key in {*found, *expected})
+    same = expected and all(tally[key] == expected.get(key, tally[key]) for key in {*tally, *expected})
     verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
     sides = ["left", *["right"] * (len(corpus.classes) + 1)]
     return f"{tabulate(table, ['', *corpus.classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
@@ -147,26 +159,26 @@ def counts(corpus: Corpus) -> str:
 
 def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
-    known = {release: ("prepare", facts(release)) for release in RELEASES}
-    known.update(
-        {name: ("import", fact) for name, fact in import_module("gia_mic.extract.imports.mosei").FACTS.items()}
+    published = {release: ("prepare", corpus_info(release)) for release in RELEASES}
+    published.update(
+        {name: ("import", info) for name, info in import_module("gia_mic.extract.imports.mosei").INFO.items()}
     )
     rows = [
         [
             name,
             f"mer {command}",
-            f"{fact.utterances:,}",
-            ", ".join(fact.classes),
-            ", ".join(fact.holds),
-            fact.folds,
-            fact.licence,
-            fact.source,
+            f"{info.utterances:,}",
+            ", ".join(info.classes),
+            ", ".join(info.holds),
+            info.folds,
+            info.licence,
+            info.source,
         ]
-        for name, (command, fact) in known.items()
+        for name, (command, info) in published.items()
     ]
     headers = ["corpus", "command", "utterances", "classes", "holds", "folds by", "licence", "where to get it"]
     table = tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None, None, None, 30, 12, None, 24, None])
-    prepared = corpora.names(features)
+    prepared = corpus_names(features)
     return f"{table}\n\nPrepared in {features}: {one_line(prepared, 100) or 'none'}."
 
 
@@ -188,7 +200,7 @@ def scan(root: Path, *suffixes: str) -> dict[str, str]:
     Raises:
         CorpusError: A file is a symbolic link out of the root.
     """
-    found: dict[str, tuple[int, int, str]] = {}
+    ranks: dict[str, tuple[int, int, str]] = {}
     outside = []
     real_root = root.resolve()
     for folder, subfolders, files in os.walk(root):
@@ -203,9 +215,9 @@ def scan(root: Path, *suffixes: str) -> dict[str, str]:
                 continue
             relative = path.relative_to(root)
             rank = (suffixes.index(suffix), len(relative.parts), relative.as_posix())
-            found[path.stem] = min(found.get(path.stem, rank), rank)
+            ranks[path.stem] = min(ranks.get(path.stem, rank), rank)
     if outside:
         raise CorpusError(
             f"{root} has symbolic links that lead out of it: {one_line(outside)}; copy the files instead."
         )
-    return {stem: rank[2] for stem, rank in sorted(found.items())}
+    return {stem: rank[2] for stem, rank in sorted(ranks.items())}

@@ -18,7 +18,7 @@ import numpy as np
 
 from gia_mic.extract.errors import StoreError
 
-__all__ = ["Sequence", "read"]
+__all__ = ["Sequence", "read_sequences"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sequence:
     intervals: np.ndarray
 
 
-def read(path: Path) -> Iterator[Sequence]:
+def read_sequences(path: Path) -> Iterator[Sequence]:
     """Give the sequences of a file, by name.
 
     Raises:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from gia_mic.extract import corpus as corpora
-from gia_mic.extract import store
-from gia_mic.extract.corpora import manifest
+from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import bad_id, read_table
-from gia_mic.extract.corpus import Corpus, Utterance
+from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError, one_line
-from gia_mic.extract.imports import formats as foreign
 from gia_mic.extract.imports import mosei
-from gia_mic.extract.imports.formats import Foreign, Segment
-from gia_mic.extract.store import FAILED, MISSING, Header, Item
+from gia_mic.extract.imports.formats import (
+    PARTS,
+    ImportedUtterance,
+    Segment,
+    cut_to_segments,
+    read_segments,
+    read_utterances,
+)
+from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, write_store
 
 __all__ = ["import_features"]
 
@@ -43,7 +47,7 @@ def import_features(
     """Write a feature file from files in others' formats.
 
     Args:
-        files: What `foreign.read` reads; several are put together.
+        files: What `read_utterances` reads; several are put together.
         modality: speech, text or visual.
         features: The features folder.
         name: Corpus. One that isn't prepared yet is made from `labels`, or from the labels in the files.
@@ -68,60 +72,64 @@ def import_features(
         raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
     if classes is not None and classes not in mosei.CLASSES:
         raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
-    if classes is None and name in corpora.names(features):
-        classes = corpora.load(features, name).about.get("scores_as")
+    if classes is None and name in corpus_names(features):
+        classes = load_corpus(features, name).about.get("scores_as")
     cut = labels is not None and labels.suffix.lower() == ".csd"
-    segments = foreign.segments(labels) if labels is not None and cut else []
-    rows = (row for file in files for row in (foreign.cut(file, segments) if cut else foreign.read(file, modality)))
-    found = _collect(rows, files)
+    segments = read_segments(labels) if labels is not None and cut else []
+    rows = (
+        row for file in files for row in (cut_to_segments(file, segments) if cut else read_utterances(file, modality))
+    )
+    imported = _collect(rows, files)
     if labels is None:
-        wanted = _from_files(found.values(), classes)
+        wanted = _from_files(imported.values(), classes)
     elif cut:
         wanted = _from_segments(segments, classes, splits)
     else:
-        wanted = manifest.check(read_table(labels), where=labels, root=labels.parent, features_only=True)
+        wanted = check_rows(read_table(labels), where=labels, root=labels.parent, features_only=True)
     corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
-    known = set(corpus.ids)
-    others = [utterance_id for utterance_id in found if utterance_id not in known]
-    if len(others) == len(found):
+    ids = set(corpus.ids)
+    others = [utterance_id for utterance_id in imported if utterance_id not in ids]
+    if len(others) == len(imported):
         raise CorpusError(
             f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(others, 3)}, "
             f"the corpus has {one_line(corpus.ids, 3)}."
         )
     if others:
         logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
-    return _write(corpus, modality, found, encoder or files[0].stem, frame_rate_hz, nonfinite)
+    return _write_features(corpus, modality, imported, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 
-def _collect(rows: Iterable[Foreign], files: Sequence[Path]) -> dict[str, Foreign]:
-    found: dict[str, Foreign] = {}
+def _collect(rows: Iterable[ImportedUtterance], files: Sequence[Path]) -> dict[str, ImportedUtterance]:
+    imported: dict[str, ImportedUtterance] = {}
     twice = []
     for row in rows:
-        if row.id in found:
+        if row.id in imported:
             twice.append(row.id)
-        found[row.id] = row
+        imported[row.id] = row
     if twice:
         raise StoreError(f"{one_line(files)} give ids twice: {one_line(twice)}; import files of different utterances.")
-    if bad := [repr(utterance_id) for utterance_id in found if bad_id(utterance_id)]:
+    if bad := [repr(utterance_id) for utterance_id in imported if bad_id(utterance_id)]:
         raise StoreError(f"{one_line(files)} have ids that lead out of a folder: {one_line(bad)}; rename them.")
-    dims = sorted({row.frames.shape[1] for row in found.values() if row.frames is not None})
+    dims = sorted({row.frames.shape[1] for row in imported.values() if row.frames is not None})
     if len(dims) != 1:
         raise StoreError(
             f"{one_line(files)} hold frames of {one_line(dims) or 'no'} features, expected one number for all of them: "
             "import files of one kind."
         )
-    return found
+    return imported
 
 
-def _from_files(rows: Iterable[Foreign], classes: str | None) -> list[Utterance]:
+def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[Utterance]:
     utterances = []
     for row in rows:
         label = row.label
         if label is None or classes is not None:
             label = mosei.label(row.scores, classes or mosei.DEFAULT) if row.scores else None
         if label is not None:
-            shown = _shown(row.scores)
-            utterances.append(Utterance(row.id, label, source_label=shown, text=row.text or None, split=row.split))
+            source_label = _scores_text(row.scores)
+            utterances.append(
+                Utterance(row.id, label, source_label=source_label, text=row.text or None, split=row.split)
+            )
     return utterances
 
 
@@ -131,18 +139,20 @@ def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Pat
         name = row.get("id", row.get("video"))
         if name is None or "split" not in row:
             raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
-        parts[str(name)] = foreign.PARTS.get(str(row["split"]).lower(), str(row["split"]))
+        parts[str(name)] = PARTS.get(str(row["split"]).lower(), str(row["split"]))
     utterances = []
     for segment in segments:
         label = mosei.label(segment.scores, classes or mosei.DEFAULT)
         split = parts.get(segment.id, parts.get(segment.video))
         if label is not None and (splits is None or split is not None):
-            shown = _shown(segment.scores)
-            utterances.append(Utterance(segment.id, label, dialog=segment.video, source_label=shown, split=split))
+            source_label = _scores_text(segment.scores)
+            utterances.append(
+                Utterance(segment.id, label, dialog=segment.video, source_label=source_label, split=split)
+            )
     return utterances
 
 
-def _shown(scores: Sequence[float]) -> str | None:
+def _scores_text(scores: Sequence[float]) -> str | None:
     return " ".join(f"{score:g}" for score in scores) or None
 
 
@@ -154,14 +164,14 @@ def _corpus(
     source: Path,
 ) -> Corpus:
     """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
-    if name not in corpora.names(features):
+    if name not in corpus_names(features):
         if not wanted:
             raise CorpusError(
                 f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
                 "give a table of ids and labels with --labels."
             )
         order = mosei.CLASSES[classes or mosei.DEFAULT]
-        corpus = corpora.write(
+        corpus = write_corpus(
             features,
             name,
             wanted,
@@ -171,7 +181,7 @@ def _corpus(
         )
         logger.info(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
         return corpus
-    corpus = corpora.load(features, name)
+    corpus = load_corpus(features, name)
     labels = dict(zip(corpus.ids, (corpus.classes[index] for index in corpus.column("label")), strict=True))
     if other := [u.id for u in wanted if u.id in labels and labels[u.id] != u.label]:
         raise CorpusError(
@@ -180,16 +190,16 @@ def _corpus(
     return corpus
 
 
-def _write(
+def _write_features(
     corpus: Corpus,
     modality: str,
-    found: dict[str, Foreign],
+    imported: dict[str, ImportedUtterance],
     encoder: str,
     frame_rate_hz: float | None,
     nonfinite: str,
 ) -> Path:
     zero = nonfinite == "zero"
-    items = [_item(utterance_id, found.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
+    items = [_item(utterance_id, imported.get(utterance_id), zero=zero) for utterance_id in corpus.ids]
     content = hashlib.sha256(json.dumps([(item.id, item.source) for item in items]).encode()).hexdigest()
     spec = {
         "modality": modality,
@@ -204,16 +214,16 @@ def _write(
         encoder=re.sub(r"[^A-Za-z0-9._-]+", "-", encoder).strip("-.") or "imported",
         fingerprint=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12],
         spec=spec,
-        dim=next(row.frames.shape[1] for row in found.values() if row.frames is not None),
+        dim=next(row.frames.shape[1] for row in imported.values() if row.frames is not None),
         dtype="float32",
         frame_rate_hz=frame_rate_hz,
     )
     path = corpus.folder / modality / header.file_name
     if not path.is_file():
-        store.write(path, header, items)
-    counts = {status: sum(item.status == status for item in items) for status in (store.EXTRACTED, MISSING, FAILED)}
+        write_store(path, header, items)
+    counts = {status: sum(item.status == status for item in items) for status in (EXTRACTED, MISSING, FAILED)}
     logger.info(
-        f"{path}: {counts[store.EXTRACTED]} utterances with frames of {header.dim} features, "
+        f"{path}: {counts[EXTRACTED]} utterances with frames of {header.dim} features, "
         f"{counts[MISSING]} missing, {counts[FAILED]} failed."
     )
     if failed := [item.id for item in items if item.status == FAILED]:
@@ -224,7 +234,7 @@ def _write(
     return path
 
 
-def _item(utterance_id: str, row: Foreign | None, *, zero: bool) -> Item:
+def _item(utterance_id: str, row: ImportedUtterance | None, *, zero: bool) -> Item:
     if row is None or row.frames is None:
         return Item(utterance_id, "", status=MISSING)
     source = hashlib.sha256(np.ascontiguousarray(row.frames).tobytes()).hexdigest()

@@ -12,9 +12,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from gia_mic.extract.errors import StoreError, one_line
-from gia_mic.extract.imports import csd, unpickle
+from gia_mic.extract.imports.csd import read_sequences
+from gia_mic.extract.imports.unpickle import load_pickle
 
-__all__ = ["PARTS", "Foreign", "Segment", "cut", "read", "segments"]
+__all__ = ["PARTS", "ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
 
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
@@ -25,8 +26,8 @@ PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """One utterance of a foreign file.
+class ImportedUtterance:
+    """One utterance of a feature file that others made.
 
     Attributes:
         id: As the file has it.
@@ -56,7 +57,7 @@ class Segment:
     scores: tuple[float, ...]
 
 
-def read(path: Path, modality: str) -> Iterator[Foreign]:
+def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     """Give the utterances of a file or folder.
 
     Args:
@@ -72,35 +73,35 @@ def read(path: Path, modality: str) -> Iterator[Foreign]:
     elif suffix in (".pkl", ".pickle", ".p"):
         yield from _pickle(path, modality)
     elif suffix == ".csd":
-        yield from (Foreign(sequence.video, sequence.features) for sequence in csd.read(path))
+        yield from (ImportedUtterance(sequence.video, sequence.features) for sequence in read_sequences(path))
     elif suffix == ".npz":
         yield from _npz(path)
     else:
         raise StoreError(f"{path} is of no known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
 
 
-def segments(path: Path) -> list[Segment]:
+def read_segments(path: Path) -> list[Segment]:
     """Read a label sequence (.csd) whose first column is the sentiment from -3 to 3."""
     return [
         Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), tuple(values.tolist()))
-        for sequence in csd.read(path)
+        for sequence in read_sequences(path)
         for number, (values, (start_s, end_s)) in enumerate(zip(sequence.features, sequence.intervals, strict=True))
     ]
 
 
-def cut(path: Path, wanted: Sequence[Segment]) -> Iterator[Foreign]:
+def cut_to_segments(path: Path, wanted: Sequence[Segment]) -> Iterator[ImportedUtterance]:
     """Cut a sequence of whole videos (.csd) to segments: the frames whose middle lies within."""
     by_video: dict[str, list[Segment]] = {}
     for segment in wanted:
         by_video.setdefault(segment.video, []).append(segment)
-    for sequence in csd.read(path):
+    for sequence in read_sequences(path):
         middle = sequence.intervals.mean(axis=1)
         for segment in by_video.get(sequence.video, []):
             frames = sequence.features[(segment.start_s <= middle) & (middle < segment.end_s)]
-            yield Foreign(segment.id, frames if len(frames) else None)
+            yield ImportedUtterance(segment.id, frames if len(frames) else None)
 
 
-def _npy_folder(path: Path) -> Iterator[Foreign]:
+def _npy_folder(path: Path) -> Iterator[ImportedUtterance]:
     files = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
     if not files:
         raise StoreError(f"{path} holds no .npy file: expected one for each utterance, named after its id.")
@@ -111,20 +112,20 @@ def _npy_folder(path: Path) -> Iterator[Foreign]:
             values = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{file} is no readable array ({error}): only plain numbers are read.") from error
-        yield Foreign(file.stem, _frames(values, file.name, path))
+        yield ImportedUtterance(file.stem, _frames(values, file.name, path))
 
 
-def _npz(path: Path) -> Iterator[Foreign]:
+def _npz(path: Path) -> Iterator[ImportedUtterance]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
-                yield Foreign(name, _frames(archive[name], name, path))
+                yield ImportedUtterance(name, _frames(archive[name], name, path))
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StoreError(f"{path} is no readable set of arrays ({error}): only plain numbers are read.") from error
 
 
-def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
-    content = unpickle.load(path)
+def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
+    content = load_pickle(path)
     parts = content if isinstance(content, Mapping) else {}
     if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
         parts = {"": content}  # one part of the three
@@ -145,7 +146,7 @@ def _pickle(path: Path, modality: str) -> Iterator[Foreign]:
             frames = _frames(np.asarray(values[row]), utterance_id, path)
             if frames is not None:
                 frames = frames[: int(lengths[row])] if lengths is not None else _unpadded(frames)
-            yield Foreign(
+            yield ImportedUtterance(
                 utterance_id,
                 frames if frames is not None and len(frames) and frames.any() else None,
                 str(part["annotations"][row]).strip().lower() if "annotations" in part else None,

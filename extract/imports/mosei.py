@@ -22,10 +22,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gia_mic.extract.corpora.release import Facts
+from gia_mic.extract.corpora.release import CorpusInfo
 from gia_mic.extract.errors import CorpusError
 
-__all__ = ["CLASSES", "DEFAULT", "FACTS", "label"]
+__all__ = ["CLASSES", "DEFAULT", "INFO", "label"]
 
 DEFAULT = "sign"
 
@@ -43,8 +43,8 @@ two readings of Acc-2); `seven` rounds it (Acc-7); `emotion` is the strongest of
 """
 
 
-def _facts(title: str, utterances: int, name: str) -> Facts:
-    return Facts(
+def _info(title: str, utterances: int, name: str) -> CorpusInfo:
+    return CorpusInfo(
         title=title,
         utterances=utterances,
         classes=CLASSES[DEFAULT],
@@ -55,9 +55,9 @@ def _facts(title: str, utterances: int, name: str) -> Facts:
     )
 
 
-FACTS = {
-    "mosei": _facts("CMU-MOSEI: opinions in videos (English)", 23_453, "cmu-mosei"),
-    "mosi": _facts("CMU-MOSI: opinions in videos (English)", 2_199, "cmu-mosi"),
+INFO = {
+    "mosei": _info("CMU-MOSEI: opinions in videos (English)", 23_453, "cmu-mosei"),
+    "mosi": _info("CMU-MOSI: opinions in videos (English)", 2_199, "cmu-mosi"),
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gia_mic.extract.errors import StoreError, words_of
 
-__all__ = ["load"]
+__all__ = ["load_pickle"]
 
 _ARRAY = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 _BUFFER = {"_frombuffer": np.empty(0).__reduce_ex__(5)[0]}
@@ -44,7 +44,7 @@ class _Unpickler(pickle.Unpickler):
             raise _Refused(f"{module}.{name}") from None
 
 
-def load(path: Path) -> Any:
+def load_pickle(path: Path) -> Any:
     """Return what a pickle holds; text of Python 2 as Latin-1.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands import extract, fuse, predict, prepare, report, transcribe
+from gia_mic.commands import extract, fetch, fuse, predict, prepare, report, transcribe
 from gia_mic.commands.options import FOLDER, device_option, say
 from gia_mic.extract.errors import Interrupted, MerError
 
@@ -49,6 +49,6 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device, say=say))
 
 
-for stage in (prepare, transcribe, extract, fuse, report, predict):
+for stage in (prepare, transcribe, fetch, extract, fuse, report, predict):
     for command in stage.COMMANDS:
         main.add_command(command)

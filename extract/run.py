@@ -23,13 +23,14 @@ from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
 from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.weights import pin
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
 from gia_mic.extract.inspection import find_features
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
-from gia_mic.extract.store import FAILED, MISSING, Item
+from gia_mic.extract.store import FAILED, MISSING, Header, Item, open_store
 
 __all__ = [
     "Engine",
@@ -150,6 +151,8 @@ def run(
         if modality != "all" and len(fitting) < len(options):
             raise EncoderError(f"{one_line(options.keys() - fitting.keys())} is no option of {name}: leave it out.")
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
+        if chosen != TINY:  # once, for all devices and machines that it will be loaded on
+            fitting["revision"] = pin(chosen, fitting.get("revision"))
         make = partial(make_encoder, name, chosen, **fitting)
         if dry_run:
             yield forecast(corpus, make(), devices[0])
@@ -221,6 +224,8 @@ def extract(
     header = encoder.header
     plan.require(corpus, header.modality)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
+    for line in _of_other_weights(corpus, header):
+        say(line)
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
         budget = budget or batch_positions(devices[0] if engine is None else engine.kind)
@@ -265,6 +270,24 @@ def extract(
         missing=sum(item.status == MISSING for item in others.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )
+
+
+def _of_other_weights(corpus: Corpus, header: Header) -> Iterator[str]:
+    """Say of a new feature file which there are of the same model's other weights; training can go on with them."""
+    folder = corpus.folder / header.modality
+    if (folder / header.file_name).exists():
+        return
+    for path in sorted(folder.glob("*.h5")):
+        try:
+            spec = open_store(path).spec
+        except StoreError:
+            continue
+        old, new = str(spec.get("weights", "")), str(header.spec["weights"])
+        if spec.get("model") == header.spec["model"] and old != new:
+            yield (
+                f"{path} has frames of {spec['model']} by commit {old[:12]}, and the weights are now taken from commit "
+                f"{new[:12]}: a new file is made, and training can go on with the old one by --encoder."
+            )
 
 
 def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:

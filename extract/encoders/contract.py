@@ -60,6 +60,7 @@ class EncoderSpec:
         modality: speech, text or visual.
         model: Hub id, or the name of a local folder.
         weights: Commit of the hub, or digest of the folder's files.
+        weights_file: File of weights that was read where they are not safetensors, such as pytorch_model.bin.
         layers: Hidden layers to keep side by side in D; -1 is the last, 0 the embeddings; "mean" averages all
             transformer layers.
         pool: "none"; a number, to average so many neighbouring frames; or "utterance", to average all.
@@ -80,6 +81,7 @@ class EncoderSpec:
     modality: str
     model: str
     weights: str
+    weights_file: str | None = None
     layers: tuple[int, ...] | str = (-1,)
     pool: str = "none"
     precision: str = "float32"
@@ -199,6 +201,10 @@ class Encoder(Protocol):
     @property
     def header(self) -> Header:
         """What all frames have in common; known before the weights are loaded."""
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much has to be downloaded before the weights can be loaded."""
 
     def size(self, job: Job) -> int:
         """Return about how many positions the model has to compute for an utterance."""

@@ -64,7 +64,7 @@ class Recogniser(SpeechEncoder):
         assert self._weights is not None
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(
-                self._weights.location, revision=self._weights.revision or "main", trust_remote_code=False
+                self._weights.location, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # the library raises many kinds
             raise EncoderError(

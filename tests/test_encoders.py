@@ -223,9 +223,9 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models
     (cache / "refs" / "main").write_text(commit)
     for file in speech_models["wav2vec2-base"].iterdir():
         (snapshot / file.name).write_bytes(file.read_bytes())
+    preprocessor(snapshot, do_normalize=True, sampling_rate=16000)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
     encoder = make_encoder("speech", "someone/wav2vec2-tiny")
     assert encoder.spec.model == "someone/wav2vec2-tiny"
     assert encoder.spec.weights == commit
@@ -280,10 +280,9 @@ def test_models_that_do_not_fit_are_refused(tmp_path, speech_models):
         make_encoder("text", str(save(tmp_path / "bert", *TEXT["bert"])))
     with pytest.raises(EncoderError, match="no folder '/no/such/folder', and a hub id looks like"):
         make_encoder("speech", "/no/such/folder")
-    (tmp_path / "pickled").mkdir()
-    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(EncoderError, match=r"holds no \*\.safetensors"):
-        make_encoder("speech", str(tmp_path / "pickled"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EncoderError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+        make_encoder("speech", str(tmp_path / "empty"))
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):

@@ -132,7 +132,7 @@ class Snapshot:
         self._check_room(missing)
 
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import tqdm
+        from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
         class Bar(tqdm):  # one of the library's bars would show in files and pipes as well
             def __init__(self, *args: Any, **options: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
 from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
 from gia_mic.extract.encoders.make import make_encoder
-from gia_mic.extract.encoders.weights import pin
+from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
 from gia_mic.extract.inspection import find_features
@@ -152,7 +152,8 @@ def run(
             raise EncoderError(f"{one_line(options.keys() - fitting.keys())} is no option of {name}: leave it out.")
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
         if chosen != TINY:  # once, for all devices and machines that it will be loaded on
-            fitting["revision"] = pin(chosen, fitting.get("revision"))
+            begun = fitting.get("revision") or _begun_with(corpus, name, chosen, say)
+            fitting["revision"] = pin(chosen, begun)
         make = partial(make_encoder, name, chosen, **fitting)
         if dry_run:
             yield forecast(corpus, make(), devices[0])
@@ -270,6 +271,28 @@ def extract(
         missing=sum(item.status == MISSING for item in others.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )
+
+
+def _begun_with(corpus: Corpus, modality: str, model: str, say: Callable[[str], None]) -> str | None:
+    """Return the hub's commit that the features of a corpus were begun with by this model.
+
+    None where there are none yet, where they are of several commits, or where that commit can't be had any more.
+    """
+    folder, commits = corpus.folder / modality, {}
+    for path in sorted([*folder.glob("*.h5"), *folder.glob("*.parts/*.h5")]):
+        with suppress(StoreError):
+            spec = open_store(path).spec
+            if spec.get("model") == model and len(str(spec.get("weights"))) == COMMIT_DIGITS:
+                commits[spec["weights"]] = path, spec
+    if len(commits) != 1:
+        return None
+    [(path, spec)] = commits.values()
+    try:
+        commit = recorded_revision(spec)
+    except EncoderError:
+        return None
+    say(f"{model} is taken at commit {commit[:12]}, as for {path}; --revision main takes what the hub has now.")
+    return commit
 
 
 def _of_other_weights(corpus: Corpus, header: Header) -> Iterator[str]:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, Encoder
-from gia_mic.extract.encoders.hub import resolve_recorded
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.weights import COMMIT_DIGITS, recorded_revision
 from gia_mic.extract.errors import EncoderError, one_line
 
-__all__ = ["from_folder", "rebuild", "recorded_models", "recorded_revision"]
+__all__ = ["from_folder", "rebuild", "recorded_models"]
 
 _FOUND = (
     "modality model weights weights_file sampling_rate_hz context_s normalise window_tokens context_tokens framing "
@@ -17,24 +17,10 @@ _FOUND = (
 ).split()
 """Fields of a spec that the encoder itself finds out; all others were options."""
 
-_COMMIT = 40
-"""Digits of a hub's commit; a folder's digest has 64."""
-
 
 def from_folder(weights: str) -> bool:
     """Whether recorded weights were read from a folder, whose digest they are, and not from the hub."""
-    return len(weights) != _COMMIT
-
-
-def recorded_revision(spec: Mapping[str, Any]) -> str:
-    """Return the hub's commit that gives the weights of a recorded spec; they are looked for, not downloaded.
-
-    Raises:
-        EncoderError: It can't be found.
-    """
-    if "weights_file" in spec:
-        return str(spec["weights"])
-    return resolve_recorded(str(spec["model"]), str(spec["weights"])).commit
+    return len(weights) != COMMIT_DIGITS
 
 
 def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:

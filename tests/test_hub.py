@@ -446,13 +446,16 @@ def test_the_defaults_from_extraction_to_prediction_online_and_off(hub, models, 
     assert mer("extract", "--modality", "all", "--device", "cpu").count(": 1 extracted, 8 reused") == 3
 
 
-def test_features_of_other_weights_stay_and_a_line_says_so(hub, models, tmp_path):
+def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, models, tmp_path):
     corpus = manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
     hub.add("lab/model", models / "speech")
     [first] = run(corpus, "speech", "lab/model", device="cpu")
     hub.add("lab/model", models / "other")
     said = []
-    [second] = run(corpus, "speech", "lab/model", device="cpu", say=said.append)
+    [again] = run(corpus, "speech", "lab/model", device="cpu", say=said.append)
+    assert (again.path, again.reused) == (first.path, 2)
+    assert any("as for" in line and "--revision main takes what the hub has now" in line for line in said)
+    [second] = run(corpus, "speech", "lab/model", device="cpu", revision="main", say=said.append)
     assert first.path != second.path
     assert (second.extracted, second.reused) == (2, 0)
     assert any(str(first.path) in line and "training can go on with the old one by --encoder" in line for line in said)

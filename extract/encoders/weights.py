@@ -3,18 +3,32 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gia_mic.extract.encoders.hub import SETTINGS, Snapshot, pick_weights, resolve
+from gia_mic.extract.encoders.hub import SETTINGS, Snapshot, pick_weights, resolve, resolve_recorded
 from gia_mic.extract.errors import EncoderError, first_line, one_line
 from gia_mic.extract.files import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["Weights", "find_weights", "load_config", "load_model", "load_settings", "pin"]
+__all__ = [
+    "COMMIT_DIGITS",
+    "HUB_ID",
+    "Weights",
+    "find_weights",
+    "load_config",
+    "load_model",
+    "load_settings",
+    "pin",
+    "recorded_revision",
+]
+
+COMMIT_DIGITS = 40
+"""Of a hub's commit; a folder's digest has 64."""
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -93,6 +107,17 @@ def pin(model: str, revision: str | None) -> str | None:
     if Path(model).is_dir() or not HUB_ID.fullmatch(model):
         return revision
     return resolve(model, revision).commit
+
+
+def recorded_revision(spec: Mapping[str, Any]) -> str:
+    """Return the hub's commit that gives the weights of a recorded spec; they are looked for, not downloaded.
+
+    Raises:
+        EncoderError: It can't be found.
+    """
+    if "weights_file" in spec:
+        return str(spec["weights"])
+    return resolve_recorded(str(spec["model"]), str(spec["weights"])).commit
 
 
 def load_config(weights: Weights) -> "PreTrainedConfig":

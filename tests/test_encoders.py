@@ -231,7 +231,7 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models
     assert encoder.spec.weights == commit
     assert encoder.header.encoder == "wav2vec2-tiny"
     assert frames_of(encoder.to("cpu"), Job("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
-    with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model that the hub gave"):
+    with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model whose weights"):
         make_encoder("speech", "someone/else")
 
 

@@ -232,47 +232,76 @@ def _resolve(model: str, revision: str, *, conversions: bool, key: str) -> Snaps
 
 def _look(model: str, revision: str, *, conversions: bool, only_equal: bool) -> Snapshot:
     """Ask the hub which commit holds a revision's weights."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-    api = HfApi()
-
-    def listed(commit: str) -> Snapshot:
-        def names() -> dict[str, tuple[int, str]]:
-            entries = api.list_repo_tree(model, revision=commit)
-            return {entry.path: (entry.size, entry.blob_id) for entry in entries if isinstance(entry, RepoFile)}
-
-        files = _ask(model, revision, names)
-        blobs[commit] = {name: blob for name, (_, blob) in files.items()}
-        return Snapshot(model, commit, {name: size for name, (size, _) in files.items()})
-
-    blobs: dict[str, dict[str, str]] = {}
-    own = listed(_ask(model, revision, lambda: str(api.model_info(model, revision=revision).sha)))
+    hub = _Hub(model, revision)
+    own = hub.snapshot(hub.commit())
     if own.safe or not conversions:
         return own
-
-    def pulls() -> list[int]:
-        try:
-            opened = list(api.get_repo_discussions(model, author=BOT, discussion_status="open"))
-        except Exception as error:
-            if _status(error) in (403, 404, 410):  # switched off, or unknown to a mirror of the hub
-                return []
-            raise
-        return sorted(pull.num for pull in opened if pull.is_pull_request and pull.author == BOT)
-
     found = []
-    for number in _ask(model, revision, pulls):
-        history = _ask(model, revision, lambda: list(api.list_repo_commits(model, revision=f"refs/pr/{number}")))  # noqa: B023
-        if [commit.commit_id for commit in history[1:2]] == [own.commit]:
-            pull = listed(history[0].commit_id)
-            if pull.safe:
-                found.append(pull)
-    if only_equal and len({tuple(blobs[pull.commit][name] for name in pull.weights) for pull in found}) > 1:
+    for number in hub.pull_requests():
+        commit, *before = hub.history(f"refs/pr/{number}")
+        if before[:1] == [own.commit] and (pull := hub.snapshot(commit)).safe:
+            found.append(pull)
+    contents = {tuple(hub.digests[pull.commit, name] for name in pull.weights) for pull in found}
+    if only_equal and len(contents) > 1:
         raise EncoderError(
             f"{model} has {len(found)} conversions of commit {own.commit[:12]} with different weights, and the record "
             "doesn't say which it means: run `mer extract` and `mer fuse-train` again."
         )
     return found[0] if found else own
+
+
+class _Hub:
+    """What the hub says of one model, each question asked again where it may be answered the next time.
+
+    Args:
+        model: Hub id.
+        revision: What was asked for, for messages.
+
+    Attributes:
+        digests: Of the files of commits that were looked at, by commit and name.
+    """
+
+    def __init__(self, model: str, revision: str) -> None:
+        from huggingface_hub import HfApi
+
+        self._api = HfApi()
+        self._model, self._revision = model, revision
+        self.digests: dict[tuple[str, str], str] = {}
+
+    def commit(self) -> str:
+        """Return the revision's commit."""
+        return self._ask(lambda: str(self._api.model_info(self._model, revision=self._revision).sha))
+
+    def snapshot(self, commit: str) -> Snapshot:
+        """Return what lies in a commit."""
+        from huggingface_hub.hf_api import RepoFile
+
+        entries = self._ask(lambda: list(self._api.list_repo_tree(self._model, revision=commit)))
+        files = [entry for entry in entries if isinstance(entry, RepoFile)]
+        self.digests.update({(commit, file.path): file.blob_id for file in files})
+        return Snapshot(self._model, commit, {file.path: file.size for file in files})
+
+    def pull_requests(self) -> list[int]:
+        """Return the numbers of the conversion bot's open pull requests, the first one first."""
+
+        def ask() -> list[int]:
+            try:
+                opened = list(self._api.get_repo_discussions(self._model, author=BOT, discussion_status="open"))
+            except Exception as error:
+                if _status(error) in (403, 404, 410):  # switched off, or unknown to a mirror of the hub
+                    return []
+                raise
+            return sorted(pull.num for pull in opened if pull.is_pull_request and pull.author == BOT)
+
+        return self._ask(ask)
+
+    def history(self, reference: str) -> list[str]:
+        """Return a reference's commits, the newest first."""
+        commits = self._ask(lambda: list(self._api.list_repo_commits(self._model, revision=reference)))
+        return [commit.commit_id for commit in commits]
+
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        return _ask(self._model, self._revision, ask)
 
 
 # the cache

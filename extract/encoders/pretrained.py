@@ -42,6 +42,11 @@ class Pretrained:
             }
 
     @property
+    def revision(self) -> str | None:
+        """The commit of a hub's model; None of any other."""
+        return None if self._weights is None else self._weights.revision
+
+    @property
     def missing_bytes(self) -> int:
         """How much has to be downloaded before the network can be loaded."""
         return 0 if self._weights is None else self._weights.missing_bytes()

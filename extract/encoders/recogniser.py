@@ -155,7 +155,7 @@ def make_recogniser(model: str, revision: str | None = None, language: str | Non
         EncoderError: The model can't be found, or recognises no words.
     """
     found = Recogniser(model, revision, language)
-    kinds = found.kinds
+    kinds, revision = found.kinds, found.revision
     if any(kind == "WhisperForConditionalGeneration" for kind in kinds):
         return _Whisper(model, revision, language)
     if not any(kind.endswith("ForCTC") for kind in kinds):

@@ -82,8 +82,7 @@ def find_weights(model: str, revision: str | None = None) -> Weights:
     if folder.is_dir():
         files = {path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}
         weights = pick_weights({path.name for path in folder.iterdir()})
-        if not any(path.suffix == ".safetensors" for path in files):
-            files |= {folder / name for name in weights}
+        files |= {folder / name for name in weights}
         if not weights:
             raise EncoderError(
                 f"{folder} holds neither model.safetensors nor pytorch_model.bin: save the model there with "
@@ -149,27 +148,28 @@ def load_settings(weights: Weights, part: str) -> dict[str, Any]:
     Raises:
         EncoderError: A file is damaged, or may be missing only from the local cache.
     """
-    nested = _read_settings(weights, "processor_config.json")
+    nested = _read_settings(weights, "processor_config.json") or {}
     names = (part, "audio_processor") if part == "feature_extractor" else (part,)
     found = next((nested[name] for name in names if isinstance(nested.get(name), dict)), None)
     if found is None:
         found = _read_settings(weights, "preprocessor_config.json")
-    return {name: value for name, value in found.items() if value is not None}
+    if found is None and weights.snapshot is not None and not weights.snapshot.lacks("preprocessor_config.json"):
+        raise EncoderError(
+            f"The hub's local cache has no preprocessor_config.json of {weights.name}, and can't say whether there is "
+            f"one: run `mer fetch {weights.name}` where there is a network."
+        )
+    return {name: value for name, value in (found or {}).items() if value is not None}
 
 
-def _read_settings(weights: Weights, name: str) -> dict[str, Any]:
+def _read_settings(weights: Weights, name: str) -> dict[str, Any] | None:
+    """Return what a file of settings holds; None where there is none."""
     path = Path(weights.location) / name
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it is no table")
     except FileNotFoundError:
-        if name.startswith("pre") and weights.snapshot is not None and not weights.snapshot.lacks(name):
-            raise EncoderError(
-                f"The hub's local cache has no {name} of {weights.name}, and can't say whether there is one: run "
-                f"`mer fetch {weights.name}` where there is a network."
-            ) from None
-        return {}
+        return None
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path} can't be read ({first_line(error)}): copy the model again.") from error
     return settings

@@ -149,7 +149,7 @@ class Snapshot:
                 tqdm_class=Bar,
             )
 
-        _ask(self.model, self.commit, download, WAITS_S[:1])
+        _ask(self.model, self.commit, download, ())  # the library itself asks again
         if left := self.missing(names):
             raise EncoderError(
                 f"{one_line(left, 3)} of {self.model} came in another size than the hub lists: remove {self.folder} "

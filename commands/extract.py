@@ -50,7 +50,11 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
     "[default: wav2vec2-base, roberta-base, clip-vit-base-patch32; tiny for the demo corpus]",
 )
-@click.option("--revision", help="Commit, tag or branch of the hub's model.  [default: main]")
+@click.option(
+    "--revision",
+    help="Commit, tag, branch or refs/pr/N of the hub's model.  [default: what the corpus's features were begun with, "
+    "else main]",
+)
 @click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
 @click.option(
     "--layers",

@@ -248,6 +248,16 @@ def test_a_folders_fingerprint_follows_its_content_not_its_place(tmp_path, speec
     assert make_encoder("speech", str(moved)).spec.fingerprint != first
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "bpe.codes", "preprocessor_config.json", "pytorch_model.bin"])
+def test_whatever_prepares_an_input_is_in_a_folders_fingerprint(tmp_path, name):
+    folder = save_text(tmp_path / "roberta", *TEXT["roberta"])
+    first = make_encoder("text", str(folder)).spec.fingerprint
+    path = folder / name
+    path.write_text((path.read_text() if path.exists() else "{}") + "\n")
+    same = name == "pytorch_model.bin"  # beside safetensors nobody reads it
+    assert (make_encoder("text", str(folder)).spec.fingerprint == first) is same
+
+
 @pytest.mark.parametrize(
     "options", [{"layers": (1,)}, {"pool": "4"}, {"precision": "bfloat16"}, {"dtype": "float32"}, {"window_s": 10.0}]
 )

@@ -199,7 +199,9 @@ def test_a_cache_that_has_a_part_says_what_it_lacks(hub, models, offline):
     make_encoder("speech", "lab/model")
     offline()
     encoder = make_encoder("speech", "lab/model", revision=commit)
-    with pytest.raises(EncoderError, match=r"it lacks model.safetensors\), and HF_HUB_OFFLINE is set: run `mer fetch"):
+    with pytest.raises(
+        EncoderError, match=rf"it lacks model.safetensors\), and HF_.* run `mer fetch lab/model --revision {commit}`"
+    ):
         encoder.to("cpu")
     (encoder._weights.snapshot.folder / "preprocessor_config.json").unlink()
     with pytest.raises(EncoderError, match=r"it lacks preprocessor_config.json"):

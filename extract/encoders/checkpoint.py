@@ -117,6 +117,7 @@ def _parameter(view: _View, *_: Any) -> _View:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): _View,
     ("torch._utils", "_rebuild_tensor_v2"): _View,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     **{("torch", name): dtype for name, dtype in DTYPES.items()},

@@ -127,7 +127,7 @@ class Snapshot:
         if _offline():
             raise EncoderError(
                 f"The local cache {cache} has only a part of {self.model} (it lacks {one_line(missing, 3)}), and "
-                f"HF_HUB_OFFLINE is set: run `mer fetch {self.model}` where there is a network."
+                f"HF_HUB_OFFLINE is set: run `{_fetch_command(self.model, self.commit)}` where there is a network."
             )
         self._check_room(missing)
 
@@ -211,7 +211,7 @@ def _resolve(model: str, revision: str, *, conversions: bool, key: str) -> Snaps
             raise EncoderError(
                 f"{model!r} is neither a local folder nor a model whose weights and configuration are in the hub's "
                 f"local cache {_cache(model).parent} at revision {revision!r}, and HF_HUB_OFFLINE is set: run "
-                f"`mer fetch {model}` where there is a network."
+                f"`{_fetch_command(model, revision)}` where there is a network."
             )
         return cached
     try:
@@ -319,6 +319,10 @@ def _offline() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
+
+
+def _fetch_command(model: str, revision: str) -> str:
+    return f"mer fetch {model}" + ("" if revision == MAIN else f" --revision {revision}")
 
 
 def _size(path: Path) -> int | None:

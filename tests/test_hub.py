@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from made_hub import TOKEN, Hub
 from made_media import tone, video
 from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
+from test_checkpoint import Hostile
 
 import gia_mic
 from gia_mic import cli
@@ -461,3 +462,28 @@ def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, 
     assert first.path != second.path
     assert (second.extracted, second.reused) == (2, 0)
     assert any(str(first.path) in line and "training can go on with the old one by --encoder" in line for line in said)
+
+
+def test_a_commit_that_the_hub_no_longer_has_gives_way_to_main(hub, models, tmp_path):
+    corpus = manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+    gone = hub.add("lab/model", models / "speech")
+    [first] = run(corpus, "speech", "lab/model", device="cpu")
+    hub.add("lab/model", models / "other")
+    del hub.files["lab/model", gone]
+    shutil.rmtree(tmp_path / "cache")
+    [second] = run(corpus, "speech", "lab/model", device="cpu")
+    assert first.path != second.path
+    assert second.extracted == 2
+
+
+def test_a_hostile_bin_of_the_hub_ends_in_one_sentence(hub, models, tmp_path, monkeypatch):
+    folder = shutil.copytree(models / "bin", tmp_path / "hostile")
+    torch.save({"weight": Hostile(tmp_path / "trap")}, folder / "pytorch_model.bin")
+    hub.add("lab/hostile", folder)
+    monkeypatch.chdir(tmp_path)
+    manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+    words = ["extract", "--modality", "speech", "--encoder", "lab/hostile", "--device", "cpu"]
+    answer = CliRunner().invoke(cli.main, words)
+    assert answer.exit_code == 1
+    assert "asks for io.open, and loading it could run anything" in answer.output
+    assert not (tmp_path / "trap").exists()

@@ -12,10 +12,12 @@ import torch
 import transformers
 from made_media import tone
 from made_models import SPEECH, save
+from test_transcribe import save_ctc, save_whisper
 
 from gia_mic.extract.encoders.checkpoint import DTYPES, read_checkpoint
 from gia_mic.extract.encoders.contract import Job
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.recogniser import make_recogniser
 from gia_mic.extract.errors import EncoderError
 
 STATE = OrderedDict(
@@ -133,3 +135,20 @@ def test_an_encoder_of_a_local_bin_gives_what_transformers_gives(tmp_path, name)
             (folder / "model.safetensors").unlink()
     assert encoder.spec.weights_file == "pytorch_model.bin"
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(("save_recogniser", "kind"), [(save_ctc, "ForCTC"), (save_whisper, "Whisper")])
+def test_a_recogniser_of_a_local_bin_hears_the_same(tmp_path, save_recogniser, kind):
+    folder = save_recogniser(tmp_path / "recogniser")
+    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
+    heard = []
+    for _ in range(2):
+        recogniser = make_recogniser(str(folder))
+        assert kind in recogniser.kinds[0]
+        recogniser.to("cpu")
+        heard.append(np.concatenate(recogniser.encode(list(recogniser.pieces(job)))))
+        if recogniser.spec.weights_file is None:
+            model = getattr(transformers, recogniser.kinds[0]).from_pretrained(folder)
+            torch.save(model.state_dict(), folder / "pytorch_model.bin")
+            (folder / "model.safetensors").unlink()
+    np.testing.assert_array_equal(*heard)

@@ -18,7 +18,7 @@ from test_checkpoint import Hostile
 import gia_mic
 from gia_mic import cli
 from gia_mic.extract.corpora import manifest
-from gia_mic.extract.encoders import hub as hub_module
+from gia_mic.extract.encoders import snapshot
 from gia_mic.extract.encoders.contract import DEFAULT_MODELS, Job
 from gia_mic.extract.encoders.fetch import fetch
 from gia_mic.extract.encoders.make import make_encoder
@@ -250,10 +250,10 @@ def test_what_earlier_versions_recorded_is_found_again(hub, models, sound):
     np.testing.assert_array_equal(frames(encoder, sound), of_folder(models / "speech", sound))
     assert rebuild(spec).spec.weights == commit
     hub.pull("lab/model", 2, models / "speech")
-    shutil.rmtree(hub_module._cache("lab/model"))
+    shutil.rmtree(snapshot.model_cache("lab/model"))
     assert rebuild({**spec, "weights": main}).spec.weights == commit
     hub.pull("lab/model", 3, models / "other")
-    shutil.rmtree(hub_module._cache("lab/model"))
+    shutil.rmtree(snapshot.model_cache("lab/model"))
     with pytest.raises(EncoderError, match=r"3 conversions of commit .* with different weights"):
         rebuild({**spec, "weights": main})
     hub.pulls.clear()
@@ -358,7 +358,7 @@ def test_a_wrong_revision_a_busy_hub_and_none_at_all(hub, models):
     assert "lab/model has no revision 'v9': choose" in refusal(hub, models, revision="v9")
     assert "too many requests to give lab/model (429): wait" in refusal(hub, models, {"busy": 99})
     hub.stop()
-    shutil.rmtree(hub_module._cache("lab/model"), ignore_errors=True)
+    shutil.rmtree(snapshot.model_cache("lab/model"), ignore_errors=True)
     with pytest.raises(EncoderError, match=rf"The hub {hub.address} can't be reached to get lab/model .*mer fetch"):
         make_encoder("speech", "lab/model")
 
@@ -367,7 +367,7 @@ def test_a_full_disk_is_named_before_and_while_it_fills(hub, models, monkeypatch
     hub.add("lab/model", models / "speech")
     usage = shutil._ntuple_diskusage(10**6, 10**6, 10)
     with monkeypatch.context() as patch:
-        patch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(snapshot.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(EncoderError, match=r"has 10 bytes free, and lab/model needs .* set HF_HOME"):
             make_encoder("speech", "lab/model")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gia_mic.extract.encoders.hub import SETTINGS, Snapshot, pick_weights, resolve, resolve_recorded
+from gia_mic.extract.encoders.hub import resolve, resolve_recorded
+from gia_mic.extract.encoders.snapshot import SETTINGS, Snapshot, pick_weights
 from gia_mic.extract.errors import EncoderError, first_line, one_line
 from gia_mic.extract.files import digest
 

@@ -33,7 +33,7 @@ from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.models.registry import configure
 from gia_mic.fuse.packed import PackedFrames
-from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.stack import EncodeJob, fit_together
 from gia_mic.fuse.train import fit, prepare_cpu, steps_per_epoch
 
 PLAIN = {"alone": 0.0, "evidence": 0.0}  # the loop everybody writes minimises cross-entropy, so here we do too
@@ -242,10 +242,16 @@ def on_gpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     everybody = np.arange(arguments.utterances)
     folds = [everybody[everybody % 5 != fold] for fold in range(5)]
     steps = steps_per_epoch([len(rows) for rows in folds], config.batch_size)
-    jobs = [Job(rows, seed) for rows in folds for seed in range(5)]
+    jobs = [EncodeJob(rows, seed) for rows in folds for seed in range(5)]
     # warm up the kernels of both
     brief = TrainingConfig(epochs=1, **PLAIN)
-    fit_together(lambda: build(data, settings), data, [Job(folds[0][:640], 0), Job(folds[1][:640], 1)], brief, steps=20)
+    fit_together(
+        lambda: build(data, settings),
+        data,
+        [EncodeJob(folds[0][:640], 0), EncodeJob(folds[1][:640], 1)],
+        brief,
+        steps=20,
+    )
     fit(lambda: build(data, settings), data, folds[0][:640], brief, seed=0, steps=20)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

@@ -15,7 +15,7 @@ from made_models import SPEECH, save
 from test_transcribe import save_ctc, save_whisper
 
 from gia_mic.extract.encoders.checkpoint import DTYPES, read_checkpoint
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.recogniser import make_recogniser
 from gia_mic.extract.errors import EncoderError
@@ -125,7 +125,7 @@ def test_parts_are_put_together_and_none_is_read_from_elsewhere(tmp_path):
 @pytest.mark.parametrize("name", ["hubert", "whisper"])
 def test_an_encoder_of_a_local_bin_gives_what_transformers_gives(tmp_path, name):
     folder = save(tmp_path / name, *SPEECH[name])
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
     found = []
     for _ in range(2):
         encoder = make_encoder("speech", str(folder)).to("cpu")
@@ -140,7 +140,7 @@ def test_an_encoder_of_a_local_bin_gives_what_transformers_gives(tmp_path, name)
 @pytest.mark.parametrize(("save_recogniser", "kind"), [(save_ctc, "ForCTC"), (save_whisper, "Whisper")])
 def test_a_recogniser_of_a_local_bin_hears_the_same(tmp_path, save_recogniser, kind):
     folder = save_recogniser(tmp_path / "recogniser")
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
     heard = []
     for _ in range(2):
         recogniser = make_recogniser(str(folder))

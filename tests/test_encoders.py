@@ -8,7 +8,7 @@ from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
 
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.encoders import fast, speech
-from gia_mic.extract.encoders.contract import Job, piece_windows, pool
+from gia_mic.extract.encoders.contract import EncodeJob, piece_windows, pool
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MediaError
 
@@ -31,7 +31,7 @@ def sounds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sounds")
     lengths = [0.4, 1.37, 0.026, 2.5, 0.9]
     return [
-        Job(f"u{n}", "", path=tone(folder / f"{n}.wav", length, hz=150.0 + 40 * n), duration_s=length)
+        EncodeJob(f"u{n}", "", path=tone(folder / f"{n}.wav", length, hz=150.0 + 40 * n), duration_s=length)
         for n, length in enumerate(lengths)
     ]
 
@@ -98,14 +98,14 @@ def test_frames_and_their_rate(speech_models, sounds):
 
 def test_sound_shorter_than_a_frame_is_refused(speech_models, tmp_path):
     encoder = make_encoder("speech", str(speech_models["wav2vec2-base"]))
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.003))
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.003))
     with pytest.raises(MediaError, match="has 3 ms of sound; wav2vec2-base needs at least 25 ms"):
         list(encoder.pieces(job))
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-base", "wav2vec2-large", "whisper"])
 def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(speech_models, tmp_path, name):
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 33.0), duration_s=33.0)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 33.0), duration_s=33.0)
     encoder = make_encoder("speech", str(speech_models[name])).to("cpu")
     pieces = list(encoder.pieces(job))
     assert len(pieces) == 2
@@ -122,7 +122,7 @@ def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(sp
 
 
 def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tmp_path):
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
     encoder = make_encoder("speech", str(speech_models["wav2vec2-large"]), window_s=5.0).to("cpu")
     held = list(encoder.pieces(job))
 
@@ -142,7 +142,7 @@ def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tm
 @pytest.mark.parametrize("name", TEXT)
 def test_text_in_any_batch_equals_text_alone(tmp_path, name):
     encoder = make_encoder("text", str(save_text(tmp_path / name, *TEXT[name])), layers=(1, 3)).to("cpu")
-    jobs = [Job(f"u{n}", "", text=text) for n, text in enumerate(SENTENCES) if text]
+    jobs = [EncodeJob(f"u{n}", "", text=text) for n, text in enumerate(SENTENCES) if text]
     pieces = [piece for job in jobs for piece in encoder.pieces(job)]
     alone = [encoder.encode([piece])[0] for piece in pieces]
     for one, other in zip(encoder.encode(pieces), alone, strict=True):
@@ -154,9 +154,9 @@ def test_text_over_the_models_limit_is_split_not_cut(tmp_path):
     encoder = make_encoder("text", str(save_text(tmp_path / "roberta", *TEXT["roberta"]))).to("cpu")
     assert encoder.spec.window_tokens == 64
     text = "".join(chr(97 + n % 26) for n in range(500))
-    found = frames_of(encoder, Job("u", "", text=text), batch=3)
+    found = frames_of(encoder, EncodeJob("u", "", text=text), batch=3)
     assert found.shape == (500, 32)
-    near = frames_of(encoder, Job("u", "", text=text[:60]))
+    near = frames_of(encoder, EncodeJob("u", "", text=text[:60]))
     assert relative_difference(found[:40], near[:40]) < 1.0
     assert np.isfinite(found).all()
 
@@ -165,15 +165,15 @@ def test_an_empty_transcript_is_refused(tmp_path):
     encoder = make_encoder("text", "tiny")
     for text in ("", "  \n"):
         with pytest.raises(MediaError, match="The transcript of u7 is empty"):
-            list(encoder.pieces(Job("u7", "", text=text)))
+            list(encoder.pieces(EncodeJob("u7", "", text=text)))
 
 
 @pytest.mark.parametrize("name", VISUAL)
 def test_pictures_in_any_batch_equal_pictures_alone(tmp_path, name):
     encoder = make_encoder("visual", str(save(tmp_path / name, *VISUAL[name])), frame_rate_hz=10.0).to("cpu")
     jobs = [
-        Job("u1", "", path=video(tmp_path / "1.mp4", [30, 90, 150]), duration_s=0.3),
-        Job("u2", "", path=video(tmp_path / "2.mp4", list(range(0, 250, 10))), duration_s=2.5),
+        EncodeJob("u1", "", path=video(tmp_path / "1.mp4", [30, 90, 150]), duration_s=0.3),
+        EncodeJob("u2", "", path=video(tmp_path / "2.mp4", list(range(0, 250, 10))), duration_s=2.5),
     ]
     pieces = [piece for job in jobs for piece in encoder.pieces(job)]
     assert [len(piece.values) for piece in pieces] == [3, 16, 9]
@@ -196,7 +196,7 @@ def test_clip_frames_are_its_image_embeddings_before_projection(tmp_path):
     )
     encoder = make_encoder("visual", str(folder)).to("cpu")
     assert encoder.spec.framing["shortest_edge"] == 32
-    (piece,) = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
+    (piece,) = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     pixels = (torch.from_numpy(piece.values).float() / 255 - torch.tensor([0.48, 0.46, 0.41])) / torch.tensor(
         [0.27, 0.26, 0.28]
@@ -211,7 +211,7 @@ def test_clips_vision_tower_loads_from_a_folder_with_both_towers(tmp_path):
     config = transformers.CLIPConfig(text_config=text, vision_config=VISUAL["clip"][1])
     transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
     encoder = make_encoder("visual", str(tmp_path / "clip")).to("cpu")
-    assert frames_of(encoder, Job("u", "", path=video(tmp_path / "1.mp4", [30, 90]))).shape == (1, 32)
+    assert frames_of(encoder, EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90]))).shape == (1, 32)
 
 
 def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models):
@@ -230,7 +230,7 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models
     assert encoder.spec.model == "someone/wav2vec2-tiny"
     assert encoder.spec.weights == commit
     assert encoder.header.encoder == "wav2vec2-tiny"
-    assert frames_of(encoder.to("cpu"), Job("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
+    assert frames_of(encoder.to("cpu"), EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
     with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model whose weights"):
         make_encoder("speech", "someone/else")
 
@@ -313,8 +313,8 @@ def test_a_clip_is_encoded_as_if_it_were_the_whole_file(tmp_path):
     path = tone(tmp_path / "a.wav", 2.0)
     samples, rate = soundfile.read(path)
     soundfile.write(tmp_path / "cut.wav", samples[8000:24000], rate)
-    cut = frames_of(encoder, Job("u", "", path=tmp_path / "cut.wav"))
-    clip = frames_of(encoder, Job("u", "", path=path, clip=Clip("a.wav", 0.5, 1.5)))
+    cut = frames_of(encoder, EncodeJob("u", "", path=tmp_path / "cut.wav"))
+    clip = frames_of(encoder, EncodeJob("u", "", path=path, clip=Clip("a.wav", 0.5, 1.5)))
     assert relative_difference(clip, cut) < 1e-3
 
 

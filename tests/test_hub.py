@@ -19,7 +19,7 @@ import gia_mic
 from gia_mic import cli
 from gia_mic.extract.corpora import manifest
 from gia_mic.extract.encoders import snapshot
-from gia_mic.extract.encoders.contract import DEFAULT_MODELS, Job
+from gia_mic.extract.encoders.contract import DEFAULT_MODELS, EncodeJob
 from gia_mic.extract.encoders.fetch import fetch
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError
@@ -98,7 +98,7 @@ def sound(tmp_path_factory):
 def frames(encoder, path):
     encoder.to("cpu")
     modality = encoder.spec.modality
-    job = Job("u", "", text="so be it") if modality == "text" else Job("u", "", path=path, duration_s=0.6)
+    job = EncodeJob("u", "", text="so be it") if modality == "text" else EncodeJob("u", "", path=path, duration_s=0.6)
     return np.concatenate([part for piece in encoder.pieces(job) for part in encoder.encode([piece])])
 
 
@@ -273,7 +273,7 @@ def test_pictures_are_prepared_as_by_a_processor_that_transformers_5_saved(hub, 
     hub.add("lab/clip", folder)
     encoder = make_encoder("visual", "lab/clip")
     assert encoder.spec.framing["shortest_edge"] == 32
-    [piece] = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
+    [piece] = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     pixels = pictures(images=list(piece.values), return_tensors="pt").pixel_values
     with torch.inference_mode():
@@ -300,7 +300,7 @@ def test_pixels_are_scaled_as_the_settings_say(models, tmp_path, settings):
     folder = preprocessor(shutil.copytree(models / "clip", tmp_path / "clip"), **known, **settings)
     processor = transformers.CLIPImageProcessor.from_pretrained(folder)
     encoder = make_encoder("visual", str(folder))
-    [piece] = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
+    [piece] = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
     pixels = processor(images=list(piece.values), return_tensors="pt").pixel_values
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     with torch.inference_mode():

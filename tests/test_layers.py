@@ -13,7 +13,7 @@ from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.split import folds
-from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.stack import EncodeJob, fit_together
 from gia_mic.fuse.train import fit, predict
 
 L, H = 3, 4
@@ -105,7 +105,7 @@ def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data
     assert int(shares.argmax()) == 1
     assert alone.model.scalers["text"].weights is None
     quick = TrainingConfig(epochs=1, batch_size=16)
-    together = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], quick, steps=4)
+    together = fit_together(build, data, [EncodeJob(rows, seed) for seed in (0, 1)], quick, steps=4)
     for seed, one in enumerate(together):
         single = fit(build, data, rows, quick, seed=seed, steps=4).model
         np.testing.assert_allclose(predict(one.model, data, rows), predict(single, data, rows), atol=1e-3)

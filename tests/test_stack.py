@@ -8,7 +8,7 @@ from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import read
 from gia_mic.fuse.models.registry import FUSIONS, configure
 from gia_mic.fuse.split import development, folds
-from gia_mic.fuse.stack import Job, fit_together
+from gia_mic.fuse.stack import EncodeJob, fit_together
 from gia_mic.fuse.train import fit, predict, steps_per_epoch
 
 
@@ -32,7 +32,7 @@ def compare(corpus, data, fusion, config, select=False, **settings):
     jobs = []
     for fold, seed in ((found[0], 0), (found[0], 1), (found[4], 0)):
         rows, choose = development(corpus, fold) if select else (fold.train, None)
-        jobs.append(Job(rows, seed, choose))
+        jobs.append(EncodeJob(rows, seed, choose))
 
     def build():
         return made.make(data.dims, 4, chosen)
@@ -87,7 +87,7 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
         return made.make(data.dims, 4, made.config())
 
     alone = fit(build, data, rows, config, seed=1, steps=6)
-    other, one = fit_together(build, data, [Job(rows, seed) for seed in (0, 1)], config, steps=6)
+    other, one = fit_together(build, data, [EncodeJob(rows, seed) for seed in (0, 1)], config, steps=6)
     expected, found, others = (predict(each.model, data, np.arange(106)) for each in (alone, one, other))
     assert abs(found - expected).mean() < 0.03
     assert abs(found - expected).mean() < abs(others - expected).mean() / 3
@@ -97,7 +97,7 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
 def test_every_baseline_can_be_stacked(corpus, data, fusion):
     made = FUSIONS[fusion]
     config = TrainingConfig(epochs=1, batch_size=16)
-    jobs = [Job(folds(corpus)[0].train, seed) for seed in (0, 1)]
+    jobs = [EncodeJob(folds(corpus)[0].train, seed) for seed in (0, 1)]
 
     def build():
         return made.make(data.dims, 4, made.config())
@@ -110,7 +110,7 @@ def test_every_baseline_can_be_stacked(corpus, data, fusion):
 
 
 def test_a_run_with_fewer_utterances_than_steps_is_trained_alone(corpus, data):
-    jobs = [Job(np.arange(20, 24), 0), Job(np.arange(40, 60), 0)]
+    jobs = [EncodeJob(np.arange(20, 24), 0), EncodeJob(np.arange(40, 60), 0)]
     made = FUSIONS["concat"]
     found = fit_together(lambda: made.make(data.dims, 4, made.config()), data, jobs, TrainingConfig(epochs=1), steps=6)
     assert len(found) == 2

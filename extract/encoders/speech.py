@@ -12,9 +12,9 @@ from torch import nn
 from gia_mic.extract import media
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.contract import (
+    EncodeJob,
     EncoderSpec,
-    Job,
-    Piece,
+    Window,
     check_layers,
     exact_together,
     pick_layers,
@@ -85,14 +85,14 @@ class SpeechEncoder(Pretrained):
         """What all frames have in common."""
         return self.spec.header(self._config.hidden_size, self._rate / self._hop, self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return about how many frames the model has to compute for an utterance."""
         frames = max(round(job.duration_s * self._rate) // self._hop, 1)
         if self._whisper:
             return math.ceil(frames / self._window) * self._window
         return frames
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode an utterance into windows of samples.
 
         Raises:
@@ -116,9 +116,9 @@ class SpeechEncoder(Pretrained):
             ]
             if self._whisper:
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
-                yield Piece(spectrum, keep, self._window)
+                yield Window(spectrum, keep, self._window)
             else:
-                yield Piece(((values - mean) * scale).astype(np.float32), keep, end - begin)
+                yield Window(((values - mean) * scale).astype(np.float32), keep, end - begin)
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device."""
@@ -128,13 +128,13 @@ class SpeechEncoder(Pretrained):
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
         return self
 
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
         together = [[piece] for piece in pieces] if self._alone else [pieces]
         return [frames for some in together for frames in self._encode(some)]
 
     @torch.inference_mode()
-    def _encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         parameter = next(self.model.parameters())
         if self._whisper:
             inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
@@ -200,7 +200,7 @@ class SpeechEncoder(Pretrained):
         """Return how many samples so many frames see."""
         return (frames - 1) * self._hop + self._receptive_field
 
-    def _stream(self, job: Job) -> Iterator[np.ndarray]:
+    def _stream(self, job: EncodeJob) -> Iterator[np.ndarray]:
         if job.sound is not None:
             return media.stream_samples(*job.sound, self._rate)
         assert job.path is not None

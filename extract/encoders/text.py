@@ -8,9 +8,9 @@ import torch
 
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.contract import (
+    EncodeJob,
     EncoderSpec,
-    Job,
-    Piece,
+    Window,
     check_layers,
     exact_together,
     pick_layers,
@@ -73,11 +73,11 @@ class TextEncoder(Pretrained):
         """What all frames have in common."""
         return self.spec.header(self._config.hidden_size, weights=self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return how many tokens an utterance has."""
         return len(self._tokens(job))
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Cut a transcript into tokens, and those into windows.
 
         Raises:
@@ -89,7 +89,7 @@ class TextEncoder(Pretrained):
         assert self.spec.window_tokens is not None
         assert self.spec.context_tokens is not None
         for begin, end, keep in piece_windows(len(tokens), self.spec.window_tokens, self.spec.context_tokens):
-            yield Piece(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
+            yield Window(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
 
     def to(self, device: str) -> "TextEncoder":
         """Load the weights onto a device."""
@@ -99,7 +99,7 @@ class TextEncoder(Pretrained):
         return self
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
         if len(pieces) > 1 and not self._exact_together:
             return [self.encode([piece])[0] for piece in pieces]
@@ -117,7 +117,7 @@ class TextEncoder(Pretrained):
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
 
-    def spans(self, job: Job) -> list[tuple[int, int] | None]:
+    def spans(self, job: EncodeJob) -> list[tuple[int, int] | None]:
         """Return where in the transcript each token begins and ends; None for one that only marks.
 
         Raises:
@@ -135,7 +135,7 @@ class TextEncoder(Pretrained):
         both = zip(found["offset_mapping"], found["special_tokens_mask"], strict=True)
         return [None if special else (int(span[0]), int(span[1])) for span, special in both]
 
-    def _tokens(self, job: Job) -> list[int]:
+    def _tokens(self, job: EncodeJob) -> list[int]:
         return self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]
 
 

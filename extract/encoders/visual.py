@@ -10,7 +10,7 @@ import torch
 from gia_mic.extract import media
 from gia_mic.extract.crop import DEFAULT, check_crop, stream_cropped
 from gia_mic.extract.encoders import tiny
-from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_layers
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.weights import load_settings
 from gia_mic.extract.errors import EncoderError, MediaError
@@ -93,11 +93,11 @@ class VisualEncoder(Pretrained):
         """What all frames have in common."""
         return self.spec.header(self._config.hidden_size, None if self._crop == "face" else self._rate, self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return about how many patches the model has to compute for an utterance."""
         return max(round(job.duration_s * self._rate), 1) * self._patches
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode a clip into pictures, some at a time.
 
         Raises:
@@ -128,7 +128,7 @@ class VisualEncoder(Pretrained):
         return self
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's frames (T, D) float32; pictures don't see each other."""
         parameter = next(self.model.parameters())
         pictures = torch.from_numpy(np.concatenate([piece.values for piece in pieces])).to(parameter.device)
@@ -149,8 +149,8 @@ class VisualEncoder(Pretrained):
         height, width = self._framing.size
         return (height // self._config.patch_size) * (width // self._config.patch_size) + 1
 
-    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Piece:
-        return Piece(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
+    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Window:
+        return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
 
     def _pooled(self, outputs: Any) -> torch.Tensor:
         """Return one vector per picture, (B, L · H), from the tokens of each hidden layer."""

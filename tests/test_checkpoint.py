@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from made_media import tone
-from made_models import SPEECH, save
+from made_models import SPEECH, Hostile, save
 from test_transcribe import save_ctc, save_whisper
 
 from gia_mic.extract.encoders.checkpoint import DTYPES, read_checkpoint
@@ -51,16 +51,6 @@ def test_every_kind_of_storage_is_known(tmp_path):
         name: tensor.dtype for name, tensor in state.items()
     }
     assert len(state) == 10
-
-
-class Hostile:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

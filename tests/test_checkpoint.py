@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from made_media import tone
-from made_models import SPEECH, save
+from made_models import SPEECH, Hostile, save
 from test_transcribe import save_ctc, save_whisper
 
 from gia_mic.extract.encoders.checkpoint import DTYPES, read_checkpoint
@@ -31,6 +31,26 @@ STATE = OrderedDict(
     parameter=torch.nn.Parameter(torch.full((2,), 0.5)),
 )
 STATE["tied"] = STATE["weight"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_come_out_as_they_went_in(tmp_path, zipped):
+    torch.save(STATE, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    found = read_checkpoint(tmp_path / "pytorch_model.bin")
+    assert list(found) == list(STATE)
+    for name, tensor in STATE.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    assert found["tied"].data_ptr() == found["weight"].data_ptr()
+
+
+def test_every_kind_of_storage_is_known(tmp_path):
+    state = {str(dtype): torch.zeros(2, dtype=dtype) for dtype in DTYPES.values()}
+    torch.save(state, tmp_path / "a.bin")
+    assert {name: tensor.dtype for name, tensor in read_checkpoint(tmp_path / "a.bin").items()} == {
+        name: tensor.dtype for name, tensor in state.items()
+    }
+    assert len(state) == 10
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -12,14 +12,14 @@ import transformers
 from click.testing import CliRunner
 from made_hub import TOKEN, Hub
 from made_media import tone, video
-from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
-from test_checkpoint import Hostile
+from made_models import SPEECH, TEXT, VISUAL, Hostile, preprocessor, save, save_text
 
 import gia_mic
 from gia_mic import cli
-from gia_mic.extract.corpora import manifest
+from gia_mic.extract.config import DEFAULT_MODELS
+from gia_mic.extract.corpora.manifest import prepare_table
 from gia_mic.extract.encoders import snapshot
-from gia_mic.extract.encoders.contract import DEFAULT_MODELS, EncodeJob
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.fetch import fetch
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError
@@ -449,23 +449,26 @@ def test_the_defaults_from_extraction_to_prediction_online_and_off(hub, models, 
     assert mer("extract", "--modality", "all", "--device", "cpu").count(": 1 extracted, 8 reused") == 3
 
 
-def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, models, tmp_path):
-    corpus = manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, models, tmp_path, caplog):
+    corpus = prepare_table(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
     hub.add("lab/model", models / "speech")
     [first] = run(corpus, "speech", "lab/model", device="cpu")
     hub.add("lab/model", models / "other")
-    said = []
-    [again] = run(corpus, "speech", "lab/model", device="cpu", say=said.append)
+    caplog.set_level("INFO", "gia_mic")
+    [again] = run(corpus, "speech", "lab/model", device="cpu")
     assert (again.path, again.reused) == (first.path, 2)
-    assert any("as for" in line and "--revision main takes what the hub has now" in line for line in said)
-    [second] = run(corpus, "speech", "lab/model", device="cpu", revision="main", say=said.append)
+    assert any("as for" in line and "--revision main takes what the hub has now" in line for line in caplog.messages)
+    [second] = run(corpus, "speech", "lab/model", device="cpu", revision="main")
     assert first.path != second.path
     assert (second.extracted, second.reused) == (2, 0)
-    assert any(str(first.path) in line and "training can go on with the old one by --encoder" in line for line in said)
+    assert any(
+        str(first.path) in line and "training can go on with the old one by --encoder" in line
+        for line in caplog.messages
+    )
 
 
 def test_a_commit_that_the_hub_no_longer_has_gives_way_to_main(hub, models, tmp_path):
-    corpus = manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+    corpus = prepare_table(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
     gone = hub.add("lab/model", models / "speech")
     [first] = run(corpus, "speech", "lab/model", device="cpu")
     hub.add("lab/model", models / "other")
@@ -481,7 +484,7 @@ def test_a_hostile_bin_of_the_hub_ends_in_one_sentence(hub, models, tmp_path, mo
     torch.save({"weight": Hostile(tmp_path / "trap")}, folder / "pytorch_model.bin")
     hub.add("lab/hostile", folder)
     monkeypatch.chdir(tmp_path)
-    manifest.prepare(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+    prepare_table(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
     words = ["extract", "--modality", "speech", "--encoder", "lab/hostile", "--device", "cpu"]
     answer = CliRunner().invoke(cli.main, words)
     assert answer.exit_code == 1

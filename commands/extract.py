@@ -7,7 +7,7 @@ import click
 
 from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
 from gia_mic.commands.settings import setting_options
-from gia_mic.extract.config import DEFAULT_MODELS, DEFAULT_REVISION, EncoderConfig
+from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 
 
 def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -38,7 +38,11 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
     f"[default: {', '.join(DEFAULT_MODELS.values())}; tiny for the demo corpus]",
 )
-@click.option("--revision", help=f"Commit, tag or branch of the hub's model.  [default: {DEFAULT_REVISION}]")
+@click.option(
+    "--revision",
+    help="Commit, tag, branch or refs/pr/N of the hub's model.  [default: what the corpus's features were begun with, "
+    "else main]",
+)
 @click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
 @setting_options(EncoderConfig)
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")

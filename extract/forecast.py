@@ -36,7 +36,8 @@ class Forecast:
         bytes: Expected size of the finished file, in bytes.
         room: Bytes needed on the disk while it is made.
         free: Bytes free on that disk.
-        seconds: Expected time in seconds, from a measured sample.
+        seconds: Expected time in seconds, from a measured sample; None where the weights are still to be downloaded.
+        download: Bytes to download.
     """
 
     path: Path
@@ -49,7 +50,8 @@ class Forecast:
     bytes: int
     room: int
     free: int
-    seconds: float
+    seconds: float | None
+    download: int = 0
 
     def __str__(self) -> str:
         lines = {
@@ -59,14 +61,21 @@ class Forecast:
             "recordings to extract": f"{self.hours:.2f} hours" if self.hours else "none, or text",
             "size of the file": size_text(self.bytes),
             "room needed": f"{size_text(self.room)}, free {size_text(self.free)}",
-            "time": f"about {time_text(self.seconds)}, from a measured sample" if self.todo else "none",
+            "download": f"{size_text(self.download)} of weights, to the hub's local cache",
+            "time": f"about {time_text(self.seconds)}, from a measured sample"
+            if self.todo and self.seconds is not None
+            else "can be measured once they are fetched (mer fetch)"
+            if self.todo
+            else "none",
         }
+        if not self.download:
+            del lines["download"]
         width = max(map(len, lines))
         return "\n".join(f"{name:{width}}  {value}" for name, value in lines.items())
 
 
 def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
-    """Look at every input, time a sample, and write nothing but a lock.
+    """Look at every input, time a sample if the weights are there, and write nothing but a lock.
 
     Raises:
         MediaError: The corpus has nothing in this modality.
@@ -91,7 +100,8 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
             bytes=whole,
             room=max(_room(todo, jobs, header) - held, 0),
             free=shutil.disk_usage(corpus.folder).free,
-            seconds=_seconds(todo, encoder, device),
+            seconds=None if encoder.missing_bytes else _seconds(todo, encoder, device),
+            download=encoder.missing_bytes,
         )
 
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
 from gia_mic.extract.encoders.contract import TINY, EncodeJob, Encoder
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
 from gia_mic.extract.inspection import find_features
@@ -29,7 +30,7 @@ from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
 from gia_mic.extract.progress import Progress, progress
-from gia_mic.extract.store import FAILED, MISSING, Item
+from gia_mic.extract.store import FAILED, MISSING, Header, Item, open_store
 
 __all__ = [
     "Engine",
@@ -151,6 +152,9 @@ def run(
         if modality != "all" and len(fitting) < len(options):
             raise EncoderError(f"{one_line(options.keys() - fitting.keys())} is no option of {name}: leave it out.")
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
+        if chosen != TINY:  # once, for all devices and machines that it will be loaded on
+            begun = fitting.get("revision") or _begun_with(corpus, name, chosen)
+            fitting["revision"] = pin(chosen, begun)
         make = partial(make_encoder, name, chosen, **fitting)
         if dry_run:
             yield forecast(corpus, make(), devices[0])
@@ -220,6 +224,8 @@ def extract(
     header = encoder.header
     plan.require_modality(corpus, header.modality)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
+    for line in _of_other_weights(corpus, header):
+        logger.info(line)
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
         budget = budget or batch_positions(devices[0] if engine is None else engine.kind)
@@ -268,6 +274,46 @@ def extract(
         missing=sum(item.status == MISSING for item in others.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )
+
+
+def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
+    """Return the hub's commit that the features of a corpus were begun with by this model.
+
+    None where there are none yet, where they are of several commits, or where that commit can't be had any more.
+    """
+    folder, commits = corpus.folder / modality, {}
+    for path in sorted([*folder.glob("*.h5"), *folder.glob("*.parts/*.h5")]):
+        with suppress(StoreError):
+            spec = open_store(path).spec
+            if spec.get("model") == model and len(str(spec.get("weights"))) == COMMIT_DIGITS:
+                commits[spec["weights"]] = path, spec
+    if len(commits) != 1:
+        return None
+    [(path, spec)] = commits.values()
+    try:
+        commit = recorded_revision(spec)
+    except EncoderError:
+        return None
+    logger.info(f"{model} is taken at commit {commit[:12]}, as for {path}; --revision main takes what the hub has now.")
+    return commit
+
+
+def _of_other_weights(corpus: Corpus, header: Header) -> Iterator[str]:
+    """Say of a new feature file which there are of the same model's other weights; training can go on with them."""
+    folder = corpus.folder / header.modality
+    if (folder / header.file_name).exists():
+        return
+    for path in sorted(folder.glob("*.h5")):
+        try:
+            spec = open_store(path).spec
+        except StoreError:
+            continue
+        old, new = str(spec.get("weights", "")), str(header.spec["weights"])
+        if spec.get("model") == header.spec["model"] and old != new:
+            yield (
+                f"{path} has frames of {spec['model']} by commit {old[:12]}, and the weights are now taken from commit "
+                f"{new[:12]}: a new file is made, and training can go on with the old one by --encoder."
+            )
 
 
 def _given_up(builder: Builder, todo: Sequence[EncodeJob]) -> dict[str, Item]:

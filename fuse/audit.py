@@ -6,16 +6,16 @@ was acted. Whatever is fitted is fitted on the training part.
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.progress import progress
 from gia_mic.fuse import measure, split
 
 __all__ = ["Audit", "Control", "Overlap", "audit", "by_value", "majority", "normalised", "scores_of_control"]
@@ -186,24 +186,26 @@ def _controls(
         answers["scenario"] = lambda fold: by_value(labels[fold.train], scenarios[fold.train], scenarios[fold.test], C)
     if "sentence" in columns:
         texts = np.array([text or "" for text in columns["sentence"]], dtype=object)
-        bar = tqdm(total=len(folds), desc="words", unit="fold", disable=None, leave=False)
-        answers["words"] = lambda fold: _words(labels[fold.train], texts[fold.train], texts[fold.test], bar)
+        answers["words"] = lambda fold: _words(labels[fold.train], texts[fold.train], texts[fold.test])
     true = [labels[fold.test] for fold in folds]
-    found = {
-        name: scores_of_control(name, true, [answer(fold) for fold in folds], corpus.classes)
-        for name, answer in answers.items()
-    }
-    if "sentence" in columns:
-        bar.close()
-    return found
+    with progress(len(answers) * len(folds), "controls", "fold", leave=False) as shown:
+
+        def predictions(answer: Callable[[split.SplitFold], Labels]) -> Iterator[Labels]:
+            for fold in folds:
+                yield answer(fold)
+                shown.update()
+
+        return {
+            name: scores_of_control(name, true, list(predictions(answer)), corpus.classes)
+            for name, answer in answers.items()
+        }
 
 
-def _words(train: Labels, train_texts: Values, test_texts: Values, bar: Any) -> Labels:
+def _words(train: Labels, train_texts: Values, test_texts: Values) -> Labels:
     """Return what a logistic regression on words and pairs of words (tf-idf) says, fitted on the training part."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    bar.update()
     vectorizer = TfidfVectorizer(
         token_pattern=r"[^ ]+",
         lowercase=False,

@@ -14,10 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tqdm import tqdm
-
 from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.corpus import Corpus, load_corpus
+from gia_mic.extract.progress import progress
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE
 from gia_mic.fuse.experiment import Execution, Experiment
@@ -68,11 +67,11 @@ def train_on_ray(
         for experiment in experiments
     ]
     waiting = [task for of_experiment in tasks for task in of_experiment]
-    with tqdm(total=len(waiting), desc="runs", unit="task", disable=None, leave=False) as progress:
+    with progress(len(waiting), "runs", "task", leave=False) as shown:
         while waiting:
             ended, waiting = ray.wait(waiting)
             for _, records in _results(ray, ended, waiting):
-                progress.update()
+                shown.update()
                 for record in records:
                     logger = logging.getLogger(record.name)
                     if logger.isEnabledFor(record.levelno):

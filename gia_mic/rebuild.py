@@ -6,22 +6,38 @@ from typing import Any
 
 from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, Encoder
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.weights import COMMIT_DIGITS, recorded_revision
 from gia_mic.extract.errors import EncoderError, one_line
 
-__all__ = ["from_folder", "rebuild"]
+__all__ = ["from_folder", "rebuild", "recorded_models"]
 
 _FOUND = (
-    "modality model weights sampling_rate_hz context_s normalise window_tokens context_tokens framing version".split()
-)
+    "modality model weights weights_file sampling_rate_hz context_s normalise window_tokens context_tokens framing "
+    "version"
+).split()
 """Fields of a spec that the encoder itself finds out; all others were options."""
-
-_COMMIT = 40
-"""Digits of a hub's commit; a folder's digest has 64."""
 
 
 def from_folder(weights: str) -> bool:
     """Whether recorded weights were read from a folder, whose digest they are, and not from the hub."""
-    return len(weights) != _COMMIT
+    return len(weights) != COMMIT_DIGITS
+
+
+def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return the hub's models, each with its commit, that a run's configuration recorded.
+
+    Raises:
+        EncoderError: A commit can't be found.
+    """
+    specs = [config["features"][modality].get("spec", {}) for modality in config["modalities"]]
+    recognisers = config["corpus"].get("recognisers") or {}
+    models: list[tuple[str, str | None]] = [
+        (str(spec["model"]), recorded_revision(spec))
+        for spec in specs
+        if "weights" in spec and spec["model"] != TINY and not from_folder(spec["weights"])
+    ]
+    heard = [(model, about["weights"]) for model, about in recognisers.items() if not from_folder(about["weights"])]
+    return models + heard
 
 
 def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
@@ -51,11 +67,12 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"The {modality} encoder {model} was read from a folder, and {folder or 'where that lies'} isn't "
             f"{'there' if folder else 'known'}: give --encoder {modality}=FOLDER."
         )
+    holder = None
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items() if name not in _FOUND}
     if crop := (spec.get("framing") or {}).get("crop"):
         options["crop"] = crop
     if model != TINY and not folder:
-        options["revision"] = spec["weights"]
+        options["revision"] = holder = recorded_revision(spec)
     try:
         encoder = make_encoder(str(modality), str(model if model == TINY else folder or model), **options)
     except TypeError as error:
@@ -63,7 +80,10 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"This version can't make {modality} frames with {one_line(options)}: train again."
         ) from error
     made = encoder.spec.canonical()
-    differing = [name for name in {**made, **spec} if name != "model" and made.get(name) != spec.get(name)]
+    same = {"model"}
+    if made["weights"] == holder:  # what an earlier version recorded of these weights
+        same |= {"weights", "weights_file"}
+    differing = [name for name in {**made, **spec} if name not in same and made.get(name) != spec.get(name)]
     if "weights" in differing:
         raise EncoderError(
             f"{folder or model} holds other weights ({made['weights'][:12]}…) than the {modality} frames were made "

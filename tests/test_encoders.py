@@ -223,15 +223,15 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models
     (cache / "refs" / "main").write_text(commit)
     for file in speech_models["wav2vec2-base"].iterdir():
         (snapshot / file.name).write_bytes(file.read_bytes())
+    preprocessor(snapshot, do_normalize=True, sampling_rate=16000)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
     encoder = make_encoder("speech", "someone/wav2vec2-tiny")
     assert encoder.spec.model == "someone/wav2vec2-tiny"
     assert encoder.spec.weights == commit
     assert encoder.header.encoder == "wav2vec2-tiny"
     assert frames_of(encoder.to("cpu"), EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
-    with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model that the hub gave"):
+    with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model whose weights"):
         make_encoder("speech", "someone/else")
 
 
@@ -246,6 +246,16 @@ def test_a_folders_fingerprint_follows_its_content_not_its_place(tmp_path, speec
     weights[-1] ^= 1
     (moved / "model.safetensors").write_bytes(weights)
     assert make_encoder("speech", str(moved)).spec.fingerprint != first
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "bpe.codes", "preprocessor_config.json", "pytorch_model.bin"])
+def test_whatever_prepares_an_input_is_in_a_folders_fingerprint(tmp_path, name):
+    folder = save_text(tmp_path / "roberta", *TEXT["roberta"])
+    first = make_encoder("text", str(folder)).spec.fingerprint
+    path = folder / name
+    path.write_text((path.read_text() if path.exists() else "{}") + "\n")
+    same = name == "pytorch_model.bin"  # beside safetensors nobody reads it
+    assert (make_encoder("text", str(folder)).spec.fingerprint == first) is same
 
 
 @pytest.mark.parametrize(
@@ -281,10 +291,9 @@ def test_models_that_do_not_fit_are_refused(tmp_path, speech_models):
         make_encoder("text", str(save(tmp_path / "bert", *TEXT["bert"])))
     with pytest.raises(EncoderError, match="no folder '/no/such/folder', and a hub id looks like"):
         make_encoder("speech", "/no/such/folder")
-    (tmp_path / "pickled").mkdir()
-    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(EncoderError, match=r"holds no \*\.safetensors"):
-        make_encoder("speech", str(tmp_path / "pickled"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EncoderError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+        make_encoder("speech", str(tmp_path / "empty"))
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):

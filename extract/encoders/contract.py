@@ -52,6 +52,7 @@ class EncoderSpec:
         modality: speech, text or visual.
         model: Hub id, or the name of a local folder.
         weights: Commit of the hub, or digest of the folder's files.
+        weights_file: File of weights that was read where they are not safetensors, such as pytorch_model.bin.
         layers: As in `EncoderConfig`, like the next three; the layers lie side by side in D.
         pool: Frames to average.
         precision: What the model computes in.
@@ -71,6 +72,7 @@ class EncoderSpec:
     modality: str
     model: str
     weights: str
+    weights_file: str | None = None
     layers: tuple[int, ...] | str = EncoderConfig.layers
     pool: str = EncoderConfig.pool
     precision: str = EncoderConfig.precision
@@ -187,6 +189,10 @@ class Encoder(Protocol):
     @property
     def header(self) -> Header:
         """What all frames have in common; known before the weights are loaded."""
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much has to be downloaded before the weights can be loaded."""
 
     def size(self, job: EncodeJob) -> int:
         """Return about how many positions the model has to compute for an utterance."""

@@ -38,7 +38,21 @@ class Pretrained:
         else:
             self._weights = find_weights(model, revision)
             self._config = load_config(self._weights)
-            self._named = {"model": self._weights.name, "weights": self._weights.digest}
+            self._named = {
+                "model": self._weights.name,
+                "weights": self._weights.digest,
+                "weights_file": self._weights.pickled,
+            }
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a hub's model; None of any other."""
+        return None if self._weights is None else self._weights.revision
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much has to be downloaded before the network can be loaded."""
+        return 0 if self._weights is None else self._weights.missing_bytes()
 
     @property
     def model(self) -> Any:

@@ -64,7 +64,7 @@ class Recogniser(SpeechEncoder):
         assert self._weights is not None
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(
-                self._weights.location, revision=self._weights.revision or "main", trust_remote_code=False
+                self._weights.location, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # the library raises many kinds
             raise EncoderError(
@@ -155,7 +155,7 @@ def make_recogniser(model: str, revision: str | None = None, language: str | Non
         EncoderError: The model can't be found, or recognises no words.
     """
     found = Recogniser(model, revision, language)
-    kinds = found.kinds
+    kinds, revision = found.kinds, found.revision
     if any(kind == "WhisperForConditionalGeneration" for kind in kinds):
         return _Whisper(model, revision, language)
     if not any(kind.endswith("ForCTC") for kind in kinds):

@@ -53,7 +53,7 @@ class SpeechEncoder(Pretrained):
         self, model: str, revision: str | None = None, window_s: float = EncoderConfig.window_s, **options: Any
     ) -> None:
         super().__init__(model, revision, tiny.speech)
-        settings = {} if self._weights is None else load_settings(self._weights, "preprocessor_config.json")
+        settings = {} if self._weights is None else load_settings(self._weights, "feature_extractor")
         self._whisper = self._config.model_type == "whisper"
         if self._whisper:
             from transformers import WhisperFeatureExtractor

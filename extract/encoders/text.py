@@ -143,9 +143,7 @@ def _load_tokenizer(weights: Weights) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            weights.location, revision=weights.revision or "main", trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(weights.location, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EncoderError(f"{weights.name} has no tokenizer that transformers can load: {_ADVICE}.") from error
     # without its files, transformers gives an empty tokenizer that takes every word for unknown

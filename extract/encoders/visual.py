@@ -1,5 +1,6 @@
 """Turns video into one frame per picture with CLIP's vision tower, ViT, DINOv2 and their relatives."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class VisualEncoder(Pretrained):
             size = {"height": tiny.IMAGE_SIZE, "width": tiny.IMAGE_SIZE}
             settings = {"size": size, "image_mean": tiny.IMAGE_MEAN, "image_std": tiny.IMAGE_STD}
         else:
-            settings = load_settings(self._weights, "preprocessor_config.json")
+            settings = load_settings(self._weights, "image_processor")
         self._two_towers = hasattr(config, "vision_config")
         self._config = config.vision_config if self._two_towers else config
         if not hasattr(self._config, "patch_size") or not hasattr(self._config, "hidden_size"):
@@ -65,8 +66,7 @@ class VisualEncoder(Pretrained):
                 "DINOv2."
             )
         self._framing = _framing(settings, getattr(self._config, "image_size", 224))
-        self._mean = settings.get("image_mean", (0.5, 0.5, 0.5))
-        self._std = settings.get("image_std", (0.5, 0.5, 0.5))
+        self._mean, self._std = _normalisation(settings)
         self.spec = EncoderSpec(
             modality="visual",
             **self._named,
@@ -162,6 +162,17 @@ class VisualEncoder(Pretrained):
     def _token(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the class token of (B, patches + 1, H), or the mean of (B, patches, H)."""
         return hidden.mean(dim=1) if self._config.model_type == "siglip_vision_model" else hidden[:, 0]
+
+
+def _normalisation(settings: dict[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """Return what is taken from a pixel in 0 … 1, and what it is divided by, in each colour."""
+    mean, std = settings.get("image_mean", (0.5, 0.5, 0.5)), settings.get("image_std", (0.5, 0.5, 0.5))
+    if not settings.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    scale = 255 * settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 255.0
+    if math.isclose(scale, 1.0):
+        return mean, std
+    return [value / scale for value in mean], [value / scale for value in std]
 
 
 def _framing(settings: dict[str, Any], image_size: int | Sequence[int]) -> media.Framing:

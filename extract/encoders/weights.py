@@ -3,20 +3,37 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gia_mic.extract.config import DEFAULT_REVISION
+from gia_mic.extract.encoders.hub import resolve, resolve_recorded
+from gia_mic.extract.encoders.snapshot import SETTINGS, Snapshot, pick_weights
 from gia_mic.extract.errors import EncoderError, first_line, one_line
 from gia_mic.extract.files import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["Weights", "find_weights", "load_config", "load_model", "load_settings"]
+__all__ = [
+    "COMMIT_DIGITS",
+    "HUB_ID",
+    "Weights",
+    "find_weights",
+    "load_config",
+    "load_model",
+    "load_settings",
+    "pin",
+    "recorded_revision",
+]
 
-WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+COMMIT_DIGITS = 40
+"""Of a hub's commit; a folder's digest has 64."""
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+WEIGHT_FILES = ("*.safetensors", *SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -25,55 +42,82 @@ class Weights:
 
     Attributes:
         name: Hub id, or the folder's name.
-        location: What transformers loads it from.
-        revision: The hub's revision asked for; None for a folder.
+        location: Folder that transformers loads it from; the hub's files of weights come into it when they are needed.
+        revision: The hub's commit; None for a local folder.
         digest: Commit, or digest of the folder's files.
+        file: File of weights to load.
+        snapshot: The hub's commit and what lies in it; None for a local folder.
     """
 
     name: str
     location: str
     revision: str | None
     digest: str
+    file: str
+    snapshot: Snapshot | None = None
 
     @property
     def folder(self) -> str:
         """The local folder, absolute; empty for a model of the hub."""
         return str(Path(self.location).resolve()) if self.revision is None else ""
 
+    @property
+    def pickled(self) -> str | None:
+        """The file of weights where it is none of safetensors, as the features record it."""
+        return self.file if ".bin" in self.file else None
+
+    def missing_bytes(self) -> int:
+        """Return how much has to be downloaded before the model can be loaded."""
+        return 0 if self.snapshot is None else sum(self.snapshot.missing(self.snapshot.weights).values())
+
 
 def find_weights(model: str, revision: str | None = None) -> Weights:
     """Find a model in a local folder or on the hub (or in the hub's local cache), without loading it.
 
+    Of the hub's, all but the weights is downloaded.
+
     Raises:
-        EncoderError: It isn't there, can't be fetched, or has no safetensors weights.
+        EncoderError: It isn't there, can't be fetched, or has no weights that can be read.
     """
     folder = Path(model)
     if folder.is_dir():
-        files = sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)})
-        if not any(path.suffix == ".safetensors" for path in files):
+        files = {path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}
+        weights = pick_weights({path.name for path in folder.iterdir()})
+        files |= {folder / name for name in weights}
+        if not weights:
             raise EncoderError(
-                f"{folder} holds no *.safetensors, the only weights that are safe to load: save the model there with "
+                f"{folder} holds neither model.safetensors nor pytorch_model.bin: save the model there with "
                 "save_pretrained."
             )
-        hashed = hashlib.sha256("".join(f"{path.name} {digest(path)}\n" for path in files).encode()).hexdigest()
-        return Weights(folder.resolve().name, str(folder), None, hashed)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+        hashed = hashlib.sha256("".join(f"{path.name} {digest(path)}\n" for path in sorted(files)).encode()).hexdigest()
+        return Weights(folder.resolve().name, str(folder), None, hashed, weights[0])
+    if not HUB_ID.fullmatch(model):
         raise EncoderError(f"There is no folder {model!r}, and a hub id looks like owner/name: check --encoder.")
+    snapshot = resolve(model, revision)
+    location = snapshot.fetch(snapshot.settings)
+    return Weights(model, str(location), snapshot.commit, snapshot.commit, snapshot.weights[0], snapshot)
 
-    from transformers.utils.hub import cached_file, extract_commit_hash
 
-    wanted = revision or DEFAULT_REVISION
-    try:
-        config = cached_file(model, "config.json", revision=wanted)
-    except Exception as error:  # the hub's libraries raise many kinds
-        raise EncoderError(
-            f"{model!r} is neither a local folder nor a model that the hub gave at revision {wanted!r} "
-            f"({first_line(error)}): check the name and the network, or give a folder."
-        ) from error
-    commit = extract_commit_hash(config, None)
-    if commit is None:
-        raise EncoderError(f"The hub gave no commit for {model!r}: download it to a folder and give that.")
-    return Weights(model, model, wanted, commit)
+def pin(model: str, revision: str | None) -> str | None:
+    """Return the commit of a hub's model, so that all that is made of it is made of the same; else the revision.
+
+    Raises:
+        EncoderError: The hub's model can't be found.
+    """
+    if Path(model).is_dir() or not HUB_ID.fullmatch(model):
+        return revision
+    return resolve(model, revision).commit
+
+
+def recorded_revision(spec: Mapping[str, Any]) -> str:
+    """Return the hub's commit that gives the weights of a recorded spec; they are looked for, not downloaded.
+
+    Raises:
+        EncoderError: It can't be found.
+    """
+    if "weights_file" in spec:
+        return str(spec["weights"])
+    return resolve_recorded(str(spec["model"]), str(spec["weights"])).commit
 
 
 def load_config(weights: Weights) -> "PreTrainedConfig":
@@ -85,27 +129,57 @@ def load_config(weights: Weights) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(
-            weights.location, revision=weights.revision or "main", trust_remote_code=False
-        )
+        return AutoConfig.from_pretrained(weights.location, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EncoderError(
             f"{weights.name} has no configuration that transformers knows ({first_line(error)}): choose another."
         ) from error
 
 
-def load_settings(weights: Weights, file_name: str) -> dict[str, Any]:
-    """Load a model's JSON file of settings; empty where the model comes without."""
-    from transformers.utils.hub import cached_file
+def load_settings(weights: Weights, part: str) -> dict[str, Any]:
+    """Read how a model wants its input prepared; empty where it comes without.
 
-    path = cached_file(
-        weights.location, file_name, revision=weights.revision or "main", _raise_exceptions_for_missing_entries=False
-    )
-    return {} if path is None else dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    A processor of transformers 5 writes one processor_config.json with its parts' settings nested in it; before, each
+    wrote preprocessor_config.json. As in transformers, the nested ones come first.
+
+    Args:
+        weights: Where it lies.
+        part: feature_extractor, image_processor or video_processor.
+
+    Raises:
+        EncoderError: A file is damaged, or may be missing only from the local cache.
+    """
+    nested = _read_settings(weights, "processor_config.json") or {}
+    names = (part, "audio_processor") if part == "feature_extractor" else (part,)
+    found = next((nested[name] for name in names if isinstance(nested.get(name), dict)), None)
+    if found is None:
+        found = _read_settings(weights, "preprocessor_config.json")
+    if found is None and weights.snapshot is not None and not weights.snapshot.lacks("preprocessor_config.json"):
+        raise EncoderError(
+            f"The hub's local cache has no preprocessor_config.json of {weights.name}, and can't say whether there is "
+            f"one: run `mer fetch {weights.name}` where there is a network."
+        )
+    return {name: value for name, value in (found or {}).items() if value is not None}
+
+
+def _read_settings(weights: Weights, name: str) -> dict[str, Any] | None:
+    """Return what a file of settings holds; None where there is none."""
+    path = Path(weights.location) / name
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it is no table")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path} can't be read ({first_line(error)}): copy the model again.") from error
+    return settings
 
 
 def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTrainedModel":
-    """Load a pretrained model for inference: safetensors only, never remote code, every weight from the file.
+    """Load a pretrained model for inference: never remote code, nor a pickle that runs; every weight from the file.
+
+    The hub's files of weights are downloaded first, if they aren't there.
 
     Args:
         model_class: Class of transformers; None for what the model's configuration says.
@@ -119,19 +193,23 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     from transformers import AutoModel
     from transformers.utils import logging
 
+    if weights.snapshot is not None:
+        weights.snapshot.fetch(weights.snapshot.weights)
+    model_class = model_class or AutoModel
     shown = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        model, info = (model_class or AutoModel).from_pretrained(
-            weights.location,
-            revision=weights.revision or "main",
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=getattr(torch, precision),
-            output_loading_info=True,
-        )
+        options: dict[str, Any] = {"dtype": getattr(torch, precision), "output_loading_info": True}
+        if weights.pickled:
+            model, info = _from_pickle(model_class, weights, options)
+        else:
+            model, info = model_class.from_pretrained(
+                weights.location, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
+            )
+    except EncoderError:
+        raise
     except Exception as error:
         raise EncoderError(f"{weights.name} can't be loaded ({first_line(error)}): check its files.") from error
     finally:
@@ -146,3 +224,23 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
             "they are of another architecture, choose another encoder."
         )
     return model.eval()
+
+
+def _from_pickle(
+    model_class: Any, weights: Weights, options: dict[str, Any]
+) -> tuple["PreTrainedModel", dict[str, Any]]:
+    """Return a model with the tensors of a .bin, which transformers isn't let near, and which of them it lacks."""
+    import torch
+    from transformers import GenerationConfig
+
+    from gia_mic.extract.encoders.checkpoint import read_checkpoint
+
+    tensors = read_checkpoint(Path(weights.location) / weights.file)
+    if hasattr(model_class, "from_config"):  # one of the Auto classes, which ask the configuration
+        with torch.device("meta"):
+            model_class = type(model_class.from_config(load_config(weights)))
+    config = model_class.config_class.from_pretrained(weights.location, local_files_only=True)
+    model, info = model_class.from_pretrained(None, config=config, state_dict=tensors, **options)
+    if model.can_generate() and (Path(weights.location) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(weights.location, local_files_only=True)
+    return model, info

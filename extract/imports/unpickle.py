@@ -7,14 +7,15 @@ same, so this reader knows the few names that arrays and containers need, and no
 import codecs
 import pickle
 from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from gia_mic.extract.errors import StoreError, words_of
 
-__all__ = ["load_pickle"]
+__all__ = ["Refused", "Unpickler", "load_pickle"]
 
 _ARRAY = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 _BUFFER = {"_frombuffer": np.empty(0).__reduce_ex__(5)[0]}
@@ -32,16 +33,32 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Refused(Exception):
-    pass
+class Refused(Exception):
+    """A pickle asks for a name that isn't allowed; the message is the name."""
 
 
-class _Unpickler(pickle.Unpickler):
+class Unpickler(pickle.Unpickler):
+    """Reads a pickle that may ask for a few names only; text of Python 2 as Latin-1.
+
+    Args:
+        file: The pickle.
+        allowed: What stands for which name, by module and name.
+    """
+
+    def __init__(self, file: IO[bytes], allowed: Mapping[tuple[str, str], Any]) -> None:
+        super().__init__(file, encoding="latin1")
+        self._allowed = allowed
+
     def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name.
+
+        Raises:
+            Refused: Nothing does.
+        """
         try:
-            return _ALLOWED[module, name]
+            return self._allowed[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+            raise Refused(f"{module}.{name}") from None
 
 
 def load_pickle(path: Path) -> Any:
@@ -52,8 +69,8 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
-    except _Refused as refused:
+            return Unpickler(file, _ALLOWED).load()
+    except Refused as refused:
         raise StoreError(
             f"{path} is refused: besides numpy arrays and plain containers it asks for {refused}, and loading it could "
             "run anything; get the features in another format, or from somebody you trust and convert them."

@@ -1,0 +1,37 @@
+"""`mer fetch`: the encoders' files come to this machine, for machines without a network."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("encoders", nargs=-1, metavar="[ENCODER|RUN]...")
+@click.option("--revision", help="Commit, tag or branch of the hub's models.  [default: main; of a RUN: as recorded]")
+def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
+    """Download encoders from the Hugging Face hub into its local cache, whole.
+
+    ENCODER is a hub id; RUN the folder of a run or of an export, for the encoders that it recorded. With none, the
+    default encoders of all modalities. Afterwards all commands work with HF_HUB_OFFLINE=1, here and wherever HF_HOME
+    is the same folder.
+    """
+    from gia_mic.extract.config import DEFAULT_MODELS
+    from gia_mic.extract.encoders.fetch import fetch as download
+    from gia_mic.extract.files import size_text
+    from gia_mic.fuse.runs.folder import find_run_dirs, read_config
+    from gia_mic.rebuild import recorded_models
+
+    models: dict[tuple[str, str | None], None] = {}
+    for encoder in encoders or DEFAULT_MODELS.values():
+        run = Path(encoder)
+        wanted = recorded_models(read_config(find_run_dirs(run)[0])) if run.is_dir() else [(encoder, revision)]
+        models.update(dict.fromkeys(wanted))
+    total = 0
+    for fetched in download(models):
+        total += fetched.bytes
+        click.echo(fetched)
+    if len(models) > 1:
+        click.echo(f"{len(models)} models, {size_text(total)} in all")
+
+
+COMMANDS = (fetch,)

@@ -1,0 +1,151 @@
+"""Turns what the hub's libraries raise into one sentence with the cause and the cure."""
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from urllib.parse import urlparse
+
+from gia_mic.extract.errors import EncoderError, first_line
+
+__all__ = ["WAITS_S", "UnreachableError", "ask_hub", "status_of"]
+
+WAITS_S = (1, 2, 4, 8)
+"""How long to wait before asking again, where the hub may answer the next time."""
+
+PASSING = (429, 500, 502, 503, 504)
+"""Answers of a hub that may be well again a little later."""
+
+Answer = TypeVar("Answer")
+
+
+class UnreachableError(EncoderError):
+    """The hub can't be asked, or has no answer now; what the cache has will do."""
+
+
+def ask_hub(model: str, revision: str, ask: Callable[[], Answer], waits_s: tuple[int, ...] = WAITS_S) -> Answer:
+    """Ask the hub, and again where it may answer the next time.
+
+    Raises:
+        EncoderError: It doesn't answer, or refuses; the message says why, and what to do.
+    """
+    for wait_s in (*waits_s, None):
+        try:
+            with _quietly():
+                return ask()
+        except Exception as error:  # the hub's libraries raise many kinds
+            causes = tuple(_causes(error))
+            if wait_s is None or not _may_pass(causes):
+                raise _refusal(model, revision, causes) from error
+            time.sleep(wait_s)
+    raise AssertionError("the last round returns or raises")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence the remarks of the hub's library, of which the errors say all that matters."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error is about."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """Return the names of an error's classes; those of the HTTP library come from one of several packages."""
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _may_pass(causes: tuple[BaseException, ...]) -> bool:
+    broken = {"ReadError", "WriteError", "RemoteProtocolError", "ReadTimeout", "ChunkedEncodingError"}
+    return any(status_of(error) in PASSING or _kinds(error) & broken for error in causes)
+
+
+def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> EncoderError:
+    """Turn what the hub's libraries raise into one sentence with the cause and the cure."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import RevisionNotFoundError as NoRevision
+
+    page, cache = f"{constants.ENDPOINT}/{model}", constants.HF_HUB_CACHE
+    statuses = {status: error for error in causes if (status := status_of(error)) is not None}
+
+    def has(*kinds: type) -> bool:
+        return any(isinstance(error, kinds) for error in causes)
+
+    for error in causes:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return EncoderError(
+                f"The disk of the hub's cache {cache} is full, and {model} can't be stored: free some room, or set "
+                "HF_HOME to a folder on another disk."
+            )
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return EncoderError(
+                f"The hub's cache {cache} can't be written to store {model}: set HF_HOME to a folder that can be."
+            )
+    if has(GatedRepoError):
+        then = "with a token of that account" if get_token() else "with `hf auth login` or HF_TOKEN"
+        return EncoderError(f"{model} is gated: ask for access at {page}, log in {then}, and run this again.")
+    if has(RepositoryNotFoundError):
+        return EncoderError(
+            f"{model!r} is neither a local folder nor a model that the hub gave: check the name; if it is private, log "
+            "in with `hf auth login`, or set HF_TOKEN, as somebody who may read it."
+        )
+    if has(NoRevision):
+        return EncoderError(f"{model} has no revision {revision!r}: choose a commit, tag or branch that {page} shows.")
+    if 429 in statuses:
+        return UnreachableError(
+            f"The hub got too many requests to give {model} (429): wait some minutes, or log in with `hf auth login`, "
+            "which raises the limit."
+        )
+    if refused := statuses.keys() & {401, 403}:
+        return EncoderError(
+            f"The hub refuses to give {model} ({min(refused)}): log in anew with `hf auth login`, or check HF_TOKEN, "
+            f"and whether its account may read {page}."
+        )
+    if ill := [status for status in statuses if status >= 500]:
+        return UnreachableError(
+            f"The hub can't give {_file(statuses[ill[0]])}{model} now (it answers {ill[0]}): run this again later."
+        )
+    if has(OfflineModeIsEnabled):
+        return UnreachableError(
+            f"{model} isn't in the hub's local cache {cache}, and HF_HUB_OFFLINE is set: run `mer fetch {model}` where "
+            "there is a network."
+        )
+    if any("ConnectError" in _kinds(error) or "ConnectTimeout" in _kinds(error) for error in causes):
+        return UnreachableError(
+            f"The hub {constants.ENDPOINT} can't be reached to get {model} ({first_line(causes[-1])}): check the "
+            "network, or run `mer fetch` where there is one, or give a local folder."
+        )
+    if _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes):
+        return UnreachableError(
+            f"The connection to the hub broke off while it gave {_file(causes[0])}{model} ({first_line(causes[-1])}): "
+            "check the network and run this again; it goes on from there."
+        )
+    return EncoderError(f"The hub gave no {model} ({first_line(causes[0])}): check the name and the network.")
+
+
+def _file(error: BaseException) -> str:
+    """Return the file that a request was about, for a message; empty where it was about none."""
+    try:
+        path = urlparse(str(error.request.url)).path  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return ""
+    return f"{path.rpartition('/')[2]} of " if "/resolve/" in path else ""

@@ -1,0 +1,161 @@
+"""A stand-in of the Hugging Face hub on 127.0.0.1, with faults on demand."""
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlparse
+
+BOT = "SFconvertbot"
+TOKEN = "hf_reader"  # whoever has it may read what is gated or private
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves repositories that are held in memory.
+
+    `faults` of a repository: gated, private; busy: answers 429 so many times; status: {file: code}; closed: files whose
+    connection is closed before an answer; cut: {file: so many bytes, then the connection breaks, once}.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.files, self.refs, self.history, self.pulls, self.faults = {}, {}, {}, {}, {}
+        self.requests, self.struck, self.stopped = [], Counter(), False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def add(self, name, folder, revision="main", parent=None):
+        """Let a revision point to a new commit with a folder's files, and return it."""
+        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
+        before = parent or self.refs.get((name, revision))
+        commit = hashlib.sha1(f"{name} {revision} {before} {sorted(files)}".encode()).hexdigest()
+        self.files[name, commit] = files
+        self.refs[name, revision] = commit
+        self.history[name, revision] = [commit, *([before] if before else [])]
+        return commit
+
+    def pull(self, name, number, folder, author=BOT, parent=None):
+        """Open a pull request upon main, or upon another commit, and return its commit."""
+        self.pulls.setdefault(name, []).insert(0, {"num": number, "author": {"name": author}})
+        return self.add(name, folder, f"refs/pr/{number}", parent or self.refs[name, "main"])
+
+    def stop(self):
+        """Answer no more, on connections that are open either."""
+        self.stopped = True
+        self.shutdown()
+        self.server_close()
+
+    def strikes(self, *key, times):
+        self.struck[key] += 1
+        return self.struck[key] <= times
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        self.answer()
+
+    def answer(self):
+        hub, address = self.server, urlparse(self.path)
+        if hub.stopped:
+            return self.hang_up()
+        path, query = unquote(address.path), parse_qs(address.query)
+        hub.requests.append(f"{self.command} {path}")
+        file = re.match(r"/([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path)
+        api = re.match(r"/api/models/([^/]+/[^/]+)/?([^/]*)/?(refs/pr/\d+|[^/]*)", path)
+        if not (file or api):
+            return self.say(404, {})
+        name, faults = (file or api)[1], hub.faults.get((file or api)[1], {})
+        known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if (name, "main") not in hub.refs or (faults.get("private") and not known):
+            return self.refuse(401, "RepoNotFound")
+        if hub.strikes(name, "busy", times=faults.get("busy", 0)):
+            return self.say(429, {}, {"Retry-After": "0"})
+        revision = file[2] if file else api[3] or "main"
+        commit = hub.refs.get((name, revision), revision)
+        what = None if file else api[2]
+        if what == "discussions":
+            pulls = [
+                {"title": "Adding `safetensors`", "createdAt": "2023-01-01T00:00:00.000Z", "status": "open",
+                 "repo": {"name": name, "type": "model"}, "isPullRequest": True, **pull}
+                for pull in hub.pulls.get(name, [])
+                if query.get("author", [pull["author"]["name"]]) == [pull["author"]["name"]]
+            ]  # fmt: skip
+            return self.say(200, {"count": len(pulls), "start": 0, "discussions": pulls})
+        if (name, commit) not in hub.files:
+            return self.refuse(404, "RevisionNotFound")
+        files = hub.files[name, commit]
+        if file:
+            return self.send_file(name, commit, file[3], faults, known)
+        if what == "tree":
+            digests = {path: hashlib.sha1(data).hexdigest() for path, data in files.items()}
+            return self.say(
+                200, [{"type": "file", "path": p, "size": len(files[p]), "oid": oid} for p, oid in digests.items()]
+            )
+        if what == "commits":
+            entries = [{"id": c, "authors": [], "date": "2023-01-01T00:00:00.000Z", "title": "", "message": ""}
+                       for c in hub.history.get((name, revision), [commit])]  # fmt: skip
+            return self.say(200, entries)
+        return self.say(200, {"id": name, "sha": commit, "tags": [], "siblings": [{"rfilename": p} for p in files]})
+
+    def send_file(self, name, commit, file, faults, known):
+        hub = self.server
+        if faults.get("gated") and not known:
+            return self.refuse(401, "GatedRepo")
+        if file in faults.get("closed", ()):
+            return self.hang_up()
+        if code := faults.get("status", {}).get(file):
+            return self.say(code, {})
+        if file not in hub.files[name, commit]:
+            return self.refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
+        data = hub.files[name, commit][file]
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        part = data[int(asked[1]) if asked else 0 :]
+        self.send_response(206 if asked else 200)
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(part)))
+        if asked:
+            self.send_header("Content-Range", f"bytes {asked[1]}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        if self.command == "HEAD":
+            return None
+        cut = faults.get("cut", {}).get(file)
+        if cut and hub.strikes(name, file, "cut", times=1):
+            self.wfile.write(part[:cut])
+            return self.hang_up()
+        return self.wfile.write(part)
+
+    def say(self, code, content, headers=None):
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        for key, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **(headers or {}),
+        }.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, code, kind, headers=None):
+        self.say(code, {"error": kind}, {"X-Error-Code": kind, "X-Error-Message": kind, **(headers or {})})
+
+    def hang_up(self):
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)

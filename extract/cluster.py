@@ -44,8 +44,8 @@ def share_out(ray: Any, workers: int | None, device: str | None) -> tuple[int, d
     """Divide a cluster among workers: a GPU each where there are some, otherwise a few cores each.
 
     Args:
-        ray: The module, connected.
-        workers: How many; by default one for each GPU, or for each four cores.
+        ray: The module `ray`, connected to the cluster.
+        workers: Number of workers, at least 1; by default one for each GPU, or for each four cores.
         device: cpu or cuda; by default cuda where the cluster has GPUs.
 
     Returns:

@@ -37,11 +37,11 @@ def contact_sheet(corpus: Corpus, feature_file: Path, utterance_id: str, folder:
     Args:
         corpus: The corpus that the features are of.
         feature_file: A visual feature file.
-        utterance_id: Which utterance.
-        folder: Where the sheet goes.
+        utterance_id: Id of an utterance with video.
+        folder: Folder that the sheet is written to.
 
     Returns:
-        The sheet.
+        Path of the sheet.
 
     Raises:
         StoreError: There is no such utterance with video, or the features were not made from pictures.

@@ -65,15 +65,15 @@ class Utterance:
     Attributes:
         id: The only key, unique in the corpus.
         label: Emotion, one of the corpus's classes.
-        speaker: Who speaks.
-        session: Recording session.
-        dialog: Conversation or take.
-        scenario: Script or prompt that was acted.
+        speaker: Name of the one who speaks.
+        session: Name of the recording session.
+        dialog: Name of the conversation or take.
+        scenario: Name of the script or prompt that was acted.
         source_label: The corpus's own label before it was mapped to `label`.
-        text: Transcript.
+        text: Transcript of what is said.
         text_source: Name of the recogniser that heard the text; None where it is the corpus's own.
-        audio: Sound.
-        video: Moving picture.
+        audio: Where its sound is.
+        video: Where its moving picture is.
         split: The corpus's own part, such as train, dev or test.
     """
 
@@ -97,8 +97,8 @@ class Corpus:
 
     Attributes:
         name: Name of its folder below the features folder.
-        folder: That folder.
-        root: Where clip paths start from.
+        folder: Its folder below the features folder.
+        root: Folder that clip paths start from.
         classes: Emotions, in the order of class indices.
         table: The manifest, typed with `datasets`; `label` is a class index.
         about: Facts about the corpus, such as its licence or the demo's Bayes ceilings.
@@ -165,7 +165,7 @@ def inside(root: Path, path: str) -> Path:
     """Return `root / path`, if that is really below `root`.
 
     Raises:
-        CorpusError: It isn't.
+        CorpusError: It leads elsewhere, by `..`, by an absolute path or by a symbolic link.
     """
     whole = root / path
     if ".." in PurePosixPath(path).parts or not whole.resolve().is_relative_to(root.resolve()):
@@ -179,7 +179,7 @@ def valid_name(name: str) -> str:
     """Return a corpus or run name that can be a folder's name.
 
     Raises:
-        CorpusError: It can't.
+        CorpusError: It has other characters than letters, digits, `.`, `_` and `-`, or begins with one of these three.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise CorpusError(f"{name!r} can't be a name: use letters, digits, '.', '_' and '-', a letter or digit first.")
@@ -199,7 +199,7 @@ def write_corpus(
 
     Args:
         features: The features folder.
-        name: Corpus name.
+        name: Corpus name, as `valid_name` takes it.
         utterances: At least one; their order is the order of every feature file.
         root: Folder, or fsspec address, that the clip paths start from.
         classes: Emotions, in the order of class indices; by default the labels that occur, sorted.

@@ -33,7 +33,7 @@ def stream_cropped(
         path: A video file.
         clip: Which stretch of it, and which part of the picture.
         frame_rate_hz: Pictures per second.
-        framing: How each is cut and scaled.
+        framing: How each picture is cut and scaled to what the model takes.
         crop: One of `config.CROPS`.
         tracker: How the face is found and framed; by default as `FaceTrackerConfig` says.
 

@@ -30,9 +30,9 @@ class FaceTrackerConfig:
     Attributes:
         score: Least confidence of the detector, 0 to 1.
         side: Larger pictures are scaled to this many pixels on their longer side before they are searched.
-        step: How far a face may move from one picture to the next, in widths of itself.
-        growth: By which factor it may grow or shrink meanwhile.
-        smooth_s: Its place is averaged over this many seconds to either side.
+        step: Furthest that a face may move from one picture to the next, in widths of itself, above 0.
+        growth: Largest factor by which it may grow or shrink meanwhile, at least 1.
+        smooth_s: Seconds to either side over which its position is averaged, 0 or more.
         margin: Side of the square that is cut out, in longer sides of the detector's box.
     """
 

@@ -27,16 +27,16 @@ class Forecast:
 
     Attributes:
         path: The feature file.
-        utterances: In the corpus.
-        todo: To be encoded.
-        finished: Encoded before.
-        missing: Not in the corpus in this modality.
-        failed: Can't be read.
-        hours: Of recordings to be encoded; 0 for text.
-        bytes: Expected size of the finished file.
+        utterances: Number of utterances in the corpus.
+        todo: Number of them that are to be encoded.
+        finished: Number that were encoded before.
+        missing: Number that the corpus doesn't have in this modality.
+        failed: Number that can't be read.
+        hours: Length of the recordings to be encoded, in hours; 0 for text.
+        bytes: Expected size of the finished file, in bytes.
         room: Bytes needed on the disk while it is made.
         free: Bytes free on that disk.
-        seconds: Expected time, from a measured sample; None where the weights are still to be downloaded.
+        seconds: Expected time in seconds, from a measured sample; None where the weights are still to be downloaded.
         download: Bytes to download.
     """
 
@@ -154,8 +154,8 @@ def _seconds(todo: Sequence[EncodeJob], encoder: Encoder, device: str) -> float:
     begun = time.perf_counter()
     for number, job in enumerate(spread):
         try:
-            for piece in encoder.pieces(job):
-                encoder.encode([piece])
+            for window in encoder.pieces(job):
+                encoder.encode([window])
         except MediaError:
             continue
         if number == 0 and len(spread) > 1:

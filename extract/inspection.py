@@ -17,7 +17,7 @@ def feature_files(corpus_folder: Path, modality: str = "*") -> list[Path]:
     """Return all feature files of a corpus, or those of one modality.
 
     Raises:
-        StoreError: There is none.
+        StoreError: The folder holds no such file.
     """
     paths = sorted(corpus_folder.glob(f"{modality}/*.h5"))
     if not paths:

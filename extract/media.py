@@ -96,7 +96,7 @@ def stream_audio(
 
     Args:
         path: A sound or video file.
-        sampling_rate_hz: Rate wanted.
+        sampling_rate_hz: Rate of the samples that are given, in Hz.
         start_s: First moment, in seconds.
         end_s: Last moment, in seconds.
 
@@ -124,8 +124,8 @@ def stream_samples(samples: np.ndarray, sampling_rate_hz: int, wanted_rate_hz: i
     Args:
         samples: (n,) or (n, channels); floats of full scale ±1, or integers of their type's full scale (unsigned ones
             around their middle, as in 8-bit WAV).
-        sampling_rate_hz: Their rate.
-        wanted_rate_hz: Rate wanted.
+        sampling_rate_hz: Rate of `samples`, in Hz, at least 1.
+        wanted_rate_hz: Rate of the samples that are given, in Hz.
 
     Yields:
         Blocks (n,) float32, full scale ±1.

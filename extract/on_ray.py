@@ -38,7 +38,7 @@ def ray_engine(address: str | None = None, *, workers: int | None = None, device
 
     Args:
         address: The cluster, as `ray.init` takes it; by default what RAY_ADDRESS names, or this machine alone.
-        workers: How many actors; by default one for each GPU, or for each four cores.
+        workers: Number of actors, at least 1; by default one for each GPU, or for each four cores.
         device: cpu or cuda; by default cuda where the cluster has GPUs.
 
     Raises:
@@ -52,9 +52,9 @@ class RayEngine:
     """Encodes on the Ray cluster that this process is connected to.
 
     Attributes:
-        workers: Most actors.
-        share: What each asks Ray for.
-        kind: What each computes on: cpu or cuda.
+        workers: Most actors that encode side by side, at least 1.
+        share: What each actor asks Ray for, such as {"num_cpus": 4}.
+        kind: What each actor computes on: cpu or cuda.
     """
 
     workers: int

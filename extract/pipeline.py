@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 DECODERS = 4
 """Batches decoded ahead of the models."""
 
-LONG_UTTERANCE_PIECES = 8
+LONG_UTTERANCE_WINDOWS = 8
 """Windows of a long utterance that wait decoded; a shorter one, or a batch of them, waits whole."""
 
 SLACK = 1.1
@@ -84,8 +84,8 @@ def encode_one(encoder: Encoder, job: EncodeJob, budget: int) -> Item:
 
     def decoded() -> Iterator[_Decoded]:
         try:
-            for piece in encoder.pieces(job):
-                yield job, piece
+            for window in encoder.pieces(job):
+                yield job, window
         except Exception as error:
             yield job, reason(error)
 
@@ -120,7 +120,7 @@ class _Feed:
         with self._lock:
             while self._next < len(self._batches) and len(self._waiting) < self._ahead:
                 batch = self._batches[self._next]
-                channel: queue.Queue[_Decoded | None] = queue.Queue(maxsize=max(LONG_UTTERANCE_PIECES, len(batch)) + 1)
+                channel: queue.Queue[_Decoded | None] = queue.Queue(maxsize=max(LONG_UTTERANCE_WINDOWS, len(batch)) + 1)
                 self._waiting.append((batch, channel, self._decoders.submit(self._decode, batch, channel)))
                 self._next += 1
             if self._stop.is_set() or not self._waiting:
@@ -131,8 +131,8 @@ class _Feed:
     def _decode(self, batch: Sequence[EncodeJob], channel: "queue.Queue[_Decoded | None]") -> None:
         for job in batch:
             try:
-                for piece in self._encoder.pieces(job):
-                    if not self._put(channel, (job, piece)):
+                for window in self._encoder.pieces(job):
+                    if not self._put(channel, (job, window)):
                         return
             except Exception as error:  # whatever one file does to a decoder, the others go on
                 self._put(channel, (job, reason(error)))
@@ -160,16 +160,16 @@ class _Model:
         failed: dict[str, str] = {}
         notes: dict[str, str] = {}
         group: list[tuple[EncodeJob, Window]] = []
-        for job, piece in decoded:
-            if isinstance(piece, str):
-                failed[job.id] = piece
+        for job, window in decoded:
+            if isinstance(window, str):
+                failed[job.id] = window
                 continue
-            notes[job.id] = piece.note or notes.get(job.id, "")
-            largest = max(piece.size, *(other.size for _, other in group), 0)
+            notes[job.id] = window.note or notes.get(job.id, "")
+            largest = max(window.size, *(other.size for _, other in group), 0)
             if group and (len(group) + 1) * largest > SLACK * self._budget:
                 self._encode(group, frames, failed)
                 group = []
-            group.append((job, piece))
+            group.append((job, window))
         if group:
             self._encode(group, frames, failed)
         return [self._item(job, frames[job.id], failed.get(job.id), notes.get(job.id, "")) for job in batch]
@@ -178,7 +178,7 @@ class _Model:
         self, group: Sequence[tuple[EncodeJob, Window]], frames: dict[str, list[np.ndarray]], failed: dict[str, str]
     ) -> None:
         try:
-            encoded = self._encoder.encode([piece for _, piece in group])
+            encoded = self._encoder.encode([window for _, window in group])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -89,7 +89,7 @@ def require_modality(corpus: Corpus, modality: str) -> None:
     """Refuse a modality that no utterance of the corpus has.
 
     Raises:
-        MediaError: As said.
+        MediaError: No utterance has it.
     """
     if not has_modality(corpus, modality):
         raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")

@@ -25,8 +25,8 @@ class Progress:
     """How far some work is; any thread may tell.
 
     Attributes:
-        done: How much is done, shown or not.
-        total: How much there is to do.
+        done: Number of units done so far, shown or not.
+        total: Number of units there are to do.
     """
 
     def __init__(self, total: int, display: "tqdm[Any] | _Lines | None" = None) -> None:
@@ -52,7 +52,7 @@ class _Lines:
     """What a bar shows, as lines in the log; it has the methods of a bar.
 
     Args:
-        total: How much there is to do.
+        total: Number of units there are to do.
         what: What is done, such as "demo speech".
         unit: What is counted, in the plural.
     """
@@ -95,7 +95,7 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     """Show how far the work inside is: a bar on a terminal, otherwise a line every half minute.
 
     Args:
-        total: How much there is to do.
+        total: Number of units there are to do.
         description: What is done, such as "demo speech".
         unit: What is counted, in the singular, such as "utterance".
         leave: Whether a bar stays when the work is done.

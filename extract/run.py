@@ -74,12 +74,12 @@ class ExtractionResult:
 
     Attributes:
         path: The feature file.
-        extracted: Utterances encoded by this run.
-        reused: Utterances that were finished before.
-        changed: Those of `extracted` whose input had changed since.
-        partial: Utterances of which something was left out, such as pictures without a face; `mer inspect` says what.
-        missing: Utterances that the corpus doesn't have in this modality.
-        failed: Why others have no frames, by id.
+        extracted: Number of utterances encoded by this run.
+        reused: Number of utterances that were finished before.
+        changed: Number of those `extracted` whose input had changed since.
+        partial: Number of utterances of which something was left out, such as pictures without a face.
+        missing: Number of utterances that the corpus doesn't have in this modality.
+        failed: Why each other utterance has no frames, by id.
     """
 
     path: Path

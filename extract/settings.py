@@ -23,10 +23,10 @@ class Setting:
     Attributes:
         default: Its default, whose type is the setting's.
         help: What it is, with its symbol and unit, in a sentence or two.
-        at_least: Lowest value, of those that have a lowest one.
-        above: What every value is above.
-        below: What every value is below.
-        at_most: Highest value.
+        at_least: Lowest value allowed; None sets no such bound, as for the next three.
+        above: Bound that every value is above.
+        below: Bound that every value is below.
+        at_most: Highest value allowed.
         choices: The values there are; for a tuple, those of each of its items.
         parse: Turns a text into a value, or raises a ValueError that says why not; by default as `default` is.
     """
@@ -96,9 +96,9 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
     """Declare a field of a frozen dataclass as a setting.
 
     Args:
-        default: Its default.
-        help: What it is, in a sentence or two.
-        limits: The rest of `Setting`.
+        default: Value that the field has by default, of the setting's type.
+        help: What it is, with its symbol and unit, in a sentence or two.
+        limits: Other fields of `Setting`, such as `above=0`.
     """
     return field(default=default, metadata={"setting": Setting(default, help, **limits)})
 

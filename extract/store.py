@@ -53,7 +53,7 @@ class Header:
         modality: speech, text or visual.
         encoder: Short name of the encoder, which begins the file's name.
         fingerprint: Hash of everything that changes a value, which ends the file's name.
-        spec: That everything, JSON-like.
+        spec: All that the fingerprint is the hash of, JSON-like.
         dim: Features per frame, D.
         dtype: float16 or float32.
         frame_rate_hz: Frames per second; None where frames are not evenly spaced in time, as tokens are.
@@ -71,7 +71,7 @@ class Header:
 
     @property
     def file_name(self) -> str:
-        """Name of the feature file."""
+        """Name of the feature file, `<encoder>-<fingerprint>.h5`."""
         return f"{self.encoder}-{self.fingerprint}.h5"
 
 
@@ -85,6 +85,7 @@ class Item:
         frames: (T, D), T ≥ 1; None unless the status is EXTRACTED, and where they lie in an open file.
         status: EXTRACTED, MISSING or FAILED.
         reason: Why it failed, or what was left out of its frames.
+        checksum: CRC-32 of the frames as they are stored, where it is known.
     """
 
     id: str
@@ -102,14 +103,14 @@ class Store:
     fork, and travels to another process as its path.
 
     Attributes:
-        path: The file.
+        path: The feature file.
         header: What all frames have in common.
         ids: Utterance ids, in the order of the rows.
         shape: (N, D) of `values`.
         offsets: (U + 1,) int64; utterance u is `values[offsets[u]:offsets[u + 1]]`.
         sources: (U,) digests of the inputs.
         checksums: (U,) uint32, CRC-32 of each utterance's stored bytes.
-        status: (U,) uint8.
+        status: (U,) uint8; EXTRACTED, MISSING or FAILED.
         reasons: (U,) text; why FAILED, or what was left out of the frames, such as pictures without a face.
     """
 
@@ -325,7 +326,7 @@ def write_store(path: Path, header: Header, items: Sequence[Item], stores: Mappi
     """Write a whole feature file, all or nothing.
 
     Args:
-        path: Where it goes.
+        path: File to write; one that is there is replaced.
         header: What all frames have in common.
         items: Utterances in the order of the rows.
         stores: By id, the file that an utterance's frames are copied from when their turn comes; of many files one at a

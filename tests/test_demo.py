@@ -39,14 +39,14 @@ def test_corpus_is_balanced_and_complete(small):
         assert (rate, samples.dtype, samples.ndim) == (16_000, np.int16, 1)
         assert 1.2 <= len(samples) / rate <= 1.9
         assert 1000 < np.abs(samples.astype(int)).max() < 32767
-        shown = pictures(small.path(utterance.video))
-        assert shown.shape[1:] == (96, 96, 3)
-        assert abs(len(shown) / demo_face.FRAME_RATE_HZ - len(samples) / rate) < 0.1
+        film = pictures(small.path(utterance.video))
+        assert film.shape[1:] == (96, 96, 3)
+        assert abs(len(film) / demo_face.FRAME_RATE_HZ - len(samples) / rate) < 0.1
 
 
 def test_whole_plan_has_unique_ids_and_five_equal_sessions():
-    utterances, shown = demo.plan_demo(Demo())
-    assert len({u.id for u in utterances}) == len(utterances) == len(shown) == 600
+    utterances, displays = demo.plan_demo(Demo())
+    assert len({u.id for u in utterances}) == len(utterances) == len(displays) == 600
     for session in {u.session for u in utterances}:
         assert [sum(u.session == session and u.label == label for u in utterances) for label in demo.EMOTIONS] == [
             30
@@ -84,15 +84,15 @@ def test_prepared_corpus_is_reused_and_only_completed(small, tmp_path, caplog):
     shutil.copytree(small.folder, features / "demo")
     paths = [small.folder / clip.path for u in small for clip in (u.audio, u.video)]
     lost = [features / "demo" / path.relative_to(small.folder) for path in (paths[0], paths[3])]
-    kept = [features / "demo" / path.relative_to(small.folder) for path in paths[4:]]
+    untouched = [features / "demo" / path.relative_to(small.folder) for path in paths[4:]]
     for path in lost:
         path.unlink()
-    before = [path.stat().st_mtime_ns for path in kept]
+    before = [path.stat().st_mtime_ns for path in untouched]
     caplog.set_level("INFO", "gia_mic")
     assert demo.prepare_demo(features, demo=Demo(utterances=40)).digest == small.digest
     assert "2 of them now" in caplog.messages[0]
     assert [path.read_bytes() for path in lost] == [paths[0].read_bytes(), paths[3].read_bytes()]
-    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert [path.stat().st_mtime_ns for path in untouched] == before
     demo.prepare_demo(features, demo=Demo(utterances=40))
     assert "is complete" in caplog.messages[1]
 
@@ -142,32 +142,32 @@ def test_ceilings_by_hand():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_best_decisions_on_the_sample_reach_the_closed_form(seed):
-    _, shown = demo.plan_demo(Demo(seed=seed))
+    _, displays = demo.plan_demo(Demo(seed=seed))
     utterances, _ = demo.plan_demo(Demo(seed=seed))
     label = np.array([demo.EMOTIONS.index(u.label) for u in utterances])
-    sample, closed = demo_cues.in_sample(label, shown, demo.CUES), demo.ceilings(demo.CUES)
+    sample, closed = demo_cues.in_sample(label, displays, demo.CUES), demo.ceilings(demo.CUES)
     assert all(abs(sample[subset] - closed[subset]) < 0.01 for subset in SUBSETS)
     assert closed["stv"] > max(closed[letter] for letter in "stv") + 0.08
 
 
 def test_displayed_emotions_are_independent_given_the_truth():
     label = np.repeat(np.arange(4), 5000)
-    shown = demo_cues.displayed(label, demo.CUES, np.random.default_rng(0))
+    displays = demo_cues.displayed(label, demo.CUES, np.random.default_rng(0))
     for one, other in itertools.combinations(range(3), 2):
         for truth in range(4):
             members = label == truth
             joint = np.zeros((4, 4))
-            np.add.at(joint, (shown[members, one], shown[members, other]), 1 / members.sum())
+            np.add.at(joint, (displays[members, one], displays[members, other]), 1 / members.sum())
             product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
             assert np.abs(joint - product).max() < 4 * np.sqrt(0.25 / members.sum())
     for column, letter in enumerate("stv"):
-        assert (shown[:, column] == label).mean() == pytest.approx(demo.CUES[letter], abs=1e-4)
+        assert (displays[:, column] == label).mean() == pytest.approx(demo.CUES[letter], abs=1e-4)
 
 
 def test_sentences_show_their_emotion_and_repeat_little():
-    utterances, shown = demo.plan_demo(Demo())
+    utterances, displays = demo.plan_demo(Demo())
     bearing = {e: {*demo_text._EXCLAMATIONS[e], *demo_text._ADJECTIVES[e]} for e in demo.EMOTIONS}
-    for utterance, (_, emotion, _) in zip(utterances, shown, strict=True):
+    for utterance, (_, emotion, _) in zip(utterances, displays, strict=True):
         words = utterance.text.lower().rstrip(".").replace(",", "").split()
         assert set(words) <= set(demo_text.WORDS)
         assert [e for e in bearing for word in words if word in bearing[e]] == [demo.EMOTIONS[emotion]] * 2

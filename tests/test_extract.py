@@ -54,11 +54,11 @@ def test_batches_change_nothing(tmp_path, modality):
     corpus = make_corpus(tmp_path)
     make = partial(make_encoder, modality, "tiny", dtype="float32")
     together = open_store(extract(corpus, make, budget=400).path)
-    kept = {utterance_id: np.array(together.frames(utterance_id)) for utterance_id in corpus.ids}
+    frames = {utterance_id: np.array(together.frames(utterance_id)) for utterance_id in corpus.ids}
     together.path.unlink()
     alone = open_store(extract(corpus, make, budget=1).path)
     for utterance_id in corpus.ids:
-        np.testing.assert_allclose(alone.frames(utterance_id), kept[utterance_id], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(alone.frames(utterance_id), frames[utterance_id], rtol=1e-4, atol=1e-4)
 
 
 def test_a_second_run_does_nothing(tmp_path, monkeypatch):
@@ -108,12 +108,12 @@ def test_a_new_label_changes_no_feature(tmp_path):
 
 def test_another_spec_is_another_file(tmp_path):
     corpus = make_corpus(tmp_path)
-    one = extract(corpus, TINY_SPEECH).path
-    other = extract(corpus, partial(TINY_SPEECH, pool="4")).path
-    assert one != other
-    assert one.exists()
-    lengths = np.diff(open_store(one).offsets)
-    np.testing.assert_array_equal(np.diff(open_store(other).offsets), -(-lengths // 4))
+    every_frame = extract(corpus, TINY_SPEECH).path
+    every_fourth = extract(corpus, partial(TINY_SPEECH, pool="4")).path
+    assert every_frame != every_fourth
+    assert every_frame.exists()
+    lengths = np.diff(open_store(every_frame).offsets)
+    np.testing.assert_array_equal(np.diff(open_store(every_fourth).offsets), -(-lengths // 4))
 
 
 def test_files_that_can_not_be_read_do_not_stop_the_others(tmp_path):
@@ -220,7 +220,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, cap
 
     corpus = make_corpus(tmp_path)
     wanted = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
-    kept = np.array(wanted.values)
+    values = np.array(wanted.values)
     encode = SpeechEncoder.encode
 
     def small(self, pieces):
@@ -231,9 +231,9 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, cap
     monkeypatch.setattr(SpeechEncoder, "encode", small)
     caplog.set_level("INFO", "gia_mic")
     next((corpus.folder / "speech").glob("*.h5")).unlink()
-    found = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800).path)
-    assert found.ids == wanted.ids
-    np.testing.assert_allclose(found.values, kept, atol=1e-4)
+    halved = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800).path)
+    assert halved.ids == wanted.ids
+    np.testing.assert_allclose(halved.values, values, atol=1e-4)
     assert caplog.messages[0] == "Out of memory: going on with batches of 400 positions."
 
 
@@ -263,17 +263,17 @@ def test_an_error_in_the_model_is_not_swallowed(tmp_path, monkeypatch):
 
 def test_two_models_side_by_side_give_what_one_gives(tmp_path):
     corpus = make_corpus(tmp_path)
-    one = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    content_before = content(extract(corpus, TINY_SPEECH, budget=100).path)
     next((corpus.folder / "speech").glob("*.h5")).unlink()
-    assert content(extract(corpus, TINY_SPEECH, budget=100, devices=("cpu", "cpu")).path) == one
+    assert content(extract(corpus, TINY_SPEECH, budget=100, devices=("cpu", "cpu")).path) == content_before
 
 
 def test_any_number_of_cores_gives_the_same_bytes(tmp_path):
     corpus = make_corpus(tmp_path)
-    one = content(extract(corpus, TINY_SPEECH, budget=100).path)
+    content_before = content(extract(corpus, TINY_SPEECH, budget=100).path)
     next((corpus.folder / "speech").glob("*.h5")).unlink()
     torch.set_num_threads(3)
-    assert content(extract(corpus, TINY_SPEECH, budget=100).path) == one
+    assert content(extract(corpus, TINY_SPEECH, budget=100).path) == content_before
     assert torch.get_num_threads() == 3
 
 
@@ -436,11 +436,11 @@ def test_inspection_says_what_a_file_holds(tmp_path):
     corpus = make_corpus(tmp_path)
     (tmp_path / "corpus" / "u000.wav").write_text("no sound")
     path = extract(corpus, TINY_SPEECH).path
-    shown = inspect(path)
-    assert "10 extracted, 1 missing in the corpus, 1 failed" in shown
-    assert "missing            u002" in shown
-    assert "u000: " in shown
-    assert path.stem.rpartition("-")[2] in shown
+    text = inspect(path)
+    assert "10 extracted, 1 missing in the corpus, 1 failed" in text
+    assert "missing            u002" in text
+    assert "u000: " in text
+    assert path.stem.rpartition("-")[2] in text
     assert feature_files(corpus.folder) == [path]
     with pytest.raises(StoreError, match="no feature file in"):
         feature_files(tmp_path)

@@ -57,9 +57,9 @@ def test_a_face_that_moves_is_followed_and_one_that_was_away_is_found_again():
 
 def test_the_face_that_is_largest_over_the_whole_clip_is_taken_whatever_the_order_in_a_picture():
     speaker, passer_by, bystander = box(0.0, 0.0, 20.0), box(100.0, 0.0, 30.0), box(60.0, 0.0, 12.0)
-    found = [[bystander, speaker], [speaker, passer_by, bystander], [speaker], [bystander, speaker]]
-    assert follow(found) == [speaker] * 4
-    assert follow([boxes[::-1] for boxes in found]) == [speaker] * 4
+    boxes_by_picture = [[bystander, speaker], [speaker, passer_by, bystander], [speaker], [bystander, speaker]]
+    assert follow(boxes_by_picture) == [speaker] * 4
+    assert follow([boxes[::-1] for boxes in boxes_by_picture]) == [speaker] * 4
 
 
 def test_neither_a_far_face_nor_one_of_another_size_continues_a_face():
@@ -70,9 +70,9 @@ def test_neither_a_far_face_nor_one_of_another_size_continues_a_face():
 
 def test_a_drawn_face_is_cut_out_as_a_square_around_it():
     detector()
-    places = [(40 + 8 * step, 50, 144) for step in range(4)]
-    for found, (x, y, side) in zip(find_faces(map(scene, places), FaceTrackerConfig(), 4.0), places, strict=True):
-        left, top, right, bottom = (edge * SIZE[axis % 2] for axis, edge in enumerate(found))
+    squares = [(40 + 8 * step, 50, 144) for step in range(4)]
+    for box, (x, y, side) in zip(find_faces(map(scene, squares), FaceTrackerConfig(), 4.0), squares, strict=True):
+        left, top, right, bottom = (edge * SIZE[axis % 2] for axis, edge in enumerate(box))
         assert right - left == pytest.approx(bottom - top)
         assert abs((left + right) / 2 - (x + side / 2)) < 14  # smoothed over two pictures to either side
         assert abs((top + bottom) / 2 - (y + side / 2)) < 14
@@ -93,10 +93,10 @@ def test_only_faces_in_the_manifests_part_of_the_picture_count():
 def test_pictures_without_the_face_are_none_and_the_others_show_it(tmp_path):
     detector()
     path = film(tmp_path / "a.mp4", [scene((60, 50, 144))] * 8 + [scene()] * 4 + [scene((60, 50, 144))] * 4)
-    found = list(stream_cropped(path, None, 4.0, SMALL, "face"))
-    assert [picture is None for picture in found] == [False] * 4 + [True] * 2 + [False] * 2
+    pictures = list(stream_cropped(path, None, 4.0, SMALL, "face"))
+    assert [picture is None for picture in pictures] == [False] * 4 + [True] * 2 + [False] * 2
     skin = np.asarray(drawn(32)).reshape(-1, 3).mean(axis=0)
-    assert np.abs(found[0].reshape(-1, 3).mean(axis=0) - skin).max() < 25
+    assert np.abs(pictures[0].reshape(-1, 3).mean(axis=0) - skin).max() < 25
 
 
 def test_half_is_the_manifests_part_and_none_the_whole_picture(tmp_path):
@@ -138,13 +138,13 @@ def people(tmp_path):
 def test_pictures_without_a_face_are_left_out_and_an_utterance_without_any_is_failed(people):
     detector()
     result = next(run(people, "visual", "tiny", crop="face", allow_failures=True))
-    found = open_store(result.path)
-    assert [len(found.frames(name)) for name in ("all", "some", "no")] == [4, 2, 0]
-    assert found.partial == {"some": "no face in 2 of 4 pictures"}
+    store = open_store(result.path)
+    assert [len(store.frames(name)) for name in ("all", "some", "no")] == [4, 2, 0]
+    assert store.partial == {"some": "no face in 2 of 4 pictures"}
     assert result.partial == 1
     assert result.failed == {"no": "no face in any of 4 pictures"}
-    assert np.isfinite(found.values).all()
-    assert (np.abs(found.frames("some")).sum(axis=1) > 0).all()
+    assert np.isfinite(store.values).all()
+    assert (np.abs(store.frames("some")).sum(axis=1) > 0).all()
     with pytest.raises(MediaError, match="no face in any of 4 pictures"):
         list(run(people, "visual", "tiny", crop="face"))
 

@@ -35,9 +35,15 @@ def test_a_folder_with_metadata(tmp_path):
         tone(tmp_path / f"set/{name}.wav", 0.2)
     text = "file_name,emotion,transcription,speaker_id\na.wav,happy,yes,7\nb.wav,sad,no,8\n"
     (tmp_path / "set/metadata.csv").write_text(text)
-    one, other = prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
-    assert (one.id, one.label, one.text, one.speaker, one.audio.path) == ("a.wav", "happy", "yes", "7", "a.wav")
-    assert (other.label, other.speaker, other.split) == ("sad", "8", None)
+    first, second = prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")
+    assert (first.id, first.label, first.text, first.speaker, first.audio.path) == (
+        "a.wav",
+        "happy",
+        "yes",
+        "7",
+        "a.wav",
+    )
+    assert (second.label, second.speaker, second.split) == ("sad", "8", None)
 
 
 def parquet_set(tmp_path):

@@ -43,18 +43,18 @@ def test_a_tone_keeps_its_pitch_and_length_in_any_format_rate_and_channel_count(
     tmp_path, name, rate, channels, options
 ):
     path = tone(tmp_path / name, 2.0, rate=rate, channels=channels, hz=220.0, **options)
-    found = samples(path)
-    assert abs(len(found) / 16000 - 2.0) < 0.1
-    spectrum = np.abs(np.fft.rfft(found))
-    assert abs(np.argmax(spectrum) * 16000 / len(found) - 220.0) < 2.0
+    sound = samples(path)
+    assert abs(len(sound) / 16000 - 2.0) < 0.1
+    spectrum = np.abs(np.fft.rfft(sound))
+    assert abs(np.argmax(spectrum) * 16000 / len(sound) - 220.0) < 2.0
     assert abs(duration_s(path) - 2.0) < 0.1
 
 
 def test_the_sound_of_a_video_file_is_read(tmp_path):
     path = video(tmp_path / "a.mp4", [100] * 20, sound=True)
-    found = samples(path)
-    assert abs(len(found) / 16000 - 2.0) < 0.1
-    assert abs(np.argmax(np.abs(np.fft.rfft(found))) * 16000 / len(found) - 220.0) < 2.0
+    sound = samples(path)
+    assert abs(len(sound) / 16000 - 2.0) < 0.1
+    assert abs(np.argmax(np.abs(np.fft.rfft(sound))) * 16000 / len(sound) - 220.0) < 2.0
 
 
 def test_a_stretch_equals_that_part_of_the_whole(tmp_path):
@@ -102,8 +102,8 @@ def test_a_crop_takes_only_its_part(tmp_path):
 def test_framing_by_the_shortest_edge_is_resize_then_centre_crop():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
     wanted = np.asarray(picture.resize((48, 32), Image.Resampling.BICUBIC).crop((8, 0, 40, 32)), dtype=float)
-    found = Framing((32, 32), 32, 3).apply(picture).astype(float)
-    assert np.abs(found - wanted).mean() < 1.0
+    framed = Framing((32, 32), 32, 3).apply(picture).astype(float)
+    assert np.abs(framed - wanted).mean() < 1.0
 
 
 @pytest.mark.parametrize("read", [duration_s, samples, lambda path: list(stream_video(path, 4.0, SMALL))])

@@ -72,13 +72,13 @@ def undisturbed(corpus):
     """What one process makes of the corpus, read into memory; the file is removed."""
     path = extract(corpus, TINY, budget=100, quiet=True).path
     store = open_store(path)
-    kept = (store.ids, store.status.tolist(), store.sources, {i: np.array(store.frames(i)) for i in store.ids})
+    contents = (store.ids, store.status.tolist(), store.sources, {i: np.array(store.frames(i)) for i in store.ids})
     path.unlink()
-    return kept
+    return contents
 
 
-def assert_same(path, kept):
-    ids, status, sources, frames = kept
+def assert_same(path, contents):
+    ids, status, sources, frames = contents
     store = open_store(path)
     assert store.ids == ids
     assert store.status.tolist() == status
@@ -92,11 +92,11 @@ def test_two_workers_give_what_one_process_gives_though_one_is_killed_and_a_file
     corpus = make_corpus(tmp_path, count=24)
     sound = (tmp_path / "corpus" / "u004.wav").read_bytes()
     (tmp_path / "corpus" / "u004.wav").write_bytes(sound[:2000])
-    kept = undisturbed(corpus)
+    expected = undisturbed(corpus)
     result = extract(corpus, partial(DiesOnce, tmp_path / "died"), budget=100, engine=engine)
     assert (tmp_path / "died").exists()
     assert (result.extracted, result.reused, result.missing, list(result.failed)) == (22, 0, 1, ["u004"])
-    assert_same(result.path, kept)
+    assert_same(result.path, expected)
     (tmp_path / "corpus" / "u004.wav").write_bytes(sound)
     again = extract(corpus, TINY, budget=100, quiet=True)
     assert (again.extracted, again.reused) == (1, 22)

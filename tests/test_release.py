@@ -101,10 +101,15 @@ def test_ten_thousand_turns_take_seconds(tmp_path):
 def test_meld(trees, tmp_path, caplog):
     corpus, utterances, said = prepared(trees, tmp_path, caplog, "meld")
     assert len(utterances) == 36
-    one = utterances["train_dia2_utt1"]
-    assert (one.label, one.source_label, one.split, one.dialog) == ("happy", "joy", "train", "train_dia2")
-    assert (one.text, one.speaker) == ("I’m in dialog 2, turn 1", "Monica")
-    assert one.audio == one.video == Clip("train/train_splits/dia2_utt1.mp4")
+    utterance = utterances["train_dia2_utt1"]
+    assert (utterance.label, utterance.source_label, utterance.split, utterance.dialog) == (
+        "happy",
+        "joy",
+        "train",
+        "train_dia2",
+    )
+    assert (utterance.text, utterance.speaker) == ("I’m in dialog 2, turn 1", "Monica")
+    assert utterance.audio == utterance.video == Clip("train/train_splits/dia2_utt1.mp4")
     assert utterances["test_dia0_utt0"].video.path == "test/output_repeated_splits_test/dia0_utt0.mp4"
     assert utterances["dev_dia1_utt2"].video is None
     assert utterances["dev_dia1_utt2"].text
@@ -133,10 +138,15 @@ def _empty(tmp_path):
 
 def test_cremad(trees, tmp_path, caplog):
     corpus, utterances, said = prepared(trees, tmp_path, caplog, "cremad")
-    one = utterances["1001_DFA_ANG_XX"]
-    assert (one.label, one.source_label, one.speaker, one.scenario) == ("angry", "ANG_XX", "1001", "DFA")
-    assert (one.text, one.audio.path) == ("Don't forget a jacket.", "AudioWAV/1001_DFA_ANG_XX.wav")
-    assert one.video.path == "VideoFlash/1001_DFA_ANG_XX.flv"
+    utterance = utterances["1001_DFA_ANG_XX"]
+    assert (utterance.label, utterance.source_label, utterance.speaker, utterance.scenario) == (
+        "angry",
+        "ANG_XX",
+        "1001",
+        "DFA",
+    )
+    assert (utterance.text, utterance.audio.path) == ("Don't forget a jacket.", "AudioWAV/1001_DFA_ANG_XX.wav")
+    assert utterance.video.path == "VideoFlash/1001_DFA_ANG_XX.flv"
     assert utterances["1002_IEO_SAD_XX"].video is None
     assert utterances["1001_IEO_SAD_X"].label == "sad"
     assert "files of another name, left out: README_EXTRA." in said
@@ -146,10 +156,10 @@ def test_cremad(trees, tmp_path, caplog):
 def test_ravdess(trees, tmp_path, caplog):
     corpus, utterances, said = prepared(trees, tmp_path, caplog, "ravdess")
     assert len(utterances) == 16
-    one = utterances["01-05-01-01-01-01"]
-    assert (one.label, one.speaker, one.scenario) == ("angry", "Actor_01", "sentence 1")
-    assert one.audio.path.endswith("Actor_01/03-01-05-01-01-01-01.wav")
-    assert one.video.path.endswith("Actor_01/01-01-05-01-01-01-01.mp4")
+    utterance = utterances["01-05-01-01-01-01"]
+    assert (utterance.label, utterance.speaker, utterance.scenario) == ("angry", "Actor_01", "sentence 1")
+    assert utterance.audio.path.endswith("Actor_01/03-01-05-01-01-01-01.wav")
+    assert utterance.video.path.endswith("Actor_01/01-01-05-01-01-01-01.mp4")
     assert utterances["01-08-01-01-01-02"].audio.path.endswith("01-01-08-01-01-01-02.mp4")
     assert "songs, left out: 03-02-03-01-01-01-01." in said
     assert "16 of 1440" in release.counts(corpus)
@@ -159,9 +169,14 @@ def test_emodb(trees, tmp_path, caplog):
     corpus, utterances, said = prepared(trees, tmp_path, caplog, "emodb", name="berlin")
     assert corpus.name == "berlin"
     assert len(utterances) == 28
-    one = utterances["03a01Fa"]
-    assert (one.label, one.speaker, one.scenario, one.source_label) == ("happy", "03", "a01", "F")
-    assert one.text == "Der Lappen liegt auf dem Eisschrank."
+    utterance = utterances["03a01Fa"]
+    assert (utterance.label, utterance.speaker, utterance.scenario, utterance.source_label) == (
+        "happy",
+        "03",
+        "a01",
+        "F",
+    )
+    assert utterance.text == "Der Lappen liegt auf dem Eisschrank."
     assert "silence" in said
     assert "28 of 535" in release.counts(corpus)
 

@@ -115,7 +115,7 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(tmp_path, what):
 def test_what_the_system_reads_in_pieces_is_read_whole(tmp_path, monkeypatch):
     write_store(tmp_path / "a.h5", HEADER, ITEMS)
     opened, preadv = open_store(tmp_path / "a.h5"), os.preadv
-    monkeypatch.setattr(os, "preadv", lambda file, parts, place: preadv(file, [parts[0][:5]], place))
+    monkeypatch.setattr(os, "preadv", lambda file, parts, offset: preadv(file, [parts[0][:5]], offset))
     np.testing.assert_array_equal(opened.read("ü4"), ITEMS[3].frames)
 
 
@@ -314,17 +314,17 @@ def test_two_writers_are_one_too_many(tmp_path):
 
 def test_which_file_is_meant(tmp_path):
     assert find_features(tmp_path, "speech") is None
-    one = tmp_path / "speech" / HEADER.file_name
-    two = tmp_path / "speech" / replace(HEADER, fingerprint="ba9876543210").file_name
-    three = tmp_path / "speech" / replace(HEADER, encoder="wav2vec2-base").file_name
-    write_store(one, HEADER, ITEMS)
-    assert find_features(tmp_path, "speech") == one
-    write_store(two, HEADER, ITEMS)
-    write_store(three, HEADER, ITEMS)
+    first = tmp_path / "speech" / HEADER.file_name
+    second = tmp_path / "speech" / replace(HEADER, fingerprint="ba9876543210").file_name
+    third = tmp_path / "speech" / replace(HEADER, encoder="wav2vec2-base").file_name
+    write_store(first, HEADER, ITEMS)
+    assert find_features(tmp_path, "speech") == first
+    write_store(second, HEADER, ITEMS)
+    write_store(third, HEADER, ITEMS)
     with pytest.raises(StoreError, match="holds 3 feature files"):
         find_features(tmp_path, "speech")
-    assert find_features(tmp_path, "speech", "wav2vec2-base") == three
-    assert find_features(tmp_path, "speech", "tiny-ba9876543210") == two
+    assert find_features(tmp_path, "speech", "wav2vec2-base") == third
+    assert find_features(tmp_path, "speech", "tiny-ba9876543210") == second
     with pytest.raises(StoreError, match="holds 2 feature files"):
         find_features(tmp_path, "speech", "tiny")
     assert find_features(tmp_path, "speech", "hubert") is None
@@ -346,9 +346,9 @@ def test_what_a_disk_spoils_in_a_part_is_found_in_the_file(tmp_path):
 
 def test_writers_of_shards_work_side_by_side_but_not_two_of_one(tmp_path):
     path = tmp_path / "a.h5"
-    with Builder(path, HEADER, "1-of-2") as one, Builder(path, HEADER, "2-of-2") as other:
-        one.add([ITEMS[0], ITEMS[2]])
-        other.add([ITEMS[3]])
+    with Builder(path, HEADER, "1-of-2") as first, Builder(path, HEADER, "2-of-2") as second:
+        first.add([ITEMS[0], ITEMS[2]])
+        second.add([ITEMS[3]])
         with pytest.raises(StoreError, match="Another process is writing here"):
             Builder(path, HEADER, "2-of-2").__enter__()
     with Builder(path, HEADER) as whole:

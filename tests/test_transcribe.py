@@ -62,36 +62,36 @@ def reference(folder, path):
 @pytest.mark.parametrize(("architecture", "settings"), [("Wav2Vec2", {}), ("Wav2Vec2", STABLE), ("Hubert", {})])
 def test_a_batch_is_heard_as_transformers_hears_each_recording_alone(tmp_path, corpus, architecture, settings):
     folder = save_ctc(tmp_path / "model", architecture, **settings)
-    found = {u.id: u for u in transcribe(corpus, str(folder))}
+    utterances = {u.id: u for u in transcribe(corpus, str(folder))}
     expected = {name: reference(folder, tmp_path / f"{name}.wav") for name in ("one", "two", "three")}
-    assert {name: found[name].text or "" for name in expected} == expected
+    assert {name: utterances[name].text or "" for name in expected} == expected
     assert len(set(expected.values())) == 3
     assert all(expected.values())
 
 
 def test_only_missing_texts_are_filled_and_marked(corpus, ctc, caplog):
     caplog.set_level("INFO", "gia_mic")
-    found = {u.id: u for u in transcribe(corpus, str(ctc))}
-    assert {name: u.text_source for name, u in found.items()} == {
+    utterances = {u.id: u for u in transcribe(corpus, str(ctc))}
+    assert {name: u.text_source for name, u in utterances.items()} == {
         **dict.fromkeys(["one", "two", "three"], "ctc"), "known": None, "mute": None
     }  # fmt: skip
-    assert found["known"].text == "As written."
-    assert found["mute"].text is None
+    assert utterances["known"].text == "As written."
+    assert utterances["mute"].text is None
     assert load_corpus(corpus.folder.parent, "mine").about["recognisers"]["ctc"]["weights"]
     assert "words in 3 utterances." in caplog.messages[0]
 
 
 def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatch, caplog):
     whole = [u.text for u in transcribe(corpus, str(ctc))]
-    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
-    lines = kept.read_text().splitlines(keepends=True)
-    kept.write_text(lines[0] + lines[1][:30])  # the second was being written
+    (transcripts,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    lines = transcripts.read_text().splitlines(keepends=True)
+    transcripts.write_text(lines[0] + lines[1][:30])  # the second was being written
     write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     assert [u.text for u in load_corpus(corpus.folder.parent, "mine")] == [None, None, None, "As written.", None]
     caplog.set_level("INFO", "gia_mic")
     assert [u.text for u in transcribe(corpus, str(ctc))] == whole
     assert "3 utterances, 1 of them in an earlier run" in caplog.messages[0]
-    assert len(kept.read_text().splitlines()) == 3
+    assert len(transcripts.read_text().splitlines()) == 3
     monkeypatch.setattr("gia_mic.extract.transcribe.encode_all", None)  # nobody listens any more
     write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
     assert [u.text for u in transcribe(corpus, str(ctc))] == whole
@@ -102,16 +102,16 @@ def test_another_recogniser_replaces_only_what_a_recogniser_gave(tmp_path, corpu
     other = save_ctc(tmp_path / "other", num_hidden_layers=1)
     again = load_corpus(corpus.folder.parent, "mine")
     assert [u.text_source for u in transcribe(again, str(other))] == ["ctc"] * 3 + [None] * 2
-    found = list(transcribe(again, str(other), again=True))
-    assert [u.text_source for u in found] == ["other"] * 3 + [None] * 2
-    assert found[3].text == "As written."
+    utterances = list(transcribe(again, str(other), again=True))
+    assert [u.text_source for u in utterances] == ["other"] * 3 + [None] * 2
+    assert utterances[3].text == "As written."
 
 
 def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch):
     together = [u.text for u in transcribe(corpus, str(whisper))]
     write_corpus(corpus.folder.parent, "mine", list(corpus), root=corpus.root)
-    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
-    kept.unlink()
+    (transcripts,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    transcripts.unlink()
     monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 100_000)
     assert [u.text for u in transcribe(corpus, str(whisper))] == together
     assert all(together[:4])
@@ -119,11 +119,11 @@ def test_whisper_says_the_same_in_a_batch_as_alone(corpus, whisper, monkeypatch)
 
 def test_a_long_recording_goes_through_windows(tmp_path, whisper):
     tone(tmp_path / "long.wav", 70.0)
-    found = write_corpus(tmp_path / "features", "long", [Utterance("u", "a", audio=Clip("long.wav"))], root=tmp_path)
+    long = write_corpus(tmp_path / "features", "long", [Utterance("u", "a", audio=Clip("long.wav"))], root=tmp_path)
     recogniser = make_recogniser(str(whisper)).to("cpu")
-    (job,), _ = plan.jobs(found, recogniser)
+    (job,), _ = plan.jobs(long, recogniser)
     assert len(list(recogniser.pieces(job))) == 3
-    assert next(iter(transcribe(found, str(whisper)))).text
+    assert next(iter(transcribe(long, str(whisper)))).text
 
 
 def test_windows_are_cut_where_it_is_quiet_and_lose_nothing():
@@ -170,8 +170,8 @@ def test_ctrl_c_says_how_many_texts_are_kept(corpus, ctc, monkeypatch):
     monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 1)
     with pytest.raises(Interrupted, match="Stopped after 2 of 3 utterances; they are kept"):
         transcribe(corpus, str(ctc), device="cpu")
-    (kept,) = (corpus.folder / "transcripts").glob("*.jsonl")
-    assert len(kept.read_text().splitlines()) == 2
+    (transcripts,) = (corpus.folder / "transcripts").glob("*.jsonl")
+    assert len(transcripts.read_text().splitlines()) == 2
     assert calls == [1, 1]
 
 
@@ -196,25 +196,25 @@ def test_the_command_fills_the_manifest(corpus, ctc, mer):
 
 
 def test_audit_and_report_say_whose_words_they_are(tmp_path, corpus, ctc):
-    found = transcribe(corpus, str(ctc))
+    transcribed = transcribe(corpus, str(ctc))
     assert verdict(corpus, [])[-1].startswith("The manifest names no scenarios")
-    assert any("3 of 4 transcripts are what the recogniser ctc heard" in line for line in verdict(found, []))
-    place = make_fold(tmp_path / "runs", [0, 1], [0, 1], corpus="mine", classes=["a", "b"], folds=1) / "config.json"
-    config = json.loads(place.read_text())
-    config["corpus"]["recognisers"] = found.about["recognisers"]
-    place.write_text(json.dumps(config))
+    assert any("3 of 4 transcripts are what the recogniser ctc heard" in line for line in verdict(transcribed, []))
+    path = make_fold(tmp_path / "runs", [0, 1], [0, 1], corpus="mine", classes=["a", "b"], folds=1) / "config.json"
+    config = json.loads(path.read_text())
+    config["corpus"]["recognisers"] = transcribed.about["recognisers"]
+    path.write_text(json.dumps(config))
     (run,) = read_runs(tmp_path / "runs")
     assert "Text: heard by ctc in 3 of 12 utterances." in provenance([run])
     config["modalities"] = ["speech"]
-    place.write_text(json.dumps(config))
+    path.write_text(json.dumps(config))
     assert not any("heard" in line for line in provenance(read_runs(tmp_path / "runs")))
 
 
 def test_text_features_of_before_are_refused_until_they_are_made_again(corpus, ctc):
     list(run(corpus, "text", "tiny"))
     assert list(find_stores(corpus)) == ["text"]
-    found = transcribe(corpus, str(ctc))
+    transcribed = transcribe(corpus, str(ctc))
     with pytest.raises(StoreError, match="made of other texts than the manifest has now: one, two, three"):
-        find_stores(found)
-    list(run(found, "text", "tiny"))
-    assert list(find_stores(found)) == ["text"]
+        find_stores(transcribed)
+    list(run(transcribed, "text", "tiny"))
+    assert list(find_stores(transcribed)) == ["text"]

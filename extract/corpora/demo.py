@@ -52,7 +52,7 @@ class Demo:
 
     Attributes:
         seed: Of everything random in it.
-        utterances: How many, at least 4.
+        utterances: Number of utterances, at least 4.
         cues: For each modality's letter, the probability (0.25 to 1) that it displays the true emotion.
     """
 

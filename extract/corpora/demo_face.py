@@ -69,7 +69,7 @@ def looks(rng: np.random.Generator) -> Looks:
 
 def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return a clip that shows `emotion`, as (T, 96, 96, 3) uint8 with T = round(duration_s · 8)."""
-    shown = _EXPRESSIONS[emotion]
+    expression = _EXPRESSIONS[emotion]
     T = max(2, round(duration_s * FRAME_RATE_HZ))
     time_s = np.arange(T) / FRAME_RATE_HZ
     sway_x, sway_y, roll = (_drift(time_s, size, rng) for size in (0.012, 0.012, 0.02))
@@ -94,20 +94,22 @@ def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generat
         across = (x[box] - side * speaker.eye_distance) * side
         down = y[box] + 0.18
         part = picture[box]
-        open_ = _column(blink) * np.float32(shown.eye_open * rng.uniform(0.95, 1.05)) + np.float32(0.012)
+        open_ = _column(blink) * np.float32(expression.eye_open * rng.uniform(0.95, 1.05)) + np.float32(0.012)
         lid = 1 - np.hypot(across / 0.13, down / open_)
         _paint(part, (0.97, 0.97, 0.97), _soft(lid * open_))
         _paint(part, (0.10, 0.07, 0.05), _soft((1 - np.hypot(across, down) / 0.055) * 0.055) * _soft(lid * open_))
-        slant = np.float32(shown.brow_inner) + (across + 0.16) / 0.32 * np.float32(shown.brow_outer - shown.brow_inner)
+        slant = np.float32(expression.brow_inner) + (across + 0.16) / 0.32 * np.float32(
+            expression.brow_outer - expression.brow_inner
+        )
         brow = 0.045 - np.abs(down + 0.19 - slant * np.float32(strength))
         _paint(part, speaker.hair, _soft(brow) * _soft(0.17 - np.abs(across)))
     nose = (slice(None), slice(42, 62), slice(36, 60))
     _paint(picture[nose], _darker(speaker.skin), _soft(0.02 - np.abs(x[nose])) * _soft(0.1 - np.abs(y[nose] - 0.06)))
     box = (slice(None), slice(54, 92), slice(18, 78))
-    across, down = x[box] / np.float32(shown.mouth_width), y[box] - 0.42
-    middle = np.float32(shown.mouth_curve * strength) * (0.5 - across**2)
-    gap = _column(shown.mouth_open * (0.4 + 0.9 * talk)) * np.maximum(1 - across**2, 0)
-    ends = _soft((1 - np.abs(across)) * np.float32(shown.mouth_width))
+    across, down = x[box] / np.float32(expression.mouth_width), y[box] - 0.42
+    middle = np.float32(expression.mouth_curve * strength) * (0.5 - across**2)
+    gap = _column(expression.mouth_open * (0.4 + 0.9 * talk)) * np.maximum(1 - across**2, 0)
+    ends = _soft((1 - np.abs(across)) * np.float32(expression.mouth_width))
     _paint(picture[box], (0.65, 0.2, 0.2), _soft(gap + 0.045 - np.abs(down - middle)) * ends)
     _paint(picture[box], (0.2, 0.03, 0.03), _soft(gap - 0.005 - np.abs(down - middle)) * ends)
 

@@ -44,11 +44,11 @@ class CorpusInfo:
 
     Attributes:
         title: Its name and what it is.
-        utterances: How many the release has.
-        classes: Emotions.
-        holds: Which of audio, video and text.
+        utterances: Number of utterances that the release has.
+        classes: Emotions that its labels tell apart.
+        holds: What an utterance comes with: audio, text and video, or features.
         folds: Manifest column to make folds from.
-        licence: Terms of use.
+        licence: Terms of use, in a few words.
         source: Where to get it or ask for it.
     """
 
@@ -66,8 +66,8 @@ class ReleaseContents:
     """What was found in a release.
 
     Attributes:
-        utterances: In the order of the manifest.
-        classes: In the order of class indices.
+        utterances: All of them, in the order of the manifest.
+        classes: Emotions, in the order of class indices.
         expected: Published number of utterances by (group, class), where it is known.
         by: Manifest column of those groups, or "all".
         odd: What is missing or unusual: a sentence's beginning, and the files or ids it is true of.

@@ -27,8 +27,8 @@ class Sequence:
 
     Attributes:
         video: Name of the video, or of the segment in an aligned file.
-        features: (T, D) float32.
-        intervals: (T, 2) float64, seconds.
+        features: (T, D) float32, one row for each interval.
+        intervals: (T, 2) float64, start and end of each row in seconds.
     """
 
     video: str

@@ -30,7 +30,7 @@ class ImportedUtterance:
     """One utterance of a feature file that others made.
 
     Attributes:
-        id: As the file has it.
+        id: Utterance id, as the file has it.
         frames: (T, D) float32, or None where the file holds nothing but padding.
         label: The file's own word for the emotion or sentiment, if it has one.
         scores: The numbers behind it, such as the sentiment from -3 to 3; empty if the file has none.

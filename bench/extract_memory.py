@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import transformers
-from apart import in_a_process, memory
 from extract_speech import durations_s, make_corpus
+from process import in_a_process, memory
 
 from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.encoders.make import make_encoder
@@ -45,19 +45,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="base", choices=["base", "tiny"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     peaks = []
     with tempfile.TemporaryDirectory() as name:
-        model = chosen.model
+        model = arguments.model
         if model == "base":
             transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(f"{name}/base")
             model = f"{name}/base"
-        print(f"{'wav2vec2 ' + chosen.model + ', ' + chosen.precision:28} weights loaded       peak")
+        print(f"{'wav2vec2 ' + arguments.model + ', ' + arguments.precision:28} weights loaded       peak")
         for number, (case, lengths_s) in enumerate(CASES.items()):
             folder = Path(name) / f"corpus-{number}"
             folder.mkdir()
             make_corpus(folder, lengths_s)
-            loaded, peak = in_a_process(measure, folder / "features", model, chosen.precision)
+            loaded, peak = in_a_process(measure, folder / "features", model, arguments.precision)
             peaks.append(peak)
             print(f"{case:28} {loaded:10.0f} MiB {peak:6.0f} MiB", flush=True)
     print(f"ratio {peaks[2] / peaks[0]:.2f}")

@@ -1,10 +1,10 @@
-"""Measure `mer extract --modality speech` against the loop everybody writes, and against the bare encoder.
+"""Measure `mer extract --modality speech` against a naive baseline, and against the bare encoder.
 
     python bench/extract_speech.py                          both precisions, 200 files
     python bench/extract_speech.py --files 40 --rounds 1    a quick look
 
-The loop reads one file at a time, runs the model in float32 and saves an array a file. The bare encoder gets our own
-batches, decoded beforehand. All sides take the same files, threads and random weights of base size, in turns.
+The naive baseline reads one file at a time, runs the model in float32 and saves an array a file. The bare encoder gets
+our own batches, decoded beforehand. All sides take the same files, threads and random weights of base size, in turns.
 """
 
 import argparse
@@ -35,7 +35,7 @@ RATE = 16000
 
 
 def durations_s(count: int) -> np.ndarray:
-    """Lengths like IEMOCAP's utterances: 1 to 15 s, skewed, mean about 4.5 s."""
+    """Return lengths like those of IEMOCAP's utterances: 1 to 15 s, skewed, mean about 4.5 s."""
     return np.clip(np.random.default_rng(0).lognormal(1.3, 0.6, count), 1.0, 15.0)
 
 
@@ -49,8 +49,8 @@ def make_corpus(folder: Path, lengths_s: Iterable[float]) -> Corpus:
     return write_corpus(folder / "features", "bench", utterances, root=folder)
 
 
-def the_loop(folder: Path, model_folder: Path, count: int, device: str) -> float:
-    """One file at a time, float32, `np.save` each."""
+def naive_baseline(folder: Path, model_folder: Path, count: int, device: str) -> float:
+    """Return the seconds that a plain loop takes: one file at a time, float32, `np.save` each."""
     model = transformers.Wav2Vec2Model.from_pretrained(model_folder).eval().to(device)
     processor = transformers.Wav2Vec2FeatureExtractor()
     begun = time.perf_counter()
@@ -63,7 +63,7 @@ def the_loop(folder: Path, model_folder: Path, count: int, device: str) -> float
 
 
 def ours(corpus: Corpus, make: partial[Encoder], device: str) -> float:
-    """The command's own call, on loaded weights as the loop has them."""
+    """Return the seconds of the command's own call, on loaded weights as the baseline has them."""
     loaded = make().to(device)
     begun = time.perf_counter()
     path = extract(corpus, lambda: loaded, devices=(device,), quiet=True).path
@@ -73,7 +73,7 @@ def ours(corpus: Corpus, make: partial[Encoder], device: str) -> float:
 
 
 def bare(corpus: Corpus, make: partial[Encoder], device: str) -> float:
-    """The model alone, on the same batches in memory, with the command's workers."""
+    """Return the seconds of the model alone, on the same batches in memory, with the command's workers."""
     encoder = make().to(device)
     jobs, _ = plan.jobs(corpus, encoder)
     groups = plan.batches(jobs, batch_positions(device), seed=encoder.header.fingerprint)
@@ -86,7 +86,7 @@ def bare(corpus: Corpus, make: partial[Encoder], device: str) -> float:
 
 
 def peak(precision: str, device: str) -> float:
-    """10⁹ operations a second of plain matrix products, as large as the model's larger ones, on all workers."""
+    """Return the GFLOP/s of plain matrix products, as large as the model's larger ones, on all workers."""
     size, count = (750, 768, 3072), 40
     left, right = (torch.randn(shape, dtype=getattr(torch, precision), device=device) for shape in (size[:2], size[1:]))
 
@@ -104,55 +104,60 @@ def peak(precision: str, device: str) -> float:
 
 
 def workers(device: str) -> ThreadPoolExecutor:
-    """One thread for each core, computing with one; or one for a GPU."""
+    """Return a pool of one thread for each core, computing with one; or of one thread for a GPU."""
     if device != "cpu":
         return ThreadPoolExecutor(1)
     return ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def main() -> None:
-    """Measure in turns and print a table; the last line is the loop's time over ours."""
+    """Measure in turns and print a table; the last line is the baseline's time over ours."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", nargs="+", help="by default those the device has; last line: ratio of the last")
-    chosen = parser.parse_args()
-    if chosen.precision is None:
-        chosen.precision = ["float32", *(["bfloat16"] if chosen.device != "cpu" or has_products("bfloat16") else [])]
+    arguments = parser.parse_args()
+    if arguments.precision is None:
+        has_bfloat16 = arguments.device != "cpu" or has_products("bfloat16")
+        arguments.precision = ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = make_corpus(folder, durations_s(chosen.files))
+        corpus = make_corpus(folder, durations_s(arguments.files))
         transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder / "base")
         sides: dict[str, Callable[[], float]] = {
-            "the loop, float32": lambda: the_loop(folder, folder / "base", chosen.files, chosen.device)
+            "naive baseline, float32": lambda: naive_baseline(
+                folder, folder / "base", arguments.files, arguments.device
+            )
         }
-        for precision in chosen.precision:
+        for precision in arguments.precision:
             make = partial(make_encoder, "speech", str(folder / "base"), precision=precision)
-            sides[f"mer extract, {precision}"] = partial(ours, corpus, make, chosen.device)
-            sides[f"bare encoder, {precision}"] = partial(bare, corpus, make, chosen.device)
+            sides[f"mer extract, {precision}"] = partial(ours, corpus, make, arguments.device)
+            sides[f"bare encoder, {precision}"] = partial(bare, corpus, make, arguments.device)
         times: dict[str, list[float]] = {side: [] for side in sides}
-        peaks = {precision: peak(precision, chosen.device) for precision in chosen.precision}
-        for _ in range(chosen.rounds):
+        peaks = {precision: peak(precision, arguments.device) for precision in arguments.precision}
+        for _ in range(arguments.rounds):
             for side, measure in sides.items():
                 times[side].append(measure())
                 print(f"{side}: {times[side][-1]:.1f} s", file=sys.stderr, flush=True)
     medians = {side: statistics.median(measured) for side, measured in times.items()}
-    total_s = float(durations_s(chosen.files).sum())
-    machine = torch.cuda.get_device_name() if chosen.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
-    print(f"{chosen.files} files, {total_s / 60:.1f} minutes, {machine}, medians of {chosen.rounds} rounds")
+    total_s = float(durations_s(arguments.files).sum())
+    machine = (
+        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    )
+    print(f"{arguments.files} files, {total_s / 60:.1f} minutes, {machine}, medians of {arguments.rounds} rounds")
     for side, seconds in medians.items():
         single = " ".join(f"{value:.1f}" for value in times[side])
         print(f"{side:24} {seconds:8.2f} s {total_s / seconds:7.1f} × real time   rounds: {single}")
-    loop = medians["the loop, float32"]
-    for precision in chosen.precision:
+    baseline = medians["naive baseline, float32"]
+    for precision in arguments.precision:
         command, encoder = medians[f"mer extract, {precision}"], medians[f"bare encoder, {precision}"]
         print(
-            f"{precision}: {loop / command:.2f} times the loop; the bare encoder needs {100 * encoder / command:.0f} % "
-            f"of our time; matrix products alone reach {peaks[precision]:.0f} GFLOP/s"
+            f"{precision}: {baseline / command:.2f} times the baseline; the bare encoder needs "
+            f"{100 * encoder / command:.0f} % of our time; matrix products alone reach {peaks[precision]:.0f} GFLOP/s"
         )
-    print(f"ratio {loop / command:.2f}")
+    print(f"ratio {baseline / command:.2f}")
 
 
 if __name__ == "__main__":

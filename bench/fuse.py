@@ -1,12 +1,12 @@
-"""Training on cached features: our trainer against the loop everybody writes, on the same model and the same frames.
+"""Training on cached features: our trainer against a naive baseline, on the same model and the same frames.
 
     python bench/fuse.py                                        two CPU cores: utterances per second, ours / theirs
     python bench/fuse.py --set width=64 --set latents=4         another GIA-MIC than the default one
     python bench/fuse.py --device cuda                          all 5 folds × 5 seeds stacked, against 25 single runs
 
 Frames are random, as many as IEMOCAP has: 5,531 utterances, speech of 1–15 s at 50 Hz, about 15 tokens, 2 pictures a
-second, 768 features each. The loop everybody writes keeps one HDF5 dataset for each utterance, reads them in a
-DataLoader with two workers, pads to the corpus maximum in float32, and trains one fold at a time.
+second, 768 features each. The naive baseline keeps one HDF5 dataset for each utterance, reads them in a DataLoader with
+two workers, pads to the corpus maximum in float32, and trains one fold at a time.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from gia_mic.fuse.models.registry import configure
 from gia_mic.fuse.packed import PackedFrames
 from gia_mic.fuse.train import RunSpec, fit, fit_together, prepare_cpu, steps_per_epoch
 
-PLAIN = {"unimodal_weight": 0.0, "soft_target": 0.0}  # the loop everybody writes minimises cross-entropy, so do we
+PLAIN = {"unimodal_weight": 0.0, "soft_target": 0.0}  # the naive baseline minimises cross-entropy, so do we
 CLASSES = ("angry", "happy", "neutral", "sad")
 D = 768
 EPOCHS = 3  # of 30, the first of which doesn't count: it pages memory in and meets nearly all lengths of batches
@@ -65,7 +65,7 @@ def pack(count: int) -> Data:
 
 
 class OneDatasetEach(Dataset):
-    """What everybody writes: a dataset for each utterance, padded to the longest of the corpus."""
+    """The naive baseline's frames: an HDF5 dataset for each utterance, padded to the longest of the corpus."""
 
     def __init__(self, path: Path, longest: dict[str, int], labels: torch.Tensor, rows: np.ndarray) -> None:
         self.path, self.longest, self.labels, self.rows = path, longest, labels, rows
@@ -118,14 +118,14 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int, settings: Gia
 
 
 def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int, settings: GiaMicConfig) -> float:
-    """Return utterances per second of the loop everybody writes, in a process of its own with default settings."""
+    """Return utterances per second of the naive baseline, in a process of its own with default settings."""
     for cache in PRODUCT_CACHES:  # set by our side, and inherited
         os.environ.pop(cache, None)
     torch.set_num_threads(cores)
-    frames = {name: torch.from_numpy(found) for name, found in lengths(count).items()}
+    frames = {name: torch.from_numpy(counts) for name, counts in lengths(count).items()}
     nothing = torch.empty(0, D)
     labels = torch.zeros(count, dtype=torch.int64)
-    data = Data({name: PackedFrames(nothing, found, found) for name, found in frames.items()}, labels, CLASSES)
+    data = Data({name: PackedFrames(nothing, counts, counts) for name, counts in frames.items()}, labels, CLASSES)
     batches = theirs(path, data, np.resize(rows, len(rows) * 2), 2, settings)
     next(batches)
     start = now()
@@ -149,12 +149,12 @@ def ours(data: Data, rows: np.ndarray, cores: int, precision: str, settings: Gia
     steps = steps_per_epoch([len(rows)], config.batch_size)
     ends: list[float] = []
 
-    def one(seed: int) -> None:
+    def train_fold(seed: int) -> None:
         spec = RunSpec(rows, seed, report=lambda _: ends.append(now()))
         fit(lambda: build(data, settings), data, spec, config, steps=steps)
 
     with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(one, range(cores)))
+        list(pool.map(train_fold, range(cores)))
     # from the end of all first epochs, so that setting up, which happens once in 30 epochs, stays out on both sides
     ends.sort()
     return cores * (EPOCHS - 1) * len(rows) / (ends[-1] - ends[cores - 1])
@@ -199,14 +199,14 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
         path = Path(folder) / "one-each.h5"
         write_one_each(path, data, few)
         for round_ in range(arguments.rounds + 1):
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-                task = apart.submit(their_rate, path, arguments.utterances, few, arguments.steps, cores, settings)
-                found = [task.result()]
-            found += [ours(ready[precision], fold, cores, precision, settings) for precision in names[1:]]
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own_process:
+                task = own_process.submit(their_rate, path, arguments.utterances, few, arguments.steps, cores, settings)
+                round_rates = [task.result()]
+            round_rates += [ours(ready[precision], fold, cores, precision, settings) for precision in names[1:]]
             if round_:  # the first warms up
-                for name, rate in zip(names, found, strict=True):
+                for name, rate in zip(names, round_rates, strict=True):
                     rates[name].append(rate)
-    medians = {name: statistics.median(found) for name, found in rates.items()}
+    medians = {name: statistics.median(round_rates) for name, round_rates in rates.items()}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     share = medians["float32"] * flops_per_utterance(data, fold, settings) / 1e9 / peak
     frames = sum(int(packed.lengths.sum()) for packed in data.modalities.values())
@@ -218,8 +218,8 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     for name in names:
         print(f"| {labels[name]:50} | {medians[name]:21.1f} | {medians[name] / medians['theirs']:5.1f} |")
     print(f"matrix multiplication in float32: {peak:.0f} GFLOP/s measured; training reaches {share:.0%} of it")
-    held = frames * D * 2 / 2**30
-    print(f"peak memory of the process: {memory:.2f} GiB, of which {held:.2f} GiB are frames in float16", end="")
+    frames_gib = frames * D * 2 / 2**30
+    print(f"peak memory of the process: {memory:.2f} GiB, of which {frames_gib:.2f} GiB are frames in float16", end="")
     if "bfloat16" in ready:
         print(" and as many in bfloat16; `mer fuse-train` holds one of them")
     else:
@@ -266,12 +266,12 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=5531)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (CPU)")
-    parser.add_argument("--steps", type=int, default=8, help="measured steps of the loop everybody writes (CPU)")
+    parser.add_argument("--steps", type=int, default=8, help="measured steps of the naive baseline (CPU)")
     parser.add_argument("--epochs", type=int, default=30, help="of each run (GPU)")
     parser.add_argument("--singles", type=int, default=2, help="single runs measured, times 25 (GPU)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of GIA-MIC")
     arguments = parser.parse_args()
-    settings = configure("gia-mic", dict(one.split("=") for one in arguments.set))
+    settings = configure("gia-mic", dict(setting.split("=") for setting in arguments.set))
     ratio = (on_cpu if arguments.device == "cpu" else on_gpu)(arguments, settings)
     print(f"ratio {ratio:.1f}")
 

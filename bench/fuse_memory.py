@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from apart import in_a_process, memory
+from process import in_a_process, memory
 
 import fuse
 from gia_mic.extract.corpus import Utterance, load_corpus, write_corpus
@@ -70,17 +70,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=5531)
     parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    found: dict[str, list[tuple[float, float, float]]] = {case: [] for case in CASES}
+    arguments = parser.parse_args()
+    measurements: dict[str, list[tuple[float, float, float]]] = {case: [] for case in CASES}
     with tempfile.TemporaryDirectory() as name:
-        in_a_process(prepare, Path(name), chosen.utterances)
+        in_a_process(prepare, Path(name), arguments.utterances)
         size = sum(path.stat().st_size for path in Path(name).glob("bench/*/*.h5")) / 2**30
-        for _ in range(chosen.rounds):
+        for _ in range(arguments.rounds):
             for case, bound in CASES.items():
-                found[case].append(in_a_process(measure, Path(name), bound))
-    print(f"{chosen.utterances} utterances, {size:.2f} GiB of feature files; medians of {chosen.rounds} rounds")
+                measurements[case].append(in_a_process(measure, Path(name), bound))
+    print(f"{arguments.utterances} utterances, {size:.2f} GiB of feature files; medians of {arguments.rounds} rounds")
     print(f"{'':24}{'imports':>12}{'peak':>12}{'time':>10}")
-    medians = {case: [statistics.median(column) for column in zip(*rows, strict=True)] for case, rows in found.items()}
+    medians = {
+        case: [statistics.median(column) for column in zip(*rows, strict=True)] for case, rows in measurements.items()
+    }
     for case, (seconds, before, peak) in medians.items():
         print(f"{case:24}{before:8.2f} GiB{peak:8.2f} GiB{seconds:8.1f} s")
     (_, _, most), (_, _, least) = medians.values()

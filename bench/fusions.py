@@ -3,10 +3,10 @@
     python bench/fusions.py                                  # the table of what has been trained: seconds
     python bench/fusions.py --train FOLDER --seeds 5         # train what is missing, in FOLDER, and keep its decisions
 
-A run of other settings than today's defaults is not counted, and trained again; float32 and bfloat16 count alike. The
-demo knows what each modality of an utterance displays, and so the probability of each label: *right in the mean* is how
-often a model's decisions are right in the mean over the labels that such utterances could have. It has less noise than
-UA, which is of the labels drawn.
+A run of other settings than the present defaults is not counted, and trained again; float32 and bfloat16 count alike.
+The demo knows what each modality of an utterance displays, and so the probability of each label. The *expected
+accuracy* of a model's decisions is their mean probability of being right, over the labels that such utterances could
+have. It has less noise than UA, which is of the labels drawn. No model has more than the Bayes accuracy.
 
 The last line is `ratio N`: GIA-MIC's UA over that of the best other fusion, on the runs that both have.
 """
@@ -51,12 +51,12 @@ class Corpus:
     """
 
     def __init__(self) -> None:
-        utterances, shown = plan_demo(HARDER)
-        self.true = np.array([EMOTIONS.index(one.label) for one in utterances])
-        self.dialog = np.unique([one.dialog for one in utterances], return_inverse=True)[1]
-        self.session = np.unique([one.session for one in utterances], return_inverse=True)[1] + 1
+        utterances, displayed = plan_demo(HARDER)
+        self.true = np.array([EMOTIONS.index(utterance.label) for utterance in utterances])
+        self.dialog = np.unique([utterance.dialog for utterance in utterances], return_inverse=True)[1]
+        self.session = np.unique([utterance.session for utterance in utterances], return_inverse=True)[1] + 1
         cues = np.array(list(HARDER.cues.values()))
-        says = np.where(shown[..., None] == np.arange(len(EMOTIONS)), cues[:, None], (1 - cues[:, None]) / 3)
+        says = np.where(displayed[..., None] == np.arange(len(EMOTIONS)), cues[:, None], (1 - cues[:, None]) / 3)
         self.posterior = says.prod(1) / says.prod(1).sum(-1, keepdims=True)
 
 
@@ -86,57 +86,57 @@ def settings_of(fusion: str) -> str:
     training = {name: value for name, value in asdict(TrainingConfig()).items() if name != "precision"}
     model = asdict(FUSIONS[fusion].config())
     training, model = ({first.get(name, name): value for name, value in part.items()} for part in (training, model))
-    chosen = {"demo": asdict(HARDER), "training": training, "model": model}
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    defaults = {"demo": asdict(HARDER), "training": training, "model": model}
+    return hashlib.sha256(json.dumps(defaults, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def kept() -> list[Run]:
+def kept_runs() -> list[Run]:
     if not KEPT.exists():
         return []
     with KEPT.open(newline="") as file:
         return [Run(**{**row, "seed": int(row["seed"]), "fold": int(row["fold"])}) for row in csv.DictReader(file)]
 
 
-def keep(made: Sequence[Run]) -> None:
+def keep(runs: Sequence[Run]) -> None:
     """Add runs to those kept, in the place of the same fusion, seed and fold."""
-    found = {(run.fusion, run.seed, run.fold): run for run in [*kept(), *made]}
+    by_key = {(run.fusion, run.seed, run.fold): run for run in [*kept_runs(), *runs]}
     with replacing(KEPT) as temporary, temporary.open("w", newline="") as file:
         table = csv.DictWriter(file, [column.name for column in fields(Run)], lineterminator="\n")
         table.writeheader()
-        table.writerows(asdict(found[key]) for key in sorted(found))
+        table.writerows(asdict(by_key[key]) for key in sorted(by_key))
 
 
 def train(folder: Path, fusions: Sequence[str], seeds: int, precision: str, jobs: int | None) -> None:
     """Train what is not kept yet, seed by seed."""
     corpus = prepare_demo(folder / "features", name="hard", demo=HARDER)
     extract_generated(corpus)
-    found = split.folds(corpus)
-    places = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
+    folds = split.folds(corpus)
+    rows = {utterance_id: row for row, utterance_id in enumerate(corpus.ids)}
     for seed in range(seeds):
         for fusion in fusions:
             settings = settings_of(fusion)
-            there = [run for run in kept() if (run.fusion, run.seed, run.settings) == (fusion, seed, settings)]
-            if len(there) == len(found):
+            trained = [run for run in kept_runs() if (run.fusion, run.seed, run.settings) == (fusion, seed, settings)]
+            if len(trained) == len(folds):
                 continue
             print(f"{fusion}, seed {seed}", flush=True)
-            folders = train_folds(
+            run_dirs = train_folds(
                 corpus,
                 find_stores(corpus),
                 Experiment(fusion, training=TrainingConfig(precision=precision), seeds=[seed]),
                 Execution(device="cpu", jobs=jobs),
                 runs=folder / "runs",
             )
-            made = []
-            for place in folders:
-                trained = read_fold(place)
-                order = np.argsort([places[utterance_id] for utterance_id in trained.predictions.ids])
-                letters = "".join(corpus.classes[label][0] for label in trained.predictions.predicted[order])
-                made.append(Run(fusion, seed, trained.number, precision, settings, letters))
-            keep(made)
+            new_runs = []
+            for run_dir in run_dirs:
+                fold_run = read_fold(run_dir)
+                order = np.argsort([rows[utterance_id] for utterance_id in fold_run.predictions.ids])
+                letters = "".join(corpus.classes[label][0] for label in fold_run.predictions.predicted[order])
+                new_runs.append(Run(fusion, seed, fold_run.number, precision, settings, letters))
+            keep(new_runs)
 
 
 def row_of(runs: Sequence[Run], corpus: Corpus) -> tuple[int, str, float]:
-    """Return the number of runs, UA over the folds and the share that is right in the mean, in per cent."""
+    """Return the number of runs, UA over the folds, and the expected accuracy, in per cent."""
     by_fold: dict[int, list[float]] = {}
     means = []
     for run in runs:
@@ -144,7 +144,7 @@ def row_of(runs: Sequence[Run], corpus: Corpus) -> tuple[int, str, float]:
         predicted = run.predicted()
         by_fold.setdefault(run.fold, []).append(measure.ua(corpus.true[test], predicted, len(EMOTIONS)))
         means.append(corpus.posterior[test][np.arange(len(predicted)), predicted].mean())
-    ua = mean_std([float(np.mean(found)) for found in by_fold.values()])
+    ua = mean_std([float(np.mean(values)) for values in by_fold.values()])
     std = "" if ua.std is None else f" ± {100 * ua.std:.1f}"
     return len(runs), f"{100 * ua.mean:.1f}{std}", 100 * float(np.mean(means))
 
@@ -155,29 +155,31 @@ def tables_of(runs: Sequence[Run], corpus: Corpus) -> np.ndarray:
     total = np.zeros((corpus.dialog.max() + 1, len(EMOTIONS), len(EMOTIONS)))
     for run in runs:
         test = corpus.session == run.fold
-        found = statistics.grouped_confusions(
+        tables = statistics.grouped_confusions(
             corpus.true[test],
             run.predicted(),
             corpus.dialog[test],
             len(EMOTIONS),
             np.full(test.sum(), 1 / counts[run.fold]),
         )
-        total[: len(found)] += found
+        total[: len(tables)] += tables
     return total
 
 
 def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
     """Yield the table and the headline."""
     by_fusion = {name: [run for run in runs if run.fusion == name] for name in FUSIONS}
-    by_fusion = {name: found for name, found in by_fusion.items() if found}
+    by_fusion = {name: its_runs for name, its_runs in by_fusion.items() if its_runs}
     differences, ratios = {}, {}
-    for name, found in by_fusion.items():
-        pairs = {(run.seed, run.fold) for run in found} & {(run.seed, run.fold) for run in by_fusion.get(REFERENCE, [])}
+    for name, its_runs in by_fusion.items():
+        pairs = {(run.seed, run.fold) for run in its_runs} & {
+            (run.seed, run.fold) for run in by_fusion.get(REFERENCE, [])
+        }
         if name == REFERENCE or not pairs:
             continue
         sides = [
-            tables_of([run for run in by_fusion[one] if (run.seed, run.fold) in pairs], corpus)
-            for one in (name, REFERENCE)
+            tables_of([run for run in by_fusion[fusion] if (run.seed, run.fold) in pairs], corpus)
+            for fusion in (name, REFERENCE)
         ]
         used = sides[0].any(axis=(1, 2))
         differences[name] = statistics.paired_bootstrap(sides[0][used], sides[1][used])
@@ -185,20 +187,22 @@ def lines(runs: Sequence[Run], corpus: Corpus) -> Iterator[str]:
     if not differences:
         yield f"There are no runs of the same seed and fold to compare with {REFERENCE}'s: train them first."
         return
-    corrected = dict(zip(differences, statistics.holm([one.p for one in differences.values()]), strict=True))
+    p_values = statistics.holm([difference.p for difference in differences.values()])
+    corrected = dict(zip(differences, p_values, strict=True))
     ideal = corpus.posterior.max(-1).mean()
-    yield f"The best possible model: UA {100 * ceilings(HARDER.cues)['stv']:.1f}, right in the mean {100 * ideal:.2f}"
-    yield f"| fusion | runs | UA, mean ± std | from {REFERENCE}, pooled | 95 % interval | p | right in the mean |"
+    bayes = f"{100 * ceilings(HARDER.cues)['stv']:.1f}"
+    yield f"Bayes accuracy: {bayes} over all such corpora, {100 * ideal:.2f} on the utterances of this one"
+    yield f"| fusion | runs | UA, mean ± std | from {REFERENCE}, pooled | 95 % interval | p | expected accuracy |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
-    rows = {name: row_of(found, corpus) for name, found in by_fusion.items()}
+    rows = {name: row_of(its_runs, corpus) for name, its_runs in by_fusion.items()}
     for name in sorted(rows, key=lambda name: -rows[name][2]):
         count, ua, mean = rows[name]
         away = "| | | "
         if name in differences:
-            one = differences[name]
-            low, high = 100 * one.interval.low, 100 * one.interval.high
+            difference = differences[name]
+            low, high = 100 * difference.interval.low, 100 * difference.interval.high
             p = "<0.001" if corrected[name] < 0.001 else f"{corrected[name]:.3f}"
-            away = f"| {100 * one.value:+.1f} | {low:+.1f} … {high:+.1f} | {p} "
+            away = f"| {100 * difference.value:+.1f} | {low:+.1f} … {high:+.1f} | {p} "
         yield f"| {name} | {count} | {ua} {away}| {mean:.2f} |"
     yield f"ratio {min(ratios.values()):.3f}"
 
@@ -213,7 +217,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.train is not None:
         train(arguments.train, arguments.fusions.split(","), arguments.seeds, arguments.precision, arguments.jobs)
-    runs = [run for run in kept() if run.fusion in FUSIONS and run.settings == settings_of(run.fusion)]
+    runs = [run for run in kept_runs() if run.fusion in FUSIONS and run.settings == settings_of(run.fusion)]
     for line in lines(runs, Corpus()):
         print(line)
 

@@ -26,7 +26,7 @@ from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
 from gia_mic.listen import listen
-from gia_mic.predictor import Input, Predictor, load
+from gia_mic.predictor import Input, Predictor, load_predictor
 
 RATE, SECONDS, UTTERANCES = 16_000, 4.5, 8
 WORDS = "I really don't know what else I could have said to you last night"
@@ -100,13 +100,17 @@ def seconds(work: Callable[[], object]) -> float:
 
 def warm(predictor: Predictor, inputs: list[Input], rounds: int) -> dict[str, float]:
     """Return the median seconds an utterance takes whole, and by stage."""
-    found: dict[str, list[float]] = {}
+    times_by_stage: dict[str, list[float]] = {}
     for round_ in range(rounds + 1):
-        for given in inputs:
-            times = {"whole": seconds(lambda given=given: predictor.predict(given.audio, given.text, given.video))}
+        for utterance in inputs:
+            times = {
+                "whole": seconds(
+                    lambda utterance=utterance: predictor.predict(utterance.audio, utterance.text, utterance.video)
+                )
+            }
             frames = {}
             for modality in predictor.modalities:
-                encoder, job = predictor.encoders[modality], given.job(modality)
+                encoder, job = predictor.encoders[modality], utterance.job(modality)
                 begun = time.perf_counter()
                 pieces = list(encoder.pieces(job))
                 decoded = time.perf_counter()
@@ -116,8 +120,8 @@ def warm(predictor: Predictor, inputs: list[Input], rounds: int) -> dict[str, fl
             times["fuse"] = seconds(lambda frames=frames: predictor.fuse([frames]))
             if round_:  # the first warms up
                 for name, value in times.items():
-                    found.setdefault(name, []).append(value)
-    return {name: statistics.median(values) for name, values in found.items()}
+                    times_by_stage.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in times_by_stage.items()}
 
 
 def live(predictor: Predictor, length_s: float) -> None:
@@ -127,11 +131,13 @@ def live(predictor: Predictor, length_s: float) -> None:
     answers = {}
     for name, reuse in (("with re-use", True), ("all anew", False)):
         answers[name] = list(listen(predictor, blocks, reuse=reuse))
-        computed_s = sum(one.seconds for one in answers[name])
-        slowest_s = max(one.seconds for one in answers[name])
+        computed_s = sum(answer.seconds for answer in answers[name])
+        slowest_s = max(answer.seconds for answer in answers[name])
         print(f"listen, {name}: real-time factor {computed_s / length_s:.2f}, slowest answer {slowest_s:.2f} s")
     pairs = list(zip(*answers.values(), strict=True))
-    worst = max(abs(one.probabilities[c] - other.probabilities[c]) for one, other in pairs for c in predictor.classes)
+    worst = max(
+        abs(answer.probabilities[c] - other.probabilities[c]) for answer, other in pairs for c in predictor.classes
+    )
     print(f"re-use moves a probability by {worst:.4f} at most, in {len(pairs)} answers")
 
 
@@ -143,35 +149,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--inputs", type=int, default=UTTERANCES, help="utterances measured when warm")
     parser.add_argument("--live", type=float, default=12.0, help="seconds of sound to listen to")
-    chosen = parser.parse_args()
-    folder = chosen.folder / chosen.precision
+    arguments = parser.parse_args()
+    folder = arguments.folder / arguments.precision
     if not (folder / RUN).is_dir():
-        prepare(folder, chosen.precision)
-    if chosen.prepare:
+        prepare(folder, arguments.precision)
+    if arguments.prepare:
         return
-    given = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(chosen.inputs)]
+    inputs = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(arguments.inputs)]
     run = folder / RUN
     program = "import gia_mic.launcher; gia_mic.launcher.main()"
-    words = ["predict", str(run), "--audio", str(given[0].audio), "--text", WORDS, "--video", str(given[0].video)]
+    words = ["predict", str(run), "--audio", str(inputs[0].audio), "--text", WORDS, "--video", str(inputs[0].video)]
     command = [sys.executable, "-c", program, *words]
     starts = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(2)]
-    print(f"{torch.get_num_threads()} threads, {chosen.precision}, utterances of {SECONDS} s, 18 pictures, 14 words")
+    print(f"{torch.get_num_threads()} threads, {arguments.precision}, utterances of {SECONDS} s, 18 pictures, 14 words")
     print(f"from the start of the process to the first answer: {min(starts):.1f} s")
     begun = time.perf_counter()
-    predictor = load(run)
+    predictor = load_predictor(run)
     load_s = time.perf_counter() - begun
     print(f"loading, once imported: fusion {load_s:.2f} s", end="")
     for modality in predictor.modalities:
         print(f", {modality} {seconds(lambda m=modality: predictor.encoders[m]):.2f} s", end="")
     print()
-    found = warm(predictor, given, chosen.rounds)
-    bare = sum(value for name, value in found.items() if name.startswith("encode"))
+    medians = warm(predictor, inputs, arguments.rounds)
+    bare = sum(value for name, value in medians.items() if name.startswith("encode"))
     print("| stage, of an utterance when warm | ms | share of the whole |\n|---|---:|---:|")
-    for name, value in found.items():
-        print(f"| {name} | {1000 * value:.1f} | {100 * value / found['whole']:.1f} % |")
-    print(f"bare passes {1000 * bare:.1f} ms; the fusion is {100 * found['fuse'] / found['whole']:.2f} % of the whole")
-    live(predictor, chosen.live)
-    print(f"ratio {found['whole'] / bare:.2f}")
+    for name, value in medians.items():
+        print(f"| {name} | {1000 * value:.1f} | {100 * value / medians['whole']:.1f} % |")
+    print(
+        f"bare passes {1000 * bare:.1f} ms; the fusion is {100 * medians['fuse'] / medians['whole']:.2f} % of the whole"
+    )
+    live(predictor, arguments.live)
+    print(f"ratio {medians['whole'] / bare:.2f}")
 
 
 if __name__ == "__main__":

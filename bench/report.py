@@ -64,8 +64,8 @@ def make(runs, run, fold):
         "text": [f"sentence {row} with a few words to it, said in session {fold}" for row in rows],
     }
     ids = [f"Ses{fold:02d}_{row:05d}" for row in rows]
-    place = {"corpus": "iemocap", "name": f"gia-mic-{run:02d}", "fold": fold, "folds": FOLDS, "utterances": B * FOLDS}
-    folder = make_fold(runs, true, predicted, about=about, ids=ids, probabilities=probabilities, **place)
+    where = {"corpus": "iemocap", "name": f"gia-mic-{run:02d}", "fold": fold, "folds": FOLDS, "utterances": B * FOLDS}
+    folder = make_fold(runs, true, predicted, about=about, ids=ids, probabilities=probabilities, **where)
     lines = [f"{epoch},{1 / epoch:.4f},{1 - 0.5 / epoch:.4f}" for epoch in range(1, 31)]
     (folder / "history.csv").write_text("\n".join(["epoch,loss,train_UA", *lines]) + "\n")
 

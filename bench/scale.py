@@ -27,19 +27,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     here = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = make_corpus(folder, durations_s(chosen.files))
+        corpus = make_corpus(folder, durations_s(arguments.files))
         transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder / "base")
         make = partial(make_encoder, "speech", str(folder / "base"))
         environment = {"PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
         sides = {"without Ray": None, "1 worker": ray_engine(workers=1), "2 workers": ray_engine(workers=2)}
         times: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(chosen.rounds):
+        for _ in range(arguments.rounds):
             for side, engine in sides.items():
                 begun = time.perf_counter()
                 path = extract(corpus, make, engine=engine, quiet=True).path
@@ -47,8 +47,10 @@ def main() -> None:
                 path.unlink()
         ray.shutdown()
     medians = {side: statistics.median(measured) for side, measured in times.items()}
-    total_s = float(durations_s(chosen.files).sum())
-    print(f"{chosen.files} files, {total_s / 60:.1f} minutes, one thread a worker, median of {chosen.rounds} rounds")
+    total_s = float(durations_s(arguments.files).sum())
+    print(
+        f"{arguments.files} files, {total_s / 60:.1f} minutes, one thread a worker, median of {arguments.rounds} rounds"
+    )
     for side, seconds in medians.items():
         print(f"{side:12} {seconds:7.2f} s   {total_s / seconds:6.1f} × real time")
     print(f"ratio {medians['1 worker'] / medians['2 workers']:.2f}")

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from apart import in_a_process, memory
+from process import in_a_process, memory
 
 from gia_mic.extract.parts import Builder
 from gia_mic.extract.store import Header, Item, open_store, write_store
@@ -45,9 +45,9 @@ class Frames:
 
     Attributes:
         pool: Array file of (P, D) frames.
-        utterances: How many there are.
-        frames: About how many frames they have in all.
-        dtype: Their type.
+        utterances: Number of utterances.
+        frames: Number of frames of all utterances, about.
+        dtype: Type of the frames, such as float16.
     """
 
     pool: Path
@@ -184,15 +184,15 @@ def make_pool(path: Path, count: int = 20_000) -> None:
 
     torch.manual_seed(0)
     model = Wav2Vec2Model(Wav2Vec2Config()).eval()
-    made: list[np.ndarray] = []
+    frames: list[np.ndarray] = []
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         corpus = demo.prepare_demo(Path(name))
         for utterance in corpus:
             samples = np.concatenate(list(stream_audio(corpus.path(utterance.audio), 16000)))
-            made.append(model(torch.from_numpy(samples)[None]).last_hidden_state[0].numpy())
-            if sum(map(len, made)) > count:
+            frames.append(model(torch.from_numpy(samples)[None]).last_hidden_state[0].numpy())
+            if sum(map(len, frames)) > count:
                 break
-    np.save(path, np.concatenate(made)[:count])
+    np.save(path, np.concatenate(frames)[:count])
 
 
 def main() -> None:
@@ -205,35 +205,34 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, help="frames to cut from; made if it isn't there")
     parser.add_argument("--folder", type=Path, help="where to write, on the disk to be measured")
     parser.add_argument("--json", action="store_true", help="print every measurement too")
-    chosen = parser.parse_args()
-    sides = [side for side in SIDES if chosen.sides in side or side == OURS]
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
-        pool = chosen.pool or Path(name) / "pool.npy"
+    arguments = parser.parse_args()
+    sides = [side for side in SIDES if arguments.sides in side or side == OURS]
+    measurements: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        pool = arguments.pool or Path(name) / "pool.npy"
         if not pool.exists():
             make_pool(pool)
-        for _ in range(chosen.rounds):
+        for _ in range(arguments.rounds):
             for side in sides:
-                frames = Frames(pool, chosen.utterances, chosen.frames, SIDES[side].dtype)
+                frames = Frames(pool, arguments.utterances, arguments.frames, SIDES[side].dtype)
                 path = Path(name) / "written"
                 wrote = in_a_process(measure_write, side, path, frames)
-                found[side].append(wrote | in_a_process(measure_epoch, side, path, frames))
+                measurements[side].append(wrote | in_a_process(measure_epoch, side, path, frames))
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    print(
-        f"{chosen.utterances} utterances, {frames.lengths().sum():,} frames × {D}, median of {chosen.rounds} rounds\n"
-    )
+    total = frames.lengths().sum()
+    print(f"{arguments.utterances} utterances, {total:,} frames × {D}, median of {arguments.rounds} rounds\n")
     medians = {
-        side: {column: statistics.median(one[column] for one in rounds) for column in rounds[0]}
-        for side, rounds in found.items()
+        side: {column: statistics.median(measured[column] for measured in rounds) for column in rounds[0]}
+        for side, rounds in measurements.items()
     }
     columns = list(next(iter(medians.values())))
     print(" " * 36 + "".join(f"{column:>12}" for column in columns))
     for side, row in medians.items():
         print(f"{side:36}" + "".join(f"{row[column]:12.2f}" for column in columns))
-    if chosen.json:
-        print(json.dumps(found))
-    others = [row["epoch s"] for side, row in medians.items() if "mer's" not in side]
-    print(f"ratio {min(others, default=math.nan) / medians[OURS]['epoch s']:.2f}")
+    if arguments.json:
+        print(json.dumps(measurements))
+    other_epochs = [row["epoch s"] for side, row in medians.items() if "mer's" not in side]
+    print(f"ratio {min(other_epochs, default=math.nan) / medians[OURS]['epoch s']:.2f}")
 
 
 if __name__ == "__main__":

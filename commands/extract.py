@@ -55,7 +55,9 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 )
 @click.option("--finish", is_flag=True, help="Encode nothing, but put together what the shards have left.")
 @engine_options
-@click.option("--workers", type=click.IntRange(1), help="Of Ray.  [default: one for each GPU, or for each four cores]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Workers of Ray.  [default: one for each GPU, or for each four cores]"
+)
 @features_option
 def extract(
     corpus: str | None,
@@ -79,14 +81,14 @@ def extract(
 
     if engine == "local":
         find_devices(options["device"])  # refused before a corpus is made
-    chosen = {name: value for name, value in options.items() if value is not None}
+    settings = {name: value for name, value in options.items() if value is not None}
     if shard is not None:
-        chosen["shard"] = Shard(*shard)
+        settings["shard"] = Shard(*shard)
     if engine == "ray":
         from gia_mic.extract.on_ray import ray_engine
 
-        chosen["engine"] = ray_engine(address, workers=workers, device=chosen.pop("device", None))
-    for outcome in run(find_or_demo(features, corpus), modality, encoder, **chosen):
+        settings["engine"] = ray_engine(address, workers=workers, device=settings.pop("device", None))
+    for outcome in run(find_or_demo(features, corpus), modality, encoder, **settings):
         click.echo(outcome)
 
 

@@ -44,7 +44,7 @@ def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]
     """Return NAME=VALUE texts as a dictionary of a config's fields.
 
     Raises:
-        click.BadParameter: One lacks its name or value, or has a name of before.
+        click.BadParameter: One lacks its name or value, or has the old name of a renamed setting.
     """
     named = {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
     for name in named.keys() & RENAMED.keys():
@@ -146,7 +146,11 @@ def local_device(device: str | None, engine: str) -> str:
 @frames_options
 @click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of all that is random; with --seeds, the first."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of weights, order and dropout; with --seeds, the first.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
@@ -229,7 +233,7 @@ def fuse_train(
 @frames_options
 @click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
 @click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every training.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search and of every training.")
 @protocol_option
 @setting_options(TrainingConfig, without=tuple(SPACE))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")

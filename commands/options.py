@@ -52,16 +52,16 @@ def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
     """Return NAME=VALUE texts as a dictionary.
 
     Args:
-        texts: What was typed.
-        form: What each of them should be, for the message.
+        texts: The texts that were typed.
+        form: The form that each of them must have, for the message.
 
     Raises:
         click.BadParameter: One has no name or no value.
     """
-    found = [text.partition("=")[::2] for text in texts]
-    if not all(name and value for name, value in found):
+    named_values = [text.partition("=")[::2] for text in texts]
+    if not all(name and value for name, value in named_values):
         raise click.BadParameter(f"{', '.join(texts)}: not all of them are {form}.")
-    return dict(found)
+    return dict(named_values)
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -84,9 +84,9 @@ def predict(
     if batch and (explain or picture):
         raise click.UsageError("--explain and --picture are for one input.")
 
-    from gia_mic.predictor import Input, load
+    from gia_mic.predictor import Input, load_predictor
 
-    predictor = load(run, encoders=encoders, transcribe=transcribe, device=device)
+    predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device)
     if batch:
         _predict_table(predictor, batch, as_json=as_json, allow_failures=allow_failures)
         return
@@ -138,10 +138,10 @@ def listen(
     from gia_mic.extract.media import stream_audio
     from gia_mic.listen import listen as hear
     from gia_mic.listen import pcm
-    from gia_mic.predictor import load
+    from gia_mic.predictor import load_predictor
 
     config = ListenConfig(**typed_settings(ListenConfig, options))
-    predictor = load(run, encoders=encoders, device=device)
+    predictor = load_predictor(run, encoders=encoders, device=device)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:
         if file == "-":
@@ -153,15 +153,15 @@ def listen(
                 raise MediaError(f"There is no file {file} to read ({words_of(error)}): check the path.") from error
         else:
             blocks = stream_audio(Path(file), 16_000)
-        for heard in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
-            computed_s, heard_s = computed_s + heard.seconds, heard.time_s
+        for answer in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
+            computed_s, heard_s = computed_s + answer.seconds, answer.time_s
             if as_json:
                 click.echo(
-                    json.dumps({"time_s": heard.time_s, "label": heard.label, "probabilities": heard.probabilities})
+                    json.dumps({"time_s": answer.time_s, "label": answer.label, "probabilities": answer.probabilities})
                 )
             else:
-                shown = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in heard.probabilities.items())
-                click.echo(f"{heard.time_s:7.1f} s  {heard.label:12} {shown}")
+                percentages = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in answer.probabilities.items())
+                click.echo(f"{answer.time_s:7.1f} s  {answer.label:12} {percentages}")
     if heard_s:
         logger.info(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
     else:
@@ -200,14 +200,14 @@ def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures:
 
     def answered() -> Iterator[dict[str, Any]]:
         # rows that appear on the terminal show by themselves how far it is
-        with progress(len(rows), path.name, "input", quiet=sys.stdout.isatty()) as shown:
-            for row, given, answer in zip(rows, inputs, answers, strict=True):
+        with progress(len(rows), path.name, "input", quiet=sys.stdout.isatty()) as bar:
+            for row, utterance, answer in zip(rows, inputs, answers, strict=True):
                 if isinstance(answer, MediaError):
-                    failed[given.id] = str(answer)
+                    failed[utterance.id] = str(answer)
                     yield {**row, "error": str(answer)}
                 else:
                     yield {**row, **(_row(answer) if json_lines else _cells(answer))}
-                shown.update()
+                bar.update()
 
     if json_lines:
         for line in answered():
@@ -236,8 +236,13 @@ def _input(row: Mapping[str, Any], number: int, folder: Path) -> "Input":
 
 
 def _cells(answer: "Prediction") -> dict[str, Any]:
-    shown = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
-    return {"label": answer.label, **shown, "modalities": "+".join(answer.modalities), "notes": "; ".join(answer.notes)}
+    probabilities = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
+    return {
+        "label": answer.label,
+        **probabilities,
+        "modalities": "+".join(answer.modalities),
+        "notes": "; ".join(answer.notes),
+    }
 
 
 def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter: str) -> None:
@@ -250,7 +255,7 @@ def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter:
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("folder", type=FOLDER)
-@click.option("--licence", default="other", show_default=True, help="Of the weights, as the hub's identifiers have it.")
+@click.option("--licence", default="other", show_default=True, help="Licence of the weights, by the hub's identifier.")
 @click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx.")
 def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     """Write RUN, or one fold of it, into FOLDER to hand on: weights, configuration and a model card.
@@ -261,10 +266,10 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     from gia_mic.export import export as write
     from gia_mic.fuse.runs.folder import find_run_dirs
 
-    places = find_run_dirs(run)
-    made = write(tuple(place.absolute() for place in places), folder, licence=licence, onnx=onnx)
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    click.echo(f"{made}: {len(places)} models, {size / 2**20:.1f} MiB")
+    run_dirs = find_run_dirs(run)
+    exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx)
+    size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
+    click.echo(f"{exported}: {len(run_dirs)} models, {size / 2**20:.1f} MiB")
 
 
 COMMANDS = (predict, listen, export)

@@ -15,14 +15,14 @@ def parse_cues(context: click.Context, parameter: click.Parameter, value: str | 
     if value is None:
         return None
     try:
-        given = [float(part) for part in value.split(",")]
+        probabilities = [float(part) for part in value.split(",")]
     except ValueError:
-        given = []
-    if len(given) == 1:
-        given *= len(MODALITIES)
-    if len(given) != len(MODALITIES):
+        probabilities = []
+    if len(probabilities) == 1:
+        probabilities *= len(MODALITIES)
+    if len(probabilities) != len(MODALITIES):
         raise click.BadParameter(f"{value!r} is neither one number nor {len(MODALITIES)} by comma.")
-    return dict(zip(MODALITIES, given, strict=True))
+    return dict(zip(MODALITIES, probabilities, strict=True))
 
 
 @click.group()
@@ -35,8 +35,8 @@ def prepare() -> None:
 
 @prepare.command("demo")
 @click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random in it.")
-@click.option("--utterances", type=int, default=600, show_default=True, help="How many.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random in it.")
+@click.option("--utterances", type=int, default=600, show_default=True, help="Number of utterances.")
 @click.option(
     "--cue",
     "cues",
@@ -50,8 +50,8 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
     """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue)."""
     from gia_mic.extract.corpora import demo
 
-    chosen = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
-    click.echo(demo.prepare_demo(features, name=name, demo=chosen).describe())
+    settings = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
+    click.echo(demo.prepare_demo(features, name=name, demo=settings).describe())
 
 
 @prepare.command("manifest")
@@ -113,8 +113,8 @@ def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, .
     """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
     from gia_mic.extract.corpora import hf
 
-    given = dict(column.partition("=")[::2] for column in columns)
-    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=given)
+    column_names = dict(column.partition("=")[::2] for column in columns)
+    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=column_names)
     click.echo(corpus.describe())
 
 

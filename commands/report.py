@@ -54,7 +54,7 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     type=click.Choice(["terminal", "md", "latex"]),
     default="terminal",
     show_default=True,
-    help="How to print it.",
+    help="Format of the output.",
 )
 def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: str) -> None:
     """Show what test and training share, and what controls score.

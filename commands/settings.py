@@ -29,8 +29,8 @@ def setting_options(config: type[Any], *, without: tuple[str, ...] = ()) -> Deco
 
 def typed_settings(config: type[Any], options: dict[str, Any]) -> dict[str, Any]:
     """Take a config's fields out of a command's options, and return those that were typed."""
-    taken = {field.name: options.pop(field.name, None) for field in fields(config)}
-    return {name: value for name, value in taken.items() if value not in (None, ())}
+    values = {field.name: options.pop(field.name, None) for field in fields(config)}
+    return {name: value for name, value in values.items() if value not in (None, ())}
 
 
 def option_name(name: str) -> str:
@@ -43,7 +43,7 @@ def option_name(name: str) -> str:
 
 
 def name_the_new(error: click.NoSuchOption) -> click.UsageError:
-    """Return what to say of an option that a command doesn't have; of one of before, what it is called now."""
+    """Return the error for an option that a command doesn't have; for a renamed option it gives the new name."""
     new = option_name(RENAMED.get(error.option_name.lstrip("-").replace("-", "_"), ""))
     if error.ctx is not None and any(new in parameter.opts for parameter in error.ctx.command.params):
         return click.UsageError(f"{error.option_name} is now {new}.", error.ctx)

@@ -68,7 +68,8 @@ def _parts() -> Iterator[str]:
 def _table(config: type, named: Callable[[str], str]) -> str:
     """Return a table with a row for each setting of a config."""
     rows = [
-        f"| `{named(name)}` | {one.shown} | {one.range} | {one.help} |\n" for name, one in settings_of(config).items()
+        f"| `{named(name)}` | {setting.shown} | {setting.range} | {setting.help} |\n"
+        for name, setting in settings_of(config).items()
     ]
     return f"| setting | default | range | what it is |\n|---|---|---|---|\n{''.join(rows)}"
 

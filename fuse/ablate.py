@@ -35,17 +35,17 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
 
     Args:
         whole: The experiment with all of GIA-MIC; with the name of its runs, if it has one, begin those of the others.
-        modalities: What is trained on.
+        modalities: Names of the modalities to train on.
         baselines: Other fusions to train beside it, at their defaults.
     """
     whole = replace(whole, fusion=REFERENCE, model=whole.model or GiaMicConfig())
     name, training = whole.run_name(modalities), whole.training
     experiments = [
-        replace(whole, model=model, name=of_variant) for of_variant, model in variants(whole.model, name).items()
+        replace(whole, model=model, name=variant_name) for variant_name, model in variants(whole.model, name).items()
     ]
     if training.unimodal_weight:
         plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
-        experiments.append(replace(whole, name=f"{name}-without-alone", training=plain))
+        experiments.append(replace(whole, name=f"{name}-without-unimodal", training=plain))
     experiments += [
         replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
         for fusion in baselines
@@ -70,7 +70,7 @@ def train_ablations(
         corpus: A prepared corpus.
         stores: Feature file by modality.
         experiment: The one with all of GIA-MIC; None takes the defaults.
-        execution: How to carry them out; None takes the defaults.
+        execution: Device, memory and the like; None takes the defaults.
         runs: Folder of all runs.
         baselines: Other fusions to train beside it.
         train: Trains experiments, as `run.train_here` does one after the other and `on_ray.train_on_ray` on a cluster.

@@ -36,9 +36,9 @@ class Overlap:
 
     Attributes:
         values: Number of different values in the test part.
-        shared: How many of them occur in the training part too.
+        shared: Number of these values that occur in the training part too.
         utterances: Number of test utterances that have a value.
-        covered: How many of them have a shared one.
+        covered: Number of these utterances whose value is shared.
     """
 
     values: int
@@ -53,8 +53,8 @@ class Control:
 
     Attributes:
         name: majority, scenario or words.
-        folds: Its scores in each fold, as `measure.scores`.
-        pooled: Its scores over the predictions of all folds.
+        folds: Scores in each fold, as `measure.scores` gives them.
+        pooled: Scores over the predictions of all folds, in the same form.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Audit:
     """The folds of a corpus under one protocol.
 
     Attributes:
-        protocol: What makes the folds.
-        folds: They.
+        protocol: Column of the manifest that makes the folds, one of `split.PROTOCOLS`.
+        folds: The folds, by number; empty where the corpus's columns don't allow the protocol.
         overlaps: For each fold, by column; columns without any value are left out.
         controls: By name; scenario and words only where the corpus names scenarios or has transcripts.
         problem: Why this protocol can't be used, as `split.folds` says; empty where it can.
@@ -95,7 +95,7 @@ def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> 
         "sentence": np.array([normalised(text) for text in corpus.column("text")], dtype=object)
     }
     columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    found = []
+    audits = []
     for protocol in protocols:
         if protocol not in split.PROTOCOLS:
             raise RunError(f"There is no protocol {protocol!r}: choose one of {', '.join(split.PROTOCOLS)}.")
@@ -104,8 +104,8 @@ def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> 
             {name: _overlap(values[fold.train], values[fold.test]) for name, values in columns.items()}
             for fold in folds
         ]
-        found.append(Audit(protocol, folds, overlaps, _controls(corpus, labels, columns, folds), problem))
-    return found
+        audits.append(Audit(protocol, folds, overlaps, _controls(corpus, labels, columns, folds), problem))
+    return audits
 
 
 def majority(train: Labels, size: int, classes: int) -> Labels:
@@ -140,7 +140,10 @@ def scores_of_control(
     """Return a control's scores from its answers in each fold."""
     return Control(
         name=name,
-        folds=[measure.scores(one, other, classes) for one, other in zip(true, predicted, strict=True)],
+        folds=[
+            measure.scores(fold_true, fold_predicted, classes)
+            for fold_true, fold_predicted in zip(true, predicted, strict=True)
+        ],
         pooled=measure.scores(np.concatenate(true), np.concatenate(predicted), classes),
     )
 
@@ -167,9 +170,11 @@ def _folds(corpus: Corpus, protocol: str) -> tuple[list[split.SplitFold], str]:
 
 
 def _overlap(train: Values, test: Values) -> Overlap:
-    given = [value for value in test if value is not None]
-    shared = set(given) & set(train)
-    return Overlap(len(set(given)), len(shared), len(given), sum(value in shared for value in given))
+    present_values = [value for value in test if value is not None]
+    shared = set(present_values) & set(train)
+    return Overlap(
+        len(set(present_values)), len(shared), len(present_values), sum(value in shared for value in present_values)
+    )
 
 
 def _controls(

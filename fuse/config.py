@@ -30,7 +30,7 @@ PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "sc
 """Protocol, which is also its column, and the column whose values must not occur on both sides."""
 
 SELECTIONS = ("last", "dev", "test")
-"""How a run's epoch is chosen: the schedule's last, the best on a part of the training, the best on the test fold."""
+"""Rules that choose a run's epoch: the last one, the best on a part of the training, the best on the test fold."""
 
 OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
 """Entries of a run's `config.json` that don't tell one configuration from another."""
@@ -44,7 +44,7 @@ RENAMED = {
     "warm_up": "warmup",
     "weight": "constraint_weight",
 }
-"""Settings of before by their present names: runs of before are read in these, options of before are refused."""
+"""Present name of each renamed setting, by its old name: old runs are read in these, old options are refused."""
 
 ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
@@ -69,7 +69,7 @@ class TrainingConfig:
         6e-3, "Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.", above=0
     )
     weight_decay: float = setting(
-        0.3, "AdamW's, of matrices; biases, norms and weights of layers don't decay.", at_least=0
+        0.3, "Weight decay of AdamW, on matrices; biases, norms and weights of layers don't decay.", at_least=0
     )
     warmup: float = setting(0.1, "Part of all steps in which the rate rises from 0.", at_least=0, below=1)
     clip_norm: float = setting(1.0, "Longest gradient (Euclidean); 0 doesn't clip.", at_least=0)
@@ -104,7 +104,7 @@ class TrainingConfig:
         10, "With selection by dev, epochs without a better UA until training stops; 0 never stops early.", at_least=0
     )
     precision: str = setting(
-        "float32", "Of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS
+        "float32", "Type of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS
     )
     speech_stride: int = setting(1, "Use every n-th frame of speech, the longest modality.", at_least=1)
     layer_weights: bool = setting(
@@ -115,13 +115,13 @@ class TrainingConfig:
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = out_of_range(self)
+        problems = out_of_range(self)
         if self.soft_target > 0 and self.unimodal_weight == 0:
-            found.append(
+            problems.append(
                 f"soft_target is {self.soft_target}, and comes from modalities by themselves: unimodal_weight must be "
                 "above 0, or soft_target 0"
             )
-        return found
+        return problems
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,10 @@ class TfnConfig(PooledConfig):
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
-        found = super().problems()
-        if not found and self.factor > self.width:
-            found.append(f"factor is {self.factor}, and must be at most width, {self.width}")
-        return found
+        problems = super().problems()
+        if not problems and self.factor > self.width:
+            problems.append(f"factor is {self.factor}, and must be at most width, {self.width}")
+        return problems
 
 
 @dataclass(frozen=True)

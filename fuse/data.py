@@ -21,10 +21,10 @@ from gia_mic.extract.store import Store
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames, rows_not_finite
 
-__all__ = ["Data", "epoch", "find_stores", "layer_count", "read", "sorted_batches"]
+__all__ = ["Data", "epoch", "find_stores", "layer_count", "read_data", "sorted_batches"]
 
 POOL = 2
-"""How far, in batches, an utterance may move from its place by length: it shall not always meet the same ones."""
+"""Batches by which an utterance may move from its place by length, so that it doesn't always meet the same ones."""
 
 
 @dataclass(frozen=True)
@@ -106,39 +106,39 @@ def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequenc
     letters = list(MODALITIES) if modalities is None else [letter for letter in modalities if letter not in ", "]
     unknown = [letter for letter in letters if letter not in MODALITIES]
     if unknown or not letters:
-        known = ", ".join(f"{letter} ({name})" for letter, name in MODALITIES.items())
-        raise RunError(f"{modalities!r} doesn't name modalities: give some of {known}, such as s,t.")
-    found: dict[str, Path] = {}
-    used: set[str] = set()
+        choices = ", ".join(f"{letter} ({name})" for letter, name in MODALITIES.items())
+        raise RunError(f"{modalities!r} doesn't name modalities: give some of {choices}, such as s,t.")
+    paths: dict[str, Path] = {}
+    used_encoders: set[str] = set()
     for letter, name in MODALITIES.items():
         if letter not in letters:
             continue
-        fitting = [encoder for encoder in encoders if find_features(corpus.folder, name, encoder) is not None]
-        if len(fitting) > 1:
-            raise RunError(f"For {name} several encoders are named ({one_line(fitting)}): name one.")
-        path = find_features(corpus.folder, name, *fitting)
-        used.update(fitting)
+        matching = [encoder for encoder in encoders if find_features(corpus.folder, name, encoder) is not None]
+        if len(matching) > 1:
+            raise RunError(f"For {name} several encoders are named ({one_line(matching)}): name one.")
+        path = find_features(corpus.folder, name, *matching)
+        used_encoders.update(matching)
         if path is not None:
-            found[name] = path
+            paths[name] = path
         elif modalities is not None:
             raise RunError(
                 f"Corpus {corpus.name} has no {name} features: "
                 f"run `mer extract --corpus {corpus.name} --modality {name}`."
             )
-    if not found:
+    if not paths:
         raise RunError(
             f"Corpus {corpus.name} has no features: run `mer extract --corpus {corpus.name} --modality all`."
         )
-    strange = [encoder for encoder in encoders if encoder not in used]
-    if strange:
-        there = one_line(path.stem for path in sorted(corpus.folder.glob("*/*.h5")))
-        raise RunError(f"No feature file is of the encoder {one_line(strange)}: there are {there}.")
-    if "text" in found:
-        refuse_stale_texts(found["text"], dict(zip(corpus.ids, corpus.column("text"), strict=True)))
-    return found
+    unknown_encoders = [encoder for encoder in encoders if encoder not in used_encoders]
+    if unknown_encoders:
+        available = one_line(path.stem for path in sorted(corpus.folder.glob("*/*.h5")))
+        raise RunError(f"No feature file is of the encoder {one_line(unknown_encoders)}: there are {available}.")
+    if "text" in paths:
+        refuse_stale_texts(paths["text"], dict(zip(corpus.ids, corpus.column("text"), strict=True)))
+    return paths
 
 
-def read(
+def read_data(
     corpus: Corpus,
     stores: Mapping[str, Store],
     *,
@@ -165,7 +165,7 @@ def read(
     ids = corpus.ids
     # float32 frames are half as many bytes once they are rounded
     size = sum(2 * math.prod(store.shape) if rounded else store.nbytes for store in stores.values())
-    held = memory_gib is None or size <= memory_gib * 2**30
+    in_memory = memory_gib is None or size <= memory_gib * 2**30
     packed = {}
     for name, store in stores.items():
         rows = store.index(ids)
@@ -173,14 +173,14 @@ def read(
         values: Tensor | FileFrames = FileFrames(store)
         if not len(values):
             values = torch.from_numpy(np.zeros((1, store.dim), store.header.dtype))
-        elif held and not rounded:
+        elif in_memory and not rounded:
             values = values[:]
-        broken = rows_not_finite(values)
-        if len(broken):
-            hit = np.unique(np.searchsorted(store.offsets, broken, side="right") - 1)
+        bad_frames = rows_not_finite(values)
+        if len(bad_frames):
+            bad_rows = np.unique(np.searchsorted(store.offsets, bad_frames, side="right") - 1)
+            bad_ids = one_line(store.ids[row] for row in bad_rows)
             raise RunError(
-                f"{store.path} has frames that are no finite numbers, in {one_line(store.ids[row] for row in hit)}: "
-                "extract them again in float32."
+                f"{store.path} has frames that are no finite numbers, in {bad_ids}: extract them again in float32."
             )
         stride = speech_stride if name == "speech" else 1
         packed[name] = PackedFrames(
@@ -191,7 +191,7 @@ def read(
             layer_count(store.spec) if layer_weights else 1,
         )
     data = Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
-    return data.rounded() if held and rounded else data
+    return data.rounded() if in_memory and rounded else data
 
 
 def layer_count(spec: Mapping[str, Any]) -> int:

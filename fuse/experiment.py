@@ -16,13 +16,13 @@ class Experiment:
 
     Attributes:
         fusion: Name of the fusion, one of `registry.FUSIONS`.
-        model: Its config; None takes the defaults.
-        training: How to train.
-        protocol: What makes the folds, one of `config.PROTOCOLS`.
-        select: How the epoch is chosen, one of `config.SELECTIONS`.
-        fold: The K-th fold, from 1; None is all.
-        seeds: Each gives a run for every fold.
-        name: Run name; None takes `default_name`.
+        model: Config of the fusion; None takes the defaults.
+        training: Settings of the training.
+        protocol: Column of the manifest that makes the folds, one of `config.PROTOCOLS`.
+        select: Rule that chooses the epoch, one of `config.SELECTIONS`.
+        fold: Number of the fold to test on, from 1; None takes all folds.
+        seeds: Seeds, each at least 0; each gives a run for every fold.
+        name: Name of the runs; None takes `default_name`.
         allow_shared: Accept folds that share speakers (or scenarios) between training and test.
     """
 
@@ -54,7 +54,7 @@ class Execution:
         memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
             carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
         tensorboard: Also write each run's history for TensorBoard, into its folder.
-        command: What the user typed, for the record.
+        command: Command line that the user typed, for the record; None where there is none.
     """
 
     device: str | None = None

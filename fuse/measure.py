@@ -171,13 +171,15 @@ def scores_of(table: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
             f"A confusion matrix has the shape {table.shape} and counts {table.sum():g} utterances: "
             f"expected one row and one column for each of {len(classes)} classes, and at least one utterance."
         )
-    found = recalls_of(table)
+    class_recalls = recalls_of(table)
     return {
         "WA": float(wa_of(table)),
         "UA": float(ua_of(table)),
         "macro_F1": _macro_f1(table),
         "weighted_F1": _weighted_f1(table),
-        "recall": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, found, strict=True)},
+        "recall": {
+            name: None if np.isnan(value) else float(value) for name, value in zip(classes, class_recalls, strict=True)
+        },
         "confusion": table.tolist(),
     }
 

@@ -40,8 +40,8 @@ def train_on_ray(
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        experiments: What to train.
-        execution: How to carry them out; by default on GPUs where the cluster has some. `jobs` is 1 in every task.
+        experiments: The experiments to train.
+        execution: Device, memory and the like; by default GPUs where the cluster has some. `jobs` is 1 in every task.
         runs: Folder of all runs.
         address: The cluster, as `ray.init` takes it; by default what RAY_ADDRESS names, or this machine alone.
 
@@ -57,10 +57,10 @@ def train_on_ray(
     share["num_cpus"] = 1
     execution = replace(execution, device=kind, jobs=1)
     remote = ray.remote(_train).options(**share)
-    place = (Path.cwd(), corpus.folder.parent, corpus.name)
+    corpus_location = (Path.cwd(), corpus.folder.parent, corpus.name)
     tasks = [
         [
-            remote.remote(place, dict(stores), part, execution, runs)
+            remote.remote(corpus_location, dict(stores), part, execution, runs)
             for seed in experiment.seeds
             for part in _parts(corpus, replace(experiment, seeds=(seed,)), by_fold=kind == "cpu")
         ]
@@ -99,11 +99,11 @@ def ray_search(address: str | None = None) -> Engine:
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
 
-        place = (Path.cwd(), search.corpus.folder.parent, search.corpus.name)
+        corpus_location = (Path.cwd(), search.corpus.folder.parent, search.corpus.name)
         stores, experiment = search.stores, search.experiment
 
-        def trial(chosen: Mapping[str, Any]) -> None:
-            score, epoch = Search(_load(*place), stores, experiment).scorer()(chosen)
+        def trial(settings: Mapping[str, Any]) -> None:
+            score, epoch = Search(_load(*corpus_location), stores, experiment).scorer()(settings)
             tune.report({"UA": score, "epoch": epoch})
 
         with tempfile.TemporaryDirectory() as folder:
@@ -121,8 +121,8 @@ def ray_search(address: str | None = None) -> Engine:
             for error in results.errors:
                 raise error
             for number in range(len(results)):
-                chosen, scores = results[number].config or {}, results[number].metrics or {}
-                tell(chosen, scores["UA"], scores["epoch"])
+                settings, scores = results[number].config or {}, results[number].metrics or {}
+                tell(settings, scores["UA"], scores["epoch"])
 
     return engine
 
@@ -154,7 +154,7 @@ def _load(working_folder: Path, features: Path, name: str) -> Corpus:
 
 
 def _train(
-    place: tuple[Path, Path, str],
+    corpus_location: tuple[Path, Path, str],
     stores: Mapping[str, Path],
     experiment: Experiment,
     execution: Execution,
@@ -166,7 +166,7 @@ def _train(
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
-        run_dirs = train_folds(_load(*place), stores, experiment, execution, runs=runs)
+        run_dirs = train_folds(_load(*corpus_location), stores, experiment, execution, runs=runs)
     finally:
         log.removeHandler(handler)
     return run_dirs, [queue.get() for _ in range(queue.qsize())]

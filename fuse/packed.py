@@ -46,8 +46,8 @@ class Bfloat16Frames:
         """Round frames (N, D), a block after the other."""
         origin = values[:: -(-len(values) // ORIGIN_FRAMES)].float().median(0).values
         rounded = torch.empty(values.shape, dtype=torch.bfloat16)
-        for block, place in zip(values.split(BLOCK_FRAMES), rounded.split(BLOCK_FRAMES), strict=True):
-            place.copy_(block - origin)
+        for block, target in zip(values.split(BLOCK_FRAMES), rounded.split(BLOCK_FRAMES), strict=True):
+            target.copy_(block - origin)
         return Bfloat16Frames(rounded, origin)
 
 
@@ -71,15 +71,15 @@ class FileFrames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all."""
+        """Bytes of all frames in the file."""
         return self.store.nbytes
 
-    def __getitem__(self, wanted: slice) -> Tensor:
+    def __getitem__(self, selection: slice) -> Tensor:
         """Return rows (R, D)."""
-        rows = range(len(self))[wanted]
-        found = np.empty((len(rows), self.store.dim), self.store.header.dtype)
-        self.store.fill([(rows.start, found)] if rows.step == 1 else zip(rows, found[:, None], strict=True))
-        return torch.from_numpy(found)
+        rows = range(len(self))[selection]
+        frames = np.empty((len(rows), self.store.dim), self.store.header.dtype)
+        self.store.fill([(rows.start, frames)] if rows.step == 1 else zip(rows, frames[:, None], strict=True))
+        return torch.from_numpy(frames)
 
     def split(self, count: int) -> Iterator[Tensor]:
         """Give all rows in order, `count` at a time."""
@@ -87,23 +87,23 @@ class FileFrames:
 
     def padded(self, starts: Tensor, mask: Tensor, stride: int) -> Tensor:
         """Return (B, T, D): every `stride`-th row from each start (B,) on where the mask (B, T) is True, then zeros."""
-        found = np.zeros((*mask.shape, self.store.dim), self.store.header.dtype)
-        rows = [row[:count] for row, count in zip(found, mask.sum(1).tolist(), strict=True)]
-        return self._filled(found, starts, rows, stride)
+        frames = np.zeros((*mask.shape, self.store.dim), self.store.header.dtype)
+        rows = [row[:count] for row, count in zip(frames, mask.sum(1).tolist(), strict=True)]
+        return self._fill(frames, starts, rows, stride)
 
     def joined(self, starts: Tensor, lengths: Tensor, stride: int) -> Tensor:
         """Return (S, D): so many rows (B,), every `stride`-th, from each start (B,) on, one after the other."""
-        found = np.empty((int(lengths.sum()), self.store.dim), self.store.header.dtype)
-        return self._filled(found, starts, np.split(found, lengths.cumsum(0)[:-1].numpy()), stride)
+        frames = np.empty((int(lengths.sum()), self.store.dim), self.store.header.dtype)
+        return self._fill(frames, starts, np.split(frames, lengths.cumsum(0)[:-1].numpy()), stride)
 
-    def _filled(self, found: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
+    def _fill(self, frames: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
         """Read each of the parts of an array from its start on, and return the array."""
         if stride == 1:
             self.store.fill(zip(starts.tolist(), parts, strict=True))
         else:
             for start, part in zip(starts.tolist(), parts, strict=True):
                 part[:] = self[start : start + len(part) * stride][::stride]
-        return torch.from_numpy(found)
+        return torch.from_numpy(frames)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class PackedFrames:
         starts: (U,) int64, first row of each utterance.
         lengths: (U,) int64, frames of each that are used; 0 where it has none.
         stride: Every n-th row is used.
-        layers: Of the encoder, L, that lie side by side in D and are to be weighed.
-        rounded: The same for training in bfloat16, where it is done on a CPU.
+        layers: Number of encoder layers L that lie side by side in D and are to be weighed, at least 1.
+        rounded: The same frames in bfloat16, for training in bfloat16 on a CPU; None otherwise.
     """
 
     values: Tensor | FileFrames
@@ -143,15 +143,15 @@ class PackedFrames:
         device, rows = rows.device, rows.to(self.starts.device)
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
         longest = max(int(lengths.max()), 1)
-        steps = torch.arange(_one_of_few(longest) if for_bfloat16 else longest, device=rows.device)
+        steps = torch.arange(_batch_length(longest) if for_bfloat16 else longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
         if isinstance(values, FileFrames):
-            found = values.padded(self.starts[rows], mask, self.stride)
+            frames = values.padded(self.starts[rows], mask, self.stride)
         else:  # padding shows the last row, whose values mean nothing there
-            places = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(values) - 1)
-            found = values.index_select(0, places.flatten()).view(*places.shape, -1)
-        return PaddedFrames(found.to(device), mask.to(device))
+            indices = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(values) - 1)
+            frames = values.index_select(0, indices.flatten()).view(*indices.shape, -1)
+        return PaddedFrames(frames.to(device), mask.to(device))
 
     def statistics(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (D,) float64 of the frames of these utterances.
@@ -169,8 +169,8 @@ class PackedFrames:
                 continue
             variance, mean = torch.var_mean(frames.float(), 0, correction=0)
             variance, mean = variance.double().cpu(), mean.double().cpu()
-            apart = mean - (total / count if count else 0)
-            squares += variance * size + apart.square() * (count * size / (count + size))
+            difference = mean - (total / count if count else 0)
+            squares += variance * size + difference.square() * (count * size / (count + size))
             total += mean * size
             count += size
         if not count:
@@ -189,7 +189,7 @@ class PackedFrames:
         return self.values.index_select(0, first + steps * self.stride)
 
 
-def _one_of_few(length: int) -> int:
+def _batch_length(length: int) -> int:
     """Return the next of four lengths an octave: 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40 and so on."""
     step = 1 << max((length - 1).bit_length() - 3, 0)
     return -(-length // step) * step

@@ -17,7 +17,7 @@ from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure, split
-from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.fuse.runs.robustness import Condition, subsets, write_robustness
@@ -45,10 +45,10 @@ def evaluate(
     """Test the models of run folders on every subset of their modalities, under noise and with frames lost.
 
     Args:
-        corpus: Their corpus.
-        stores: The feature files they were trained on.
+        corpus: The corpus that the models were trained on.
+        stores: Feature file by modality, the same as in training.
         folders: Finished run folders of one run.
-        allow_shared: As in training.
+        allow_shared: Accept folds that share speakers (or scenarios) between training and test, as in training.
         memory_gib: Most memory for frames; more than that are read from their files.
 
     Raises:
@@ -63,7 +63,7 @@ def evaluate(
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
-            data = read(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
+            data = read_data(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
         labels = data.labels[torch.from_numpy(fold.test)].numpy()
 

@@ -30,7 +30,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import measure, split
-from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.runs import folder as run_folder
@@ -65,12 +65,12 @@ class Task:
 
     Attributes:
         fold: The fold that is tested on.
-        seed: Of all that is random.
-        run_dir: Where the run is written.
-        config: Its `config.json`, but for where and when it was trained.
-        state: What the folder holds by now: new, unfinished, finished, or changed since it finished.
+        seed: Seed of the weights, the order and the dropout, at least 0.
+        run_dir: Folder that the run is written into.
+        config: Entries of its `config.json`, but for the provenance.
+        state: State of the folder: new, unfinished, finished, or changed since it finished.
         rows: Rows to train on.
-        choose: Rows that choose the epoch; None where it is the last.
+        choose: Rows that choose the epoch; None takes the last epoch.
         steps: Batches in an epoch, the same in all runs of the corpus.
     """
 
@@ -97,8 +97,8 @@ def train_folds(
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality; the modalities of the model.
-        experiment: What to train and test; None takes the defaults.
-        execution: How to carry it out; None takes the defaults.
+        experiment: The experiment to train and test; None takes the defaults.
+        execution: Device, memory and the like; None takes the defaults.
         runs: Folder of all runs.
 
     Raises:
@@ -147,14 +147,14 @@ def plan_runs(
     Args:
         corpus: A prepared corpus.
         stores: Opened feature file by modality, in the project's order.
-        experiment: What to train and test.
+        experiment: The experiment to train and test.
         runs: Folder of all runs.
 
     Raises:
         RunError: There are no such folds, or nothing to choose an epoch on.
     """
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
-    chosen = split.choose(folds, experiment.fold)
+    selected_folds = split.choose(folds, experiment.fold)
     parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name = valid_name(experiment.run_name(list(stores)))
@@ -172,7 +172,7 @@ def plan_runs(
     if experiment.allow_shared:
         shared["allow_shared"] = True
     tasks = []
-    for fold in chosen:
+    for fold in selected_folds:
         for seed in experiment.seeds:
             run_dir = run_folder.run_dir_of(runs / corpus.name / name, fold.number, seed)
             config = {**shared, "fold": fold.number, "fold_value": fold.value, "seed": seed}
@@ -187,8 +187,8 @@ def refuse_problems(
     """Refuse settings that no training can begin with; a command does so before it prepares a corpus.
 
     Args:
-        experiment: What to train and test.
-        execution: How to carry it out, where that is known.
+        experiment: The experiment to train and test.
+        execution: Device, memory and the like, where they are known.
         stores: Feature file by modality, where they are known.
 
     Raises:
@@ -222,7 +222,7 @@ def refuse_problems(
 def _model_config(experiment: Experiment) -> Any:
     """Return the fusion's config, by default its default one."""
     if experiment.model is None and experiment.fusion in fusions.FUSIONS:
-        return fusions.find(experiment.fusion).config()
+        return fusions.find_fusion(experiment.fusion).config()
     return experiment.model
 
 
@@ -253,7 +253,7 @@ def _train_tasks(
     """Read the frames and train the runs, in stacks and side by side as is asked for."""
     device_name = execution.device or usual_device()
     device, training = torch.device(device_name), experiment.training
-    data = read(
+    data = read_data(
         corpus,
         stores,
         memory_gib=execution.memory_gib,
@@ -273,15 +273,15 @@ def _train_tasks(
     name, total = experiment.run_name(list(stores)), len(tasks) * training.epochs
     failed = threading.Event()
     with (
-        progress(total, name, "epoch", leave=False) as shown,
+        progress(total, name, "epoch", leave=False) as bar,
         ThreadPoolExecutor(side_by_side) as pool,
     ):
 
         def report(row: Mapping[str, Any]) -> None:
             if failed.is_set():
                 raise RunError("Stopped, because another run failed.")
-            shown.update()
-            shown.set(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}")
+            bar.update()
+            bar.set(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}")
 
         try:
             for _ in pool.map(lambda stack: trainer.train(stack, report), stacks):
@@ -298,9 +298,9 @@ class _Trainer:
 
     Attributes:
         corpus: The corpus.
-        data: Its frames, on the device to train on.
-        experiment: What is trained.
-        provenance: Where and when, for each run's `config.json`.
+        data: Frames of the corpus, on the device to train on.
+        experiment: The experiment that is trained.
+        provenance: Time, versions and device of the training, for each run's `config.json`.
         tensorboard: Whether histories are written for TensorBoard too.
     """
 
@@ -329,7 +329,7 @@ class _Trainer:
     def build(self) -> nn.Module:
         """Make the fusion, untrained."""
         classes, data = len(self.corpus.classes), self.data
-        return fusions.find(self.experiment.fusion).make(
+        return fusions.find_fusion(self.experiment.fusion).make(
             data.dims, classes, _model_config(self.experiment), data.layers
         )
 

@@ -28,7 +28,7 @@ class SplitFold:
 
     Attributes:
         number: K, counted from 1, in natural order of the values.
-        value: What the test part has in the column, such as Ses03.
+        value: Value of the test part in the column, such as Ses03.
         train: Rows of the training part, int64.
         test: Rows of the test part, int64.
         development: Rows that the corpus itself sets apart for choosing; empty but under `split`.
@@ -66,7 +66,7 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
     column = np.array(values, dtype=object)[order]
     names = sorted(set(values), key=_natural)
     if protocol == "split" and TEST in names:
-        found = [_fixed(corpus, order, column, names)]
+        all_folds = [_fixed(corpus, order, column, names)]
     elif len(names) < 2:
         raise RunError(
             f"Corpus {corpus.name} has the one {protocol} {names[0]!r}, and a fold needs another to train on: "
@@ -74,28 +74,28 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
         )
     else:
         nobody = np.empty(0, dtype=np.int64)
-        found = [
+        all_folds = [
             SplitFold(number, name, order[column != name], order[column == name], nobody)
             for number, name in enumerate(names, start=1)
         ]
     if not allow_shared:
-        for fold in found:
+        for fold in all_folds:
             _refuse_shared(corpus, protocol, fold)
-    return found
+    return all_folds
 
 
-def choose(found: list[SplitFold], wanted: int | None) -> list[SplitFold]:
+def choose(all_folds: list[SplitFold], number: int | None) -> list[SplitFold]:
     """Return the fold of that number, or all of them for None.
 
     Raises:
         RunError: There is no such fold.
     """
-    if wanted is None:
-        return found
-    if not 1 <= wanted <= len(found):
-        there = one_line(f"{fold.number} ({fold.value})" for fold in found)
-        raise RunError(f"There is no fold {wanted}: choose one of {there}, or all.")
-    return [found[wanted - 1]]
+    if number is None:
+        return all_folds
+    if not 1 <= number <= len(all_folds):
+        available = one_line(f"{fold.number} ({fold.value})" for fold in all_folds)
+        raise RunError(f"There is no fold {number}: choose one of {available}, or all.")
+    return [all_folds[number - 1]]
 
 
 def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray]:
@@ -122,13 +122,13 @@ def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray
             f"Fold {fold.number} of {corpus.name} has no two dialogs or speakers to choose an epoch on: "
             "fill the column dialog, or choose --select last."
         )
-    chosen: set[str] = set()
+    dev_groups: set[str] = set()
     for group in groups[:-1]:
-        if chosen and np.isin(column, list(chosen)).mean() >= DEVELOPMENT_SHARE:
+        if dev_groups and np.isin(column, list(dev_groups)).mean() >= DEVELOPMENT_SHARE:
             break
-        chosen.add(group)
-    apart = np.array([value in chosen for value in column])
-    return fold.train[~apart], fold.train[apart]
+        dev_groups.add(group)
+    in_dev = np.array([value in dev_groups for value in column])
+    return fold.train[~in_dev], fold.train[in_dev]
 
 
 def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> SplitFold:
@@ -138,26 +138,26 @@ def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[st
             f"The column split of {corpus.name} has the values {one_line(names)}: beside {TEST!r} it needs {TRAIN!r}, "
             f"may have {', '.join(DEVELOPMENT)}, and nothing else."
         )
-    apart = np.array([value in DEVELOPMENT for value in column])
-    return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[apart])
+    in_dev = np.array([value in DEVELOPMENT for value in column])
+    return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[in_dev])
 
 
 def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:
-    apart = PROTOCOLS[protocol]
-    column = np.array(corpus.column(apart), dtype=object)
+    separate_column = PROTOCOLS[protocol]
+    column = np.array(corpus.column(separate_column), dtype=object)
     sides = [{str(value) for value in column[rows].tolist() if value is not None} for rows in (fold.train, fold.test)]
     shared = sorted(sides[0] & sides[1], key=_natural)
     if shared:
         raise RunError(
-            f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {apart}s "
+            f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {separate_column}s "
             f"{one_line(shared)} in training and test, which makes its score an easy one: "
-            f"choose --protocol {apart}, or allow it explicitly with --allow-shared."
+            f"choose --protocol {separate_column}, or allow it explicitly with --allow-shared."
         )
 
 
 def _unfilled(corpus: Corpus, protocol: str, empty: int) -> str:
-    others = [name for name in PROTOCOLS if None not in corpus.column(name)]
-    hint = f"choose --protocol {' or '.join(others)}" if others else f"fill the column {protocol} of the manifest"
+    filled = [name for name in PROTOCOLS if None not in corpus.column(name)]
+    hint = f"choose --protocol {' or '.join(filled)}" if filled else f"fill the column {protocol} of the manifest"
     what = f"no {protocol}s" if empty == len(corpus) else f"{empty} of {len(corpus)} utterances without a {protocol}"
     return f"Corpus {corpus.name} has {what}, so there are no folds by {protocol}: {hint}."
 

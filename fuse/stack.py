@@ -143,13 +143,13 @@ class Stack:
             weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch, keep: Tensor | None
         ) -> Any:
             output: Output = functional_call(self._template, {**weights, **buffers}, (batch, keep))
-            return output.logits, output.constraint, output.alone
+            return output.logits, output.constraint, output.unimodal
 
         with sdpa_kernel(SDPBackend.MATH):  # of attention's kernels the one that vmap can stack everywhere
-            logits, constraint, alone = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
+            logits, constraint, unimodal = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
                 weights, buffers, batch, keep
             )
-        return Output(logits, constraint, {}, alone)
+        return Output(logits, constraint, {}, unimodal)
 
     def clip(self, longest: float) -> None:
         """Shorten the gradient of each model to this Euclidean length."""

@@ -60,9 +60,9 @@ class RunSpec:
 
     Attributes:
         rows: Rows to train on; those without any frame are left out.
-        seed: Of all that is random.
+        seed: Seed of the weights, the order and the dropout, at least 0.
         choose: Rows on which the best epoch is chosen by UA; None takes the last epoch.
-        choose_by: What the history calls them: dev or test. By dev, `patience` ends a run early.
+        choose_by: Name of these rows in the history: dev or test. By dev, `patience` ends a run early.
         report: Called with each row of the history.
     """
 
@@ -102,7 +102,7 @@ def prepare_cpu(runs: int = 1) -> None:
     Products are kept as in extraction, which wants fewer, in a process that has extracted before.
 
     Args:
-        runs: How many are trained side by side, a thread each.
+        runs: Number of runs that are trained side by side, a thread each.
     """
     keep_freed(runs)
     keep_products(COMPILED_PRODUCTS)
@@ -129,7 +129,7 @@ def fit(
         build: Makes the fusion, untrained.
         data: Frames and labels, on the device to train on.
         spec: The run.
-        config: How to train.
+        config: Settings of the training.
         steps: Batches in an epoch, see `steps_per_epoch`.
 
     Raises:
@@ -154,7 +154,7 @@ def fit_together(
         build: Makes the fusion, untrained.
         data: Frames and labels, on the device to train on.
         specs: The runs.
-        config: How to train.
+        config: Settings of the training.
         steps: Batches in an epoch, see `steps_per_epoch`.
 
     Raises:
@@ -183,7 +183,7 @@ def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
 
 
 def objective(
-    logits: Tensor, singles: Sequence[Tensor], present: Tensor, wanted: Tensor, config: TrainingConfig
+    logits: Tensor, unimodal: Sequence[Tensor], present: Tensor, label_targets: Tensor, config: TrainingConfig
 ) -> Tensor:
     """Return the loss of a step but for the fusion's own constraint.
 
@@ -199,24 +199,24 @@ def objective(
 
     Args:
         logits: (…, B, C).
-        singles: (…, B, C) of each modality alone; empty where there is only one.
-        present: (M, …, B) bool, who has which.
-        wanted: Target of each utterance, (…, B, C), times its class's weight; all 0 for nobody.
-        config: α and ε.
+        unimodal: Logits (…, B, C) of each modality by itself; empty where there is only one.
+        present: (M, …, B) bool, True where the utterance has the modality.
+        label_targets: Targets (…, B, C) by the labels, times the class's weight; all 0 for nobody.
+        config: Settings of the training, of which α and ε are used.
 
     Returns:
         (…), the leading axes that stand for models of a stack.
     """
-    total = wanted.sum((-2, -1))
-    target = wanted
-    alone = torch.zeros_like(total)
-    if singles and config.unimodal_weight:
-        said = torch.stack([single.float().log_softmax(-1) for single in singles]) * present.unsqueeze(-1)
-        counts = (wanted.sum(-1) * present).sum(-1)
-        alone = (-(said * wanted).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
-        product = said.detach().sum(0).softmax(-1) * wanted.sum(-1, keepdim=True)
-        target = torch.lerp(wanted, product, config.soft_target)
-    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.unimodal_weight * alone
+    total = label_targets.sum((-2, -1))
+    target = label_targets
+    unimodal_loss = torch.zeros_like(total)
+    if unimodal and config.unimodal_weight:
+        log_p = torch.stack([logits_m.float().log_softmax(-1) for logits_m in unimodal]) * present.unsqueeze(-1)
+        counts = (label_targets.sum(-1) * present).sum(-1)
+        unimodal_loss = (-(log_p * label_targets).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
+        product = log_p.detach().sum(0).softmax(-1) * label_targets.sum(-1, keepdim=True)
+        target = torch.lerp(label_targets, product, config.soft_target)
+    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.unimodal_weight * unimodal_loss
 
 
 def predict(
@@ -232,11 +232,11 @@ def predict(
 
     Args:
         model: A trained fusion.
-        data: Frames.
-        rows: Utterances.
-        hidden: Modalities to go without.
-        change: What to do to each batch first, such as adding noise.
-        batch_size: Most utterances at once.
+        data: Frames of the corpus.
+        rows: Rows (B,) of the utterances.
+        hidden: Names of the modalities to go without.
+        change: Function that is applied to each batch first, such as one that adds noise.
+        batch_size: Most utterances in a batch, at least 1.
     """
     model.eval()
     device = data.labels.device
@@ -253,8 +253,8 @@ def predict(
 
 def dropout_masks(model: Any, count: int, generator: torch.Generator) -> Tensor:
     """Draw the dropout masks of one step, (B, P, d), for `layers.drop`."""
-    kept = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
-    return kept.float() / (1 - model.dropout)
+    visible = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
+    return visible.float() / (1 - model.dropout)
 
 
 def feature_masks(model: Any, probability: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -271,8 +271,8 @@ def feature_masks(model: Any, probability: float, generator: torch.Generator) ->
         return {}
     masks = {}
     for name, scaler in model.scalers.items():
-        kept = torch.rand(scaler.scale.shape, generator=generator) >= probability
-        masks[f"scalers.{name}.scale"] = kept.float() / (1 - probability)
+        visible = torch.rand(scaler.scale.shape, generator=generator) >= probability
+        masks[f"scalers.{name}.scale"] = visible.float() / (1 - probability)
     return masks
 
 
@@ -286,13 +286,13 @@ def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
 
     Args:
         batch: Frames by modality, with masks (…, B, T).
-        visible: Which of them is seen, (…, B, M) bool.
+        visible: (…, B, M) bool, True where the modality is seen.
     """
     present = torch.stack([frames.present for frames in batch.values()], -1)
-    left = present & visible
-    left = torch.where(left.any(-1, keepdim=True), left, present)
+    remaining = present & visible
+    remaining = torch.where(remaining.any(-1, keepdim=True), remaining, present)
     return {
-        name: PaddedFrames(frames.values, frames.mask & left[..., number, None])
+        name: PaddedFrames(frames.values, frames.mask & remaining[..., number, None])
         for number, (name, frames) in enumerate(batch.items())
     }
 
@@ -396,10 +396,10 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             if not any(len(part) for part in members):
                 continue
             rows = learner.join([torch.from_numpy(part) for part in members], NOBODY).to(device)
-            there = rows != NOBODY
-            output, singles, present = _forward(learner, runs, members, data, rows, config)
-            wanted = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * there.unsqueeze(-1)
-            losses = objective(output.logits, singles, present, wanted, config) + output.constraint
+            filled = rows != NOBODY
+            output, unimodal, present = _forward(learner, runs, members, data, rows, config)
+            label_targets = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * filled.unsqueeze(-1)
+            losses = objective(output.logits, unimodal, present, label_targets, config) + output.constraint
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()
             if config.clip_norm:
@@ -408,7 +408,7 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
                 group["lr"] = rate
             learner.decay(rate * config.weight_decay)
             optimiser.step()
-            sums += (torch.stack([losses, output.constraint]).detach() * there.sum(-1)).view(2, -1)
+            sums += (torch.stack([losses, output.constraint]).detach() * filled.sum(-1)).view(2, -1)
             answers.append(torch.stack([rows, output.logits.detach().argmax(-1)]).view(2, len(runs), -1))
         visited, predicted = torch.cat(answers, -1).cpu()
         for index, run in enumerate(runs):
@@ -417,13 +417,13 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
                 raise RunError(f"The loss is {loss} in epoch {number + 1}: lower the learning rate.")
             if run.stopped:
                 continue
-            there = visited[index] != NOBODY
+            filled = visited[index] != NOBODY
             row = {
                 "epoch": number + 1,
                 "loss": loss,
                 "constraint": constraint,
                 "learning_rate": rate,
-                "train_UA": measure.ua(true[visited[index][there]], predicted[index][there], len(data.classes)),
+                "train_UA": measure.ua(true[visited[index][filled]], predicted[index][filled], len(data.classes)),
             }
             run.end_epoch(learner.model(index), data, row)
         if all(run.stopped for run in runs):
@@ -442,12 +442,12 @@ def _forward(
     """Pass one step's utterances through the models.
 
     Args:
-        learner: The models.
-        runs: Their runs.
-        members: Rows of each run.
-        data: Frames.
+        learner: One model, or a stack of them.
+        runs: The run of each model.
+        members: Rows (B,) of each run.
+        data: Frames of the corpus.
         rows: The same rows, (…, B), `NOBODY` where a run has fewer than others.
-        config: What is hidden, and in what precision is computed.
+        config: Settings of the training: what is hidden, and the precision.
 
     Returns:
         The output, logits (…, B, C) of each modality by itself where they are asked for, and who has which modality,
@@ -473,5 +473,5 @@ def _forward(
     features = {name: learner.join([masks[name] for masks in drawn]).to(device) for name in drawn[0]}
     with mixed(config, device):
         output = learner(batch, keep(), features)
-        singles = output.alone or [learner(view, keep(), features).logits for view in views(batch, config)]
-    return output, singles, torch.stack([frames.present for frames in batch.values()])
+        unimodal = output.unimodal or [learner(view, keep(), features).logits for view in views(batch, config)]
+    return output, unimodal, torch.stack([frames.present for frames in batch.values()])

@@ -21,7 +21,7 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import write_json
 from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE, TrainingConfig
-from gia_mic.fuse.data import read
+from gia_mic.fuse.data import read_data
 from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.train import RunSpec, fit, prepare_cpu, rounds_frames, steps_per_epoch
@@ -38,8 +38,8 @@ class TuneResult:
     Attributes:
         ua: Best UA on the part of the training that was set apart.
         epoch: Epoch at which it was reached.
-        experiment: The search's, with the best settings; with `fold` None it trains all folds with them.
-        trials: Settings and score of each trial, in order.
+        experiment: The search's experiment with the best settings; with `fold` None it trains all folds.
+        trials: Settings and UA of each trial, in order.
     """
 
     ua: float
@@ -54,12 +54,12 @@ class TuneResult:
         """
         training, best = self.experiment.training, max(self.trials, key=lambda trial: trial["UA"])
         default = _typed_options(Experiment(training=TrainingConfig(patience=training.patience)))
-        chosen = {name: value for name, value in _typed_options(self.experiment).items() if value != default[name]}
-        chosen |= {name: value for name, value in best.items() if name != "UA"}
+        settings = {name: value for name, value in _typed_options(self.experiment).items() if value != default[name]}
+        settings |= {name: value for name, value in best.items() if name != "UA"}
         flags = {True: "--{}", False: "--no-{}"}
         return " ".join(
             flags[value].format(option) if isinstance(value, bool) else f"--{option} {value}"
-            for option, value in ((name.replace("_", "-"), value) for name, value in chosen.items())
+            for option, value in ((name.replace("_", "-"), value) for name, value in settings.items())
         )
 
 
@@ -83,19 +83,19 @@ class Search:
         folds = split.folds(self.corpus, experiment.protocol, allow_shared=experiment.allow_shared)
         train_rows, dev_rows = split.development(self.corpus, split.choose(folds, experiment.fold)[0])
         opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
-        data = read(
+        data = read_data(
             self.corpus,
             opened,
             speech_stride=experiment.training.speech_stride,
             layer_weights=experiment.training.layer_weights,
             rounded=rounds_frames(experiment.training, torch.device("cpu")),
         )
-        entry = fusions.find(experiment.fusion)
+        entry = fusions.find_fusion(experiment.fusion)
         spec = RunSpec(train_rows, experiment.seeds[0], dev_rows)
         prepare_cpu()
 
-        def score(chosen: Mapping[str, Any]) -> tuple[float, int]:
-            trial = self.with_settings(chosen)
+        def score(settings: Mapping[str, Any]) -> tuple[float, int]:
+            trial = self.with_settings(settings)
             result = fit(
                 lambda: entry.make(data.dims, len(self.corpus.classes), trial.model, data.layers),
                 data,
@@ -107,18 +107,18 @@ class Search:
 
         return score
 
-    def with_settings(self, chosen: Mapping[str, Any]) -> Experiment:
+    def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """Return the experiment with settings of `config.SPACE` that were chosen."""
-        of_training = {name: value for name, value in chosen.items() if name != "dropout"}
+        training_settings = {name: value for name, value in settings.items() if name != "dropout"}
         return replace(
             self.experiment,
-            model=fusions.find(self.experiment.fusion).config(dropout=chosen["dropout"]),
-            training=replace(self.experiment.training, **of_training),
+            model=fusions.find_fusion(self.experiment.fusion).config(dropout=settings["dropout"]),
+            training=replace(self.experiment.training, **training_settings),
         )
 
 
 Tell = Callable[[Mapping[str, Any], float, int], None]
-"""Told of a trial's settings, score and epoch."""
+"""Called with a trial's settings, UA in 0 … 1 and epoch from 1."""
 
 Engine = Callable[[Search, int, Tell], None]
 """Tries so many settings of a search, and tells of each."""
@@ -159,10 +159,10 @@ def tune(
     results: list[dict[str, Any]] = []
     epochs: list[int] = []
 
-    def tell(chosen: Mapping[str, Any], score: float, epoch: int) -> None:
-        results.append({**chosen, "UA": score})
+    def tell(settings: Mapping[str, Any], score: float, epoch: int) -> None:
+        results.append({**settings, "UA": score})
         epochs.append(epoch)
-        logger.info(f"trial {len(results)} of {trials}: UA {score:.3f} with {json.dumps(chosen)}")
+        logger.info(f"trial {len(results)} of {trials}: UA {score:.3f} with {json.dumps(settings)}")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     (engine or _try_here)(search, trials, tell)
@@ -176,8 +176,8 @@ def tune(
             "training": asdict(experiment.training),
         }
         write_json(out, {"format": 1, "corpus": corpus.digest, **shared, "trials": results})
-    chosen = {name: value for name, value in results[best].items() if name != "UA"}
-    return TuneResult(results[best]["UA"], epochs[best], search.with_settings(chosen), results)
+    settings = {name: value for name, value in results[best].items() if name != "UA"}
+    return TuneResult(results[best]["UA"], epochs[best], search.with_settings(settings), results)
 
 
 def refuse_search(experiment: Experiment, trials: int) -> None:
@@ -188,7 +188,7 @@ def refuse_search(experiment: Experiment, trials: int) -> None:
     """
     if find_spec("optuna") is None:
         raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.")
-    fusions.find(experiment.fusion)
+    fusions.find_fusion(experiment.fusion)
     problems = experiment.training.problems()
     if trials < 1:
         problems.append(f"{trials} trials are none: give at least 1")
@@ -208,9 +208,9 @@ def _try_here(search: Search, trials: int, tell: Tell) -> None:
     score = search.scorer()
 
     def objective(trial: Any) -> float:
-        chosen = {name: trial.suggest_categorical(name, values) for name, values in SPACE.items()}
-        ua, epoch = score(chosen)
-        tell(chosen, ua, epoch)
+        settings = {name: trial.suggest_categorical(name, values) for name, values in SPACE.items()}
+        ua, epoch = score(settings)
+        tell(settings, ua, epoch)
         return ua
 
     study = optuna.create_study(

@@ -23,14 +23,14 @@ class Explanation:
     """What a prediction rests on; everything is the mean over the models.
 
     Attributes:
-        prediction: What was predicted.
+        prediction: The prediction that is explained.
         gates: For each ordered pair i ← j of modalities that are there, the mean over i's frames and features of the
             gate, in 0 … 1: how much of what i hands on comes from j rather than from itself. Empty without gates.
         attention: By modality, the weight (T,) of each of its frames in what the others take from it: the mean over the
             others, their frames and the heads; its sum is 1. Empty for a fusion without attention or a modality alone.
         words: The transcript's words with the summed weights of their tokens; marks of beginning and end are `<s>`.
         without: By modality, the probabilities that are left when it is left out.
-        seconds: How long each frame lasts, by modality, where frames are evenly spaced.
+        seconds: Duration of a frame in seconds, by modality, where frames are evenly spaced.
         sound: Samples (n,) of the sound and their rate in Hz; None without.
         pictures: The pictures as the encoder saw them, (n, height, width, 3) uint8; None without.
     """
@@ -59,8 +59,8 @@ class Explanation:
         label = self.prediction.label
         parts = []
         if self.gates:
-            shown = [(f"{to} ← {of}", f"{value:.2f}") for (to, of), value in self.gates.items()]
-            parts.append("Mean gate (1: all from the other, 0: all its own)\n" + _plain(shown))
+            gate_rows = [(f"{to} ← {of}", f"{value:.2f}") for (to, of), value in self.gates.items()]
+            parts.append("Mean gate (1: all from the other, 0: all its own)\n" + _plain(gate_rows))
         lines = []
         for name, weights in self.attention.items():
             if name == "text" and self.words:
@@ -74,21 +74,22 @@ class Explanation:
         if self.without:
             full = self.prediction.probabilities
             rows = [("nothing", f"{100 * full[label]:.1f} %", "", label)]
-            for name, left in self.without.items():
-                change = f"{100 * (left[label] - full[label]):+.1f}"
-                rows.append((name, f"{100 * left[label]:.1f} %", change, max(left, key=left.__getitem__)))
+            for name, probabilities in self.without.items():
+                change = f"{100 * (probabilities[label] - full[label]):+.1f}"
+                top = max(probabilities, key=probabilities.__getitem__)
+                rows.append((name, f"{100 * probabilities[label]:.1f} %", change, top))
             parts.append(f"Left out, and how probable {label} then is\n" + _plain(rows))
         return "\n\n".join(parts) or "There is nothing to explain it by: the fusion has neither gates nor attention."
 
 
-def explain(predictor: Predictor, given: Input, *, allow_failures: bool = False) -> Explanation:
+def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = False) -> Explanation:
     """Predict an input and return what that rests on.
 
     Raises:
         MediaError: As `Predictor.predict`.
     """
-    [given], [encoded] = predictor.encode([given])
-    [prediction] = predictor.answers([given], [encoded], allow_failures=allow_failures)
+    [utterance], [encoded] = predictor.encode([utterance])
+    [prediction] = predictor.answers([utterance], [encoded], allow_failures=allow_failures)
     if not isinstance(prediction, Prediction):
         raise prediction
     present = prediction.modalities
@@ -97,30 +98,30 @@ def explain(predictor: Predictor, given: Input, *, allow_failures: bool = False)
         details = [model(batch, details=True).details for model in predictor.models]
     gates, attention = {}, {}
     for of in present:
-        taken = []
+        pair_weights = []
         for to in present:
             if f"gate/{to}_{of}" in details[0]:
-                gates[to, of] = float(np.mean([found[f"gate/{to}_{of}"].mean().item() for found in details]))
+                gates[to, of] = float(np.mean([tensors[f"gate/{to}_{of}"].mean().item() for tensors in details]))
             if f"attention/{to}_{of}" in details[0]:
-                taken += [found[f"attention/{to}_{of}"].mean((0, 1, 2)).cpu().numpy() for found in details]
-        if taken:
-            attention[of] = np.mean(taken, axis=0)
+                pair_weights += [tensors[f"attention/{to}_{of}"].mean((0, 1, 2)).cpu().numpy() for tensors in details]
+        if pair_weights:
+            attention[of] = np.mean(pair_weights, axis=0)
     seconds = {}
     for name in present:
         if rate := predictor.config["features"][name]["frame_rate_hz"]:
             seconds[name] = (predictor.stride if name == "speech" else 1) / rate
     without = {}
     for name in present if len(present) > 1 else ():
-        left = predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1))
-        without[name] = dict(zip(predictor.classes, map(float, left), strict=True))
-    sound, pictures = predictor.encoders.seen(given, present)
-    spans = predictor.encoders.spans(given) if "text" in attention else []
+        probabilities = predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1))
+        without[name] = dict(zip(predictor.classes, map(float, probabilities), strict=True))
+    sound, pictures = predictor.encoders.sound_and_pictures(utterance, present)
+    spans = predictor.encoders.spans(utterance) if "text" in attention else []
     weights = _by_token(attention["text"], len(spans), predictor.encoders["text"].spec.pool) if spans else np.empty(0)
     return Explanation(
         prediction=prediction,
         gates=gates,
         attention=attention,
-        words=words(given.text or "", spans, weights),
+        words=words(utterance.text or "", spans, weights),
         without=without,
         seconds=seconds,
         sound=sound,
@@ -135,24 +136,24 @@ def words(
 
     Args:
         text: A transcript.
-        spans: Where each token stands in it, begin and end; None for one that only marks. One of spaces alone counts
+        spans: Begin and end of each token in it; None for one that only marks. One of spaces alone counts
             to what precedes it.
-        weights: Of the tokens.
+        weights: Attention weight of each token, in 0 … 1.
 
     >>> words("no way", [None, (0, 2), (3, 5), (5, 6), None], [0.1, 0.2, 0.3, 0.3, 0.1])
     [('<s>', 0.1), ('no', 0.2), ('way', 0.6), ('<s>', 0.1)]
     """
-    places = [match.span() for match in re.finditer(r"\S+", text)]
+    word_spans = [match.span() for match in re.finditer(r"\S+", text)]
     joined: list[tuple[int | None, float]] = []
     for span, weight in zip(spans, weights, strict=True):
         word = None
         if span is not None:
-            word = next((n for n, (first, last) in enumerate(places) if span[0] < last and span[1] > first), None)
+            word = next((n for n, (first, last) in enumerate(word_spans) if span[0] < last and span[1] > first), None)
         if joined and (joined[-1][0] == word if word is not None else span is not None):
             joined[-1] = joined[-1][0], joined[-1][1] + float(weight)
         else:
             joined.append((word, float(weight)))
-    return [("<s>" if word is None else text[slice(*places[word])], round(weight, 12)) for word, weight in joined]
+    return [("<s>" if word is None else text[slice(*word_spans[word])], round(weight, 12)) for word, weight in joined]
 
 
 def _by_token(weights: np.ndarray, tokens: int, pool: str) -> np.ndarray:

@@ -51,8 +51,8 @@ def draw(explanation: Explanation, path: Path) -> None:
     Weights are drawn against the largest of their modality: full colour is the most attended frame, word or picture.
 
     Args:
-        explanation: What to draw.
-        path: The file.
+        explanation: The explanation to draw.
+        path: The PNG file.
 
     Raises:
         StoreError: It can't be written.
@@ -62,8 +62,8 @@ def draw(explanation: Explanation, path: Path) -> None:
     if explanation.sound is not None:
         y = _sound(page, y, *explanation.sound, explanation.attention.get("speech"))
     if explanation.prediction.text is not None:
-        shown = explanation.words or [(word, 0.0) for word in explanation.prediction.text.split()]
-        y = _words(page, y, shown, weighted=bool(explanation.words))
+        weighted_words = explanation.words or [(word, 0.0) for word in explanation.prediction.text.split()]
+        y = _words(page, y, weighted_words, weighted=bool(explanation.words))
     if explanation.pictures is not None:
         y = _pictures(page, y, explanation.pictures, explanation.attention.get("visual"), explanation.seconds)
     y = _foot(page, y, explanation)
@@ -135,18 +135,18 @@ def _words(page: _Page, top: float, words: Sequence[tuple[str, float]], *, weigh
     _title(page, top, "Text", weighted)
     x, y = float(MARGIN), top + 52
     most = max((weight for _, weight in words), default=0) or 1
-    for place, (word, weight) in enumerate(words):
+    for index, (word, weight) in enumerate(words):
         mark = word == "<s>"
-        shown = ("start" if place == 0 else "end") if mark else word
-        width = page.width(shown, 18) + 18
+        label = ("start" if index == 0 else "end") if mark else word
+        width = page.width(label, 18) + 18
         if x + width > WIDTH - MARGIN:
             x, y = float(MARGIN), y + 58
         if y > top + 52 + MOST_LINES * 58:
-            page.text(x, y - 20, f"… and {len(words) - place} more words", colour=FAINT)
+            page.text(x, y - 20, f"… and {len(words) - index} more words", colour=FAINT)
             break
         if weighted:
             page.box(x, y - 22, x + width, y + 9, _ground(weight / most), 5)
-        page.text(x + 9, y, shown, 18, FAINT if mark else INK)
+        page.text(x + 9, y, label, 18, FAINT if mark else INK)
         if weighted:
             page.text(x + width / 2, y + 25, f"{100 * weight:.0f} %", 13, FAINT, "ms")
         x += width + 8
@@ -159,12 +159,12 @@ def _pictures(
     """Show the pictures in their order, evenly chosen where they are many, over bars of their weights."""
     _title(page, top, "Video", weights is not None)
     count = min(len(pictures), MOST_PICTURES)
-    chosen = np.linspace(0, len(pictures) - 1, count).round().astype(int)
+    indices = np.linspace(0, len(pictures) - 1, count).round().astype(int)
     gap = 8
     size = min((WIDTH - 2 * MARGIN - gap * (MOST_PICTURES - 1)) / MOST_PICTURES * (1.6 if count < 9 else 1), 150)
     pooled = weights is not None and len(weights) != len(pictures)
-    for place, number in enumerate(chosen):
-        x = MARGIN + place * (size + gap)
+    for slot, number in enumerate(indices):
+        x = MARGIN + slot * (size + gap)
         page.paste(pictures[number], x, top + 24, size)
         if weights is not None and not pooled:
             share = float(weights[number] / max(float(weights.max()), 1e-12))

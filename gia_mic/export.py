@@ -16,68 +16,69 @@ __all__ = ["CARD", "export"]
 CARD = "README.md"
 
 
-def export(places: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False) -> Path:
+def export(run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
     The folder has the layout of a run, and is loaded like one. What the corpus's people said or where files lay on this
     machine isn't in it. Encoders' weights aren't either: the configuration says which they are.
 
     Args:
-        places: Finished run folders of one configuration.
-        folder: Where to write; new, empty, or an earlier export.
-        licence: Of the weights, by the hub's identifier.
+        run_dirs: Finished run folders of one configuration.
+        folder: Folder to write into; new, empty, or an earlier export.
+        licence: Licence of the weights, by the hub's identifier.
         onnx: Also write the fusion as `model.onnx`.
 
     Raises:
         RunError: The folder holds something else, or the scores can't be read.
     """
-    _copy(places, folder)
-    given = places[0].parents[1] / CARD
-    if (
-        given.is_file() and not (places[0] / run_folder.PREDICTIONS).exists()
-    ):  # exported before: its scores are in there
-        shutil.copyfile(given, folder / CARD)
+    _copy(run_dirs, folder)
+    card_path = run_dirs[0].parents[1] / CARD
+    if card_path.is_file() and not (run_dirs[0] / run_folder.PREDICTIONS).exists():
+        # exported before: its scores are in there
+        shutil.copyfile(card_path, folder / CARD)
     else:
-        chosen = {place.resolve() for place in places}
-        for run in read_runs(places[0].parents[1]):
-            folds = tuple(fold for fold in run.folds if fold.folder.resolve() in chosen)
+        selected = {run_dir.resolve() for run_dir in run_dirs}
+        for run in read_runs(run_dirs[0].parents[1]):
+            folds = tuple(fold for fold in run.folds if fold.folder.resolve() in selected)
             if folds:
                 write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
     if onnx:
         from gia_mic.onnx import write_onnx
 
-        write_onnx(places, folder / "model.onnx")
+        write_onnx(run_dirs, folder / "model.onnx")
     if not (folder / CARD).is_file():
-        raise RunError(f"There are no scores in {places[0].parents[1]} to describe the model with: train it again.")
+        raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
     return folder
 
 
-def _copy(places: Sequence[Path], folder: Path) -> list[Path]:
-    """Copy configuration, weights and scores of runs into a folder, and return the copies' places in it.
+def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
+    """Copy configuration, weights and scores of runs into a folder, and return the copies.
 
     Predictions and transcripts stay behind, and so do the command that was typed and the paths of encoders.
 
     Raises:
         RunError: The folder holds what is no export, or a run isn't finished.
     """
-    kept = {"README.md", "model.onnx", ".gitattributes"}
-    strange = [
+    export_files = {"README.md", "model.onnx", ".gitattributes"}
+    other_files = [
         path.name
         for path in sorted(folder.glob("*"))
-        if path.name not in kept and not (path.is_dir() and path.name.startswith("fold-"))
+        if path.name not in export_files and not (path.is_dir() and path.name.startswith("fold-"))
     ]
-    if strange or any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
-        raise RunError(f"{folder} holds {one_line(strange) or 'a run'}, and an export would mix with it: name another.")
+    if other_files or any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
+        raise RunError(
+            f"{folder} holds {one_line(other_files) or 'a run'}, and an export would mix with it: name another."
+        )
     for old in folder.glob("fold-*"):
         shutil.rmtree(old)
     copies = []
-    for place in places:
-        config = run_folder.read_config(place)
-        made = run_folder.run_dir_of(folder, config["fold"], config["seed"])
-        make_folder(made)
-        told = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}
-        write_json(made / run_folder.CONFIG, {**config, "provenance": {**told, "command": None}})
+    for run_dir in run_dirs:
+        config = run_folder.read_config(run_dir)
+        copy = run_folder.run_dir_of(folder, config["fold"], config["seed"])
+        make_folder(copy)
+        provenance = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}
+        write_json(copy / run_folder.CONFIG, {**config, "provenance": {**provenance, "command": None}})
         for name in (run_folder.WEIGHTS, run_folder.METRICS):
-            shutil.copyfile(place / name, made / name)
-        copies.append(made)
+            shutil.copyfile(run_dir / name, copy / name)
+        copies.append(copy)
     return copies

@@ -23,7 +23,7 @@ from gia_mic.window import SpeechWindow
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.recogniser import Recogniser
 
-__all__ = ["Encoded", "Encoders", "Input"]
+__all__ = ["Encoders", "Input", "InputFrames"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class Input:
         audio: Sound or video file, a `Clip` of one, or samples (n,) or (n, channels).
         text: Transcript.
         video: Video file, or a `Clip` of one.
-        sampling_rate_hz: Of samples.
-        id: What to call it in answers and errors.
+        sampling_rate_hz: Sampling rate of samples, in Hz; None for files.
+        id: Name of the utterance in answers and errors.
     """
 
     audio: str | Path | Clip | np.ndarray | None = None
@@ -49,8 +49,8 @@ class Input:
     sampling_rate_hz: int | None = None
     id: str = "the input"
 
-    def given(self) -> dict[str, Any]:
-        """Return what there is, by modality."""
+    def by_modality(self) -> dict[str, Any]:
+        """Return the modalities that there are, and what there is of each."""
         values = dict(zip(MODALITIES.values(), (self.audio, self.text, self.video), strict=True))
         return {name: value for name, value in values.items() if value is not None}
 
@@ -60,7 +60,7 @@ class Input:
         Raises:
             MediaError: Samples come without their sampling rate.
         """
-        value = self.given()[modality]
+        value = self.by_modality()[modality]
         if modality == "text":
             return EncodeJob(self.id, "", text=value)
         if isinstance(value, np.ndarray):
@@ -73,13 +73,13 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class InputFrames:
     """The frames of one input.
 
     Attributes:
         frames: (T, D) by modality, as a feature file holds them.
-        failed: Why others have none.
-        notes: What was left out of frames, such as pictures without a face.
+        failed: Reason by modality, where frames couldn't be made.
+        notes: Remarks by modality, such as pictures that were left out because they show no face.
     """
 
     frames: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -91,9 +91,9 @@ class Encoders:
     """The encoders of some modalities, each loaded when an input first needs it.
 
     Args:
-        specs: What was recorded of each modality's encoder.
-        folders: Where the weights of encoders lie that are not the hub's, by modality.
-        device: Where to compute.
+        specs: Recorded spec of each modality's encoder, as `EncoderSpec.canonical` gives it.
+        folders: Folders of weights that are not the hub's, by modality.
+        device: cpu, cuda or cuda:N.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class Encoders:
         if modality not in self._loaded:
             folder = self.folders.get(modality)
             loaded = rebuild(self.specs[modality], folder).to(self.device)
-            place = f" from {folder}" if folder else ""
-            logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{place}")
+            origin = f" from {folder}" if folder else ""
+            logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{origin}")
             self._loaded[modality] = loaded
         return self._loaded[modality]
 
@@ -125,24 +125,24 @@ class Encoders:
         """The modalities whose encoders are loaded."""
         return tuple(self._loaded)
 
-    def encode(self, inputs: Sequence[Input]) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Input]) -> list[InputFrames]:
         """Return the frames of inputs, in all modalities that both they and the encoders have.
 
         Raises:
-            EncoderError: As for a single encoder.
+            EncoderError: An encoder can't be found, or would make other frames than were recorded.
         """
-        found = [Encoded() for _ in inputs]
+        encoded = [InputFrames() for _ in inputs]
         for modality in self.specs:
-            if any(modality in given.given() for given in inputs):
-                for one, item in zip(found, self._items(self[modality], inputs, modality), strict=True):
+            if any(modality in utterance.by_modality() for utterance in inputs):
+                for input_frames, item in zip(encoded, self._items(self[modality], inputs, modality), strict=True):
                     if item is None:
                         continue
                     if item.status == FAILED or item.frames is None:
-                        one.failed[modality] = item.reason
+                        input_frames.failed[modality] = item.reason
                     else:
-                        one.frames[modality] = item.frames
-                        one.notes.update({modality: item.reason} if item.reason else {})
-        return found
+                        input_frames.frames[modality] = item.frames
+                        input_frames.notes.update({modality: item.reason} if item.reason else {})
+        return encoded
 
     def listen_with(self, model: str, revision: str | None = None, language: str | None = None) -> None:
         """Load a recogniser of words, for `transcribed`.
@@ -164,26 +164,28 @@ class Encoders:
         """
         if self._recogniser is None:
             return list(inputs), {}
-        mute = [given if given.text is None else replace(given, audio=None) for given in inputs]
-        heard, failed = list(inputs), {}
+        mute = [utterance if utterance.text is None else replace(utterance, audio=None) for utterance in inputs]
+        with_text, failed = list(inputs), {}
         for number, item in enumerate(self._items(self._recogniser, mute, "speech")):
             if item is None:
                 continue
             text = "" if item.frames is None else self._recogniser.text(item.frames)
             if text:
-                heard[number] = replace(inputs[number], text=text)
+                with_text[number] = replace(inputs[number], text=text)
             else:
                 failed[number] = item.reason or "no words were heard"
-        return heard, failed
+        return with_text, failed
 
-    def seen(self, given: Input, modalities: Sequence[str]) -> tuple[tuple[np.ndarray, int] | None, np.ndarray | None]:
+    def sound_and_pictures(
+        self, utterance: Input, modalities: Sequence[str]
+    ) -> tuple[tuple[np.ndarray, int] | None, np.ndarray | None]:
         """Return what there is to look at in an input: samples (n,) with their rate, and pictures, of `modalities`.
 
         The pictures (n, height, width, 3) uint8 are cut and scaled as the encoder sees them.
         """
         sound = pictures = None
         if "speech" in modalities:
-            job = given.job("speech")
+            job = utterance.job("speech")
             if job.sound is not None:
                 blocks = media.stream_samples(*job.sound, LOOK_RATE_HZ)
             else:
@@ -192,41 +194,43 @@ class Encoders:
                 blocks = media.stream_audio(job.path, LOOK_RATE_HZ, job.clip.start_s, job.clip.end_s)
             sound = np.concatenate(list(blocks)), LOOK_RATE_HZ
         if "visual" in modalities:
-            pictures = np.concatenate([piece.values for piece in self["visual"].pieces(given.job("visual"))])
+            pictures = np.concatenate([piece.values for piece in self["visual"].pieces(utterance.job("visual"))])
         return sound, pictures
 
-    def spans(self, given: Input) -> list[tuple[int, int] | None]:
+    def spans(self, utterance: Input) -> list[tuple[int, int] | None]:
         """Return where in the transcript each of its tokens begins and ends; None for one that only marks."""
-        return self["text"].spans(given.job("text"))
+        return self["text"].spans(utterance.job("text"))
 
     def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow:
-        """Return a window over a stream of sound, with its own state; see `extract.streaming`."""
+        """Return a window over a stream of sound, with its own state; see `gia_mic.window`."""
         return SpeechWindow(self["speech"], length_s, reuse=reuse)
 
     def _items(self, encoder: Encoder, inputs: Sequence[Input], modality: str) -> list[Item | None]:
         """Encode one modality of inputs, together where that is faster; None for an input without."""
-        found: list[Item | None] = [None] * len(inputs)
-        numbers = {given.id: number for number, given in enumerate(inputs)}
+        encoded: list[Item | None] = [None] * len(inputs)
+        numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
         if len(numbers) < len(inputs):  # a name is for messages; work needs a key
-            inputs = [replace(given, id=f"{given.id} ({number + 1})") for number, given in enumerate(inputs)]
-            numbers = {given.id: number for number, given in enumerate(inputs)}
+            inputs = [
+                replace(utterance, id=f"{utterance.id} ({number + 1})") for number, utterance in enumerate(inputs)
+            ]
+            numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
         jobs = []
-        for given in inputs:
-            if modality in given.given():
+        for utterance in inputs:
+            if modality in utterance.by_modality():
                 try:
-                    jobs.append(_sized(given.job(modality), encoder))
+                    jobs.append(_sized(utterance.job(modality), encoder))
                 except MediaError as error:
-                    found[numbers[given.id]] = Item(given.id, "", status=FAILED, reason=str(error))
+                    encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=str(error))
         budget = batch_positions(self.device)
         if len(jobs) == 1:
-            found[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
-            return found
+            encoded[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
+            return encoded
         batches = plan.batches(jobs, budget, seed="")
         encoders = side_by_side(encoder, self.device, len(batches))
         with closing(encode_all(encoders, batches, budget, threading.Event())) as results:
             for item in (item for items in results for item in items):
-                found[numbers[item.id]] = item
-        return found
+                encoded[numbers[item.id]] = item
+        return encoded
 
 
 def _sized(job: EncodeJob, encoder: Encoder) -> EncodeJob:

@@ -12,18 +12,18 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.settings import out_of_range
 from gia_mic.predictor import Predictor
 
-__all__ = ["Heard", "listen", "pcm"]
+__all__ = ["StreamPrediction", "listen", "pcm"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamPrediction:
     """What a run says of the latest seconds of a stream.
 
     Attributes:
         time_s: End of the window, from the beginning of the stream.
         label: Most probable class.
         probabilities: In 0 … 1 by class.
-        seconds: How long this answer took to compute.
+        seconds: Time that this answer took to compute, in seconds.
     """
 
     time_s: float
@@ -39,15 +39,15 @@ def listen(
     every_s: float = ListenConfig.every_s,
     window_s: float = ListenConfig.window_s,
     reuse: bool = True,
-) -> Iterator[Heard]:
+) -> Iterator[StreamPrediction]:
     """Give an answer every so often, from the sound alone; sound after the last full step has none.
 
     Args:
         predictor: Runs that take speech.
         blocks: Samples (n,) float32 at the encoder's sampling rate, in blocks of any size.
-        every_s: As in `ListenConfig`.
-        window_s: As in `ListenConfig`; the first answers rest on what there is.
-        reuse: Whether to re-use what two windows share, as `extract.streaming` says.
+        every_s: Time between answers, in seconds, above 0.
+        window_s: Sound for each answer, in seconds, above 0; the first answers rest on what there is.
+        reuse: Whether to re-use what two windows share, as `gia_mic.window` says.
 
     Raises:
         RunError: The runs don't take speech, or the times can't be.
@@ -58,22 +58,22 @@ def listen(
     if problems := out_of_range(ListenConfig(every_s, window_s)):
         raise RunError(f"Listening can't begin: {'; '.join(problems)}.")
     window = predictor.encoders.window(window_s, reuse=reuse)
-    step, heard, held = max(round(every_s * window.rate), 1), 0, np.empty(0, np.float32)
+    step, heard_samples, buffer = max(round(every_s * window.rate), 1), 0, np.empty(0, np.float32)
     for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= step:
-            begun = time.perf_counter()
-            heard += step
-            frames = window.push(held[:step])
-            held = held[step:]
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= step:
+            start = time.perf_counter()
+            heard_samples += step
+            frames = window.push(buffer[:step])
+            buffer = buffer[step:]
             if frames is None:
                 continue
-            found = predictor.fuse([{"speech": frames}]).mean((0, 1))
-            yield Heard(
-                time_s=heard / window.rate,
-                label=predictor.classes[int(found.argmax())],
-                probabilities=dict(zip(predictor.classes, map(float, found), strict=True)),
-                seconds=time.perf_counter() - begun,
+            probabilities = predictor.fuse([{"speech": frames}]).mean((0, 1))
+            yield StreamPrediction(
+                time_s=heard_samples / window.rate,
+                label=predictor.classes[int(probabilities.argmax())],
+                probabilities=dict(zip(predictor.classes, map(float, probabilities), strict=True)),
+                seconds=time.perf_counter() - start,
             )
 
 

@@ -20,8 +20,8 @@ HUB = "hf://"
 class Model(Predictor, ModelHubMixin):
     """A trained run, to predict with and to hand on; `gia_mic.load` makes it."""
 
-    def __init__(self, places: Sequence[Path], **options: Any) -> None:
-        super().__init__(places, **options)
+    def __init__(self, run_dirs: Sequence[Path], **options: Any) -> None:
+        super().__init__(run_dirs, **options)
         self._hub_mixin_config = None  # the mixin would write these arguments down, and with them this machine's paths
 
     def explain(
@@ -37,14 +37,14 @@ class Model(Predictor, ModelHubMixin):
 
     def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False) -> Path:
         """Write all that is needed to use it elsewhere, but the encoders' weights; see `export`."""
-        return export(self.places, Path(folder), licence=licence, onnx=onnx)
+        return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx)
 
     def push(self, repository: str, **options: Any) -> str:
         """Upload it to the hub as `owner/name`, and return the address of the commit.
 
         Args:
-            repository: The hub's id.
-            options: Of `ModelHubMixin.push_to_hub`, such as private, token and commit_message.
+            repository: Id of the repository on the hub, `owner/name`.
+            options: Keyword arguments of `ModelHubMixin.push_to_hub`, such as private, token and commit_message.
         """
         return self.push_to_hub(repository, **options)
 

@@ -54,13 +54,13 @@ def card(run: Run, *, licence: str = "other") -> str:
 
     Args:
         run: A run, with its predictions.
-        licence: Of the weights, by the hub's identifier.
+        licence: Licence of the weights, by the hub's identifier.
 
     Raises:
         RunError: A predictions file is missing or broken.
     """
     [evidence] = gather([run])
-    known = {"speech": "--audio a.wav", "text": '--text "No way!"', "visual": "--video a.mp4"}
+    options = {"speech": "--audio a.wav", "text": '--text "No way!"', "visual": "--video a.mp4"}
     arguments = {"speech": 'audio="a.wav"', "text": 'text="No way!"', "visual": 'video="a.mp4"'}
     models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
     parts = [
@@ -72,7 +72,7 @@ def card(run: Run, *, licence: str = "other") -> str:
             models=models,
             corpus=run.corpus,
             classes=", ".join(run.classes),
-            options=" ".join(known[name] for name in run.modalities),
+            options=" ".join(options[name] for name in run.modalities),
             arguments=", ".join(arguments[name] for name in run.modalities),
         ),
         _data(run),
@@ -135,10 +135,10 @@ def _encoders(features: Mapping[str, Mapping[str, Any]]) -> str:
     for name, about in features.items():
         spec = about.get("spec", {})
         layers = spec.get("layers", "")
-        shown = layers if isinstance(layers, str) else ", ".join(map(str, layers))
+        layer_text = layers if isinstance(layers, str) else ", ".join(map(str, layers))
         weights = str(spec.get("weights", ""))
         lines.append(
-            f"| {name} | {spec.get('model', about['encoder'])} | {weights} | {shown} | {about['fingerprint']} |"
+            f"| {name} | {spec.get('model', about['encoder'])} | {weights} | {layer_text} | {about['fingerprint']} |"
         )
     lines.append(
         "\nWeights of 40 digits are a commit of the hub, from where they are fetched; those of 64 a digest of a local "
@@ -148,16 +148,16 @@ def _encoders(features: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _caveats(run: Run) -> list[str]:
-    found = []
+    caveats = []
     if run.select == "test":
-        found.append("The epoch was chosen on the test fold: the scores are optimistic.")
+        caveats.append("The epoch was chosen on the test fold: the scores are optimistic.")
     if run.config.get("allow_shared"):
-        found.append("Training and test share speakers or scenarios: the scores are optimistic.")
+        caveats.append("Training and test share speakers or scenarios: the scores are optimistic.")
     if not run.complete:
-        found.append(f"Only {len(run.numbers)} of {run.expected} folds are in it.")
+        caveats.append(f"Only {len(run.numbers)} of {run.expected} folds are in it.")
     if run.ceiling is not None:
-        found.append("The corpus is synthetic: for trying the software, not for people.")
-    return found
+        caveats.append("The corpus is synthetic: for trying the software, not for people.")
+    return caveats
 
 
 def _points(score: float) -> str:

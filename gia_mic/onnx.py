@@ -33,7 +33,7 @@ class _Mean(nn.Module):
         return torch.stack([model(batch).logits.softmax(-1) for model in self.models]).mean(0)
 
 
-def write_onnx(places: Sequence[Path], path: Path) -> None:
+def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
     """Write the fusions of finished runs, and the mean over them, as one ONNX file.
 
     For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames (of speech every
@@ -48,7 +48,7 @@ def write_onnx(places: Sequence[Path], path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
-    loaded = [load_fusion(place) for place in places]
+    loaded = [load_fusion(run_dir) for run_dir in run_dirs]
     config = loaded[0][1]
     modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
     whole = _Mean([model for model, _ in loaded], modalities).eval()

@@ -22,10 +22,10 @@ from gia_mic.fuse.data import Data
 from gia_mic.fuse.packed import PackedFrames
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.weights import load_fusion
-from gia_mic.inputs import Encoded, Encoders, Input
+from gia_mic.inputs import Encoders, Input, InputFrames
 from gia_mic.rebuild import from_folder
 
-__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "load"]
+__all__ = ["RECORDED", "Input", "Prediction", "Predictor", "load_predictor"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ class Prediction:
     """What a run says of one input.
 
     Attributes:
-        id: The input's.
+        id: Name of the input.
         label: Most probable class.
         probabilities: In 0 … 1 by class, in the order of the run's classes; their sum is 1. The mean over the models.
-        modalities: What it rests on.
-        text: Transcript that was used, given or heard; None without.
-        notes: What couldn't be used, or was left out.
+        modalities: Names of the modalities that it rests on.
+        text: Transcript that was used, the user's or the recogniser's; None without.
+        notes: Remarks on what couldn't be used or was left out, one sentence each.
     """
 
     id: str
@@ -61,17 +61,17 @@ class Predictor:
     """One or several trained runs of one configuration, with the encoders of their features.
 
     Args:
-        places: Finished run folders.
+        run_dirs: Finished run folders.
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
 
     Attributes:
-        places: The run folders.
-        models: Their fusions, in evaluation mode.
-        config: Their configuration; fold, seed and provenance are the first one's.
+        run_dirs: The run folders, as absolute paths.
+        models: The fusion of each run folder, in evaluation mode.
+        config: The common configuration; fold, seed and provenance are the first one's.
         classes: Class names, in the order of probabilities.
-        modalities: Those that the runs take.
+        modalities: Names of the modalities that the runs take.
         encoders: The encoders of these, each loaded when an input first needs it.
 
     Raises:
@@ -81,37 +81,37 @@ class Predictor:
 
     def __init__(
         self,
-        places: Sequence[Path],
+        run_dirs: Sequence[Path],
         *,
         encoders: Mapping[str, str | Path] | None = None,
         transcribe: str | None = None,
         device: str | None = None,
     ) -> None:
-        self.places = tuple(Path(place).absolute() for place in places)
+        self.run_dirs = tuple(Path(run_dir).absolute() for run_dir in run_dirs)
         self.device = find_devices(device)[0]
-        models, configs = zip(*(_load(place, self.device) for place in self.places), strict=True)
+        models, configs = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
         self.models: tuple[Any, ...] = models
         self.config: dict[str, Any] = configs[0]
         if len({json.dumps(run_folder.shared(config), sort_keys=True) for config in configs}) > 1:
             raise RunError(
-                f"The folds in {self.places[0].parents[1]} are of several configurations, which can't be averaged: "
+                f"The folds in {self.run_dirs[0].parents[1]} are of several configurations, which can't be averaged: "
                 "name one fold-<k>/seed-<n> folder."
             )
         self.classes = tuple(self.config["corpus"]["classes"])
         self.modalities = tuple(self.config["modalities"])
-        if strange := [name for name in encoders or {} if name not in self.modalities]:
-            raise RunError(f"The run has no encoder for {one_line(strange)}: it takes {one_line(self.modalities)}.")
+        if unknown := [name for name in encoders or {} if name not in self.modalities]:
+            raise RunError(f"The run has no encoder for {one_line(unknown)}: it takes {one_line(self.modalities)}.")
         features = self.config["features"]
-        if silent := [name for name in self.modalities if "spec" not in features[name]]:
+        if unrecorded := [name for name in self.modalities if "spec" not in features[name]]:
             raise RunError(
-                f"The run in {self.places[0]} doesn't say how its {one_line(silent)} frames were made, as runs of this "
-                "version do: train it again with `mer fuse-train`."
+                f"The run in {self.run_dirs[0]} doesn't say how its {one_line(unrecorded)} frames were made, "
+                "as runs of this version do: train it again with `mer fuse-train`."
             )
         recorded = [config["provenance"].get("weights", {}) for config in reversed(configs)]
-        folders = {name: str(folder) for found in (*recorded, encoders or {}) for name, folder in found.items()}
+        folders = {name: str(folder) for locations in (*recorded, encoders or {}) for name, folder in locations.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
         self.encoders = Encoders(specs, folders, self.device)
-        logger.info(f"{len(models)} {self.config['model']['name']} models: {one_line(self.places, 3)}")
+        logger.info(f"{len(models)} {self.config['model']['name']} models: {one_line(self.run_dirs, 3)}")
         if transcribe == RECORDED:
             self.encoders.listen_with(*self._recogniser())
         elif transcribe is not None:
@@ -119,7 +119,7 @@ class Predictor:
 
     @property
     def stride(self) -> int:
-        """Every so many frames of speech are used."""
+        """Stride of the speech frames, at least 1: every so many of them are used."""
         return int(self.config["training"].get("speech_stride", 1))
 
     def data(self, frames: Sequence[Mapping[str, np.ndarray]]) -> Data:
@@ -127,7 +127,7 @@ class Predictor:
         packed = {}
         for modality in self.modalities:
             dim = self.config["features"][modality]["dim"]
-            parts = [one.get(modality, np.empty((0, dim), np.float16)) for one in frames]
+            parts = [input_frames.get(modality, np.empty((0, dim), np.float16)) for input_frames in frames]
             lengths = np.array([len(part) for part in parts])
             if not lengths.any():
                 continue
@@ -166,7 +166,7 @@ class Predictor:
             audio: Sound or video file, or samples, (n,) or (n, channels), floats of full scale ±1 or integers.
             text: Transcript.
             video: Video file.
-            sampling_rate_hz: Of samples; they may have any rate.
+            sampling_rate_hz: Sampling rate of samples, in Hz; they may have any rate.
             allow_failures: Answer from the other modalities where one can't be read.
 
         Raises:
@@ -195,78 +195,79 @@ class Predictor:
             MediaError: As `predict`, unless failures are kept.
             EncoderError: As `predict`.
         """
-        remaining = (given if isinstance(given, Input) else Input(**given) for given in inputs)
+        remaining = (utterance if isinstance(utterance, Input) else Input(**utterance) for utterance in inputs)
         while chunk := list(islice(remaining, TOGETHER)):
             for answer in self.answers(*self.encode(chunk), allow_failures=allow_failures):
                 if isinstance(answer, MediaError) and not keep_failures:
                     raise answer
                 yield answer
 
-    def encode(self, inputs: Sequence[Input]) -> tuple[list[Input], list[Encoded]]:
+    def encode(self, inputs: Sequence[Input]) -> tuple[list[Input], list[InputFrames]]:
         """Return inputs with the text that is heard in them, if that is wanted, and their frames."""
-        heard, failed = self.encoders.transcribed(inputs)
-        encoded = self.encoders.encode(heard)
+        with_text, failed = self.encoders.transcribed(inputs)
+        encoded = self.encoders.encode(with_text)
         for number, why in failed.items():
             encoded[number].notes["text"] = why
-        return heard, encoded
+        return with_text, encoded
 
     def answers(
-        self, inputs: Sequence[Input], encoded: Sequence[Encoded], *, allow_failures: bool = False
+        self, inputs: Sequence[Input], encoded: Sequence[InputFrames], *, allow_failures: bool = False
     ) -> list[Prediction | MediaError]:
         """Return what the runs say of inputs whose frames are there, or why they say nothing."""
-        refusals = [self._refusal(*both, allow_failures) for both in zip(inputs, encoded, strict=True)]
-        good = [one.frames for one, refusal in zip(encoded, refusals, strict=True) if refusal is None]
+        refusals = [self._refusal(*pair, allow_failures) for pair in zip(inputs, encoded, strict=True)]
+        good = [each.frames for each, refusal in zip(encoded, refusals, strict=True) if refusal is None]
         rows = iter(self.fuse(good).mean(0) if good else ())
         return [
-            self._prediction(given, one, next(rows)) if refusal is None else refusal
-            for given, one, refusal in zip(inputs, encoded, refusals, strict=True)
+            self._prediction(utterance, input_frames, next(rows)) if refusal is None else refusal
+            for utterance, input_frames, refusal in zip(inputs, encoded, refusals, strict=True)
         ]
 
-    def _refusal(self, given: Input, encoded: Encoded, allow_failures: bool) -> MediaError | None:
+    def _refusal(self, utterance: Input, encoded: InputFrames, allow_failures: bool) -> MediaError | None:
         """Return why an input has no answer, or None where it has."""
         if encoded.failed and not (allow_failures and encoded.frames):
             return MediaError("; ".join(f"{name}: {why.rstrip('.')}" for name, why in encoded.failed.items()) + ".")
         if not encoded.frames:
-            has = one_line(given.given()) or "nothing"
+            has = one_line(utterance.by_modality()) or "nothing"
             has += "".join(f" ({name}: {note.rstrip('.')})" for name, note in encoded.notes.items())
             return MediaError(
-                f"The run takes {one_line(self.modalities)}, and of {given.id} there is {has}: give some."
+                f"The run takes {one_line(self.modalities)}, and of {utterance.id} there is {has}: give some."
             )
         return None
 
-    def _prediction(self, given: Input, encoded: Encoded, probabilities: np.ndarray) -> Prediction:
+    def _prediction(self, utterance: Input, encoded: InputFrames, probabilities: np.ndarray) -> Prediction:
         notes = [f"{name} left out: {why}" for name, why in encoded.failed.items()]
         notes += [f"{name}: {note}" for name, note in encoded.notes.items()]
-        notes += [f"{name} isn't used, the run takes none" for name in given.given() if name not in self.modalities]
+        unused = [name for name in utterance.by_modality() if name not in self.modalities]
+        notes += [f"{name} isn't used, the run takes none" for name in unused]
         return Prediction(
-            id=given.id,
+            id=utterance.id,
             label=self.classes[int(probabilities.argmax())],
             probabilities=dict(zip(self.classes, map(float, probabilities), strict=True)),
             modalities=tuple(encoded.frames),
-            text=given.text if "text" in encoded.frames else None,
+            text=utterance.text if "text" in encoded.frames else None,
             notes=tuple(notes),
         )
 
     def _recogniser(self) -> tuple[str, str | None, str | None]:
         """Return model, commit and language of the recogniser that heard the texts the runs were trained on."""
-        known = self.config["corpus"].get("recognisers") or {}
-        if len(known) != 1:
-            whose = f"were heard by {one_line(known)}" if known else "are the corpus's own"
+        recognisers = self.config["corpus"].get("recognisers") or {}
+        if len(recognisers) != 1:
+            whose = f"were heard by {one_line(recognisers)}" if recognisers else "are the corpus's own"
             raise RunError(
                 f"The texts that the run was trained on {whose}: name a recogniser, with --transcribe MODEL."
             )
-        [(model, about)] = known.items()
+        [(model, about)] = recognisers.items()
         if from_folder(about["weights"]):
             raise RunError(f"The run's recogniser, {model}, lies in a folder: say where, with --transcribe FOLDER.")
         return model, about["weights"], about.get("language")
 
 
-def load(path: str | Path, **options: Any) -> Predictor:
+def load_predictor(path: str | Path, **options: Any) -> Predictor:
     """Load a run, one fold of it, or an exported folder.
 
     Args:
         path: `runs/<corpus>/<name>` takes the mean over all its folds and seeds, `…/fold-<k>/seed-<n>` that one.
-        options: Of `Predictor`.
+        options: Keyword arguments of `Predictor`.
 
     Raises:
         RunError: There is no finished run, or it is of another version.
@@ -274,14 +275,14 @@ def load(path: str | Path, **options: Any) -> Predictor:
     return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
-def _load(place: Path, device: str) -> tuple[Any, dict[str, Any]]:
+def _load(run_dir: Path, device: str) -> tuple[Any, dict[str, Any]]:
     """Return a run's fusion and configuration; the folder may come from a stranger.
 
     Raises:
         RunError: It is no finished run, or its configuration makes no sense.
     """
     try:
-        model, config = load_fusion(place, device)
+        model, config = load_fusion(run_dir, device)
         return model, {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{place / run_folder.CONFIG} is damaged ({error!r}): copy or train the run again.") from error
+        raise RunError(f"{run_dir / run_folder.CONFIG} is damaged ({error!r}): copy or train the run again.") from error

@@ -11,7 +11,7 @@ from gia_mic.extract.errors import EncoderError, one_line
 
 __all__ = ["from_folder", "rebuild", "recorded_models"]
 
-_FOUND = (
+_DERIVED = (
     "modality model weights weights_file sampling_rate_hz context_s normalise window_tokens context_tokens framing "
     "version"
 ).split()
@@ -44,8 +44,8 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
     """Return the encoder of a recorded spec; its weights are loaded when they are first needed.
 
     Args:
-        spec: What `EncoderSpec.canonical` gave.
-        folder: Where the weights lie; None fetches those of the hub from there. A folder may have moved: its content
+        spec: The recorded spec, as `EncoderSpec.canonical` gives it.
+        folder: Folder of the weights; None fetches those of the hub from there. A folder may have moved: its content
             is checked against the recorded digest.
 
     Raises:
@@ -68,7 +68,7 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"{'there' if folder else 'known'}: give --encoder {modality}=FOLDER."
         )
     holder = None
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items() if name not in _FOUND}
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items() if name not in _DERIVED}
     if crop := (spec.get("framing") or {}).get("crop"):
         options["crop"] = crop
     if model != TINY and not folder:
@@ -79,14 +79,14 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
         raise EncoderError(
             f"This version can't make {modality} frames with {one_line(options)}: train again."
         ) from error
-    made = encoder.spec.canonical()
+    rebuilt = encoder.spec.canonical()
     same = {"model"}
-    if made["weights"] == holder:  # what an earlier version recorded of these weights
+    if rebuilt["weights"] == holder:  # what an earlier version recorded of these weights
         same |= {"weights", "weights_file"}
-    differing = [name for name in {**made, **spec} if name not in same and made.get(name) != spec.get(name)]
+    differing = [name for name in {**rebuilt, **spec} if name not in same and rebuilt.get(name) != spec.get(name)]
     if "weights" in differing:
         raise EncoderError(
-            f"{folder or model} holds other weights ({made['weights'][:12]}…) than the {modality} frames were made "
+            f"{folder or model} holds other weights ({rebuilt['weights'][:12]}…) than the {modality} frames were made "
             f"with ({model}, {spec['weights'][:12]}…): give --encoder {modality}=FOLDER with those."
         )
     if differing:

@@ -21,7 +21,7 @@ from gia_mic.extract.errors import EncoderError
 __all__ = ["DRIFT", "SpeechWindow"]
 
 DRIFT = 0.1
-"""How far, as a part, the window's deviation may move from that of the oldest frame in use."""
+"""Greatest relative change of the window's deviation from that of the oldest frame in use."""
 
 
 class SpeechWindow:
@@ -48,10 +48,10 @@ class SpeechWindow:
             raise EncoderError(
                 f"A window of {length_s:g} s doesn't fit {spec.name}: give one above 0 and up to {spec.window_s:g} s."
             )
-        self._held = np.empty(0, np.float32)
+        self._buffer = np.empty(0, np.float32)
         self._first = self._end = 0  # frames of the stream in the last window
         self._scales: list[tuple[int, float]] = []  # end of the frames that came with a scale, and the scale
-        self._front = _remembering(encoder.model) if reuse else None
+        self._front = _cache_convolutions(encoder.model) if reuse else None
         self._features = torch.empty(0)  # of the last window, (1, H, T)
         self.reused = 0
 
@@ -60,21 +60,21 @@ class SpeechWindow:
 
         None before there is enough sound for a frame.
         """
-        self._held = np.concatenate([self._held, samples])
-        end = self._first + (len(self._held) - self._encoder.receptive_field) // self._hop + 1
+        self._buffer = np.concatenate([self._buffer, samples])
+        end = self._first + (len(self._buffer) - self._encoder.receptive_field) // self._hop + 1
         first = max(end - self._most, 0)
         if end <= first:
             return None
-        self._held = self._held[(first - self._first) * self._hop :]
-        kept, self._first, self._end = self._end - first, first, end
-        window = self._held[: (end - first - 1) * self._hop + self._encoder.receptive_field]
+        self._buffer = self._buffer[(first - self._first) * self._hop :]
+        overlap, self._first, self._end = self._end - first, first, end
+        window = self._buffer[: (end - first - 1) * self._hop + self._encoder.receptive_field]
         if self._front is not None:
             scale = float(window.std()) + 1e-6
             self._scales = [entry for entry in self._scales if entry[0] > first]
-            if kept <= 0 or any(abs(old / scale - 1) > DRIFT for _, old in self._scales):
-                kept, self._scales = 0, []
-            self._front.known = self._features[..., self._features.shape[-1] - kept :] if kept else None
-            self.reused += kept
+            if overlap <= 0 or any(abs(old / scale - 1) > DRIFT for _, old in self._scales):
+                overlap, self._scales = 0, []
+            self._front.cached = self._features[..., self._features.shape[-1] - overlap :] if overlap else None
+            self.reused += overlap
             self._scales.append((end, scale))
         pieces = list(self._encoder.pieces(EncodeJob("the stream", "", sound=(window, self.rate))))
         frames = np.concatenate(self._encoder.encode(pieces))
@@ -83,7 +83,7 @@ class SpeechWindow:
         return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
 
 
-class _Remembering(nn.Module):
+class _CachedConvolutions(nn.Module):
     """Convolutions that need not compute the first frames of an input whose features are known.
 
     Attributes:
@@ -94,22 +94,22 @@ class _Remembering(nn.Module):
     def __init__(self, whole: Convolutions) -> None:
         super().__init__()
         self.whole = whole
-        self.known: torch.Tensor | None = None
+        self.cached: torch.Tensor | None = None
         self.last = torch.empty(0)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Return the features (1, H, T) of samples (1, n)."""
-        known, self.known = self.known, None
-        if known is None:
+        cached, self.cached = self.cached, None
+        if cached is None:
             self.last = self.whole(samples)
         else:
-            self.last = torch.cat([known, self.whole(samples, known.shape[-1])], -1)
+            self.last = torch.cat([cached, self.whole(samples, cached.shape[-1])], -1)
         return self.last
 
 
-def _remembering(model: Any) -> _Remembering | None:
+def _cache_convolutions(model: Any) -> _CachedConvolutions | None:
     """Put `_Remembering` in the place of a model's convolutions, and return it; None for a model without such."""
     front: Any = getattr(model, "feature_extractor", None)
     if isinstance(front, Convolutions):
-        front = model.feature_extractor = _Remembering(front)
-    return front if isinstance(front, _Remembering) else None
+        front = model.feature_extractor = _CachedConvolutions(front)
+    return front if isinstance(front, _CachedConvolutions) else None

@@ -42,15 +42,15 @@ def test_a_scenario_that_predicts_the_label_is_found_and_its_protocol_removes_th
     assert by_session.controls["scenario"].pooled["UA"] == 1
     assert by_session.controls["majority"].pooled["UA"] == pytest.approx(0.25)
     assert by_scenario.controls["scenario"].pooled["UA"] <= 0.25
-    said = " ".join(verdict(prepared, [by_session, by_scenario]))
-    assert "The scenario alone predicts the emotion: UA 100.0 % by session, where chance is 25.0 %" in said
-    assert "train with --protocol scenario too" in said
-    assert re.search(r"The scenario alone says nothing of the emotion: UA [\d.]+ % by scenario", said)
+    sentences = " ".join(verdict(prepared, [by_session, by_scenario]))
+    assert "The scenario alone predicts the emotion: UA 100.0 % by session, where chance is 25.0 %" in sentences
+    assert "train with --protocol scenario too" in sentences
+    assert re.search(r"The scenario alone says nothing of the emotion: UA [\d.]+ % by scenario", sentences)
 
 
 def test_a_scenario_that_says_little_scores_what_hand_work_gives(tmp_path):
     prepared = scripted(tmp_path, share=0.5)
-    (found,) = audit(prepared, ["session"])
+    (by_session,) = audit(prepared, ["session"])
     labels, scenarios, sessions = (np.array(prepared.column(name)) for name in ("label", "scenario", "session"))
     right = 0
     for session in set(sessions):
@@ -59,7 +59,7 @@ def test_a_scenario_that_says_little_scores_what_hand_work_gives(tmp_path):
             counts = np.bincount(labels[here & (sessions != session)], minlength=4)
             right += (labels[here & (sessions == session)] == counts.argmax()).sum()
     assert np.sort(counts)[-1] > np.sort(counts)[-2]
-    assert found.controls["scenario"].pooled["WA"] == pytest.approx(right / len(prepared), abs=0.02)
+    assert by_session.controls["scenario"].pooled["WA"] == pytest.approx(right / len(prepared), abs=0.02)
 
 
 def test_overlaps_are_counted_by_value_and_by_utterance(tmp_path):
@@ -94,8 +94,8 @@ def test_a_protocol_that_is_refused_in_training_is_looked_at_and_told(tmp_path):
 
 def test_sentences_that_are_known_by_heart_are_told(tmp_path):
     prepared = scripted(tmp_path)
-    said = verdict(prepared, audit(prepared, ["session"]))
-    assert "By session, 192 of 192 test sentences (100.0 %) occur word for word in the training part" in " ".join(said)
+    sentences = " ".join(verdict(prepared, audit(prepared, ["session"])))
+    assert "By session, 192 of 192 test sentences (100.0 %) occur word for word in the training part" in sentences
 
 
 def test_the_words_are_a_control_where_they_tell(tmp_path):
@@ -108,9 +108,9 @@ def test_the_words_are_a_control_where_they_tell(tmp_path):
         for session in range(3)
         for row, label in enumerate(list(words) * 5)
     ]  # fmt: skip
-    (found,) = audit(write_corpus(tmp_path, "worded", utterances, root=tmp_path), ["session"])
-    assert found.controls["words"].pooled["UA"] == 1
-    assert "scenario" not in found.controls
+    (by_session,) = audit(write_corpus(tmp_path, "worded", utterances, root=tmp_path), ["session"])
+    assert by_session.controls["words"].pooled["UA"] == 1
+    assert "scenario" not in by_session.controls
 
 
 def test_utterances_without_text_or_with_one_class_to_learn_from_do_no_harm(tmp_path):
@@ -121,9 +121,9 @@ def test_utterances_without_text_or_with_one_class_to_learn_from_do_no_harm(tmp_
         )
         for row in range(8)
     ]  # fmt: skip
-    (found,) = audit(write_corpus(tmp_path, "sparse", utterances, root=tmp_path), ["session"])
-    assert found.controls["words"].pooled["WA"] == 0
-    assert found.overlaps[1]["sentence"].utterances == 0
+    (by_session,) = audit(write_corpus(tmp_path, "sparse", utterances, root=tmp_path), ["session"])
+    assert by_session.controls["words"].pooled["WA"] == 0
+    assert by_session.overlaps[1]["sentence"].utterances == 0
 
 
 def test_by_value_worked_by_hand():

@@ -7,12 +7,12 @@ from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from gia_mic.extract.errors import RunError, StoreError
 from gia_mic.extract.store import Header, Item, open_store, write_store
-from gia_mic.fuse.data import epoch, find_stores, read, sorted_batches
+from gia_mic.fuse.data import epoch, find_stores, read_data, sorted_batches
 from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames
 
 
 def data_of(corpus, paths):
-    return read(corpus, {name: open_store(path) for name, path in paths.items()})
+    return read_data(corpus, {name: open_store(path) for name, path in paths.items()})
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
 def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus, stride):
     paths = make_stores(corpus, missing={"text": ["u005"]})
     opened = {name: open_store(path) for name, path in paths.items()}
-    data = read(corpus, opened, rounded=True, speech_stride=stride)
-    plain_data = read(corpus, opened, speech_stride=stride)
+    data = read_data(corpus, opened, rounded=True, speech_stride=stride)
+    plain_data = read_data(corpus, opened, speech_stride=stride)
     rows, lengths = torch.arange(80), set()
     for some in (rows, rows[:3], rows[5:6]):
         plain = plain_data.batch(some)
@@ -63,7 +63,7 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
 
 def test_frames_beyond_the_bound_are_not_rounded(corpus):
     opened = {name: open_store(path) for name, path in make_stores(corpus).items()}
-    data = read(corpus, opened, rounded=True, memory_gib=0.0)
+    data = read_data(corpus, opened, rounded=True, memory_gib=0.0)
     assert all(packed.rounded is None for packed in data.modalities.values())
     assert data.batch(torch.arange(5), for_bfloat16=True)["speech"].values.dtype == torch.float16
 
@@ -90,7 +90,7 @@ def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
 @pytest.mark.parametrize("stride", [1, 3])
 def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
     opened = {name: open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
-    whole, filed = (read(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
+    whole, filed = (read_data(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
     assert whole.size == filed.size
     assert all(isinstance(packed.values, FileFrames) for packed in filed.modalities.values())
     rows = torch.tensor([7, 5, -1, 40])
@@ -107,7 +107,7 @@ def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
 
 def test_a_stride_takes_every_nth_frame_of_speech_alone(corpus):
     opened = {name: open_store(path) for name, path in make_stores(corpus).items()}
-    data = read(corpus, opened, speech_stride=3)
+    data = read_data(corpus, opened, speech_stride=3)
     batch = data.batch(torch.tensor([7]))
     np.testing.assert_array_equal(batch["speech"].values[0].numpy(), opened["speech"].frames("u007")[::3])
     np.testing.assert_array_equal(batch["text"].values[0].numpy(), opened["text"].frames("u007"))

@@ -10,7 +10,7 @@ from made_media import tone, video
 from PIL import Image
 
 from gia_mic.explain import explain, words
-from gia_mic.predictor import Input, load
+from gia_mic.predictor import Input, load_predictor
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,47 +21,47 @@ def runs(demo):
 
 
 @pytest.fixture
-def given(tmp_path):
+def utterance(tmp_path):
     sound, film = tone(tmp_path / "a.wav", 1.3), video(tmp_path / "v.mp4", [40, 90, 200] * 5)
     return Input(sound, "I can't believe it, not  again.", film)
 
 
-def test_gates_are_shares_and_attention_adds_up(runs, given):
-    found = explain(load(runs / "gia-mic", device="cpu"), given)
-    assert len(found.gates) == 6
-    assert all(0 < gate < 1 for gate in found.gates.values())
-    assert sorted(found.attention) == ["speech", "text", "visual"]
-    for weights in found.attention.values():
+def test_gates_are_shares_and_attention_adds_up(runs, utterance):
+    explanation = explain(load_predictor(runs / "gia-mic", device="cpu"), utterance)
+    assert len(explanation.gates) == 6
+    assert all(0 < gate < 1 for gate in explanation.gates.values())
+    assert sorted(explanation.attention) == ["speech", "text", "visual"]
+    for weights in explanation.attention.values():
         assert weights.sum() == pytest.approx(1, abs=1e-4)
         assert (weights >= 0).all()
-    assert [word for word, _ in found.words] == ["<s>", "I", "can't", "believe", "it,", "not", "again.", "<s>"]
-    assert sum(weight for _, weight in found.words) == pytest.approx(1, abs=1e-4)
-    assert len(found.attention["visual"]) == len(found.pictures) == 6
-    assert len(found.attention["speech"]) * found.seconds["speech"] == pytest.approx(1.3, abs=0.03)
+    assert [word for word, _ in explanation.words] == ["<s>", "I", "can't", "believe", "it,", "not", "again.", "<s>"]
+    assert sum(weight for _, weight in explanation.words) == pytest.approx(1, abs=1e-4)
+    assert len(explanation.attention["visual"]) == len(explanation.pictures) == 6
+    assert len(explanation.attention["speech"]) * explanation.seconds["speech"] == pytest.approx(1.3, abs=0.03)
 
 
-def test_what_a_modality_changes_is_what_is_predicted_without_it(runs, given):
-    predictor = load(runs / "gia-mic", device="cpu")
-    found = explain(predictor, given)
-    without = predictor.predict(text=given.text, video=given.video)
-    assert found.without["speech"] == pytest.approx(without.probabilities, abs=1e-5)
-    assert found.prediction.probabilities == pytest.approx(
-        predictor.predict(given.audio, given.text, given.video).probabilities
+def test_what_a_modality_changes_is_what_is_predicted_without_it(runs, utterance):
+    predictor = load_predictor(runs / "gia-mic", device="cpu")
+    explanation = explain(predictor, utterance)
+    without = predictor.predict(text=utterance.text, video=utterance.video)
+    assert explanation.without["speech"] == pytest.approx(without.probabilities, abs=1e-5)
+    assert explanation.prediction.probabilities == pytest.approx(
+        predictor.predict(utterance.audio, utterance.text, utterance.video).probabilities
     )
 
 
-def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, given):
-    alone = explain(load(runs / "gia-mic", device="cpu"), Input(text=given.text))
+def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, utterance):
+    alone = explain(load_predictor(runs / "gia-mic", device="cpu"), Input(text=utterance.text))
     assert (alone.gates, alone.attention, alone.without) == ({}, {}, {})
     assert "nothing to explain" in alone.text()
-    late = explain(load(runs / "late", device="cpu"), given)
+    late = explain(load_predictor(runs / "late", device="cpu"), utterance)
     assert sorted(late.without) == ["speech", "text", "visual"]
     assert not late.gates
 
 
 @pytest.mark.parametrize("modalities", ["stv", "st", "v", "t"])
-def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalities, mer):
-    options = {"s": ("--audio", given.audio), "t": ("--text", given.text), "v": ("--video", given.video)}
+def test_the_picture_is_a_png_of_what_was_given(runs, utterance, tmp_path, modalities, mer):
+    options = {"s": ("--audio", utterance.audio), "t": ("--text", utterance.text), "v": ("--video", utterance.video)}
     chosen = [word for letter in modalities for word in options[letter]]
     answer = mer(
         "predict", runs / "gia-mic", *chosen, "--explain", "--picture", tmp_path / "why.png", "--device", "cpu"
@@ -77,9 +77,10 @@ def test_the_picture_is_a_png_of_what_was_given(runs, given, tmp_path, modalitie
     assert (colours == 255).all(1).mean() < 0.99
 
 
-def test_it_comes_as_json_too(runs, given, mer):
+def test_it_comes_as_json_too(runs, utterance, mer):
     answer = mer(
-        "predict", runs / "gia-mic", "--audio", given.audio, "--text", "So.", "--explain", "--json", "--device", "cpu"
+        *("predict", runs / "gia-mic", "--audio", utterance.audio, "--text", "So."),
+        *("--explain", "--json", "--device", "cpu"),
     )
     explanation = json.loads(answer.stdout)["explanation"]
     assert sorted(explanation["gates"]) == ["speech <- text", "text <- speech"]
@@ -88,10 +89,10 @@ def test_it_comes_as_json_too(runs, given, mer):
 
 def test_5000_words_fit_on_the_picture(runs, tmp_path):
     text = " ".join(f"word{n}" for n in range(5000))
-    given = Input(audio=tone(tmp_path / "a.wav", 0.5), text=text)
+    utterance = Input(audio=tone(tmp_path / "a.wav", 0.5), text=text)
     from gia_mic.explanation_figure import draw
 
-    draw(explain(load(runs / "gia-mic", device="cpu"), given), tmp_path / "why.png")
+    draw(explain(load_predictor(runs / "gia-mic", device="cpu"), utterance), tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:
         assert picture.height < 4800
 
@@ -106,10 +107,10 @@ def test_pieces_of_a_word_count_together():
     ]
 
 
-def test_the_examples_of_the_documentation_run(runs, given, tmp_path, monkeypatch):
+def test_the_examples_of_the_documentation_run(runs, utterance, tmp_path, monkeypatch):
     (tmp_path / "runs").symlink_to(runs.parent)
-    given.video.rename(tmp_path / "a.mp4")
+    utterance.video.rename(tmp_path / "a.mp4")
     monkeypatch.chdir(tmp_path)
-    found = doctest.testfile(str(ROOT / "docs" / "predict.md"), module_relative=False)
-    assert found.attempted == 11
-    assert found.failed == 0
+    results = doctest.testfile(str(ROOT / "docs" / "predict.md"), module_relative=False)
+    assert results.attempted == 11
+    assert results.failed == 0

@@ -15,19 +15,19 @@ from gia_mic.export import export
 from gia_mic.extract.errors import MerError, RunError
 from gia_mic.fuse.config import GiaMicConfig, MultConfig, TrainingConfig
 from gia_mic.fuse.models.registry import FUSIONS
-from gia_mic.predictor import load
+from gia_mic.predictor import load_predictor
 
 
 @pytest.fixture(scope="module")
-def made(demo, tmp_path_factory):
+def exported_run(demo, tmp_path_factory):
     """A run of two folds without corpus or features, and what it says of a text."""
     run = tmp_path_factory.mktemp("made") / "runs" / "demo" / "gia-mic"
     shutil.copytree(demo[1] / "gia-mic", run, ignore=shutil.ignore_patterns("seed-1"))
-    return run, load(run, device="cpu").predict(text="I am so angry.")
+    return run, load_predictor(run, device="cpu").predict(text="I am so angry.")
 
 
-def test_an_export_loads_alone_and_answers_as_before(made, tmp_path, mer):
-    run, before = made
+def test_an_export_loads_alone_and_answers_as_before(exported_run, tmp_path, mer):
+    run, before = exported_run
     answer = mer("export", run, tmp_path / "out", "--licence", "cc-by-4.0")
     assert answer.exit_code == 0, answer.output
     assert "2 models" in answer.stdout
@@ -41,8 +41,8 @@ def test_an_export_loads_alone_and_answers_as_before(made, tmp_path, mer):
     assert str(tmp_path.parent) not in everything  # where the run and its corpus lie too
 
 
-def test_the_card_says_what_there_is_to_know(made, tmp_path):
-    run, _ = made
+def test_the_card_says_what_there_is_to_know(exported_run, tmp_path):
+    run, _ = exported_run
     card = (export((run / "fold-1" / "seed-0",), tmp_path / "out", licence="mit") / "README.md").read_text()
     assert card.startswith("---\nlicense: mit\n")
     for words in (
@@ -60,35 +60,35 @@ def test_the_card_says_what_there_is_to_know(made, tmp_path):
         assert words in card, words
 
 
-def test_an_export_of_an_export_keeps_its_card(made, tmp_path):
-    run, _ = made
-    export(gia_mic.load(run, device="cpu").places, tmp_path / "one")
+def test_an_export_of_an_export_keeps_its_card(exported_run, tmp_path):
+    run, _ = exported_run
+    export(gia_mic.load(run, device="cpu").run_dirs, tmp_path / "one")
     again = gia_mic.load(tmp_path / "one", device="cpu").save(tmp_path / "two")
     assert (again / "README.md").read_text() == (tmp_path / "one" / "README.md").read_text()
 
 
-def test_an_export_replaces_an_export_and_nothing_else(made, tmp_path):
-    run, _ = made
-    places = gia_mic.load(run, device="cpu").places
-    export(places, tmp_path / "out")
-    export(places[:1], tmp_path / "out")
+def test_an_export_replaces_an_export_and_nothing_else(exported_run, tmp_path):
+    run, _ = exported_run
+    run_dirs = gia_mic.load(run, device="cpu").run_dirs
+    export(run_dirs, tmp_path / "out")
+    export(run_dirs[:1], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "fold-1"]
     (tmp_path / "out" / "thesis.tex").touch()
     with pytest.raises(RunError, match=r"holds thesis\.tex"):
-        export(places, tmp_path / "out")
+        export(run_dirs, tmp_path / "out")
     with pytest.raises(RunError, match="holds a run"):
-        export(places, run)
+        export(run_dirs, run)
 
 
-def test_it_is_pushed_whole_to_the_hub(made, tmp_path, monkeypatch):
+def test_it_is_pushed_whole_to_the_hub(exported_run, tmp_path, monkeypatch):
     from huggingface_hub import HfApi
 
     pushed = tmp_path / "pushed"
     monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: type("Made", (), {"repo_id": repo_id}))
     monkeypatch.setattr(HfApi, "upload_folder", lambda self, folder_path, **_: shutil.copytree(folder_path, pushed))
-    model = gia_mic.load(made[0], device="cpu")
+    model = gia_mic.load(exported_run[0], device="cpu")
     model.push("someone/feelings")
-    assert gia_mic.load(pushed, device="cpu").predict(text="I am so angry.") == made[1]
+    assert gia_mic.load(pushed, device="cpu").predict(text="I am so angry.") == exported_run[1]
     assert sorted(path.name for path in pushed.iterdir()) == ["README.md", "fold-1", "fold-2"]
     assert "# gia-mic: emotions from speech, text, visual" in (pushed / "README.md").read_text()
 
@@ -131,7 +131,7 @@ def test_onnx_says_what_pytorch_says(corpus, stores, tmp_path, fusion, model):
     from gia_mic.fuse.models.layers import PaddedFrames
     from gia_mic.onnx import write_onnx
 
-    places = train_demo(
+    run_dirs = train_demo(
         corpus,
         stores,
         tmp_path / "runs",
@@ -141,9 +141,9 @@ def test_onnx_says_what_pytorch_says(corpus, stores, tmp_path, fusion, model):
         fold=1,
         seeds=(0, 1) if fusion == "concat" else (0,),
     )
-    write_onnx(places, tmp_path / "model.onnx")
+    write_onnx(run_dirs, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    predictor = load(places[0].parents[1], device="cpu")
+    predictor = load_predictor(run_dirs[0].parents[1], device="cpu")
     random = torch.Generator().manual_seed(0)
     for B, lengths in [(1, (40, 3, 1)), (3, (9, 30, 5)), (2, (1, 1, 1)), (2, (120, 70, 90))]:
         batch = {}
@@ -155,26 +155,26 @@ def test_onnx_says_what_pytorch_says(corpus, stores, tmp_path, fusion, model):
         fed = {name: frames.values.numpy() for name, frames in batch.items()}
         fed |= {f"{name}_mask": frames.mask.numpy() for name, frames in batch.items()}
         expected = np.mean([softmax_of(model, batch) for model in predictor.models], axis=0)
-        [found] = session.run(["probabilities"], fed)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        [probabilities] = session.run(["probabilities"], fed)
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-def test_the_command_writes_onnx_or_says_what_to_install(made, tmp_path, monkeypatch, mer):
+def test_the_command_writes_onnx_or_says_what_to_install(exported_run, tmp_path, monkeypatch, mer):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    answer = mer("export", made[0], tmp_path / "out", "--onnx")
+    answer = mer("export", exported_run[0], tmp_path / "out", "--onnx")
     assert answer.exit_code == 1
     assert "pip install 'gia-mic[onnx]'" in answer.stderr
 
 
-def test_listening_prints_an_answer_every_half_second(made, tmp_path, mer):
+def test_listening_prints_an_answer_every_half_second(exported_run, tmp_path, mer):
     sound = tone(tmp_path / "a.wav", 1.6)
-    answer = mer("listen", made[0], sound, "--device", "cpu")
+    answer = mer("listen", exported_run[0], sound, "--device", "cpu")
     assert answer.exit_code == 0, answer.output
     assert [line.split()[0] for line in answer.stdout.splitlines()] == ["0.5", "1.0", "1.5"]
     assert "real-time factor" in answer.stderr
     raw = b"".join((np.zeros(800, "<i2")).tobytes() for _ in range(25)) + b"\0"
-    piped = mer("listen", made[0], "-", "--json", "--device", "cpu", input=raw)
+    piped = mer("listen", exported_run[0], "-", "--json", "--device", "cpu", input=raw)
     lines = [json.loads(line) for line in piped.stdout.splitlines()]
     assert [line["time_s"] for line in lines] == [0.5, 1.0]
-    assert mer("listen", made[0], tmp_path / "none.wav").exit_code == 1
-    assert "There is no file" in mer("listen", made[0], tmp_path / "none.raw").stderr
+    assert mer("listen", exported_run[0], tmp_path / "none.wav").exit_code == 1
+    assert "There is no file" in mer("listen", exported_run[0], tmp_path / "none.raw").stderr

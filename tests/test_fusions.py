@@ -12,26 +12,26 @@ from gia_mic.fuse.models.layers import PaddedFrames, initialise
 from gia_mic.fuse.models.misa import Misa
 from gia_mic.fuse.models.mult import Mult, TransformerLayer
 from gia_mic.fuse.models.pooled import Attention, Late, Lmf, Tfn
-from gia_mic.fuse.models.registry import FUSIONS, build, configure, find, listing, size
+from gia_mic.fuse.models.registry import FUSIONS, build_fusion, configure, find_fusion, listing, size
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 
 
 def batch(lengths, dims=DIMS):
     generator = torch.Generator().manual_seed(0)
-    found = {}
+    frames = {}
     for name, dim in dims.items():
         longest = max(*lengths[name], 1)
         mask = torch.arange(longest) < torch.tensor(lengths[name]).unsqueeze(1)
         values = torch.randn(len(lengths[name]), longest, dim, generator=generator)
-        found[name] = PaddedFrames(torch.where(mask.unsqueeze(-1), values, 100.0), mask)
-    return found
+        frames[name] = PaddedFrames(torch.where(mask.unsqueeze(-1), values, 100.0), mask)
+    return frames
 
 
 FULL = {"speech": [9, 4, 7], "text": [3, 2, 1], "visual": [2, 5, 3]}
 
 
-def made(name, dims=DIMS, config=None):
+def build_model(name, dims=DIMS, config=None):
     config = config or (configure(name, {"width": 8, "heads": 2}) if name == "gia-mic" else FUSIONS[name].config())
     model = FUSIONS[name].make(dims, 4, config)
     initialise(model, torch.Generator().manual_seed(1))
@@ -41,7 +41,7 @@ def made(name, dims=DIMS, config=None):
 @pytest.mark.parametrize("names", [("text",), ("speech", "visual"), tuple(DIMS)], ids="-".join)
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_padding_company_and_missing_modalities_change_nothing(fusion, names):
-    model = made(fusion, {name: DIMS[name] for name in names})
+    model = build_model(fusion, {name: DIMS[name] for name in names})
     given = {name: padded for name, padded in batch(FULL).items() if name in names}
     once = model(given).logits
     assert once.shape == (3, 4)
@@ -59,7 +59,7 @@ def test_padding_company_and_missing_modalities_change_nothing(fusion, names):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_gradients_are_finite_whatever_is_missing(fusion):
-    model = made(fusion).train()
+    model = build_model(fusion).train()
     lengths = {"speech": [0, 3, 0, 2], "text": [2, 0, 0, 2], "visual": [0, 0, 0, 1]}
     keep = torch.full((4, model.dropouts, model.width), 1.25)
     output = model(batch(lengths), keep)
@@ -105,7 +105,7 @@ def test_tfn_multiplies_every_feature_with_every_other():
 
 
 def test_lmf_is_a_tensor_of_low_rank():
-    model, given = made("lmf", config=LmfConfig(width=3, rank=2)), batch(FULL)
+    model, given = build_model("lmf", config=LmfConfig(width=3, rank=2)), batch(FULL)
     hidden = [torch.relu(encode(u))[1] for encode, u in zip(model.encode, vectors(model, given), strict=True)]
     s, t, v = (torch.cat([torch.ones(1), h]) for h in hidden)
     tensor = torch.einsum("rad,rbd,rcd,r->abcd", *model.factors, model.mix)
@@ -133,10 +133,12 @@ def test_a_layer_gives_one_frame_as_it_gives_all():
     layer = TransformerLayer(8, 2)
     values, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
     other = PaddedFrames(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool))
-    place = torch.tensor([4, 2, 0])
+    position = torch.tensor([4, 2, 0])
     for given in ({"mask": mask}, {"of": other}, {}):
         every = layer(values, **given)
-        torch.testing.assert_close(layer(values, **given, place=place), every[torch.arange(3), place].unsqueeze(1))
+        torch.testing.assert_close(
+            layer(values, **given, position=position), every[torch.arange(3), position].unsqueeze(1)
+        )
 
 
 def test_mult_takes_the_last_frame_and_knows_the_order_of_frames():
@@ -185,8 +187,8 @@ def test_settings_are_checked_by_name():
     with pytest.raises(RunError, match="The fusion tfn has no setting constraint: it has width, dropout, factor"):
         configure("tfn", {"constraint": "cmd"})
     with pytest.raises(RunError, match="There is no fusion 'magic': choose one of gia-mic, concat"):
-        find("magic")
-    assert build("lmf", DIMS, 4, {"name": "lmf", "width": 8, "dropout": 0.1, "rank": 2}).width == 8
+        find_fusion("magic")
+    assert build_fusion("lmf", DIMS, 4, {"name": "lmf", "width": 8, "dropout": 0.1, "rank": 2}).width == 8
     assert all(size(entry, DIMS, 4) > 0 for entry in FUSIONS.values())
     assert len(FUSIONS) == 8
 

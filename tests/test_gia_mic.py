@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
 from gia_mic.fuse.models import constraint
-from gia_mic.fuse.models.attention import CrossAttention, _scores, read
+from gia_mic.fuse.models.attention import CrossAttention, _scores, attend
 from gia_mic.fuse.models.gia_mic import GatedInteractiveAttention, GiaMic, Refinement
 from gia_mic.fuse.models.layers import PaddedFrames, Scaler, drop, initialise, mean, project
 
@@ -18,7 +18,7 @@ DIMS = {"speech": 6, "text": 5, "visual": 4}
 CONFIG = GiaMicConfig(width=8, heads=2, latents=3, layers=2)
 
 
-def made(module, seed=0):
+def drawn(module, seed=0):
     """Fill all parameters with noise, so that no bias and no norm is left at its neutral value."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
@@ -41,7 +41,7 @@ def batch(lengths=None):
 
 
 def model(config=CONFIG, dims=DIMS, classes=4):
-    return made(GiaMic(dims, classes, config)).eval()
+    return drawn(GiaMic(dims, classes, config)).eval()
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def naive_attention(to, of, module):
 
 @pytest.mark.parametrize(("receiver", "source"), [(9, 3), (3, 9), (4, 4), (60, 50)])
 def test_attention_equals_its_formula_whichever_side_is_short(receiver, source):
-    module = made(CrossAttention(8, 2))
+    module = drawn(CrossAttention(8, 2))
     to, of = frames([receiver, receiver], 8, 1), frames([source, max(source - 2, 1)], 8, 2)
     context, shares = module(to.values, of)
     assert shares.shape == (2, 2, receiver, source)
@@ -91,7 +91,7 @@ def test_scores_have_the_gradients_of_their_product_laid_out_as_the_frames_are()
 
 
 def test_gated_interactive_attention_equals_its_formula():
-    module = made(GatedInteractiveAttention(8, 2))
+    module = drawn(GatedInteractiveAttention(8, 2))
     to, of = frames([5], 8, 1), frames([3], 8, 2)
     own = frames([5], 8, 3).values
     taken, _, gate = module(to.values, of, own)
@@ -105,7 +105,7 @@ def test_gated_interactive_attention_equals_its_formula():
 
 
 def test_without_gate_everything_comes_from_the_other_modality():
-    module = made(GatedInteractiveAttention(8, 2, gate=False))
+    module = drawn(GatedInteractiveAttention(8, 2, gate=False))
     to, of = frames([5], 8, 1), frames([3], 8, 2)
     taken, _, gate = module(to.values, of, None)
     assert gate is None
@@ -129,8 +129,8 @@ def naive_refinement(layer, x, h):
 def test_the_generator_equals_its_formula_together_and_alone():
     generator = model().generator
     parts = [frames([4, 6], 8, 1), frames([2, 0], 8, 2), frames([3, 1], 8, 3)]
-    together, alone = generator(parts, alone=True)
-    assert generator(parts, alone=False)[1] is None
+    together, alone = generator(parts, unimodal=True)
+    assert generator(parts, unimodal=False)[1] is None
     for row in range(2):
         present = [part.values[row][part.mask[row]] for part in parts if part.mask[row].any()]
         cases = [(present, together[row])]
@@ -143,13 +143,13 @@ def test_the_generator_equals_its_formula_together_and_alone():
                 assert isinstance(layer, Refinement)
                 x = layer.norm(x + sum(naive_refinement(layer, x, h) for h in sources))
             torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(generator(parts, alone=False)[0], together)
+    torch.testing.assert_close(generator(parts, unimodal=False)[0], together)
 
 
 def test_tokens_read_the_frames_that_are_there():
     values, mask = torch.randn(1, 5, 8), torch.tensor([[True, True, True, False, False]])
     x = torch.randn(1, 4, 8)
-    found = read(x, PaddedFrames(values, mask))
+    found = attend(x, PaddedFrames(values, mask))
     for token in range(4):
         shares = (values[0, :3] @ x[0, token] / math.sqrt(8)).softmax(-1)
         torch.testing.assert_close(found[0, token], shares @ values[0, :3])
@@ -234,13 +234,13 @@ def test_training_also_gives_what_each_modality_says_by_itself(without):
     whole = model(replace(CONFIG, without=without)).train()
     given = batch({"speech": [9, 4, 7, 0], "text": [3, 0, 1, 4], "visual": [2, 5, 3, 1]})
     keep = (torch.rand(4, whole.dropouts, whole.width, generator=torch.Generator().manual_seed(0)) < 0.5) * 2.0
-    alone = whole(given, keep).alone
+    alone = whole(given, keep).unimodal
     assert len(alone) == len(given) == 3
     for logits, (name, one) in zip(alone, given.items(), strict=True):
         there = one.present
         torch.testing.assert_close(logits[there], whole({name: one}, keep).logits[there])
-        assert whole({name: one}, keep).alone == ()
-    assert whole.eval()(given).alone == ()
+        assert whole({name: one}, keep).unimodal == ()
+    assert whole.eval()(given).unimodal == ()
 
 
 def test_a_modality_that_is_missing_from_a_whole_batch_has_no_gradient():
@@ -301,7 +301,7 @@ def test_constraints_equal_their_formulas(naive):
 
 
 def test_the_adversary_learns_while_its_gradient_is_reversed():
-    adversary = made(constraint.Adversary(5, 3))
+    adversary = drawn(constraint.Adversary(5, 3))
     z = {name: torch.randn(6, 5, requires_grad=True) for name in "abc"}
     there = dict.fromkeys("abc", torch.ones(6, dtype=torch.bool))
     loss = adversary(z, there)

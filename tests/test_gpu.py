@@ -12,7 +12,7 @@ from made_recordings import TINY_SPEECH, make_corpus
 from gia_mic.extract.device import find_devices
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
-from gia_mic.predictor import load
+from gia_mic.predictor import load_predictor
 
 pytestmark = pytest.mark.gpu
 
@@ -34,8 +34,10 @@ def test_frames_are_those_of_the_cpu(tmp_path):
 
 
 def test_a_run_is_trained_on_it_and_answers_alike_on_both(demo, corpus, stores, tmp_path):
-    (place,) = train_demo(corpus, stores, tmp_path, fold=1, device=GPU)
-    config = json.loads((place / "config.json").read_text())
+    (run_dir,) = train_demo(corpus, stores, tmp_path, fold=1, device=GPU)
+    config = json.loads((run_dir / "config.json").read_text())
     assert config["provenance"]["device"] == torch.cuda.get_device_name()
-    here, there = (load(demo[1] / "gia-mic", device=device).predict(text="I am so angry.") for device in ("cpu", GPU))
+    here, there = (
+        load_predictor(demo[1] / "gia-mic", device=device).predict(text="I am so angry.") for device in ("cpu", GPU)
+    )
     assert there.probabilities == pytest.approx(here.probabilities, abs=1e-3)

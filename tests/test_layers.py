@@ -7,7 +7,7 @@ from made_features import make_corpus
 
 from gia_mic.extract.store import Header, Item, open_store, write_store
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.fuse.data import layer_count, read
+from gia_mic.fuse.data import layer_count, read_data
 from gia_mic.fuse.experiment import Experiment
 from gia_mic.fuse.models.layers import PaddedFrames, Scaler, project
 from gia_mic.fuse.models.registry import FUSIONS
@@ -23,23 +23,23 @@ def naive(values, mean, scale, weights):
     """h = Σ_l softmax(w)_l x_l, frame by frame and layer by layer."""
     exponents = [float(np.exp(weight)) for weight in weights]
     out = np.zeros((*values.shape[:-1], H))
-    for place in np.ndindex(values.shape[:-1]):
+    for index in np.ndindex(values.shape[:-1]):
         for layer in range(L):
             for feature in range(H):
                 at = layer * H + feature
-                scaled = (values[place][at] - mean[at]) * scale[at]
-                out[place][feature] += exponents[layer] / sum(exponents) * scaled
+                scaled = (values[index][at] - mean[at]) * scale[at]
+                out[index][feature] += exponents[layer] / sum(exponents) * scaled
     return out
 
 
 @pytest.fixture
 def scaler():
-    made = Scaler(L * H, L)
+    module = Scaler(L * H, L)
     generator = torch.Generator().manual_seed(0)
-    made.fit(torch.randn(L * H, generator=generator) * 5, torch.rand(L * H, generator=generator) + 0.5)
+    module.fit(torch.randn(L * H, generator=generator) * 5, torch.rand(L * H, generator=generator) + 0.5)
     with torch.no_grad():
-        made.weights.copy_(torch.tensor([0.3, -1.2, 2.0]))
-    return made
+        module.weights.copy_(torch.tensor([0.3, -1.2, 2.0]))
+    return module
 
 
 def test_the_sum_over_layers_equals_its_formula(scaler):
@@ -65,7 +65,7 @@ def stores(corpus):
     """Speech keeps three layers, of which the second alone shows the emotion; text keeps the last one."""
     random = np.random.default_rng(0)
     directions = random.normal(size=(4, H)) * 3
-    found = {}
+    paths = {}
     for modality, layers in (("speech", [0, 6, 12]), ("text", [-1])):
         items = []
         for number, utterance in enumerate(corpus):
@@ -73,31 +73,31 @@ def stores(corpus):
             if modality == "speech":
                 frames[:, 1] += directions[number % 4]
             items.append(Item(utterance.id, "digest", frames.reshape(6, -1).astype(np.float16)))
-        found[modality] = corpus.folder / modality / "tiny-0123.h5"
+        paths[modality] = corpus.folder / modality / "tiny-0123.h5"
         header = Header(modality, "tiny", "0123", {"layers": layers}, H * len(layers))
-        write_store(found[modality], header, items)
-    return found
+        write_store(paths[modality], header, items)
+    return paths
 
 
 @pytest.fixture(scope="module")
 def data(corpus, stores):
-    return read(corpus, {name: open_store(path) for name, path in stores.items()})
+    return read_data(corpus, {name: open_store(path) for name, path in stores.items()})
 
 
 def test_the_feature_file_says_how_many_layers_there_are(corpus, stores, data):
     opened = {name: open_store(path) for name, path in stores.items()}
     assert {name: layer_count(one.spec) for name, one in opened.items()} == {"speech": 3, "text": 1}
     assert data.layers == {"speech": 3, "text": 1}
-    assert read(corpus, opened, layer_weights=False).layers == {"speech": 1, "text": 1}
+    assert read_data(corpus, opened, layer_weights=False).layers == {"speech": 1, "text": 1}
 
 
 @pytest.mark.parametrize("fusion", list(FUSIONS))
 def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data, fusion):
     config = TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-2)
-    made = FUSIONS[fusion]
+    entry = FUSIONS[fusion]
 
     def build():
-        return made.make(data.dims, 4, made.config(), data.layers)
+        return entry.make(data.dims, 4, entry.config(), data.layers)
 
     rows = folds(corpus)[0].train
     alone = fit(build, data, RunSpec(rows, seed=0), config, steps=4)
@@ -113,8 +113,8 @@ def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data
 
 def test_a_run_folder_brings_its_layer_weights_back(corpus, stores, data, tmp_path):
     quick = TrainingConfig(epochs=1)
-    [place] = train_folds(corpus, stores, Experiment(training=quick, fold=1), runs=tmp_path)
-    model, config = load_fusion(place)
+    [run_dir] = train_folds(corpus, stores, Experiment(training=quick, fold=1), runs=tmp_path)
+    model, config = load_fusion(run_dir)
     assert config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
     assert model.scalers["speech"].weights.shape == (3,)
     without = TrainingConfig(epochs=1, layer_weights=False)

@@ -11,7 +11,7 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, RunError
 from gia_mic.extract.pipeline import pool
 from gia_mic.listen import listen, pcm
-from gia_mic.predictor import load
+from gia_mic.predictor import load_predictor
 from gia_mic.window import SpeechWindow
 
 RATE = 16000
@@ -98,13 +98,13 @@ def test_pcm_may_come_in_odd_pieces():
 
 
 def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
-    predictor = load(demo[1] / "gia-mic", device="cpu")
+    predictor = load_predictor(demo[1] / "gia-mic", device="cpu")
     samples, _ = soundfile.read(tone(tmp_path / "a.wav", 3.0), dtype="float32")
     heard = list(listen(predictor, [samples[:1000], samples[1000:]], every_s=0.5, window_s=4.0))
     assert [one.time_s for one in heard] == [0.5, 1, 1.5, 2, 2.5, 3]
     whole = predictor.predict(audio=samples, sampling_rate_hz=RATE)
     np.testing.assert_allclose(list(heard[-1].probabilities.values()), list(whole.probabilities.values()), atol=5e-3)
     with pytest.raises(RunError, match="takes text and no speech"):
-        next(listen(load(demo[1] / "gia-mic-t"), [samples]))
+        next(listen(load_predictor(demo[1] / "gia-mic-t"), [samples]))
     with pytest.raises(RunError, match="every_s is 0, and must be above 0"):
         next(listen(predictor, [samples], every_s=0))

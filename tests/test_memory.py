@@ -18,7 +18,7 @@ import numpy as np, torch
 from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
-from gia_mic.fuse.data import read
+from gia_mic.fuse.data import read_data
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.train import RunSpec, fit
 
@@ -38,7 +38,7 @@ def train(data):
 
 before = own()
 bound = float(sys.argv[3])
-data = read(corpus, opened, memory_gib=bound if bound else None)
+data = read_data(corpus, opened, memory_gib=bound if bound else None)
 train(data)
 print(own() - before)
 """

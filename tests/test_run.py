@@ -11,7 +11,7 @@ from made_features import CLASSES, make_corpus, make_stores
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
-from gia_mic.fuse.data import read
+from gia_mic.fuse.data import read_data
 from gia_mic.fuse.experiment import Execution, Experiment, default_name
 from gia_mic.fuse.run import plan_runs, train_folds
 from gia_mic.fuse.runs import folder
@@ -30,26 +30,26 @@ def log(caplog):
 
 
 def train(corpus, stores, runs, **options):
-    chosen = {field.name: options.pop(field.name) for field in fields(Execution) if field.name in options}
+    settings = {field.name: options.pop(field.name) for field in fields(Execution) if field.name in options}
     experiment = Experiment(**{"model": SMALL, "training": QUICK, **options})
-    return train_folds(corpus, stores, experiment, Execution(**chosen), runs=runs)
+    return train_folds(corpus, stores, experiment, Execution(**settings), runs=runs)
 
 
 def messages(log):
     """What has been said since this was asked last."""
-    said = log.messages.copy()
+    texts = log.messages.copy()
     log.clear()
-    return said
+    return texts
 
 
-def contents(place):
-    return {name: (place / name).read_bytes() for name in (folder.WEIGHTS, folder.HISTORY, folder.PREDICTIONS)}
+def contents(run_dir):
+    return {name: (run_dir / name).read_bytes() for name in (folder.WEIGHTS, folder.HISTORY, folder.PREDICTIONS)}
 
 
 def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
-    (place,) = train(corpus, stores, tmp_path, fold=3, command="mer fuse-train --fold 3")
-    assert place == tmp_path / "toy" / "gia-mic" / "fold-3" / "seed-0"
-    config = json.loads((place / "config.json").read_text())
+    (run_dir,) = train(corpus, stores, tmp_path, fold=3, command="mer fuse-train --fold 3")
+    assert run_dir == tmp_path / "toy" / "gia-mic" / "fold-3" / "seed-0"
+    config = json.loads((run_dir / "config.json").read_text())
     assert config["corpus"] == {
         "name": "toy", "digest": corpus.digest, "utterances": 80, "classes": list(CLASSES), "ceiling": 0.9,
     }  # fmt: skip
@@ -64,8 +64,8 @@ def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
     assert config["training"]["epochs"] == 3
     assert config["provenance"]["command"] == "mer fuse-train --fold 3"
     assert set(config["provenance"]["versions"]) == {"gia-mic", "python", "torch", "numpy"}
-    metrics = json.loads((place / "metrics.json").read_text())
-    table = pandas.read_parquet(place / "predictions.parquet")
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    table = pandas.read_parquet(run_dir / "predictions.parquet")
     assert list(table) == [
         "id",
         "true",
@@ -86,46 +86,46 @@ def test_a_run_folder_holds_what_it_promises(corpus, stores, tmp_path):
     probabilities = np.stack(table["probabilities"])
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert [CLASSES[best] for best in probabilities.argmax(1)] == table["predicted"].tolist()
-    assert len((place / "history.csv").read_text().splitlines()) == 4
+    assert len((run_dir / "history.csv").read_text().splitlines()) == 4
 
 
 def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
     from gia_mic.extract.store import open_store
 
-    (place,) = train(corpus, stores, tmp_path, fold=1)
-    model, config = load_fusion(place)
-    data = read(corpus, {name: open_store(path) for name, path in stores.items()})
-    table = pandas.read_parquet(place / "predictions.parquet")
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1)
+    model, config = load_fusion(run_dir)
+    data = read_data(corpus, {name: open_store(path) for name, path in stores.items()})
+    table = pandas.read_parquet(run_dir / "predictions.parquet")
     rows = np.array([corpus.ids.index(name) for name in table["id"]])
     np.testing.assert_allclose(predict(model, data, rows), np.stack(table["probabilities"]), atol=1e-6)
     assert config["fold"] == 1
 
 
 def test_finished_folds_are_kept_and_unfinished_ones_trained_to_the_same_end(corpus, stores, tmp_path, log):
-    places = train(corpus, stores, tmp_path)
-    assert [place.parent.name for place in places] == [f"fold-{k}" for k in range(1, 6)]
+    run_dirs = train(corpus, stores, tmp_path)
+    assert [run_dir.parent.name for run_dir in run_dirs] == [f"fold-{k}" for k in range(1, 6)]
     assert messages(log) == []
-    before = [contents(place) for place in places]
-    stamps = [(place / "metrics.json").stat().st_mtime_ns for place in places]
-    (places[2] / "metrics.json").unlink()
-    shutil.rmtree(places[4])
-    assert train(corpus, stores, tmp_path) == places
+    before = [contents(run_dir) for run_dir in run_dirs]
+    stamps = [(run_dir / "metrics.json").stat().st_mtime_ns for run_dir in run_dirs]
+    (run_dirs[2] / "metrics.json").unlink()
+    shutil.rmtree(run_dirs[4])
+    assert train(corpus, stores, tmp_path) == run_dirs
     assert messages(log) == ["gia-mic: 3 of 5 runs are finished and kept."]
-    assert [contents(place) for place in places] == before
-    after = [(place / "metrics.json").stat().st_mtime_ns for place in places]
+    assert [contents(run_dir) for run_dir in run_dirs] == before
+    after = [(run_dir / "metrics.json").stat().st_mtime_ns for run_dir in run_dirs]
     assert [one == other for one, other in zip(stamps, after, strict=True)] == [True, True, False, True, False]
 
 
 def test_a_changed_setting_trains_again_and_says_so(corpus, stores, tmp_path, log):
-    (place,) = train(corpus, stores, tmp_path, fold=2)
-    before = contents(place)
+    (run_dir,) = train(corpus, stores, tmp_path, fold=2)
+    before = contents(run_dir)
     changed = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3)
     train(corpus, stores, tmp_path, fold=2, training=changed)
-    assert messages(log) == [f"{place}: trained before with other settings; training it again."]
-    assert contents(place) != before
-    (place / "config.json").write_text("{")
+    assert messages(log) == [f"{run_dir}: trained before with other settings; training it again."]
+    assert contents(run_dir) != before
+    (run_dir / "config.json").write_text("{")
     train(corpus, stores, tmp_path, fold=2)
-    assert contents(place) == before
+    assert contents(run_dir) == before
 
 
 def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_path):
@@ -133,7 +133,7 @@ def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_pat
     one_by_one = train(corpus, stores, tmp_path / "alone", seeds=(0, 1), jobs=1)
     (alone,) = train(corpus, stores, tmp_path / "single", fold=4, seeds=(1,))
     assert len(together) == 10
-    assert [contents(place) for place in together] == [contents(place) for place in one_by_one]
+    assert [contents(run_dir) for run_dir in together] == [contents(run_dir) for run_dir in one_by_one]
     assert contents(alone) == contents(together[7])
     assert contents(together[6]) != contents(together[7])
 
@@ -161,48 +161,48 @@ def test_a_plan_writes_nothing_and_says_what_is_finished(corpus, stores, tmp_pat
 
 @pytest.mark.parametrize(("options", "pools"), [({"jobs": 3}, 3), ({"jobs": 8}, 5), ({"jobs": 3, "stack": 3}, 2)])
 def test_what_trains_side_by_side_gets_a_pool_of_memory_each(corpus, stores, tmp_path, monkeypatch, options, pools):
-    told = []
-    monkeypatch.setattr(train_module, "keep_freed", told.append)
+    pool_counts = []
+    monkeypatch.setattr(train_module, "keep_freed", pool_counts.append)
     train(corpus, stores, tmp_path, training=TrainingConfig(epochs=1, batch_size=16), **options)
-    assert told == [pools]
+    assert pool_counts == [pools]
 
 
 def test_runs_trained_in_a_stack_are_those_trained_alone(corpus, stores, tmp_path):
     stacked = train(corpus, stores, tmp_path / "stacked", seeds=(0, 1), stack=4)
     alone = train(corpus, stores, tmp_path / "alone", seeds=(0, 1))
     for one, other in zip(stacked, alone, strict=True):
-        found = [
-            np.stack(pandas.read_parquet(place / "predictions.parquet")["probabilities"]) for place in (one, other)
+        probabilities = [
+            np.stack(pandas.read_parquet(run_dir / "predictions.parquet")["probabilities"]) for run_dir in (one, other)
         ]
-        np.testing.assert_allclose(*found, atol=1e-3)
+        np.testing.assert_allclose(*probabilities, atol=1e-3)
         assert (one / "metrics.json").exists()
 
 
 def test_selection_on_dev_and_on_test_says_so(corpus, stores, tmp_path):
-    (place,) = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
-    assert place.parent.parent.name == "chosen"
-    assert json.loads((place / "config.json").read_text())["select"] == "dev"
-    assert "dev_UA" in (place / "history.csv").read_text()
-    assert json.loads((place / "metrics.json").read_text())["train_utterances"] < 64
-    (place,) = train(corpus, stores, tmp_path, fold=1, select="test")
-    assert "test_UA" in (place / "history.csv").read_text()
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1, select="dev", name="chosen")
+    assert run_dir.parent.parent.name == "chosen"
+    assert json.loads((run_dir / "config.json").read_text())["select"] == "dev"
+    assert "dev_UA" in (run_dir / "history.csv").read_text()
+    assert json.loads((run_dir / "metrics.json").read_text())["train_utterances"] < 64
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1, select="test")
+    assert "test_UA" in (run_dir / "history.csv").read_text()
 
 
 def test_utterances_without_features_are_named_and_get_the_majority_class(tmp_path, log):
     corpus = make_corpus(tmp_path)
     missing = {name: ["u000", "u040"] for name in ("speech", "text")}
     stores = make_stores(corpus, dims={"speech": 6, "text": 5}, missing=missing)
-    (place,) = train(corpus, stores, tmp_path / "runs", fold=1)
-    assert place.parent.parent.name == "gia-mic-st"
-    [said] = messages(log)
-    assert "2 of 16 test utterances have no features" in said
-    metrics = json.loads((place / "metrics.json").read_text())
+    (run_dir,) = train(corpus, stores, tmp_path / "runs", fold=1)
+    assert run_dir.parent.parent.name == "gia-mic-st"
+    [message] = messages(log)
+    assert "2 of 16 test utterances have no features" in message
+    metrics = json.loads((run_dir / "metrics.json").read_text())
     assert metrics["without_features"] == {"train": 0, "test": 2}
-    table = pandas.read_parquet(place / "predictions.parquet").set_index("id")
+    table = pandas.read_parquet(run_dir / "predictions.parquet").set_index("id")
     np.testing.assert_allclose(table.loc["u000", "probabilities"], table.loc["u040", "probabilities"])
     train(corpus, stores, tmp_path / "runs", fold=2)
     assert messages(log) == [
-        f"{place.parent.parent / 'fold-2' / 'seed-0'}: 2 training utterances have no features and were left out."
+        f"{run_dir.parent.parent / 'fold-2' / 'seed-0'}: 2 training utterances have no features and were left out."
     ]
 
 
@@ -237,26 +237,26 @@ def test_a_failure_in_one_run_ends_the_others(corpus, stores, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(corpus, stores, tmp_path):
     with pytest.raises(RunError, match=r"is no run folder \(config.json is missing\)"):
         load_fusion(tmp_path)
-    (place,) = train(corpus, stores, tmp_path, fold=1)
-    weights = (place / "model.safetensors").read_bytes()
-    (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1)
+    weights = (run_dir / "model.safetensors").read_bytes()
+    (run_dir / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(RunError, match="doesn't fit its configuration"):
-        load_fusion(place)
-    (place / "metrics.json").unlink()
+        load_fusion(run_dir)
+    (run_dir / "metrics.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
-        load_fusion(place)
-    (place / "config.json").write_text('{"format": 99}')
+        load_fusion(run_dir)
+    (run_dir / "config.json").write_text('{"format": 99}')
     with pytest.raises(RunError, match="is of format 99, but this version reads format 1"):
-        load_fusion(place)
+        load_fusion(run_dir)
 
 
 def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
-    (place,) = train(corpus, stores, tmp_path, fold=1)
-    config = json.loads((place / "config.json").read_text())
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1)
+    config = json.loads((run_dir / "config.json").read_text())
     config["model"]["depth"] = 4
-    (place / "config.json").write_text(json.dumps(config))
+    (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"The settings of gia-mic are not those of this version"):
-        load_fusion(place)
+        load_fusion(run_dir)
 
 
 def test_tensorboard_that_is_not_there_is_said_before_any_work(corpus, stores, tmp_path, monkeypatch):

@@ -142,11 +142,11 @@ def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path, mer):
     own.mkdir(parents=True)
     words = "--epochs 1 --learning-rate 0.002 --batch-size 40 --width 8 --heads 2 --constraint cmd --name small"
     more = "--baselines --select dev --jobs 2 --memory 0.5"
-    places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
-    answer = mer("ablate", *words.split(), *more.split(), *places)
+    folders = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
+    answer = mer("ablate", *words.split(), *more.split(), *folders)
     assert answer.exit_code == 0, answer.output
-    runs = {place.name: read_config(place / "fold-1" / "seed-0") for place in own.parent.glob("small*")}
-    assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-alone"} <= set(runs)
+    runs = {run_dir.name: read_config(run_dir / "fold-1" / "seed-0") for run_dir in own.parent.glob("small*")}
+    assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-unimodal"} <= set(runs)
     assert "small-mult" in runs
     for name, config in runs.items():
         assert (config["training"]["learning_rate"], config["training"]["batch_size"]) == (0.002, 40), name
@@ -159,11 +159,11 @@ def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path, mer):
 
 def test_an_ablation_shows_its_own_runs_alone(tmp_path, mer):
     make_stores(make_corpus(tmp_path / "features"))
-    places = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
+    folders = ["--features", str(tmp_path / "features"), "--runs", str(tmp_path / "runs")]
     another = ["fuse-train", "--fold", "1", "--fusion", "concat", "--name", "somebodys", "--epochs", "1"]
-    assert mer(*another, *places).exit_code == 0
+    assert mer(*another, *folders).exit_code == 0
     few = ["ablate", "--modalities", "s,t", "--epochs", "1", "--width", "8", "--heads", "2"]
-    answer = mer(*few, *places)
+    answer = mer(*few, *folders)
     assert answer.exit_code == 0, answer.output
     assert "gia-mic-st-without-gate" in answer.output
     assert "somebodys" not in answer.output

@@ -16,11 +16,11 @@ def members(corpus, rows):
 def test_session_folds_hold_every_utterance_once_and_no_speaker_on_both_sides(tmp_path):
     corpus = make_corpus(tmp_path)
     speakers = np.array(corpus.column("speaker"))
-    found = folds(corpus)
-    assert [fold.value for fold in found] == ["Ses8", "Ses9", "Ses10", "Ses11", "Ses12"]
-    assert [fold.number for fold in found] == [1, 2, 3, 4, 5]
-    assert sorted(np.concatenate([fold.test for fold in found])) == list(range(80))
-    for fold in found:
+    all_folds = folds(corpus)
+    assert [fold.value for fold in all_folds] == ["Ses8", "Ses9", "Ses10", "Ses11", "Ses12"]
+    assert [fold.number for fold in all_folds] == [1, 2, 3, 4, 5]
+    assert sorted(np.concatenate([fold.test for fold in all_folds])) == list(range(80))
+    for fold in all_folds:
         assert sorted([*fold.train, *fold.test]) == list(range(80))
         assert not set(speakers[fold.train]) & set(speakers[fold.test])
 
@@ -47,18 +47,18 @@ def test_development_takes_whole_dialogs_of_the_training_part(tmp_path):
     corpus = make_corpus(tmp_path)
     dialogs = np.array(corpus.column("dialog"))
     for fold in folds(corpus):
-        kept, apart = development(corpus, fold)
-        assert sorted([*kept, *apart]) == sorted(fold.train)
-        assert not set(dialogs[kept]) & set(dialogs[apart])
-        assert 0.1 <= len(apart) / len(fold.train) <= 0.3
+        train_rows, dev_rows = development(corpus, fold)
+        assert sorted([*train_rows, *dev_rows]) == sorted(fold.train)
+        assert not set(dialogs[train_rows]) & set(dialogs[dev_rows])
+        assert 0.1 <= len(dev_rows) / len(fold.train) <= 0.3
 
 
 def test_development_falls_back_on_speakers(tmp_path):
     corpus = make_corpus(tmp_path, utterances(dialog=None))
     speakers = np.array(corpus.column("speaker"))
-    kept, apart = development(corpus, folds(corpus)[0])
-    assert len(apart) > 0
-    assert not set(speakers[kept]) & set(speakers[apart])
+    train_rows, dev_rows = development(corpus, folds(corpus)[0])
+    assert len(dev_rows) > 0
+    assert not set(speakers[train_rows]) & set(speakers[dev_rows])
 
 
 def split_rows():
@@ -120,11 +120,11 @@ def test_a_strange_value_beside_test_is_refused(tmp_path):
 
 
 def test_an_unknown_fold_names_those_there_are(tmp_path):
-    found = folds(make_corpus(tmp_path))
-    assert choose(found, None) == found
-    assert choose(found, 3)[0].value == "Ses10"
+    all_folds = folds(make_corpus(tmp_path))
+    assert choose(all_folds, None) == all_folds
+    assert choose(all_folds, 3)[0].value == "Ses10"
     with pytest.raises(RunError, match=r"There is no fold 6: choose one of 1 \(Ses8\), .* 5 \(Ses12\), or all"):
-        choose(found, 6)
+        choose(all_folds, 6)
 
 
 def test_nothing_to_choose_an_epoch_on_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from made_features import make_corpus, make_stores, utterances
 
 from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.fuse.data import read
+from gia_mic.fuse.data import read_data
 from gia_mic.fuse.models.registry import FUSIONS, configure
 from gia_mic.fuse.split import development, folds
 from gia_mic.fuse.train import RunSpec, fit, fit_together, predict, steps_per_epoch
@@ -20,12 +20,12 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(corpus):
     stores = make_stores(corpus, missing={"text": corpus.ids[3:9], "speech": ["u003"], "visual": ["u003"]})
-    return read(corpus, {name: open_store(path) for name, path in stores.items()})
+    return read_data(corpus, {name: open_store(path) for name, path in stores.items()})
 
 
 def compare(corpus, data, fusion, config, select=False, **settings):
-    made = FUSIONS[fusion]
-    chosen = configure(fusion, settings)
+    entry = FUSIONS[fusion]
+    model_config = configure(fusion, settings)
     found = folds(corpus)
     steps = steps_per_epoch([len(fold.train) for fold in found], config.batch_size)
     specs = []
@@ -34,7 +34,7 @@ def compare(corpus, data, fusion, config, select=False, **settings):
         specs.append(RunSpec(rows, seed, choose))
 
     def build():
-        return made.make(data.dims, 4, chosen)
+        return entry.make(data.dims, 4, model_config)
 
     together = fit_together(build, data, specs, config, steps=steps)
     everybody = np.arange(len(corpus))
@@ -77,13 +77,13 @@ def test_choosing_and_stopping_early_are_the_same_in_a_stack(corpus, data):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
-    made = FUSIONS[fusion]
+    entry = FUSIONS[fusion]
     config = TrainingConfig(epochs=1, batch_size=16, precision="bfloat16")
     rows = folds(corpus)[0].train
     data = data.rounded()
 
     def build():
-        return made.make(data.dims, 4, made.config())
+        return entry.make(data.dims, 4, entry.config())
 
     alone = fit(build, data, RunSpec(rows, seed=1), config, steps=6)
     other, one = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], config, steps=6)
@@ -94,12 +94,12 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
 
 @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gia-mic"])
 def test_every_baseline_can_be_stacked(corpus, data, fusion):
-    made = FUSIONS[fusion]
+    entry = FUSIONS[fusion]
     config = TrainingConfig(epochs=1, batch_size=16)
     specs = [RunSpec(folds(corpus)[0].train, seed) for seed in (0, 1)]
 
     def build():
-        return made.make(data.dims, 4, made.config())
+        return entry.make(data.dims, 4, entry.config())
 
     for spec, one in zip(specs, fit_together(build, data, specs, config, steps=6), strict=True):
         alone = fit(build, data, spec, config, steps=6)
@@ -110,11 +110,11 @@ def test_every_baseline_can_be_stacked(corpus, data, fusion):
 
 def test_a_run_with_fewer_utterances_than_steps_is_trained_alone(corpus, data):
     specs = [RunSpec(np.arange(20, 24), 0), RunSpec(np.arange(40, 60), 0)]
-    made = FUSIONS["concat"]
+    entry = FUSIONS["concat"]
     config = TrainingConfig(epochs=1)
 
     def build():
-        return made.make(data.dims, 4, made.config())
+        return entry.make(data.dims, 4, entry.config())
 
     for spec, one in zip(specs, fit_together(build, data, specs, config, steps=6), strict=True):
         alone = fit(build, data, spec, config, steps=6).model.state_dict()

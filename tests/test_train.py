@@ -10,7 +10,7 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.store import open_store
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
-from gia_mic.fuse.data import Data, read
+from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames, initialise
 from gia_mic.fuse.split import folds
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(corpus):
-    return read(corpus, {name: open_store(path) for name, path in make_stores(corpus).items()})
+    return read_data(corpus, {name: open_store(path) for name, path in make_stores(corpus).items()})
 
 
 def trained(data, rows, config=QUICK, seed=0, **options):
@@ -102,11 +102,11 @@ def test_history_has_a_row_an_epoch(corpus, data):
 def test_the_best_epoch_is_chosen_and_training_stops_early(corpus, data):
     fold = folds(corpus)[0]
     config = TrainingConfig(epochs=40, batch_size=16, learning_rate=5e-3, patience=2)
-    found = trained(data, fold.train, config, choose=fold.test)
-    scores = [row["dev_UA"] for row in found.history]
+    result = trained(data, fold.train, config, choose=fold.test)
+    scores = [row["dev_UA"] for row in result.history]
     assert len(scores) < 40
-    assert found.epoch == int(np.argmax(scores)) + 1 == len(scores) - 2
-    assert ua(found.model, data, fold.test) == max(scores)
+    assert result.epoch == int(np.argmax(scores)) + 1 == len(scores) - 2
+    assert ua(result.model, data, fold.test) == max(scores)
     optimistic = trained(data, fold.train, QUICK, choose=fold.test, choose_by="test")
     assert len(optimistic.history) == QUICK.epochs
     assert "test_UA" in optimistic.history[0]
@@ -116,7 +116,7 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
     corpus = make_corpus(tmp_path)
     lacking = corpus.ids[20:26]
     paths = make_stores(corpus, missing={"speech": lacking, "text": [*lacking, "u040"], "visual": lacking})
-    data = read(corpus, {name: open_store(path) for name, path in paths.items()})
+    data = read_data(corpus, {name: open_store(path) for name, path in paths.items()})
     rows = np.arange(80)
     found = trained(data, rows)
     assert found.unusable == 6
@@ -209,7 +209,7 @@ def test_weight_decay_shrinks_matrices_alone(corpus, data):
 
 @pytest.mark.parametrize("beforehand", [True, False])
 def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpus, data, beforehand):
-    """Bfloat16Frames before the mean is taken away, these frames would keep nothing of what tells them apart."""
+    """Rounded before the mean is taken away, these frames would keep nothing of what tells them apart."""
     far = {
         name: replace(packed, values=packed.values.float() + 300 * packed.values.float().std())
         for name, packed in data.modalities.items()

@@ -22,23 +22,23 @@ QUICK = TrainingConfig(epochs=2, batch_size=32)
 def test_a_search_never_looks_at_the_test_part(corpus, stores, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     test = set(folds(corpus)[1].test.tolist())
-    seen = []
+    visited = []
     whole = module.fit
 
     def watched(build, data, spec, *others, **options):
-        seen.append({*spec.rows.tolist(), *spec.choose.tolist()})
+        visited.append({*spec.rows.tolist(), *spec.choose.tolist()})
         return whole(build, data, spec, *others, **options)
 
     monkeypatch.setattr(module, "fit", watched)
     experiment = Experiment(fold=2, fusion="concat", training=QUICK)
-    found = tune(corpus, stores, experiment, trials=3, out=tmp_path / "trials.json")
-    assert len(seen) == len(found.trials) == 3
-    assert not any(rows & test for rows in seen)
-    assert found.ua == max(trial["UA"] for trial in found.trials)
-    assert (found.experiment.training.epochs, found.experiment.fold) == (2, 2)
-    assert "--learning-rate" in found.options()
+    result = tune(corpus, stores, experiment, trials=3, out=tmp_path / "trials.json")
+    assert len(visited) == len(result.trials) == 3
+    assert not any(rows & test for rows in visited)
+    assert result.ua == max(trial["UA"] for trial in result.trials)
+    assert (result.experiment.training.epochs, result.experiment.fold) == (2, 2)
+    assert "--learning-rate" in result.options()
     assert len(json.loads((tmp_path / "trials.json").read_text())["trials"]) == 3
-    assert tune(corpus, stores, experiment, trials=3).trials == found.trials
+    assert tune(corpus, stores, experiment, trials=3).trials == result.trials
     assert open_store(stores["text"]).modality == "text"
 
 
@@ -87,8 +87,8 @@ def test_what_is_typed_is_what_is_trained_and_kept(tmp_path, monkeypatch, mer):
     words = "tune --trials 1 --fusion concat --epochs 2 --clip-norm 0.5 --patience 1 --out trials.json"
     answer = mer(*words.split())
     assert answer.exit_code == 0, answer.output
-    kept = json.loads(Path("trials.json").read_text())
-    assert kept["training"] == asdict(TrainingConfig(epochs=2, clip_norm=0.5, patience=1))
+    stored = json.loads(Path("trials.json").read_text())
+    assert stored["training"] == asdict(TrainingConfig(epochs=2, clip_norm=0.5, patience=1))
     assert all(
         part in answer.output for part in ("--fusion concat --epochs 2 ", "--clip-norm 0.5", "--learning-rate 0.0")
     )

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 
 from gia_mic.fuse.models.layers import PaddedFrames
 
-__all__ = ["CrossAttention", "padding", "read"]
+__all__ = ["CrossAttention", "attend", "padding"]
 
 FAR = -1e30
 """Added to the scores of padding; finite, so that a row of padding alone becomes a mean and not NaN."""
 
 
-def read(queries: Tensor, frames: PaddedFrames) -> Tensor:
-    """Attend with given queries to frames that are keys and values at once: softmax(x H_mᵀ / sqrt(d)) H_m.
+def attend(queries: Tensor, frames: PaddedFrames) -> Tensor:
+    """Attend with queries x to frames that are keys and values at once: softmax(x H_mᵀ / sqrt(d)) H_m.
 
     Args:
         queries: (B, K, d).
@@ -87,17 +87,17 @@ class CrossAttention(nn.Module):
         # keys in rows and queries in columns: the softmax runs down the short columns, all queries side by side
         shares = _scores(self._folded(self.key, self.query, of.values), to, bias).view(B, J, h, T).softmax(1)
         # values of head h only in the columns of head h, so that one product joins the heads
-        apart = (self.value.weight.view(h, d // h, d) * self._heads_apart().view(h, h, 1, 1)).view(h * d, d)
-        values = F.linear(of.values, apart).view(B, J * h, d)
+        per_head = (self.value.weight.view(h, d // h, d) * self._head_identity().view(h, h, 1, 1)).view(h * d, d)
+        values = F.linear(of.values, per_head).view(B, J * h, d)
         return shares.view(B, J * h, T).transpose(1, 2) @ values, shares.permute(0, 2, 3, 1)
 
     def _short_receiver(self, to: Tensor, of: PaddedFrames) -> tuple[Tensor, Tensor]:
         (B, T, d), h = to.shape, self.heads
         folded = self._folded(self.query, self.key, to)
         shares = _scores(folded, of.values, padding(of.mask, to).unsqueeze(1)).softmax(-1)
-        taken = (shares @ of.values).view(B, T, h * d)
-        apart = (self.value.weight.view(h, d // h, 1, d) * self._heads_apart().view(h, 1, h, 1)).view(d, h * d)
-        return F.linear(taken, apart), shares.view(B, T, h, -1).transpose(1, 2)
+        contexts = (shares @ of.values).view(B, T, h * d)
+        per_head = (self.value.weight.view(h, d // h, 1, d) * self._head_identity().view(h, 1, h, 1)).view(d, h * d)
+        return F.linear(contexts, per_head), shares.view(B, T, h, -1).transpose(1, 2)
 
     def _folded(self, short: nn.Linear, long: nn.Linear, frames: Tensor) -> Tensor:
         """Return the short side's frames (B, T, d) as the long side meets them, by head: (B, T heads, d)."""
@@ -106,7 +106,7 @@ class CrossAttention(nn.Module):
         both = ends.transpose(1, 2) @ starts * math.sqrt(h / d)
         return F.linear(frames, both.view(h * d, d)).view(B, T * h, d)
 
-    def _heads_apart(self) -> Tensor:
+    def _head_identity(self) -> Tensor:
         weight = self.value.weight
         return torch.eye(self.heads, dtype=weight.dtype, device=weight.device)
 
@@ -119,8 +119,8 @@ def padding(mask: Tensor, like: Tensor) -> Tensor:
 def _scores(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
     """Return rows columnsᵀ + bias, in one product; the rows are the short side."""
     device = columns.device.type  # autocast doesn't reach into the function's own gradient
-    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else columns.dtype
-    return _Scores.apply(rows.to(kind), columns.to(kind), bias.to(kind))
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else columns.dtype
+    return _Scores.apply(rows.to(dtype), columns.to(dtype), bias.to(dtype))
 
 
 class _Scores(torch.autograd.Function):

@@ -36,8 +36,8 @@ def cosine(z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
     """Turn the modalities of one utterance the same way: L = mean over pairs and utterances of 1 − cos(z_m, z_n)."""
 
     def between(m: str, n: str, both: Tensor) -> Tensor:
-        apart = 1 - F.cosine_similarity(z[m].float(), z[n].float(), dim=-1)
-        return (apart * both).sum() / both.sum().clamp(min=1)
+        distances = 1 - F.cosine_similarity(z[m].float(), z[n].float(), dim=-1)
+        return (distances * both).sum() / both.sum().clamp(min=1)
 
     return _mean_over_pairs(between, z, present)
 
@@ -85,9 +85,9 @@ class Adversary(nn.Module):
             value = value.float()
             # 2·detach(v) − v is v forwards and has slope −1
             scores = self.layers(2 * value.detach() - value).float()
-            there = present[name].to(scores.dtype)
-            losses.append((-scores.log_softmax(-1)[:, number] * there).sum())
-            counts.append(there.sum())
+            weights = present[name].to(scores.dtype)
+            losses.append((-scores.log_softmax(-1)[:, number] * weights).sum())
+            counts.append(weights.sum())
         return torch.stack(losses).sum() / torch.stack(counts).sum().clamp(min=1)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from gia_mic.fuse.config import GiaMicConfig
 from gia_mic.fuse.models import constraint as constraints
-from gia_mic.fuse.models.attention import CrossAttention, read
+from gia_mic.fuse.models.attention import CrossAttention, attend
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, drop, mean, project, scaled, scalers
 
 __all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
@@ -87,12 +87,12 @@ class Refinement(nn.Module):
         Returns:
             (B, M, K, d), 0 where a modality is missing.
         """
-        found = torch.stack([read(x[:, number], given) for number, given in enumerate(frames)], 1)
-        read_off = self.read(found)
-        taken = F.prelu(read_off, self.bend.weight.to(read_off.dtype))  # torch.func can't mix types here
-        gate = torch.sigmoid(self.gate(torch.cat([taken, x], -1)))
-        present = torch.stack([given.present for given in frames], 1)
-        return self.change(taken * gate) * present[:, :, None, None].to(x.dtype)
+        contexts = torch.stack([attend(x[:, number], modality) for number, modality in enumerate(frames)], 1)
+        projected = self.read(contexts)
+        activated = F.prelu(projected, self.bend.weight.to(projected.dtype))  # torch.func can't mix types here
+        gate = torch.sigmoid(self.gate(torch.cat([activated, x], -1)))
+        present = torch.stack([modality.present for modality in frames], 1)
+        return self.change(activated * gate) * present[:, :, None, None].to(x.dtype)
 
 
 class Generator(nn.Module):
@@ -113,13 +113,13 @@ class Generator(nn.Module):
         self.start = nn.Parameter(torch.empty(latents, width))
         self.layers = nn.ModuleList(Refinement(width) for _ in range(layers))
 
-    def forward(self, frames: Sequence[PaddedFrames], *, alone: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(self, frames: Sequence[PaddedFrames], *, unimodal: bool) -> tuple[Tensor, Tensor | None]:
         """Refine the tokens by all modalities together and, if wanted, by each alone.
 
         Both read the same frames with the same weights, so all of them go through at once.
 
         Returns:
-            x (B, K, d) of all present modalities; and, if `alone`, z (B, M, K, d) of each.
+            x (B, K, d) of all present modalities; and, if `unimodal`, z (B, M, K, d) of each.
         """
         like, M, K = frames[0].values, len(frames), len(self.start)
         together = self.start.to(like.dtype).expand(len(like), 1, -1, -1)
@@ -127,14 +127,14 @@ class Generator(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, Refinement)
             shared = together.expand(-1, M, -1, -1)
-            update = layer(torch.cat([shared, single], 2) if alone else shared, frames)
+            update = layer(torch.cat([shared, single], 2) if unimodal else shared, frames)
             changed = together + update[:, :, :K].sum(1, keepdim=True)
-            if alone:
+            if unimodal:
                 both = layer.norm(torch.cat([changed, single + update[:, :, K:]], 1))
                 together, single = both[:, :1], both[:, 1:]
             else:
                 together = layer.norm(changed)
-        return together.squeeze(1), single if alone else None
+        return together.squeeze(1), single if unimodal else None
 
 
 class GiaMic(nn.Module):
@@ -152,7 +152,7 @@ class GiaMic(nn.Module):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Everything else; the defaults stand in `GiaMicConfig`.
-        layers: As `frames.scalers` takes them.
+        layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
@@ -207,47 +207,53 @@ class GiaMic(nn.Module):
             for slot, name in enumerate(self.modalities)
             if name in batch
         }
-        kept: dict[str, Tensor] = {}
-        specific = {name: self._specific(name, frames, kept if details else None) for name in frames}
+        tensors: dict[str, Tensor] = {}
+        specific = {name: self._specific(name, frames, tensors if details else None) for name in frames}
         several = self.training and len(frames) > 1
         loss = next(iter(specific.values())).new_zeros((), dtype=torch.float32)
         invariant: Tensor | None = None
-        apart: dict[str, Tensor] = {}
+        unimodal_invariant: dict[str, Tensor] = {}
         if self.generator is not None:
-            together, single = self.generator(list(frames.values()), alone=several)
+            together, single = self.generator(list(frames.values()), unimodal=several)
             invariant = together.mean(1)
             if details:
-                kept["invariant"] = together
+                tensors["invariant"] = together
             if single is not None:
-                apart = {name: single[:, number].mean(1) for number, name in enumerate(frames)}
+                unimodal_invariant = {name: single[:, number].mean(1) for number, name in enumerate(frames)}
                 if self.constraint != "none":
-                    loss = self.weight * self._apart(apart, {name: given.present for name, given in frames.items()})
-        alone = []
+                    present = {name: padded.present for name, padded in frames.items()}
+                    loss = self.weight * self._constraint_loss(unimodal_invariant, present)
+        unimodal_logits = []
         for name in batch if several else ():
             # who reads nobody else says the same by itself
-            same = self.sources[name] == (name,)
-            own = specific[name] if same else self._specific(name, {name: frames[name]})
-            alone.append(self._decide({name: own}, apart.get(name), keep))
-        return Output(self._decide(specific, invariant, keep), loss, kept, tuple(alone))
+            reads_itself = self.sources[name] == (name,)
+            own = specific[name] if reads_itself else self._specific(name, {name: frames[name]})
+            unimodal_logits.append(self._decide({name: own}, unimodal_invariant.get(name), keep))
+        return Output(self._decide(specific, invariant, keep), loss, tensors, tuple(unimodal_logits))
 
-    def _specific(self, name: str, frames: Mapping[str, PaddedFrames], kept: dict[str, Tensor] | None = None) -> Tensor:
-        """Return pool S_i (B, d) of modality i = `name`, where only those in `frames` are there to read from."""
+    def _specific(
+        self, name: str, frames: Mapping[str, PaddedFrames], tensors: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        """Return pool S_i (B, d) of modality i = `name`, where only those in `frames` are there to read from.
+
+        Gates and attention weights are put into `tensors`, by the names that `forward` gives them.
+        """
         values, mask = frames[name]
         sources = [other for other in self.sources[name] if other in frames]
         if sources:
             own = self.own[name](values) if self.own is not None else None
-            taken = []
+            contexts = []
             for other in self.sources[name]:
                 if other not in sources:
-                    taken.append(torch.zeros_like(values))
+                    contexts.append(torch.zeros_like(values))
                     continue
-                part, shares, gate = self.pairs[f"{name}_{other}"](values, frames[other], own)
-                taken.append(part)
-                if kept is not None:
-                    kept[f"attention/{name}_{other}"] = shares
+                context, shares, gate = self.pairs[f"{name}_{other}"](values, frames[other], own)
+                contexts.append(context)
+                if tensors is not None:
+                    tensors[f"attention/{name}_{other}"] = shares
                     if gate is not None:
-                        kept[f"gate/{name}_{other}"] = gate
-            values = values + self.join[name](torch.cat(taken, -1))
+                        tensors[f"gate/{name}_{other}"] = gate
+            values = values + self.join[name](torch.cat(contexts, -1))
         return mean(PaddedFrames(self.specific[name](values), mask))
 
     def _decide(self, specific: Mapping[str, Tensor], invariant: Tensor | None, keep: Tensor | None) -> Tensor:
@@ -257,11 +263,11 @@ class GiaMic(nn.Module):
         joined = torch.cat(vectors if invariant is None else [*vectors, invariant], -1)
         return self.head[1](drop(torch.relu(self.head[0](joined)), keep, self.dropouts - 1))
 
-    def _project(self, name: str, given: PaddedFrames, keep: Tensor | None, slot: int) -> PaddedFrames:
-        values = self.norm[name](project(given.values, self.scalers[name], self.project[name]))
-        return PaddedFrames(drop(values, keep, slot), given.mask)
+    def _project(self, name: str, padded: PaddedFrames, keep: Tensor | None, slot: int) -> PaddedFrames:
+        values = self.norm[name](project(padded.values, self.scalers[name], self.project[name]))
+        return PaddedFrames(drop(values, keep, slot), padded.mask)
 
-    def _apart(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def _constraint_loss(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         if self.adversary is not None:
             return self.adversary(z, present)
         return {"similarity": constraints.similarity, "cosine": constraints.cosine, "cmd": constraints.cmd}[

@@ -35,7 +35,7 @@ class PaddedFrames(NamedTuple):
 
     Attributes:
         values: (B, T, D) or, projected, (B, T, d). What stands at padding is never used. Features are stored in float16
-            or float32; in bfloat16 they are without an origin that their scaler knows (`data.Bfloat16Frames`).
+            or float32; in bfloat16 they are without an origin that their scaler knows (`packed.Bfloat16Frames`).
         mask: (B, T) bool, True at a frame.
     """
 
@@ -59,14 +59,14 @@ class Output(NamedTuple):
         logits: (B, C) float.
         constraint: () float, the fusion's own loss beside cross-entropy, already weighted; 0 where it has none.
         details: Gates, attention weights and the like, by name, for explanations; empty unless asked for.
-        alone: Logits (B, C) of each of the batch's modalities by itself, as the fusion gives them for a batch with
+        unimodal: Logits (B, C) of each of the batch's modalities by itself, as the fusion gives them for a batch with
             that one only: in training, from a fusion that gets them on the way; empty otherwise.
     """
 
     logits: Tensor
     constraint: Tensor
     details: dict[str, Tensor]
-    alone: tuple[Tensor, ...] = ()
+    unimodal: tuple[Tensor, ...] = ()
 
 
 class Fusion(Protocol):
@@ -74,9 +74,9 @@ class Fusion(Protocol):
 
     Attributes:
         modalities: Names of the modalities, in the project's order.
-        dropouts: How many dropout masks a training step needs, P.
+        dropouts: Number of dropout masks that a training step needs, P.
         width: The masks' width, d.
-        dropout: Probability that an element is dropped.
+        dropout: Probability that an element is dropped, in 0 … 1.
     """
 
     modalities: tuple[str, ...]
@@ -104,7 +104,7 @@ def drop(values: Tensor, keep: Tensor | None, slot: int) -> Tensor:
     Args:
         values: (B, d) or (B, T, d).
         keep: (B, P, d), 0 or 1 / (1 − p); None drops nothing.
-        slot: Which of the P masks.
+        slot: Number of the mask, from 0 to P − 1.
     """
     if keep is None:
         return values
@@ -152,8 +152,8 @@ class Scaler(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return (…, D / L) for (…, D) of any float type, computing in float32."""
-        found = self.centred(values) * self.scale
-        return found if self.weights is None else self.shares() @ found.unflatten(-1, (self.layers, -1))
+        standardised = self.centred(values) * self.scale
+        return standardised if self.weights is None else self.shares() @ standardised.unflatten(-1, (self.layers, -1))
 
     def centred(self, values: Tensor) -> Tensor:
         """Return (…, D) without the mean, in float32."""
@@ -179,7 +179,7 @@ def scalers(dims: Mapping[str, int], layers: Mapping[str, int] | None) -> nn.Mod
 
     Args:
         dims: Features of each modality's frames, D_m.
-        layers: Of the encoder, L_m, that lie side by side in D_m; 1 where it isn't named.
+        layers: Number of encoder layers L_m that lie side by side in D_m, by modality; 1 where it isn't named.
     """
     return nn.ModuleDict({name: Scaler(dim, (layers or {}).get(name, 1)) for name, dim in dims.items()})
 

@@ -35,7 +35,7 @@ class Misa(Pool):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Width, heads, dropout and the weights α, β, γ.
-        layers: As `frames.scalers` takes them.
+        layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Misa(Pool):
         output = self.classify(self.layers, joined, keep)
         if not self.training:
             return output
-        there = {name: present[:, slot] for slot, name in enumerate(self.modalities)}
-        loss = self.alpha * cmd(dict(zip(there, raw, strict=True)), there)
+        present_by_name = {name: present[:, slot] for slot, name in enumerate(self.modalities)}
+        loss = self.alpha * cmd(dict(zip(present_by_name, raw, strict=True)), present_by_name)
         loss = loss + self.beta * self._difference(private, shared, present)
         rebuilt = [layer(p + c) for layer, p, c in zip(self.rebuild, private, shared, strict=True)]
         errors = [
@@ -82,14 +82,14 @@ class Misa(Pool):
 
     def _difference(self, private: list[Tensor], shared: list[Tensor], present: Tensor) -> Tensor:
         here = present.unbind(1)
-        terms = [_overlap(c, p, there) for c, p, there in zip(shared, private, here, strict=True)]
+        terms = [_overlap(c, p, both) for c, p, both in zip(shared, private, here, strict=True)]
         terms += [_overlap(private[m], private[n], here[m] & here[n]) for m, n in combinations(range(len(private)), 2)]
         return torch.stack(terms).sum()
 
 
-def _overlap(a: Tensor, b: Tensor, there: Tensor) -> Tensor:
+def _overlap(a: Tensor, b: Tensor, present: Tensor) -> Tensor:
     """Return ‖Ãᵀ B̃‖² / d² for vectors (B, d) of the utterances that are there, centred and then of length 1."""
-    share = there.to(a.dtype).unsqueeze(-1)
+    share = present.to(a.dtype).unsqueeze(-1)
     count = share.sum().clamp(min=1)
     left, right = (F.normalize(x - (x * share).sum(0) / count, dim=-1) * share for x in (a, b))
     return (left.transpose(0, 1) @ right).square().mean()

@@ -33,23 +33,23 @@ class TransformerLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
-        self, to: Tensor, of: PaddedFrames | None = None, *, mask: Tensor | None = None, place: Tensor | None = None
+        self, to: Tensor, of: PaddedFrames | None = None, *, mask: Tensor | None = None, position: Tensor | None = None
     ) -> Tensor:
-        """Return z (B, T, d), or (B, 1, d) at one place of each utterance.
+        """Return z (B, T, d), or (B, 1, d) at one position of each utterance.
 
         Args:
             to: (B, T, d).
             of: Another sequence to read.
             mask: (B, T) bool, of `to`, which then reads itself. With neither there is nothing to read.
-            place: (B,), the only frame of `to` that is wanted.
+            position: (B,) int64, the only frame of `to` that is wanted; None wants all.
         """
         source, norm = (of, self.norm_source) if mask is None else (PaddedFrames(to, mask), self.norm)
-        if place is not None:
-            to = _at(to, place)
-        to = to + self._read(to, source, norm)
+        if position is not None:
+            to = _at(to, position)
+        to = to + self._attention(to, source, norm)
         return to + self.narrow(torch.relu(self.widen(self.norm_forward(to))))
 
-    def _read(self, to: Tensor, of: PaddedFrames | None, norm: nn.Module) -> Tensor:
+    def _attention(self, to: Tensor, of: PaddedFrames | None, norm: nn.Module) -> Tensor:
         """Return the first sum's second term; a source that is missing leaves of it the bias of W_o."""
         if of is None:
             return self.out.bias.to(to.dtype)
@@ -59,8 +59,8 @@ class TransformerLayer(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.query, query), (self.key, values), (self.value, values))
         )
-        taken = _attend(q, k, v, of.mask).transpose(1, 2).flatten(2)
-        return self.out(taken * of.present[:, None, None].to(taken.dtype))
+        context = _attend(q, k, v, of.mask).transpose(1, 2).flatten(2)
+        return self.out(context * of.present[:, None, None].to(context.dtype))
 
 
 class Mult(nn.Module):
@@ -77,7 +77,7 @@ class Mult(nn.Module):
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         classes: C.
         config: Width, heads, layers, dropout.
-        layers: As `frames.scalers` takes them.
+        layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
@@ -118,8 +118,8 @@ class Mult(nn.Module):
         for slot, name in enumerate(self.modalities):
             if name in batch:
                 projected = project(batch[name].values, self.scalers[name], self.project[name])
-                kept = None if keep is None else keep[..., : self.frame_width]
-                frames[name] = PaddedFrames(drop(projected, kept, slot) + _positions(projected), batch[name].mask)
+                frame_keep = None if keep is None else keep[..., : self.frame_width]
+                frames[name] = PaddedFrames(drop(projected, frame_keep, slot) + _positions(projected), batch[name].mask)
         last = {name: self._last(name, frames) for name in frames}
         nothing = torch.zeros_like(next(iter(last.values())))
         h = torch.cat([last.get(name, nothing) for name in self.modalities], -1)
@@ -130,27 +130,27 @@ class Mult(nn.Module):
     def _last(self, name: str, frames: Mapping[str, PaddedFrames]) -> Tensor:
         """Return the last frame (B, joined) of what a modality reads from those in `frames`; 0 for who lacks it."""
         values, mask = frames[name]
-        read = []
+        outputs = []
         for other in self.sources[name]:
             z = values
             for layer in self.cross[f"{name}_{other}"].children():
                 z = layer(z, frames.get(other))
-            read.append(z)
-        joined = torch.cat(read, -1)
+            outputs.append(z)
+        joined = torch.cat(outputs, -1)
         *layers, top = self.own[name].children()
         for layer in layers:
             joined = layer(joined, mask=mask)
         # of what the top layer gives only the last frame is ever seen
-        found = self.norms[name](top(joined, mask=mask, place=_last_place(mask)).squeeze(1))
-        return found * mask.any(1, keepdim=True).to(found.dtype)
+        vectors = self.norms[name](top(joined, mask=mask, position=_last_position(mask)).squeeze(1))
+        return vectors * mask.any(1, keepdim=True).to(vectors.dtype)
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Return softmax(Q Kᵀ / sqrt(d_h)) V, (B, heads, T, d_h), over the frames that are there, (B, T_j)."""
     if queries.device.type == "cpu":  # whose kernel takes twice as long in bfloat16 as in float32
         queries, keys, values = (tensor.float() for tensor in (queries, keys, values))
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=padding(there, queries)[:, None, None])
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=padding(mask, queries)[:, None, None])
 
 
 def _positions(values: Tensor) -> Tensor:
@@ -161,11 +161,11 @@ def _positions(values: Tensor) -> Tensor:
     return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], -1).flatten(1).to(values.dtype)
 
 
-def _last_place(mask: Tensor) -> Tensor:
-    """Return the place (B,) of the last frame that is there; 0 for an utterance without any."""
+def _last_position(mask: Tensor) -> Tensor:
+    """Return the position (B,) of the last frame that is there; 0 for an utterance without any."""
     return (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
 
 
-def _at(values: Tensor, place: Tensor) -> Tensor:
+def _at(values: Tensor, position: Tensor) -> Tensor:
     """Return one frame (B, 1, d) of each utterance's (B, T, d)."""
-    return values.gather(1, place[:, None, None].expand(-1, 1, values.shape[-1]))
+    return values.gather(1, position[:, None, None].expand(-1, 1, values.shape[-1]))

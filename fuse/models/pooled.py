@@ -21,7 +21,7 @@ class Pool(nn.Module):
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
         config: Width and dropout.
-        layers: As `frames.scalers` takes them.
+        layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(self, dims: Mapping[str, int], config: PooledConfig, layers: Mapping[str, int] | None = None) -> None:
@@ -34,9 +34,9 @@ class Pool(nn.Module):
 
     def pool(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Return u_m (B, D_m) of each modality, and who has which, (B, M) bool."""
-        given = missing(self.dims, batch, self.modalities)
-        vectors = [mean(PaddedFrames(self.scalers[name](values), mask)) for name, (values, mask) in given.items()]
-        return vectors, torch.stack([padded.present for padded in given.values()], 1)
+        complete = missing(self.dims, batch, self.modalities)
+        vectors = [mean(PaddedFrames(self.scalers[name](values), mask)) for name, (values, mask) in complete.items()]
+        return vectors, torch.stack([padded.present for padded in complete.values()], 1)
 
     def encoders(self, out: int) -> nn.ModuleList:
         """Return a layer D_m → out for each modality."""
@@ -141,8 +141,8 @@ class Tfn(Pool):
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
         product: Tensor | None = None
-        for one in _with_one(self, batch, keep):
-            product = one if product is None else (product.unsqueeze(-1) * one.unsqueeze(1)).flatten(1)
+        for vector in _with_constant(self, batch, keep):
+            product = vector if product is None else (product.unsqueeze(-1) * vector.unsqueeze(1)).flatten(1)
         assert product is not None
         return self.classify(self.layers, product, keep)
 
@@ -168,8 +168,8 @@ class Lmf(Pool):
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
         product: Tensor | None = None
-        for one, factor in zip(_with_one(self, batch, keep), self.factors, strict=True):
-            part = torch.einsum("be,red->brd", one, factor.to(one.dtype))
+        for vector, factor in zip(_with_constant(self, batch, keep), self.factors, strict=True):
+            part = torch.einsum("be,red->brd", vector, factor.to(vector.dtype))
             product = part if product is None else product * part
         assert product is not None
         fused = (product * self.mix.unsqueeze(-1)).sum(1) + self.bias
@@ -177,12 +177,12 @@ class Lmf(Pool):
         return Output(self.decide(hidden), hidden.new_zeros(()), {})
 
 
-def _with_one(model: Tfn | Lmf, batch: Batch, keep: Tensor | None) -> list[Tensor]:
+def _with_constant(model: Tfn | Lmf, batch: Batch, keep: Tensor | None) -> list[Tensor]:
     """Return [1 ; h_m] of each modality, h_m = 0 where it is missing."""
     vectors, present = model.pool(batch)
-    found = []
+    extended = []
     for slot, (encode, vector) in enumerate(zip(model.encode, vectors, strict=True)):
         hidden = torch.relu(encode(vector)) * present[:, slot, None]
         hidden = drop(hidden, None if keep is None else keep[..., : hidden.shape[-1]], slot)
-        found.append(torch.cat([torch.ones_like(hidden[:, :1]), hidden], -1))
-    return found
+        extended.append(torch.cat([torch.ones_like(hidden[:, :1]), hidden], -1))
+    return extended

@@ -15,7 +15,7 @@ from gia_mic.fuse.models.misa import Misa
 from gia_mic.fuse.models.mult import Mult
 from gia_mic.fuse.models.pooled import Attention, Concat, Late, Lmf, Tfn
 
-__all__ = ["FUSIONS", "Entry", "build", "configure", "find", "listing", "size"]
+__all__ = ["FUSIONS", "Entry", "build_fusion", "configure", "find_fusion", "listing", "size"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Entry:
     """A fusion that can be trained.
 
     Attributes:
-        name: As on the command line.
-        about: One line.
-        source: Where it comes from.
-        config: Its frozen dataclass of settings, with a method `problems()`.
+        name: Name on the command line.
+        about: Description in one line.
+        source: Paper or custom that it comes from.
+        config: Frozen dataclass of the settings, with a method `problems()`.
         make: Makes the model of dims by modality, the number of classes, a config and layers by modality (or none).
     """
 
@@ -64,7 +64,7 @@ FUSIONS: dict[str, Entry] = {
 }
 
 
-def find(name: str) -> Entry:
+def find_fusion(name: str) -> Entry:
     """Return a fusion by name.
 
     Raises:
@@ -89,27 +89,27 @@ def listing() -> str:
     lines = []
     for entry in FUSIONS.values():
         lines.append(f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})")
-        for name, one in settings_of(entry.config).items():
-            choices = f" ({one.range})" if one.choices else ""
-            lines.append(f"  {name:18}{one.shown:>12}  {one.help.removesuffix('.')}{choices}.")
+        for name, setting in settings_of(entry.config).items():
+            choices = f" ({setting.range})" if setting.choices else ""
+            lines.append(f"  {name:18}{setting.shown:>12}  {setting.help.removesuffix('.')}{choices}.")
     return "\n".join(lines)
 
 
-def configure(name: str, given: Mapping[str, Any]) -> Any:
-    """Return a fusion's config with some of its settings given, as values or as text, the others at their defaults.
+def configure(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return a fusion's config with these settings, as values or as text, and the others at their defaults.
 
     Raises:
         RunError: The fusion is unknown, has no such setting, or a text is not of the setting's type.
     """
-    config = find(name).config
-    settings = settings_of(config)
-    strange = [key for key in given if key not in settings]
-    if strange:
-        raise RunError(f"The fusion {name} has no setting {one_line(strange)}: it has {one_line(settings, 20)}.")
-    return config(**{key: _typed(key, value, settings[key]) for key, value in given.items()})
+    config = find_fusion(name).config
+    known_settings = settings_of(config)
+    unknown = [key for key in settings if key not in known_settings]
+    if unknown:
+        raise RunError(f"The fusion {name} has no setting {one_line(unknown)}: it has {one_line(known_settings, 20)}.")
+    return config(**{key: _typed(key, value, known_settings[key]) for key, value in settings.items()})
 
 
-def build(
+def build_fusion(
     name: str,
     dims: Mapping[str, int],
     classes: int,
@@ -121,7 +121,7 @@ def build(
     Raises:
         RunError: The fusion or one of its settings is unknown to this version.
     """
-    entry = find(name)
+    entry = find_fusion(name)
     values = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items() if key != "name"
     }
@@ -135,7 +135,7 @@ def build(
 
 
 def _typed(name: str, value: Any, setting: Setting) -> Any:
-    """Return a setting that may be given as text as a value."""
+    """Return a setting, which may be a text, as a value."""
     if not isinstance(value, str):
         return value
     try:

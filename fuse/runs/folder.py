@@ -97,7 +97,7 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
-    """Return a run folder's configuration, with the settings of a run of before under their present names.
+    """Return a run folder's configuration, with renamed settings of an old run under their present names.
 
     Args:
         run_dir: The run folder.
@@ -120,7 +120,7 @@ def read_json(path: Path, hint: str = HINT) -> dict[str, Any]:
 
     Args:
         path: The file.
-        hint: What to do where it is broken, as errors say it.
+        hint: End of the error's sentence: what to do where the file is broken.
 
     Raises:
         RunError: It is missing, no JSON, holds a number that isn't finite, or is of another format.

@@ -32,10 +32,10 @@ def write_metrics(
 
     Args:
         run_dir: The run folder; everything else in it is written.
-        scores: As `measure.scores`.
-        train_utterances: How many utterances the model learned from.
-        test_utterances: How many it was tested on.
-        without_features: `train` and `test` → how many utterances of that part have no features.
+        scores: Scores in 0 … 1, as `measure.scores` gives them.
+        train_utterances: Number of utterances that the model learned from.
+        test_utterances: Number of utterances that it was tested on.
+        without_features: `train` and `test` → number of utterances of that part without features.
         epoch: Epoch whose weights were taken, from 1.
         seconds: Duration of the training.
         parameters: Number of the model's weights.

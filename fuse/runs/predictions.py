@@ -31,7 +31,7 @@ class Predictions:
         true: (B,) class indices.
         predicted: (B,) class indices.
         probabilities: (B, C) in 0 … 1.
-        table: Those of the columns `ABOUT` that the file has.
+        table: The columns `ABOUT` that the file has.
     """
 
     ids: NDArray[np.object_]

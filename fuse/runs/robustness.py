@@ -20,7 +20,7 @@ from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, is_number, rea
 __all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
 
 LEVELS = {"noise": ("deviation", 1e6), "lost_frames": ("share", 1)}
-"""How strong each kind of damage is: the name in the file, and the most there can be."""
+"""Strength of each kind of damage: its name in the file, and its greatest value."""
 SCORES = ("WA", "UA")
 HINT = "remove the file, and test again with `mer fuse-train --evaluate-subsets`"
 

@@ -22,7 +22,7 @@ class Run:
         config: Entries of `config.json` that all its folds and seeds share.
         folds: Finished folds, by number and seed.
         unfinished: Folders of this name that have no metrics yet.
-        note: What sets it apart from another configuration of the same name; empty where there is none.
+        note: Settings that differ from another configuration of the same name; empty where there is none.
     """
 
     name: str
@@ -143,7 +143,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def setting_text(value: Any) -> str:
     """Return a setting's value in words.
 
-    >>> shown(["gate", "generator"])
+    >>> setting_text(["gate", "generator"])
     'gate and generator'
     """
     if isinstance(value, list):

@@ -36,7 +36,9 @@ def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, dict[str
     dims = {name: config["features"][name]["dim"] for name in config["modalities"]}
     weighed = config["training"].get("layer_weights", False)
     layers = {name: layer_count(config["features"][name].get("spec", {})) if weighed else 1 for name in dims}
-    model = registry.build(config["model"]["name"], dims, len(config["corpus"]["classes"]), config["model"], layers)
+    model = registry.build_fusion(
+        config["model"]["name"], dims, len(config["corpus"]["classes"]), config["model"], layers
+    )
     try:
         model.load_state_dict(safetensors.torch.load_file(run_dir / WEIGHTS))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:

@@ -244,6 +244,7 @@ def test_what_is_no_run_is_refused(demo, tmp_path):
         (runs / "no-such", "nothing is trained there"),
         (runs, "it holds .*gia-mic, .*gia-mic-st"),
         (ROOT / "README.md", "no finished run"),
+        (runs / ("long" * 100), "can't be read \\(File name too long\\)"),
     ]:
         with pytest.raises(RunError, match=message):
             load(path)

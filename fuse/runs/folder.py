@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.errors import RunError, one_line, words_of
 from gia_mic.extract.files import write_json
 from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
 
@@ -57,10 +57,13 @@ def find_run_dirs(path: Path) -> list[Path]:
     """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
 
     Raises:
-        RunError: There is none, or the folder holds several runs.
+        RunError: There is none, the folder holds several runs, or it may not be read.
     """
-    if (path / CONFIG).is_file():
-        return [path]
+    try:
+        if (path / CONFIG).is_file():
+            return [path]
+    except OSError as error:
+        raise RunError(f"{path} can't be read ({words_of(error)}): give a folder that you may read.") from error
     finished = [f"{pattern}/{METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
     run_dirs = [metrics.parent for pattern in finished for metrics in path.glob(pattern)]
     if run_dirs:

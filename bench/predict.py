@@ -152,7 +152,7 @@ def main() -> None:
         return
     given = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(chosen.inputs)]
     run = folder / RUN
-    program = "import gia_mic.launcher; gia_mic.launcher.main()"
+    program = "from gia_mic.cli import main; main()"
     words = ["predict", str(run), "--audio", str(given[0].audio), "--text", WORDS, "--video", str(given[0].video)]
     command = [sys.executable, "-c", program, *words]
     starts = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(2)]

@@ -78,7 +78,7 @@ class Explanation:
                 change = f"{100 * (left[label] - full[label]):+.1f}"
                 rows.append((name, f"{100 * left[label]:.1f} %", change, max(left, key=left.__getitem__)))
             parts.append(f"Left out, and how probable {label} then is\n" + _plain(rows))
-        return "\n\n".join(parts) or "There is nothing to explain it by: the fusion has neither gates nor attention."
+        return "\n\n".join(parts) or "There is nothing to explain it by: neither gates nor attention took part."
 
 
 def explain(predictor: Predictor, given: Input, *, allow_failures: bool = False) -> Explanation:

@@ -200,7 +200,7 @@ class Encoders:
         return self["text"].spans(given.job("text"))
 
     def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow:
-        """Return a window over a stream of sound, with its own state; see `extract.streaming`."""
+        """Return a window over a stream of sound, with its own state; see `window.py`."""
         return SpeechWindow(self["speech"], length_s, reuse=reuse)
 
     def _items(self, encoder: Encoder, inputs: Sequence[Input], modality: str) -> list[Item | None]:

@@ -47,7 +47,7 @@ def listen(
         blocks: Samples (n,) float32 at the encoder's sampling rate, in blocks of any size.
         every_s: As in `ListenConfig`.
         window_s: As in `ListenConfig`; the first answers rest on what there is.
-        reuse: Whether to re-use what two windows share, as `extract.streaming` says.
+        reuse: Whether to re-use what two windows share, as `window.py` says.
 
     Raises:
         RunError: The runs don't take speech, or the times can't be.

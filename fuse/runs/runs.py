@@ -143,7 +143,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def setting_text(value: Any) -> str:
     """Return a setting's value in words.
 
-    >>> shown(["gate", "generator"])
+    >>> setting_text(["gate", "generator"])
     'gate and generator'
     """
     if isinstance(value, list):

@@ -69,9 +69,11 @@ def find_run_dirs(path: Path) -> list[Path]:
     if run_dirs:
         return sorted(run_dirs, key=lambda run_dir: [(len(part), part) for part in run_dir.parts[-2:]])
     several = sorted({str(seed.parents[1]) for seed in path.glob("**/fold-*/seed-*") if seed.is_dir()})
+    content = f"it holds {one_line(several)}" if several else "nothing is trained there"
+    if several == [str(path)]:
+        content = "none of its folds is finished"
     raise RunError(
-        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
-        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
+        f"{path} is no finished run ({content}): give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
     )
 
 

@@ -157,7 +157,7 @@ def main() -> None:
         return
     inputs = [Input(folder / f"{n}.wav", WORDS, folder / f"{n}.mp4") for n in range(arguments.inputs)]
     run = folder / RUN
-    program = "import gia_mic.launcher; gia_mic.launcher.main()"
+    program = "from gia_mic.cli import main; main()"
     words = ["predict", str(run), "--audio", str(inputs[0].audio), "--text", WORDS, "--video", str(inputs[0].video)]
     command = [sys.executable, "-c", program, *words]
     starts = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(2)]

@@ -109,7 +109,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     memory = click.option(
         "--memory",
         "memory_gib",
-        type=float,
+        type=click.FloatRange(0),
         metavar="GIB",
         help="Most memory for frames.  [default: all that is needed]",
     )

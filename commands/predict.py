@@ -141,6 +141,8 @@ def listen(
     from gia_mic.predictor import load_predictor
 
     config = ListenConfig(**typed_settings(ListenConfig, options))
+    if file == "-" and sys.stdin is None:
+        raise MediaError("Standard input is closed: pipe sound into it, or name a file.")
     predictor = load_predictor(run, encoders=encoders, device=device)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:

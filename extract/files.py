@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from gia_mic.extract.address import push
 from gia_mic.extract.errors import StoreError, words_of
 
-__all__ = ["digest", "lock", "make_folder", "replacing", "text_digest", "write_json", "write_text"]
+__all__ = ["digest", "lock", "make_folder", "replacing", "size_text", "text_digest", "write_json", "write_text"]
 
 
 @contextmanager

@@ -18,7 +18,6 @@ __all__ = ["PART_BYTES", "Builder", "frame_bytes", "write_part"]
 
 logger = logging.getLogger(__name__)
 
-
 PART_BYTES = 2**28
 """Bytes of frames beyond which no more wait for their part."""
 

@@ -26,7 +26,7 @@ from torch import nn
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
 from gia_mic.extract.device import choices, free_bytes, usual_device, why_unusable
-from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.errors import Interrupted, RunError, one_line
 from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import measure, split
@@ -104,6 +104,7 @@ def train_folds(
     Raises:
         RunError: Something about the settings is wrong (all of it is named at once), or training failed.
         StoreError: A feature file is broken or lacks utterances, or the run folder can't be written.
+        Interrupted: Ctrl-C; finished runs are kept.
     """
     experiment, execution = experiment or Experiment(), execution or Execution()
     refuse_problems(experiment, execution, stores)
@@ -286,9 +287,14 @@ def _train_tasks(
         try:
             for _ in pool.map(lambda stack: trainer.train(stack, report), stacks):
                 pass
-        except BaseException:
+        except BaseException as error:
             failed.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                finished = sum(run_folder.state(task.run_dir, task.config) == "finished" for task in tasks)
+                raise Interrupted(
+                    f"Stopped after {finished} of {len(tasks)} runs; they are kept: run the same command to go on."
+                ) from error
             raise
 
 

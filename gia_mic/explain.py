@@ -79,7 +79,7 @@ class Explanation:
                 top = max(probabilities, key=probabilities.__getitem__)
                 rows.append((name, f"{100 * probabilities[label]:.1f} %", change, top))
             parts.append(f"Left out, and how probable {label} then is\n" + _plain(rows))
-        return "\n\n".join(parts) or "There is nothing to explain it by: the fusion has neither gates nor attention."
+        return "\n\n".join(parts) or "There is nothing to explain it by: neither gates nor attention took part."
 
 
 def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = False) -> Explanation:

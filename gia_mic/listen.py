@@ -45,8 +45,8 @@ def listen(
     Args:
         predictor: Runs that take speech.
         blocks: Samples (n,) float32 at the encoder's sampling rate, in blocks of any size.
-        every_s: Time between answers, in seconds, above 0.
-        window_s: Sound for each answer, in seconds, above 0; the first answers rest on what there is.
+        every_s: As in `ListenConfig`.
+        window_s: As in `ListenConfig`; the first answers rest on what there is.
         reuse: Whether to re-use what two windows share, as `gia_mic.window` says.
 
     Raises:

@@ -1,6 +1,6 @@
 """Turns recordings and transcripts into emotions by trained runs, each modality through the encoder its run recorded.
 
-Neither the corpus nor its feature files are needed. This is the one module of the fusion stage that uses encoders.
+Neither the corpus nor its feature files are needed; `inputs.py` has the encoders.
 """
 
 import json

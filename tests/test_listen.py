@@ -1,5 +1,7 @@
 """A window that slides over sound gives what the window alone gives, or close to it by as much as is said."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import soundfile
@@ -108,3 +110,12 @@ def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
         next(listen(load_predictor(demo[1] / "gia-mic-t"), [samples]))
     with pytest.raises(RunError, match="every_s is 0, and must be above 0"):
         next(listen(predictor, [samples], every_s=0))
+
+
+def test_closed_standard_input_is_said(mer, monkeypatch):
+    monkeypatch.setattr("gia_mic.commands.predict.sys", SimpleNamespace(stdin=None))
+    answer = mer("listen", "runs/none", "-")
+    assert (answer.exit_code, answer.stderr) == (
+        1,
+        "Error: Standard input is closed: pipe sound into it, or name a file.\n",
+    )

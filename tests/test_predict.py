@@ -244,6 +244,7 @@ def test_what_is_no_run_is_refused(demo, tmp_path):
         (runs / "no-such", "nothing is trained there"),
         (runs, "it holds .*gia-mic, .*gia-mic-st"),
         (ROOT / "README.md", "no finished run"),
+        (runs / ("long" * 100), "can't be read \\(File name too long\\)"),
     ]:
         with pytest.raises(RunError, match=message):
             load_predictor(path)
@@ -251,6 +252,9 @@ def test_what_is_no_run_is_refused(demo, tmp_path):
     (copy / "metrics.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
         load_predictor(copy)
+    (tmp_path / "unfinished" / "fold-1" / "seed-0").mkdir(parents=True)
+    with pytest.raises(RunError, match="none of its folds is finished"):
+        load_predictor(tmp_path / "unfinished")
     shutil.copytree(runs / "gia-mic", tmp_path / "both")
     other = changed(runs / "gia-mic" / "fold-1" / "seed-0", tmp_path / "other", select="dev")
     shutil.copytree(other, tmp_path / "both" / "fold-1" / "seed-7")

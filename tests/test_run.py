@@ -8,13 +8,14 @@ import pandas
 import pytest
 from made_features import CLASSES, make_corpus, make_stores
 
-from gia_mic.extract.errors import RunError
+from gia_mic.extract.errors import Interrupted, RunError
 from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read_data
 from gia_mic.fuse.experiment import Execution, Experiment, default_name
 from gia_mic.fuse.run import plan_runs, train_folds
 from gia_mic.fuse.runs import folder
+from gia_mic.fuse.runs.history import write_history
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.train import predict
 
@@ -269,3 +270,21 @@ def test_tensorboard_that_is_not_there_is_said_before_any_work(corpus, stores, t
 def test_names_follow_the_modalities():
     assert default_name("gia-mic", ["speech", "text", "visual"]) == "gia-mic"
     assert default_name("tfn", ["visual", "speech"]) == "tfn-sv"
+
+
+def test_ctrl_c_says_how_many_runs_are_kept(corpus, stores, tmp_path, monkeypatch, log):
+    written = []
+
+    def interrupt_the_second(run_dir, history):
+        if written:
+            raise KeyboardInterrupt
+        written.append(run_dir)
+        write_history(run_dir, history)
+
+    monkeypatch.setattr("gia_mic.fuse.run.write_history", interrupt_the_second)
+    with pytest.raises(Interrupted, match="Stopped after 1 of 5 runs; they are kept: run the same command"):
+        train(corpus, stores, tmp_path, jobs=1)
+    monkeypatch.undo()
+    messages(log)
+    train(corpus, stores, tmp_path, jobs=1)
+    assert "gia-mic: 1 of 5 runs are finished and kept." in messages(log)

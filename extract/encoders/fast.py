@@ -1,7 +1,7 @@
 """Turns a loaded transformers model into one that gives the same frames sooner on a CPU.
 
 Modules are swapped inside the model, and its own code goes on calling them. On a CPU padding is pure loss and weights
-are read as fast for one recording as for many, so `extract.speech` gives such a model one recording at a time, on one
+are read as fast for one recording as for many, so `speech.py` gives such a model one recording at a time, on one
 core; several cores encode several recordings. What is left to gain lies in four places, each a swap below:
 
 - float32 products go to MKL, which keeps below half the speed of an AMD core; oneDNN does not, and with weights laid

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.errors import RunError, one_line, words_of
 from gia_mic.extract.files import write_json
 from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
 
@@ -57,18 +57,23 @@ def find_run_dirs(path: Path) -> list[Path]:
     """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
 
     Raises:
-        RunError: There is none, or the folder holds several runs.
+        RunError: There is none, the folder holds several runs, or it may not be read.
     """
-    if (path / CONFIG).is_file():
-        return [path]
+    try:
+        if (path / CONFIG).is_file():
+            return [path]
+    except OSError as error:
+        raise RunError(f"{path} can't be read ({words_of(error)}): give a folder that you may read.") from error
     finished = [f"{pattern}/{METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
     run_dirs = [metrics.parent for pattern in finished for metrics in path.glob(pattern)]
     if run_dirs:
         return sorted(run_dirs, key=lambda run_dir: [(len(part), part) for part in run_dir.parts[-2:]])
     several = sorted({str(seed.parents[1]) for seed in path.glob("**/fold-*/seed-*") if seed.is_dir()})
+    content = f"it holds {one_line(several)}" if several else "nothing is trained there"
+    if several == [str(path)]:
+        content = "none of its folds is finished"
     raise RunError(
-        f"{path} is no finished run ({'it holds ' + one_line(several) if several else 'nothing is trained there'}): "
-        "give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
+        f"{path} is no finished run ({content}): give runs/<corpus>/<name>, or one fold-<k>/seed-<n> folder in it."
     )
 
 

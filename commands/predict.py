@@ -271,7 +271,7 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     run_dirs = find_run_dirs(run)
     exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx)
     size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-    click.echo(f"{exported}: {len(run_dirs)} models, {size / 2**20:.1f} MiB")
+    click.echo(f"{exported}: models: {len(run_dirs)}, {size / 2**20:.1f} MiB")
 
 
 COMMANDS = (predict, listen, export)

@@ -111,7 +111,7 @@ class Predictor:
         folders = {name: str(folder) for locations in (*recorded, encoders or {}) for name, folder in locations.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
         self.encoders = Encoders(specs, folders, self.device)
-        logger.info(f"{len(models)} {self.config['model']['name']} models: {one_line(self.run_dirs, 3)}")
+        logger.info(f"{self.config['model']['name']}, models: {len(models)}, of {one_line(self.run_dirs, 3)}")
         if transcribe == RECORDED:
             self.encoders.listen_with(*self._recogniser())
         elif transcribe is not None:

@@ -307,7 +307,7 @@ def test_the_command_prints_a_table_or_json_and_says_what_it_used(demo, sound, m
     answer = mer("predict", run, "--audio", sound, "--text", "I am so angry.", "--device", "cpu")
     assert answer.exit_code == 0, answer.output
     assert len(answer.stdout.splitlines()) == 4
-    assert "3 gia-mic models" in answer.stderr
+    assert "gia-mic, models: 3" in answer.stderr
     assert "speech: tiny" in answer.stderr
     assert "visual" not in answer.stderr
     printed = json.loads(mer("predict", run, "--audio", sound, "--json", "--device", "cpu").stdout)

@@ -119,7 +119,7 @@ def read_runs(root: Path) -> list[Run]:
         else:
             unfinished[corpus, name] = unfinished.get((corpus, name), 0) + 1
     if not finished:
-        content = f"only {len(folders)} unfinished run folders" if folders else "no run folder"
+        content = f"no finished run ({len(folders)} unfinished)" if folders else "no run folder"
         raise RunError(f"There is {content} in {root}: train a model with `mer fuse-train --fold all` first.")
     return [
         run

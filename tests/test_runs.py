@@ -87,7 +87,7 @@ def test_a_folder_without_runs_says_what_to_do(tmp_path):
     with pytest.raises(RunError, match=r"no run folder in .*: train a model with `mer fuse-train --fold all`"):
         read_runs(tmp_path / "nowhere")
     (make_fold(tmp_path, TRUE, PREDICTED) / "metrics.json").unlink()
-    with pytest.raises(RunError, match="no finished run \\(1 unfinished\\)"):
+    with pytest.raises(RunError, match=r"no finished run \(1 unfinished\)"):
         read_runs(tmp_path)
 
 

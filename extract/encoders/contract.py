@@ -27,7 +27,6 @@ __all__ = [
     "Job",
     "Piece",
     "check_layers",
-    "exact_together",
     "pick_layers",
     "piece_windows",
     "pool",
@@ -47,10 +46,6 @@ DEFAULT_MODELS = {
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
-EXACT_TOGETHER = frozenset(
-    "bert camembert distilbert electra hubert mpnet roberta wav2vec2 wavlm whisper xlm-roberta".split()
-)
-
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -60,8 +55,8 @@ class EncoderSpec:
         modality: speech, text or visual.
         model: Hub id, or the name of a local folder.
         weights: Commit of the hub, or digest of the folder's files.
-        layers: Hidden layers to keep side by side in D; -1 is the last, 0 the embeddings; "mean" averages all
-            transformer layers.
+        layers: Hidden layers to keep side by side in D; -1 is the last, -2 the one before, 0 the embeddings; "mean"
+            averages all transformer layers.
         pool: "none"; a number, to average so many neighbouring frames; or "utterance", to average all.
         precision: What the model computes in: float32, bfloat16 or float16.
         dtype: What is stored: float16 or float32.
@@ -229,14 +224,6 @@ def pick_layers(outputs: Any, layers: tuple[int, ...] | str) -> "torch.Tensor":
     return torch.cat([outputs.hidden_states[layer] for layer in layers], dim=-1)
 
 
-def exact_together(model_type: str) -> bool:
-    """Whether the modules of this kind of model leave an utterance's frames alone when a batch pads it.
-
-    A test holds each of them to it; any other model gets its utterances one by one.
-    """
-    return model_type in EXACT_TOGETHER
-
-
 def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     """Refuse layers that a model of `count` transformer layers doesn't have.
 
@@ -245,11 +232,11 @@ def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     """
     if layers == "mean":
         return
-    wrong = [layer for layer in layers if not (isinstance(layer, int) and -1 <= layer <= count)]
+    wrong = [layer for layer in layers if not (isinstance(layer, int) and -count - 1 <= layer <= count)]
     if wrong or not layers:
         raise EncoderError(
-            f"{name} has no layers {one_line(wrong) or '()'}: choose from 0 (the embeddings) to {count}, -1 (the "
-            "last), or mean."
+            f"{name} has no layers {one_line(wrong) or '()'}: choose from 0 (the embeddings) to {count}, from -1 (the "
+            f"last) back to -{count}, or mean."
         )
 
 

@@ -55,7 +55,8 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 @click.option(
     "--layers",
     callback=parse_layers,
-    help="Hidden layers to keep side by side, such as -1 (the last) or 6,9,12; or mean, of all.  [default: -1]",
+    help="Hidden layers to keep side by side, such as -1 (the last), 6,9,12 or -4,-3,-2,-1; or mean, of all.  "
+    "[default: mean for speech, else -1; -1 for tiny]",
 )
 @click.option("--pool", help="Frames to average: none, a number of neighbours, or utterance.  [default: none]")
 @click.option("--precision", help="What the model computes in: float32, bfloat16 or float16.  [default: float32]")

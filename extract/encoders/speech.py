@@ -207,35 +207,42 @@ class SpeechEncoder(Pretrained):
             self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
 
     def _look(self, network: Any, layers: tuple[int, ...] | str, name: str) -> None:
-        """Find out how many layers and features the model has, and whether its frames are as many as its settings say.
+        """Find out how many layers and features the model has, and how long its frames are.
+
+        Several of the frames that the settings promise may become one: SEW pools them between its first and its last
+        layer, an adapter takes steps behind the last.
 
         Raises:
-            EncoderError: It makes no frames of sound alone, or not as many.
+            EncoderError: It makes no frames of sound alone, or none that are so many settings' frames long.
         """
-        if layers == (-1,) and getattr(self._config, "add_adapter", False):
-            self._hop *= self._config.adapter_stride**self._config.num_adapter_layers
         frames = PROBE_FRAMES[-1]
-        lengths = (self._samples(frames), self._samples(frames) + self._hop - 1)
-        shapes = [(length,) for length in lengths] if self._log_mel is None else [(frames, self._log_mel.dim)]
+        shapes = [(self._samples(count),) for count in (frames, frames + 1)]
+        if self._log_mel is not None:
+            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
         model = outline(network, self._config, name, WANTED)
         try:
-            with torch.inference_mode():
-                outputs = [model(torch.zeros(1, *shape, device="meta"), output_hidden_states=True) for shape in shapes]
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
             self.layer_count = len(outputs[0].hidden_states) - 1
             check_layers(layers, self.layer_count, self._named["model"])
             picked = [pick_layers(output, layers) for output in outputs]
+            counts = [state.shape[1] for state in picked]
+            self._hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
         except EncoderError:
             raise
         except Exception as error:  # whatever a model does that wants something else
             raise EncoderError(
                 f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
             ) from error
-        counts = [state.shape[1] for state in picked]
-        if counts != [frames] * len(counts):
+        step = max(frames // max(counts[0], 1), 1)
+        if counts == [frames // step, (frames + 1) // step]:
+            self._receptive_field += (step - 1) * self._hop
+        elif counts != [math.ceil(frames / step), math.ceil((frames + 1) / step)]:
             raise EncoderError(
-                f"{name} makes {one_line(counts)} frames in layers {layers} of sounds that its settings make {frames} of: choose {WANTED}."
+                f"{name} makes {one_line(counts)} frames where its settings promise {frames} and {frames + 1}: choose "
+                f"{WANTED}."
             )
-        self._hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
+        self._hop *= step
 
     def _log_mel_pieces(self, job: Job) -> Iterator[Piece]:
         assert self._log_mel is not None

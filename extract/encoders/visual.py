@@ -198,8 +198,8 @@ class VisualEncoder(Pretrained):
         frozen(model.config)
         height, width = self._framing.size
         try:
-            pixels = torch.zeros(2 * (self._clip or 1), 3, height, width, device="meta")
-            outputs = self._run(model, pixels, ())
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = self._run(model, torch.zeros(2 * (self._clip or 1), 3, height, width), ())
         except Exception as error:  # whatever a model does that wants something else
             raise EncoderError(
                 f"{name} makes no frames of pictures of {height} × {width} alone ({first_line(error)}): choose "

@@ -29,7 +29,7 @@ from gia_mic.extract.inspection import find_features
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
-from gia_mic.extract.store import FAILED, MISSING, Item
+from gia_mic.extract.store import FAILED, MISSING, Header, Item, open_store
 
 __all__ = [
     "Engine",
@@ -152,13 +152,32 @@ def run(
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
         make = partial(make_encoder, name, chosen, **fitting)
         if dry_run:
-            yield forecast(corpus, make(), devices[0])
+            encoder = make()
+            _say_of_last_layer(corpus, encoder.header, say)
+            yield forecast(corpus, encoder, devices[0])
             continue
         outcome = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine, say=say)
         failed.update(outcome.failed)
         yield outcome
     if failed and not allow_failures:
         raise unreadable(failed, corpus)
+
+
+def _say_of_last_layer(corpus: Corpus, header: Header, say: Callable[[str], None]) -> None:
+    """Say so if a new file of features is begun beside one of the same encoder that keeps its last layer.
+
+    The last layer was every encoder's default; of speech it no longer is.
+    """
+    folder, wanted = corpus.folder / header.modality, {**header.spec, "layers": [-1]}
+    if header.spec == wanted or (folder / header.file_name).exists():
+        return
+    for path in sorted(folder.glob("*.h5")):
+        if open_store(path).spec == wanted:
+            say(
+                f"{path.name} holds the last layer of {header.encoder}, and a file of layers {header.spec['layers']} "
+                f"comes beside it: --layers -1 goes on with that one, and whoever trains chooses by --encoder "
+                f"{path.stem} or {Path(header.file_name).stem}."
+            )
 
 
 def unreadable(failed: Mapping[str, str], corpus: Corpus) -> MediaError:
@@ -220,6 +239,7 @@ def extract(
     encoder = make()
     header = encoder.header
     plan.require(corpus, header.modality)
+    _say_of_last_layer(corpus, header, say)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)

@@ -272,7 +272,9 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 def test_models_that_do_not_fit_are_refused(tmp_path, speech_models):
     picture = str(save(tmp_path / "vit", *VISUAL["vit"]))
-    with pytest.raises(EncoderError, match=r"vit \(a vit model\) takes pixel_values, not input_values or input_features"):
+    with pytest.raises(
+        EncoderError, match=r"vit \(a vit model\) takes pixel_values, not input_values or input_features"
+    ):
         make_encoder("speech", picture)
     with pytest.raises(EncoderError, match=r"\(a wav2vec2 model\) takes input_values, not pixel_values"):
         make_encoder("visual", str(speech_models["wav2vec2-base"]))

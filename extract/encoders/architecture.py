@@ -41,7 +41,9 @@ def find_network(config: Any) -> Any:
     fitting = [
         value
         for value in beside
-        if issubclass(value, PreTrainedModel) and value.config_class is type(config) and value.__name__.endswith("Model")
+        if issubclass(value, PreTrainedModel)
+        and value.config_class is type(config)
+        and value.__name__.endswith("Model")
     ]
     return next((value for value in fitting if not value.__name__.endswith("PreTrainedModel")), None)
 

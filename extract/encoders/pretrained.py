@@ -61,7 +61,7 @@ class Pretrained:
             return False
         whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         self._model = part(whole).to(device, getattr(torch, precision))
-        frozen(self._model.config)
+        frozen(getattr(self._model, "config", None))
         if fast.suits(device):
             fast.accelerate(self._model)
         self._device = device

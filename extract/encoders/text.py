@@ -12,7 +12,7 @@ from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_lay
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.encoders.weights import Weights
-from gia_mic.extract.errors import EncoderError, MediaError, first_line
+from gia_mic.extract.errors import EncoderError, MediaError, first_line, one_line
 from gia_mic.extract.store import Header
 
 __all__ = ["TextEncoder"]
@@ -23,7 +23,12 @@ UNLIMITED = 10**9
 
 WANTED = "a text model such as RoBERTa"
 
-PROBES = ("No.", "I can't believe you did that!", "Why would anyone say such a thing to me, today of all days?")
+PROBES = (
+    "No.",
+    "I can't believe you did that!",
+    "Why would anyone say so?",
+    "Why would anyone say such a thing to me, today of all days?",
+)
 """Texts of different lengths that a network is tried on."""
 
 _ADVICE = "save the tokenizer in the same folder with save_pretrained"
@@ -53,17 +58,17 @@ class TextEncoder(Pretrained):
         check_inputs(network, TEXT_INPUTS, self._name, WANTED)
         numbers = [getattr(config, field, None) for field in ("vocab_size", "hidden_size", "num_hidden_layers")]
         if not all(isinstance(number, int) for number in numbers):
-            raise EncoderError(f"{self._name} doesn't say how many tokens, features and layers it has: choose {WANTED}.")
+            raise EncoderError(
+                f"{self._name} doesn't say how many tokens, features and layers it has: choose {WANTED}."
+            )
         vocabulary, self._hidden_size, layer_count = numbers
         if len(self._tokenizer) > vocabulary:
             raise EncoderError(
                 f"The tokenizer of {self._named['model']} has {len(self._tokenizer)} tokens and the model "
                 f"{vocabulary}: they don't belong together."
             )
-        self._padding = next(
-            (token for token in (self._tokenizer.pad_token_id, config.pad_token_id) if token is not None and token >= 0),
-            0,  # any will do, under a mask
-        )
+        paddings = (self._tokenizer.pad_token_id, getattr(config, "pad_token_id", None))
+        self._padding = next((token for token in paddings if isinstance(token, int) and token >= 0), 0)  # under a mask
         limits = [
             self._tokenizer.model_max_length,
             getattr(config, "max_position_embeddings", None),
@@ -144,17 +149,17 @@ class TextEncoder(Pretrained):
             EncoderError: They don't.
         """
         pieces = [next(self.pieces(Job("", "", text=text))) for text in PROBES]
+        wanted = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
         try:
-            frames = self._encode(pieces[-1:])[0]
+            shapes = [self._encode([piece])[0].shape for piece in pieces]
         except Exception as error:  # whatever a model does that wants something else
             raise EncoderError(
                 f"{self._name} makes no frames of text alone ({first_line(error)}): choose {WANTED}."
             ) from error
-        kept, dim = pieces[-1].keep, self.header.dim
-        if frames.shape != (kept.stop - kept.start, dim):
+        if shapes != wanted:
             raise EncoderError(
-                f"{self._name} gives frames of shape {frames.shape} where {kept.stop - kept.start} tokens of {dim} "
-                f"features were expected: choose {WANTED}."
+                f"{self._name} makes frames of shape {one_line(shapes)} of texts that should give {one_line(wanted)}: "
+                f"choose {WANTED}."
             )
         check_repeatable(self._encode, pieces[-1], self.spec.precision, self._name)
         self._exact_together = exact_together(self._encode, pieces, self.spec.precision)

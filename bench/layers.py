@@ -1,4 +1,4 @@
-"""Which hidden layers of a speech encoder tell emotions: a linear probe of each layer, of their mean and of all together.
+"""Which hidden layers of a speech encoder tell emotions: a linear probe of each, of their mean and of all.
 
     python bench/layers.py RAVDESS --encoder FOLDER_OR_ID
 

@@ -6,6 +6,7 @@ device, where tensors have shapes and no values, so that a model of any size is 
 
 import copy
 import inspect
+import re
 import sys
 import warnings
 from importlib import import_module
@@ -37,15 +38,15 @@ def find_network(config: Any) -> Any:
     place = type(config).__module__.replace(".configuration_", ".modeling_")
     if not place.startswith("transformers.models.") or place == type(config).__module__:
         return None
-    beside = [value for value in vars(import_module(place)).values() if inspect.isclass(value)]
+    beside: list[Any] = [value for value in vars(import_module(place)).values() if inspect.isclass(value)]
     fitting = [
         value
         for value in beside
         if issubclass(value, PreTrainedModel)
         and value.config_class is type(config)
-        and value.__name__.endswith("Model")
+        and re.search(r"(?<!PreTrained)Model$", value.__name__)
     ]
-    return next((value for value in fitting if not value.__name__.endswith("PreTrainedModel")), None)
+    return fitting[0] if fitting else None
 
 
 def check_inputs(network: Any, inputs: tuple[str, ...], name: str, wanted: str) -> str:
@@ -101,9 +102,9 @@ def places(model: nn.Module) -> int:
     RoBERTa and its relatives count positions from their padding id on, so that 2 of 514 places hold no token: such
     embeddings have a padding index. `sys.maxsize` where no table of positions has one.
     """
-    tables = [
-        module
+    rooms = [
+        module.num_embeddings - module.padding_idx - 1
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None
     ]
-    return min((table.num_embeddings - table.padding_idx - 1 for table in tables), default=sys.maxsize)
+    return min(rooms, default=sys.maxsize)

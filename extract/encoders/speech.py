@@ -216,7 +216,7 @@ class SpeechEncoder(Pretrained):
             EncoderError: It makes no frames of sound alone, or none that are so many settings' frames long.
         """
         frames = PROBE_FRAMES[-1]
-        shapes = [(self._samples(count),) for count in (frames, frames + 1)]
+        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
         if self._log_mel is not None:
             shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
         model = outline(network, self._config, name, WANTED)

@@ -56,7 +56,9 @@ class TextEncoder(Pretrained):
         self._name = f"{self._named['model']} (a {self._config.model_type} model)"
         network = find_network(self._config)
         check_inputs(network, TEXT_INPUTS, self._name, WANTED)
-        numbers = [getattr(config, field, None) for field in ("vocab_size", "hidden_size", "num_hidden_layers")]
+        numbers: list[Any] = [
+            getattr(config, field, None) for field in ("vocab_size", "hidden_size", "num_hidden_layers")
+        ]
         if not all(isinstance(number, int) for number in numbers):
             raise EncoderError(
                 f"{self._name} doesn't say how many tokens, features and layers it has: choose {WANTED}."

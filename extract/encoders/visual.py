@@ -214,7 +214,7 @@ class VisualEncoder(Pretrained):
         # the weights of a "pooler" are of some task, and often not in the file
         pooled = isinstance(getattr(outputs, "pooler_output", None), torch.Tensor)
         self._pooled = pooled and not any("pooler" in parameter for parameter in parameters)
-        states = getattr(outputs, "hidden_states", None) or ()
+        states: Any = getattr(outputs, "hidden_states", None) or ()
         check_layers(layers, len(states) - 1, self._named["model"])
         if layers != (-1,):
             chosen = states[1:] if layers == "mean" else [states[layer] for layer in layers]
@@ -250,7 +250,7 @@ class VisualEncoder(Pretrained):
         return torch.cat([self._token(outputs.hidden_states[layer]) for layer in layers], dim=-1)
 
     def _token(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the class token of (B, tokens, H), or the mean of (B, patches, H) or of a map (B, H, height, width)."""
+        """Return the class token of (B, tokens, H), or the mean of (B, patches, H) or (B, H, height, width)."""
         if hidden.ndim == 4:
             return hidden.flatten(2).mean(dim=-1)
         return hidden[:, 0] if self._class_token and hidden.shape[1] == self._tokens else hidden.mean(dim=1)

@@ -69,6 +69,7 @@ class SpeechEncoder(Pretrained):
         settings = {} if self._weights is None else load_settings(self._weights, "preprocessor_config.json")
         self._whisper = self._config.model_type == "whisper"
         self._log_mel: LogMel | None = None
+        self._step = 1  # positions that the model computes for each frame
         name = f"{self._named['model']} (a {self._config.model_type} model)"
         network = find_network(self._config)
         takes = check_inputs(network, SPEECH_INPUTS, name, WANTED)
@@ -119,7 +120,7 @@ class SpeechEncoder(Pretrained):
         frames = max(round(job.duration_s * self._rate) // self._hop, 1)
         if self._whisper:
             return math.ceil(frames / self._window) * self._window
-        return frames
+        return frames * self._step
 
     def pieces(self, job: Job) -> Iterator[Piece]:
         """Decode an utterance into windows of samples.
@@ -147,7 +148,7 @@ class SpeechEncoder(Pretrained):
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
                 yield Piece(spectrum, keep, self._window)
             else:
-                yield Piece(((values - mean) * scale).astype(np.float32), keep, end - begin)
+                yield Piece(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step)
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device.
@@ -242,7 +243,7 @@ class SpeechEncoder(Pretrained):
                 f"{name} makes {one_line(counts)} frames where its settings promise {frames} and {frames + 1}: choose "
                 f"{WANTED}."
             )
-        self._hop *= step
+        self._hop, self._step = self._hop * step, step
 
     def _log_mel_pieces(self, job: Job) -> Iterator[Piece]:
         assert self._log_mel is not None
@@ -250,7 +251,7 @@ class SpeechEncoder(Pretrained):
         if not len(frames):
             raise self._too_short(job, sum(len(block) for block in self._stream(job)))
         for begin, end, keep in piece_windows(len(frames), self._window, self._context):
-            yield Piece(frames[begin:end], keep, end - begin)
+            yield Piece(frames[begin:end], keep, (end - begin) * self._step)
 
     def _too_short(self, job: Job, samples: int) -> MediaError:
         return MediaError(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from made_media import tone, video
+from made_models import SPEECH, save
 
 from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
@@ -481,3 +482,20 @@ def test_verification_names_every_damaged_utterance(tmp_path):
     path.write_bytes(damaged[:-10])
     with pytest.raises(StoreError, match="is broken"):
         list(verify_all([path]))
+
+
+def test_whoever_has_the_last_layer_of_an_encoder_is_told_of_the_new_default(tmp_path):
+    corpus = make_corpus(tmp_path, count=4)
+    model = str(save(tmp_path / "hubert", *SPEECH["hubert"]))
+    said = []
+    (last,) = run(corpus, "speech", model, device="cpu", layers=(-1,), say=said.append)
+    assert not said
+    (mean,) = run(corpus, "speech", model, device="cpu", say=said.append)
+    assert open_store(mean.path).spec["layers"] == "mean"
+    (line,) = said
+    assert line.startswith(
+        f"{last.path.name} holds the last layer of hubert, and a file of layers mean comes beside it"
+    )
+    assert line.endswith(f"--encoder {last.path.stem} or {mean.path.stem}.")
+    list(run(corpus, "speech", model, device="cpu", say=said.append))
+    assert len(said) == 1

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.make import make_encoder
 
 
@@ -28,7 +28,7 @@ def utterance_means(paths: list[Path], model: str) -> np.ndarray:
     encoder = make_encoder("speech", model, layers=tuple(range(last + 1))).to("cpu")
     means = []
     for path in tqdm(paths, unit="utterance"):
-        pieces = list(encoder.pieces(Job(path.stem, "", path=path)))
+        pieces = list(encoder.pieces(EncodeJob(path.stem, "", path=path)))
         frames = np.concatenate([part for piece in pieces for part in encoder.encode([piece])])
         means.append(frames.mean(axis=0).reshape(last + 1, -1))
     return np.stack(means)

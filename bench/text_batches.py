@@ -16,7 +16,7 @@ import numpy as np
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gia_mic.extract.encoders.contract import Job, Piece
+from gia_mic.extract.encoders.contract import EncodeJob, Window
 from gia_mic.extract.encoders.make import make_encoder
 
 WORDS = 1000
@@ -46,12 +46,12 @@ def save_deberta(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def transcripts(count: int) -> list[Job]:
+def transcripts(count: int) -> list[EncodeJob]:
     """Make transcripts as long as IEMOCAP's: 1 to 80 words, mean about 13."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(2.3, 0.75, count), 1, 80).astype(int)
     texts = [" ".join(f"w{word}" for word in generator.integers(WORDS, size=length)) for length in sorted(lengths)]
-    return [Job(f"u{number}", "", text=text) for number, text in enumerate(texts)]
+    return [EncodeJob(f"u{number}", "", text=text) for number, text in enumerate(texts)]
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_deberta(Path(folder))
         encoder = make_encoder("text", folder).to(options.device)
-        pieces: list[Piece] = [piece for job in transcripts(options.utterances) for piece in encoder.pieces(job)]
+        pieces: list[Window] = [piece for job in transcripts(options.utterances) for piece in encoder.pieces(job)]
         speeds: dict[int, list[float]] = {1: [], options.batch: []}
         for _ in range(options.rounds):
             for size, found in speeds.items():

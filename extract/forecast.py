@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import MediaError, StoreError
 from gia_mic.extract.files import size_text
 from gia_mic.extract.parts import Builder
@@ -94,7 +94,7 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
         )
 
 
-def expected_bytes(jobs: Sequence[Job], header: Header) -> int:
+def expected_bytes(jobs: Sequence[EncodeJob], header: Header) -> int:
     """Return about how large the frames of these utterances are on the disk."""
     frames = 0.0
     rate = header.frame_rate_hz or header.spec.get("frame_rate_hz")  # faces: as if every picture showed one
@@ -108,7 +108,7 @@ def expected_bytes(jobs: Sequence[Job], header: Header) -> int:
     return round(frames * header.dim * (2 if header.dtype == "float16" else 4)) + 200 * len(jobs)
 
 
-def check_room(todo: Sequence[Job], jobs: Sequence[Job], header: Header, folder: Path) -> None:
+def check_room(todo: Sequence[EncodeJob], jobs: Sequence[EncodeJob], header: Header, folder: Path) -> None:
     """Refuse to begin what the disk can't hold.
 
     Args:
@@ -128,12 +128,12 @@ def check_room(todo: Sequence[Job], jobs: Sequence[Job], header: Header, folder:
         )
 
 
-def _room(todo: Sequence[Job], jobs: Sequence[Job], header: Header) -> int:
+def _room(todo: Sequence[EncodeJob], jobs: Sequence[EncodeJob], header: Header) -> int:
     """Return the bytes needed: the parts stay until the finished file is in place."""
     return expected_bytes(todo, header) + (expected_bytes(jobs, header) if todo else 0)
 
 
-def _seconds(todo: Sequence[Job], encoder: Encoder, device: str) -> float:
+def _seconds(todo: Sequence[EncodeJob], encoder: Encoder, device: str) -> float:
     """Time utterances from all over the corpus until the sample is long enough; the first warms up."""
     if not todo:
         return 0.0

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gia_mic.extract.address import mirror_of
 from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.device import hand_back_freed
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes, write_part
 from gia_mic.extract.pipeline import encode_all, side_by_side
@@ -63,7 +63,7 @@ class RayEngine:
     kind: str
 
     def __call__(
-        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[EncodeJob]], budget: int
     ) -> dict[str, Item]:
         """Encode batches into parts of the builder's feature file; return the utterances that failed, by id.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from gia_mic.extract.device import empty_cache, is_out_of_memory
-from gia_mic.extract.encoders.contract import Encoder, Job, Piece, pool
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder, Window, pool
 from gia_mic.extract.errors import MerError
 from gia_mic.extract.store import FAILED, Item
 
@@ -24,12 +24,12 @@ LONG_UTTERANCE_PIECES = 8
 SLACK = 1.1
 """How far a batch may exceed its budget because an utterance turned out longer than it was taken for."""
 
-_Decoded = tuple[Job, Piece | str]
+_Decoded = tuple[EncodeJob, Window | str]
 
 
 def encode_all(
     encoders: Sequence[Encoder],
-    batches: Sequence[Sequence[Job]],
+    batches: Sequence[Sequence[EncodeJob]],
     budget: int,
     say: Callable[[str], None],
     stop: threading.Event,
@@ -80,7 +80,7 @@ def side_by_side(encoder: Encoder, device: str, batches: int) -> list[Encoder]:
     return [encoder] * (max(min(torch.get_num_threads(), batches), 1) if device == "cpu" else 1)
 
 
-def encode_one(encoder: Encoder, job: Job, budget: int, say: Callable[[str], None]) -> Item:
+def encode_one(encoder: Encoder, job: EncodeJob, budget: int, say: Callable[[str], None]) -> Item:
     """Encode one utterance in the calling thread: for one alone, threads cost more than they save."""
 
     def decoded() -> Iterator[_Decoded]:
@@ -106,7 +106,7 @@ class _Feed:
     def __init__(
         self,
         encoder: Encoder,
-        batches: Sequence[Sequence[Job]],
+        batches: Sequence[Sequence[EncodeJob]],
         decoders: ThreadPoolExecutor,
         ahead: int,
         stop: threading.Event,
@@ -114,9 +114,9 @@ class _Feed:
         self._encoder, self._batches, self._decoders, self._ahead, self._stop = encoder, batches, decoders, ahead, stop
         self._lock = threading.Lock()
         self._next = 0
-        self._waiting: list[tuple[Sequence[Job], queue.Queue[_Decoded | None], Future[None]]] = []
+        self._waiting: list[tuple[Sequence[EncodeJob], queue.Queue[_Decoded | None], Future[None]]] = []
 
-    def take(self) -> tuple[Sequence[Job], Iterator[_Decoded]] | None:
+    def take(self) -> tuple[Sequence[EncodeJob], Iterator[_Decoded]] | None:
         """Return the next batch and what comes of decoding it, or None at the end."""
         with self._lock:
             while self._next < len(self._batches) and len(self._waiting) < self._ahead:
@@ -129,7 +129,7 @@ class _Feed:
             batch, channel, _ = self._waiting.pop(0)
         return batch, iter(channel.get, None)
 
-    def _decode(self, batch: Sequence[Job], channel: "queue.Queue[_Decoded | None]") -> None:
+    def _decode(self, batch: Sequence[EncodeJob], channel: "queue.Queue[_Decoded | None]") -> None:
         for job in batch:
             try:
                 for piece in self._encoder.pieces(job):
@@ -155,12 +155,12 @@ class _Model:
     def __init__(self, encoder: Encoder, budget: int, say: Callable[[str], None]) -> None:
         self._encoder, self._budget, self._say = encoder, budget, say
 
-    def items(self, batch: Sequence[Job], decoded: Iterator[_Decoded]) -> list[Item]:
+    def items(self, batch: Sequence[EncodeJob], decoded: Iterator[_Decoded]) -> list[Item]:
         """Encode a batch, in as many calls as the budget asks for."""
         frames: dict[str, list[np.ndarray]] = {job.id: [] for job in batch}
         failed: dict[str, str] = {}
         notes: dict[str, str] = {}
-        group: list[tuple[Job, Piece]] = []
+        group: list[tuple[EncodeJob, Window]] = []
         for job, piece in decoded:
             if isinstance(piece, str):
                 failed[job.id] = piece
@@ -176,7 +176,7 @@ class _Model:
         return [self._item(job, frames[job.id], failed.get(job.id), notes.get(job.id, "")) for job in batch]
 
     def _encode(
-        self, group: Sequence[tuple[Job, Piece]], frames: dict[str, list[np.ndarray]], failed: dict[str, str]
+        self, group: Sequence[tuple[EncodeJob, Window]], frames: dict[str, list[np.ndarray]], failed: dict[str, str]
     ) -> None:
         try:
             encoded = self._encoder.encode([piece for _, piece in group])
@@ -198,7 +198,7 @@ class _Model:
         self._encode(group[:half], frames, failed)
         self._encode(group[half:], frames, failed)
 
-    def _item(self, job: Job, parts: list[np.ndarray], failure: str | None, note: str) -> Item:
+    def _item(self, job: EncodeJob, parts: list[np.ndarray], failure: str | None, note: str) -> Item:
         if failure is None:
             spec = self._encoder.spec
             stored = self._stored(pool(np.concatenate(parts), spec.pool))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gia_mic.extract import files, media
 from gia_mic.extract.corpus import Corpus
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import CorpusError, MediaError
 from gia_mic.extract.pipeline import reason
 from gia_mic.extract.store import FAILED, MISSING, Item
@@ -42,7 +42,7 @@ class Shard:
 WHOLE = Shard(1, 1)
 
 
-def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[Job], dict[str, Item]]:
+def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[EncodeJob], dict[str, Item]]:
     """Look at every input of a corpus, or of a shard of it.
 
     Returns:
@@ -58,7 +58,7 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[J
     if modality == "text":
         texts = dict(zip(corpus.ids[rows], corpus.column("text")[rows], strict=True))
         others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
-        found = [Job(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
+        found = [EncodeJob(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
         return [replace(job, size=encoder.size(job)) for job in found], others
 
     clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
@@ -76,7 +76,7 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[J
             file_digest, length_s = looked
             source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
-            found.append(Job(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
+            found.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
     return [replace(job, size=encoder.size(job)) for job in found], others
 
 
@@ -103,12 +103,12 @@ def _look(path: Path) -> tuple[str, float] | str:
         return reason(error)
 
 
-def batches(jobs: Sequence[Job], budget: int, seed: str) -> list[list[Job]]:
+def batches(jobs: Sequence[EncodeJob], budget: int, seed: str) -> list[list[EncodeJob]]:
     """Group jobs of like size under the budget; the largest batch first, the others shuffled.
 
     The first batch shows at once whether the memory suffices, the shuffle makes the time left believable.
     """
-    grouped: list[list[Job]] = []
+    grouped: list[list[EncodeJob]] = []
     for job in sorted(jobs, key=lambda job: (job.size, job.id)):
         if not grouped or (len(grouped[-1]) + 1) * job.size > budget:
             grouped.append([])

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
-from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, Encoder, Job
+from gia_mic.extract.encoders.contract import DEFAULT_MODELS, TINY, EncodeJob, Encoder
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
@@ -60,7 +60,7 @@ class Engine(Protocol):
         """What it computes on: cpu or cuda."""
 
     def __call__(
-        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[Job]], budget: int
+        self, builder: Builder, make: Callable[[], Encoder], batches: Sequence[Sequence[EncodeJob]], budget: int
     ) -> dict[str, Item]:
         """Encode batches into parts of the builder's feature file; return the utterances that failed, by id."""
 
@@ -287,7 +287,7 @@ def extract(
     )
 
 
-def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:
+def _given_up(builder: Builder, todo: Sequence[EncodeJob]) -> dict[str, Item]:
     """Return the utterances that shards have found unreadable.
 
     Raises:
@@ -306,7 +306,7 @@ def _given_up(builder: Builder, todo: Sequence[Job]) -> dict[str, Item]:
 def _run(
     builder: Builder,
     encoders: Sequence[Encoder],
-    batches: Sequence[Sequence[Job]],
+    batches: Sequence[Sequence[EncodeJob]],
     budget: int,
     *,
     say: Callable[[str], None],

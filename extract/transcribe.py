@@ -21,7 +21,7 @@ from gia_mic.extract import corpus as corpora
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.device import batch_positions, find_devices
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.errors import MediaError, one_line
 from gia_mic.extract.files import lock, text_digest, write_text
 from gia_mic.extract.pipeline import encode_all
@@ -102,7 +102,7 @@ def transcribe(
 
 def _recognise(
     recogniser: "Recogniser",
-    todo: Sequence[Job],
+    todo: Sequence[EncodeJob],
     texts: dict[tuple[str, str], str],
     kept: Path,
     device: str,

@@ -12,7 +12,7 @@ import numpy as np
 from gia_mic.extract import media, plan
 from gia_mic.extract.corpus import MODALITIES, Clip
 from gia_mic.extract.device import batch_positions
-from gia_mic.extract.encoders.contract import Encoder, Job
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
 from gia_mic.extract.store import FAILED, Item
@@ -51,7 +51,7 @@ class Input:
         values = dict(zip(MODALITIES.values(), (self.audio, self.text, self.video), strict=True))
         return {name: value for name, value in values.items() if value is not None}
 
-    def job(self, modality: str) -> Job:
+    def job(self, modality: str) -> EncodeJob:
         """Return one modality as work for its encoder.
 
         Raises:
@@ -59,14 +59,14 @@ class Input:
         """
         value = self.given()[modality]
         if modality == "text":
-            return Job(self.id, "", text=value)
+            return EncodeJob(self.id, "", text=value)
         if isinstance(value, np.ndarray):
             if self.sampling_rate_hz is None:
                 raise MediaError(f"The samples of {self.id} come without a sampling rate: give sampling_rate_hz.")
             duration_s = len(value) / max(self.sampling_rate_hz, 1)
-            return Job(self.id, "", sound=(value, self.sampling_rate_hz), duration_s=duration_s)
+            return EncodeJob(self.id, "", sound=(value, self.sampling_rate_hz), duration_s=duration_s)
         clip = value if isinstance(value, Clip) else Clip(str(value))
-        return Job(self.id, "", path=Path(clip.path), clip=clip)
+        return EncodeJob(self.id, "", path=Path(clip.path), clip=clip)
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class Encoders:
         return found
 
 
-def _sized(job: Job, encoder: Encoder) -> Job:
+def _sized(job: EncodeJob, encoder: Encoder) -> EncodeJob:
     """Return a job with its size.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gia_mic.extract.encoders.contract import Job, pool
+from gia_mic.extract.encoders.contract import EncodeJob, pool
 from gia_mic.extract.encoders.fast import Convolutions
 from gia_mic.extract.errors import EncoderError
 
@@ -76,7 +76,7 @@ class SpeechWindow:
             self._front.known = self._features[..., self._features.shape[-1] - kept :] if kept else None
             self.reused += kept
             self._scales.append((end, scale))
-        pieces = list(self._encoder.pieces(Job("the stream", "", sound=(window, self.rate))))
+        pieces = list(self._encoder.pieces(EncodeJob("the stream", "", sound=(window, self.rate))))
         frames = np.concatenate(self._encoder.encode(pieces))
         if self._front is not None:
             self._features = self._front.last

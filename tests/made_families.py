@@ -19,7 +19,7 @@ from made_models import save_tokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from gia_mic.extract.encoders.architecture import PICTURE_INPUTS, SPEECH_INPUTS, TEXT_INPUTS, find_network
-from gia_mic.extract.encoders.contract import Job, Piece
+from gia_mic.extract.encoders.contract import EncodeJob, Window
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.pretrained import frozen
 from gia_mic.extract.encoders.proof import difference
@@ -175,20 +175,23 @@ def _saved(model_type: str, modality: str, folder: Path) -> Any:
     return model
 
 
-def _jobs(modality: str) -> list[Job]:
+def _jobs(modality: str) -> list[EncodeJob]:
     if modality == "text":
-        return [Job("", "", text=text) for text in ("No.", "I can't believe you did that!", "Why would anyone say so?")]
+        return [
+            EncodeJob("", "", text=text)
+            for text in ("No.", "I can't believe you did that!", "Why would anyone say so?")
+        ]
     noise = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
-    return [Job("", "", sound=(noise[:length], 16000)) for length in (1000, 8000, 3000)]
+    return [EncodeJob("", "", sound=(noise[:length], 16000)) for length in (1000, 8000, 3000)]
 
 
-def _pictures(encoder: Any) -> list[Piece]:
+def _pictures(encoder: Any) -> list[Window]:
     drawn = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
     return [encoder._piece(list(drawn[:4])), encoder._piece(list(drawn[4:8]))]
 
 
 @torch.inference_mode()
-def _wanted(model: Any, encoder: Any, piece: Piece) -> list[np.ndarray]:
+def _wanted(model: Any, encoder: Any, piece: Window) -> list[np.ndarray]:
     """Return what transformers gives of a piece alone; of pictures all that may stand for one."""
     frozen(model.config)
     if encoder.spec.modality == "text":

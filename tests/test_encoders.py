@@ -10,7 +10,7 @@ from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
 
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.encoders import fast, speech
-from gia_mic.extract.encoders.contract import Job, Piece, piece_windows, pool
+from gia_mic.extract.encoders.contract import EncodeJob, Window, piece_windows, pool
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.errors import EncoderError, MediaError
@@ -34,7 +34,7 @@ def sounds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sounds")
     lengths = [0.4, 1.37, 0.026, 2.5, 0.9]
     return [
-        Job(f"u{n}", "", path=tone(folder / f"{n}.wav", length, hz=150.0 + 40 * n), duration_s=length)
+        EncodeJob(f"u{n}", "", path=tone(folder / f"{n}.wav", length, hz=150.0 + 40 * n), duration_s=length)
         for n, length in enumerate(lengths)
     ]
 
@@ -101,14 +101,14 @@ def test_frames_and_their_rate(speech_models, sounds):
 
 def test_sound_shorter_than_a_frame_is_refused(speech_models, tmp_path):
     encoder = make_encoder("speech", str(speech_models["wav2vec2-base"]))
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 0.003))
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.003))
     with pytest.raises(MediaError, match="has 3 ms of sound; wav2vec2-base needs at least 25 ms"):
         list(encoder.pieces(job))
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-base", "wav2vec2-large", "whisper"])
 def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(speech_models, tmp_path, name):
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 33.0), duration_s=33.0)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 33.0), duration_s=33.0)
     encoder = make_encoder("speech", str(speech_models[name])).to("cpu")
     pieces = list(encoder.pieces(job))
     assert len(pieces) == 2
@@ -125,7 +125,7 @@ def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(sp
 
 
 def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tmp_path):
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
     encoder = make_encoder("speech", str(speech_models["wav2vec2-large"]), window_s=5.0).to("cpu")
     held = list(encoder.pieces(job))
 
@@ -145,7 +145,7 @@ def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tm
 @pytest.mark.parametrize("name", TEXT)
 def test_text_in_any_batch_equals_text_alone(tmp_path, name):
     encoder = make_encoder("text", str(save_text(tmp_path / name, *TEXT[name])), layers=(1, 3)).to("cpu")
-    jobs = [Job(f"u{n}", "", text=text) for n, text in enumerate(SENTENCES) if text]
+    jobs = [EncodeJob(f"u{n}", "", text=text) for n, text in enumerate(SENTENCES) if text]
     pieces = [piece for job in jobs for piece in encoder.pieces(job)]
     alone = [encoder.encode([piece])[0] for piece in pieces]
     for one, other in zip(encoder.encode(pieces), alone, strict=True):
@@ -157,9 +157,9 @@ def test_text_over_the_models_limit_is_split_not_cut(tmp_path):
     encoder = make_encoder("text", str(save_text(tmp_path / "roberta", *TEXT["roberta"]))).to("cpu")
     assert encoder.spec.window_tokens == 64
     text = "".join(chr(97 + n % 26) for n in range(500))
-    found = frames_of(encoder, Job("u", "", text=text), batch=3)
+    found = frames_of(encoder, EncodeJob("u", "", text=text), batch=3)
     assert found.shape == (500, 32)
-    near = frames_of(encoder, Job("u", "", text=text[:60]))
+    near = frames_of(encoder, EncodeJob("u", "", text=text[:60]))
     assert relative_difference(found[:40], near[:40]) < 1.0
     assert np.isfinite(found).all()
 
@@ -168,15 +168,15 @@ def test_an_empty_transcript_is_refused(tmp_path):
     encoder = make_encoder("text", "tiny")
     for text in ("", "  \n"):
         with pytest.raises(MediaError, match="The transcript of u7 is empty"):
-            list(encoder.pieces(Job("u7", "", text=text)))
+            list(encoder.pieces(EncodeJob("u7", "", text=text)))
 
 
 @pytest.mark.parametrize("name", VISUAL)
 def test_pictures_in_any_batch_equal_pictures_alone(tmp_path, name):
     encoder = make_encoder("visual", str(save(tmp_path / name, *VISUAL[name])), frame_rate_hz=10.0).to("cpu")
     jobs = [
-        Job("u1", "", path=video(tmp_path / "1.mp4", [30, 90, 150]), duration_s=0.3),
-        Job("u2", "", path=video(tmp_path / "2.mp4", list(range(0, 250, 10))), duration_s=2.5),
+        EncodeJob("u1", "", path=video(tmp_path / "1.mp4", [30, 90, 150]), duration_s=0.3),
+        EncodeJob("u2", "", path=video(tmp_path / "2.mp4", list(range(0, 250, 10))), duration_s=2.5),
     ]
     pieces = [piece for job in jobs for piece in encoder.pieces(job)]
     assert [len(piece.values) for piece in pieces] == [3, 16, 9]
@@ -199,7 +199,7 @@ def test_clip_frames_are_its_image_embeddings_before_projection(tmp_path):
     )
     encoder = make_encoder("visual", str(folder)).to("cpu")
     assert encoder.spec.framing["shortest_edge"] == 32
-    (piece,) = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
+    (piece,) = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     pixels = (torch.from_numpy(piece.values).float() / 255 - torch.tensor([0.48, 0.46, 0.41])) / torch.tensor(
         [0.27, 0.26, 0.28]
@@ -214,7 +214,7 @@ def test_clips_vision_tower_loads_from_a_folder_with_both_towers(tmp_path):
     config = transformers.CLIPConfig(text_config=text, vision_config=VISUAL["clip"][1])
     transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
     encoder = make_encoder("visual", str(tmp_path / "clip")).to("cpu")
-    assert frames_of(encoder, Job("u", "", path=video(tmp_path / "1.mp4", [30, 90]))).shape == (1, 32)
+    assert frames_of(encoder, EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90]))).shape == (1, 32)
 
 
 def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models):
@@ -233,7 +233,7 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, monkeypatch, speech_models
     assert encoder.spec.model == "someone/wav2vec2-tiny"
     assert encoder.spec.weights == commit
     assert encoder.header.encoder == "wav2vec2-tiny"
-    assert frames_of(encoder.to("cpu"), Job("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
+    assert frames_of(encoder.to("cpu"), EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.0))).shape == (49, 32)
     with pytest.raises(EncoderError, match="'someone/else' is neither a local folder nor a model that the hub gave"):
         make_encoder("speech", "someone/else")
 
@@ -309,8 +309,8 @@ def test_a_clip_is_encoded_as_if_it_were_the_whole_file(tmp_path):
     path = tone(tmp_path / "a.wav", 2.0)
     samples, rate = soundfile.read(path)
     soundfile.write(tmp_path / "cut.wav", samples[8000:24000], rate)
-    cut = frames_of(encoder, Job("u", "", path=tmp_path / "cut.wav"))
-    clip = frames_of(encoder, Job("u", "", path=path, clip=Clip("a.wav", 0.5, 1.5)))
+    cut = frames_of(encoder, EncodeJob("u", "", path=tmp_path / "cut.wav"))
+    clip = frames_of(encoder, EncodeJob("u", "", path=path, clip=Clip("a.wav", 0.5, 1.5)))
     assert relative_difference(clip, cut) < 1e-3
 
 
@@ -355,7 +355,7 @@ def test_pretrained_speech_is_the_mean_of_its_layers_by_default_and_tiny_its_las
 def test_frames_behind_an_adapter_have_their_own_rate(tmp_path, layers, rate):
     folder = save(tmp_path / "adapter", "Wav2Vec2", {**SPEECH["wav2vec2-base"][1], "add_adapter": True})
     encoder = make_encoder("speech", str(folder), layers=layers, window_s=6.0).to("cpu")
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 8.0), duration_s=8.0)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 8.0), duration_s=8.0)
     assert len(list(encoder.pieces(job))) == 2
     assert encoder.header.frame_rate_hz == rate
     assert len(frames_of(encoder, job)) == pytest.approx(8.0 * rate, abs=1)
@@ -366,7 +366,7 @@ def test_log_mel_frames_are_those_of_transformers(tmp_path):
     folder = save(tmp_path / "w2v-bert", "Wav2Vec2Bert", sizes)
     transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
     encoder = make_encoder("speech", str(folder)).to("cpu")
-    (samples,) = encoder._stream(job := Job("u", "", path=tone(tmp_path / "a.wav", 1.375), duration_s=1.375))
+    (samples,) = encoder._stream(job := EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.375), duration_s=1.375))
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     wanted = extractor(samples, sampling_rate=16000, return_tensors="np")
     (piece,) = encoder.pieces(job)
@@ -383,7 +383,7 @@ def test_a_decoder_without_a_padding_token_encodes_in_batches(tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": None}))
     encoder = make_encoder("text", str(folder)).to("cpu")
     assert encoder._exact_together
-    pieces = [next(encoder.pieces(Job("", "", text=text))) for text in ("No.", "Why would anyone say so?")]
+    pieces = [next(encoder.pieces(EncodeJob("", "", text=text))) for text in ("No.", "Why would anyone say so?")]
     for one, piece in zip(encoder.encode(pieces), pieces, strict=True):
         assert relative_difference(one, encoder.encode([piece])[0]) < 1e-4
 
@@ -391,13 +391,13 @@ def test_a_decoder_without_a_padding_token_encodes_in_batches(tmp_path):
 def test_places_that_padding_takes_are_no_room_for_tokens(tmp_path):
     encoder = make_encoder("text", str(save_text(tmp_path / "mpnet", "MPNet", TEXT["bert"][1]))).to("cpu")
     assert encoder.spec.window_tokens == 64
-    assert frames_of(encoder, Job("u", "", text="a" * 500)).shape == (500, 32)
+    assert frames_of(encoder, EncodeJob("u", "", text="a" * 500)).shape == (500, 32)
 
 
 def test_pictures_without_a_class_token_are_the_mean_of_their_patches(tmp_path):
     folder = save(tmp_path / "ijepa", "IJepa", VISUAL["vit"][1])
     encoder = make_encoder("visual", str(folder)).to("cpu")
-    (piece,) = encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", [30, 90])))
+    (piece,) = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90])))
     pixels = torch.from_numpy(piece.values).float().permute(0, 3, 1, 2) / 255 * 2 - 1
     with torch.inference_mode():
         wanted = transformers.IJepaModel.from_pretrained(folder).eval()(pixels).last_hidden_state.mean(1).numpy()
@@ -408,7 +408,7 @@ def test_pictures_without_a_class_token_are_the_mean_of_their_patches(tmp_path):
 def test_a_model_of_clips_gives_a_frame_for_each_clip(tmp_path):
     folder = save(tmp_path / "videomae", "VideoMAE", {**VISUAL["vit"][1], "num_frames": 4})
     encoder = make_encoder("visual", str(folder), frame_rate_hz=10.0).to("cpu")
-    pieces = list(encoder.pieces(Job("u", "", path=video(tmp_path / "1.mp4", list(range(0, 100, 10))))))
+    pieces = list(encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", list(range(0, 100, 10))))))
     assert [len(piece.values) for piece in pieces] == [4, 4, 4]
     np.testing.assert_array_equal(pieces[-1].values[1], pieces[-1].values[-1])  # filled up
     assert [frames.shape for frames in encoder.encode(pieces)] == [(1, 32)] * 3
@@ -417,13 +417,13 @@ def test_a_model_of_clips_gives_a_frame_for_each_clip(tmp_path):
 
 def test_a_model_that_gives_other_frames_each_time_is_refused():
     draw = np.random.default_rng(0)
-    piece = Piece(np.zeros(3), slice(0, 3), 3)
+    piece = Window(np.zeros(3), slice(0, 3), 3)
     with pytest.raises(EncoderError, match="random one gives other frames each time"):
         check_repeatable(lambda pieces: [draw.normal(size=(3, 4)) for _ in pieces], piece, "float32", "random one")
 
 
 def test_frames_that_a_batch_changes_are_seen():
-    pieces = [Piece(np.arange(length, dtype=float), slice(0, length), length) for length in (2, 5)]
+    pieces = [Window(np.arange(length, dtype=float), slice(0, length), length) for length in (2, 5)]
 
     def alone(batch):
         return [piece.values[:, None] + 1 for piece in batch]

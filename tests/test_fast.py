@@ -9,7 +9,7 @@ from made_media import tone
 from made_models import SPEECH, TEXT, VISUAL, save
 
 from gia_mic.extract.encoders import fast
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.make import make_encoder
 
 HOP, SEEN = 320, 400
@@ -103,7 +103,7 @@ def test_whisper_gives_what_it_gave(tmp_path):
 @pytest.mark.parametrize("name", ["wav2vec2-base", "wavlm"])
 def test_long_recordings_in_windows_are_those_of_the_plain_model(tmp_path, monkeypatch, name):
     folder = str(save(tmp_path / name, *SPEECH[name]))
-    job = Job("u", "", path=tone(tmp_path / "a.wav", 13.0), duration_s=13.0)
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 13.0), duration_s=13.0)
     quick = make_encoder("speech", folder, window_s=6.0).to("cpu")
     monkeypatch.setattr(fast, "suits", lambda device: False)
     plain = make_encoder("speech", folder, window_s=6.0).to("cpu")

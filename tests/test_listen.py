@@ -7,7 +7,7 @@ from made_demo import make_demo, train_demo
 from made_media import tone
 from made_models import SPEECH, preprocessor, save
 
-from gia_mic.extract.encoders.contract import Job
+from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, RunError
 from gia_mic.extract.pipeline import pool
@@ -24,7 +24,7 @@ def steady(seconds):
 
 
 def alone(encoder, samples):
-    parts = encoder.encode(list(encoder.pieces(Job("alone", "", sound=(samples, RATE)))))
+    parts = encoder.encode(list(encoder.pieces(EncodeJob("alone", "", sound=(samples, RATE)))))
     return pool(np.concatenate(parts), encoder.spec.pool)
 
 

@@ -22,10 +22,10 @@ __all__ = [
     "DEFAULT_MODELS",
     "PRECISIONS",
     "TINY",
+    "EncodeJob",
     "Encoder",
     "EncoderSpec",
-    "Job",
-    "Piece",
+    "Window",
     "check_layers",
     "pick_layers",
     "piece_windows",
@@ -144,7 +144,7 @@ class EncoderSpec:
 
 
 @dataclass(frozen=True)
-class Job:
+class EncodeJob:
     """One utterance to encode.
 
     Attributes:
@@ -169,7 +169,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Window:
     """One window of an utterance, ready for the model.
 
     Attributes:
@@ -195,13 +195,13 @@ class Encoder(Protocol):
     def header(self) -> Header:
         """What all frames have in common; known before the weights are loaded."""
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return about how many positions the model has to compute for an utterance."""
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode an utterance into windows; called in worker threads."""
 
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32; what else is in the batch changes nothing."""
 
     def to(self, device: str) -> "Encoder":

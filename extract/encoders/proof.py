@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gia_mic.extract.encoders.contract import Piece
+from gia_mic.extract.encoders.contract import Window
 from gia_mic.extract.errors import EncoderError
 
 __all__ = ["check_repeatable", "difference", "exact_together"]
@@ -16,10 +16,10 @@ __all__ = ["check_repeatable", "difference", "exact_together"]
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference taken for rounding: for float32 what storing frames in float16 costs, for others some ulps."""
 
-Encode = Callable[[Sequence[Piece]], list[np.ndarray]]
+Encode = Callable[[Sequence[Window]], list[np.ndarray]]
 
 
-def check_repeatable(encode: Encode, piece: Piece, precision: str, name: str) -> None:
+def check_repeatable(encode: Encode, piece: Window, precision: str, name: str) -> None:
     """Refuse a network that gives other frames when it sees the same input again.
 
     Raises:
@@ -33,7 +33,7 @@ def check_repeatable(encode: Encode, piece: Piece, precision: str, name: str) ->
         )
 
 
-def exact_together(encode: Encode, pieces: Sequence[Piece], precision: str) -> bool:
+def exact_together(encode: Encode, pieces: Sequence[Window], precision: str) -> bool:
     """Whether inputs of different length have the same frames in a batch as alone.
 
     Args:

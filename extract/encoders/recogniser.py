@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gia_mic.extract.encoders.contract import Job, Piece
+from gia_mic.extract.encoders.contract import EncodeJob, Window
 from gia_mic.extract.encoders.speech import WHISPER_WINDOW_S, SpeechEncoder
 from gia_mic.extract.encoders.weights import load_model
 from gia_mic.extract.errors import EncoderError, MediaError, first_line
@@ -92,7 +92,7 @@ class _Ctc(Recogniser):
         return whole.base_model
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's token ids (T, 1) float32."""
         device = next(self._head.parameters()).device
         frames = super().encode(pieces)
@@ -103,13 +103,13 @@ class _Ctc(Recogniser):
 class _Whisper(Recogniser):
     """What Whisper says of windows of up to 30 s that end where it is quiet, greedily, without times."""
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode an utterance into windows that don't overlap."""
         count = 0
         for samples in quiet_windows(self._stream(job), self._rate, WHISPER_WINDOW_S):
             count += len(samples)
             spectrum = self._spectrogram(samples, sampling_rate=self._rate, return_tensors="np").input_features[0]
-            yield Piece(spectrum, slice(None), self._window)
+            yield Window(spectrum, slice(None), self._window)
         if not count:
             raise MediaError(f"{job.path} has no sound: leave the utterance out.")
 
@@ -126,7 +126,7 @@ class _Whisper(Recogniser):
         return self
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's token ids (T, 1) float32."""
         model: Any = self._model
         spectra = torch.from_numpy(np.stack([piece.values for piece in pieces])).to(model.device, model.dtype)

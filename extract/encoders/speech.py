@@ -12,7 +12,7 @@ from torch import nn
 from gia_mic.extract import media
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.architecture import SPEECH_INPUTS, check_inputs, find_network, outline
-from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_layers, pick_layers, piece_windows
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
 from gia_mic.extract.encoders.log_mel import KIND, LogMel
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
@@ -115,14 +115,14 @@ class SpeechEncoder(Pretrained):
         """What all frames have in common."""
         return self.spec.header(self._hidden_size, self._rate / self._hop, self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return about how many frames the model has to compute for an utterance."""
         frames = max(round(job.duration_s * self._rate) // self._hop, 1)
         if self._whisper:
             return math.ceil(frames / self._window) * self._window
         return frames * self._step
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode an utterance into windows of samples.
 
         Raises:
@@ -146,9 +146,9 @@ class SpeechEncoder(Pretrained):
             ]
             if self._whisper:
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
-                yield Piece(spectrum, keep, self._window)
+                yield Window(spectrum, keep, self._window)
             else:
-                yield Piece(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step)
+                yield Window(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step)
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device.
@@ -164,13 +164,13 @@ class SpeechEncoder(Pretrained):
             self._try()
         return self
 
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
         together = [pieces] if self._exact_together else [[piece] for piece in pieces]
         return [frames for some in together for frames in self._encode(some)]
 
     @torch.inference_mode()
-    def _encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         parameter = next(self.model.parameters())
         if self._whisper:
             inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
@@ -202,7 +202,7 @@ class SpeechEncoder(Pretrained):
             return
         noise = np.random.default_rng(0).normal(0, 0.1, self._samples(PROBE_FRAMES[-1])).astype(np.float32)
         sounds = [noise[: self._samples(frames)] for frames in PROBE_FRAMES]
-        pieces = [next(self.pieces(Job("", "", sound=(sound, self._rate)))) for sound in sounds]
+        pieces = [next(self.pieces(EncodeJob("", "", sound=(sound, self._rate)))) for sound in sounds]
         check_repeatable(self._encode, pieces[-1], self.spec.precision, self.spec.name)
         if not fast.suits(self._device):
             self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
@@ -245,15 +245,15 @@ class SpeechEncoder(Pretrained):
             )
         self._hop, self._step = self._hop * step, step
 
-    def _log_mel_pieces(self, job: Job) -> Iterator[Piece]:
+    def _log_mel_pieces(self, job: EncodeJob) -> Iterator[Window]:
         assert self._log_mel is not None
         frames = self._log_mel(self._stream(job))
         if not len(frames):
             raise self._too_short(job, sum(len(block) for block in self._stream(job)))
         for begin, end, keep in piece_windows(len(frames), self._window, self._context):
-            yield Piece(frames[begin:end], keep, (end - begin) * self._step)
+            yield Window(frames[begin:end], keep, (end - begin) * self._step)
 
-    def _too_short(self, job: Job, samples: int) -> MediaError:
+    def _too_short(self, job: EncodeJob, samples: int) -> MediaError:
         return MediaError(
             f"{job.path or job.id} has {1000 * samples / self._rate:.0f} ms of sound; {self.spec.name} needs "
             f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
@@ -297,7 +297,7 @@ class SpeechEncoder(Pretrained):
         """Return how many samples so many frames see."""
         return (frames - 1) * self._hop + self._receptive_field
 
-    def _stream(self, job: Job) -> Iterator[np.ndarray]:
+    def _stream(self, job: EncodeJob) -> Iterator[np.ndarray]:
         if job.sound is not None:
             return media.stream_samples(*job.sound, self._rate)
         assert job.path is not None

@@ -8,7 +8,7 @@ import torch
 
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.architecture import TEXT_INPUTS, check_inputs, find_network, outline, places
-from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_layers, pick_layers, piece_windows
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.encoders.weights import Weights
@@ -92,11 +92,11 @@ class TextEncoder(Pretrained):
         """What all frames have in common."""
         return self.spec.header(self._hidden_size, weights=self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return how many tokens an utterance has."""
         return len(self._tokens(job))
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Cut a transcript into tokens, and those into windows.
 
         Raises:
@@ -108,7 +108,7 @@ class TextEncoder(Pretrained):
         assert self.spec.window_tokens is not None
         assert self.spec.context_tokens is not None
         for begin, end, keep in piece_windows(len(tokens), self.spec.window_tokens, self.spec.context_tokens):
-            yield Piece(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
+            yield Window(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
 
     def to(self, device: str) -> "TextEncoder":
         """Load the weights onto a device.
@@ -122,14 +122,14 @@ class TextEncoder(Pretrained):
             self._try()
         return self
 
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
         if self._exact_together:
             return self._encode(pieces)
         return [self._encode([piece])[0] for piece in pieces]
 
     @torch.inference_mode()
-    def _encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         device = next(self.model.parameters()).device
         lengths = torch.tensor([len(piece.values) for piece in pieces])
         tokens = torch.full((len(pieces), int(lengths.max())), self._padding)
@@ -150,7 +150,7 @@ class TextEncoder(Pretrained):
         Raises:
             EncoderError: They don't.
         """
-        pieces = [next(self.pieces(Job("", "", text=text))) for text in PROBES]
+        pieces = [next(self.pieces(EncodeJob("", "", text=text))) for text in PROBES]
         wanted = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
         try:
             shapes = [self._encode([piece])[0].shape for piece in pieces]
@@ -166,7 +166,7 @@ class TextEncoder(Pretrained):
         check_repeatable(self._encode, pieces[-1], self.spec.precision, self._name)
         self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
 
-    def spans(self, job: Job) -> list[tuple[int, int] | None]:
+    def spans(self, job: EncodeJob) -> list[tuple[int, int] | None]:
         """Return where in the transcript each token begins and ends; None for one that only marks.
 
         Raises:
@@ -184,7 +184,7 @@ class TextEncoder(Pretrained):
         both = zip(found["offset_mapping"], found["special_tokens_mask"], strict=True)
         return [None if special else (int(span[0]), int(span[1])) for span, special in both]
 
-    def _tokens(self, job: Job) -> list[int]:
+    def _tokens(self, job: EncodeJob) -> list[int]:
         return self._tokenizer(job.text, add_special_tokens=True, verbose=False)["input_ids"]
 
 

@@ -13,7 +13,7 @@ from gia_mic.extract import media
 from gia_mic.extract.crop import DEFAULT, check_crop, stream_cropped
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.architecture import PICTURE_INPUTS, check_inputs, find_network, outline
-from gia_mic.extract.encoders.contract import EncoderSpec, Job, Piece, check_layers
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers
 from gia_mic.extract.encoders.pretrained import Pretrained, frozen
 from gia_mic.extract.encoders.proof import check_repeatable
 from gia_mic.extract.encoders.weights import load_settings
@@ -106,12 +106,12 @@ class VisualEncoder(Pretrained):
         rate = None if self._crop == "face" else self._rate / (self._clip or 1)
         return self.spec.header(self._hidden_size, rate, self._weights)
 
-    def size(self, job: Job) -> int:
+    def size(self, job: EncodeJob) -> int:
         """Return about how many patches the model has to compute for an utterance."""
         pictures = max(round(job.duration_s * self._rate), 1)
         return math.ceil(pictures / (self._clip or 1)) * (self._clip or 1) * self._patches
 
-    def pieces(self, job: Job) -> Iterator[Piece]:
+    def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode a clip into pictures, some at a time.
 
         Raises:
@@ -150,7 +150,7 @@ class VisualEncoder(Pretrained):
         return self
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's frames (T, D) float32; pictures, or clips of them, don't see each other."""
         parameter = next(self.model.parameters())
         pictures = torch.from_numpy(np.concatenate([piece.values for piece in pieces])).to(parameter.device)
@@ -176,11 +176,11 @@ class VisualEncoder(Pretrained):
         height, width = self._framing.size
         return (height // self._patch) * (width // self._patch) + 1
 
-    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Piece:
+    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Window:
         if self._clip is None:
-            return Piece(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
+            return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
         filled = pictures + pictures[-1:] * (self._clip - len(pictures))
-        return Piece(np.stack(filled), slice(0, 1), self._clip * self._patches, note)
+        return Window(np.stack(filled), slice(0, 1), self._clip * self._patches, note)
 
     def _look(self, layers: tuple[int, ...] | str) -> None:
         """Find out what the model takes and what stands for a picture in what it gives.

@@ -49,7 +49,8 @@ class EncoderConfig:
 
     layers: tuple[int, ...] | str = setting(
         (-1,),
-        "Hidden layers to keep side by side, such as 6,9,12: -1 is the last, 0 the embeddings; or mean, of all.",
+        "Hidden layers to keep side by side, such as 6,9,12 or -2,-1: -1 is the last, 0 the embeddings; or mean, of all.",
+        elsewhere="mean for speech, but for tiny",
         parse=parse_layers,
     )
     pool: str = setting("none", "Frames to average: none, a number of neighbours, or utterance, for all of them.")
@@ -58,7 +59,7 @@ class EncoderConfig:
     window_s: float = setting(
         20.0, "Longest sound seen at once, in seconds; longer sound goes through in windows. Whisper's is 30.", above=0
     )
-    frame_rate_hz: float = setting(4.0, "Pictures per second of video.", above=0)
+    frame_rate_hz: float = setting(4.0, "Pictures per second of video.", above=0, elsewhere="8 for models of clips")
     crop: str = setting(
         "half",
         f"Part of the picture: {'; '.join(f'{name} is {part}' for name, part in CROPS.items())} "

@@ -157,7 +157,9 @@ def run(
             fitting["revision"] = pin(chosen, begun)
         make = partial(make_encoder, name, chosen, **fitting)
         if dry_run:
-            yield forecast(corpus, make(), devices[0])
+            encoder = make()
+            _tell_of_other_files(corpus, encoder.header)
+            yield forecast(corpus, encoder, devices[0])
             continue
         result = extract(corpus, make, devices=devices, shard=shard, finish=finish, engine=engine)
         failed.update(result.failed)
@@ -224,8 +226,7 @@ def extract(
     header = encoder.header
     plan.require_modality(corpus, header.modality)
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
-    for line in _of_other_weights(corpus, header):
-        logger.info(line)
+    _tell_of_other_files(corpus, header)
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
         jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
         budget = budget or batch_positions(devices[0] if engine is None else engine.kind)
@@ -298,8 +299,11 @@ def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
     return commit
 
 
-def _of_other_weights(corpus: Corpus, header: Header) -> Iterator[str]:
-    """Say of a new feature file which there are of the same model's other weights; training can go on with them."""
+def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
+    """Say which files a new one comes beside that hold the same model's frames by other weights or of its last layer.
+
+    The last layer was every encoder's default; of speech it no longer is.
+    """
     folder = corpus.folder / header.modality
     if (folder / header.file_name).exists():
         return
@@ -308,11 +312,18 @@ def _of_other_weights(corpus: Corpus, header: Header) -> Iterator[str]:
             spec = open_store(path).spec
         except StoreError:
             continue
+        if spec.get("model") != header.spec["model"]:
+            continue
         old, new = str(spec.get("weights", "")), str(header.spec["weights"])
-        if spec.get("model") == header.spec["model"] and old != new:
-            yield (
-                f"{path} has frames of {spec['model']} by commit {old[:12]}, and the weights are now taken from commit "
-                f"{new[:12]}: a new file is made, and training can go on with the old one by --encoder."
+        reasons = []
+        if old != new:
+            reasons.append(f"by commit {old[:12]}, and the weights are now taken from commit {new[:12]}")
+        if spec.get("layers") == [-1] != header.spec["layers"]:
+            reasons.append(f"of its last layer, and now those of layers {header.spec['layers']} are made")
+        if reasons:
+            logger.info(
+                f"{path} has frames of {spec['model']} {', and '.join(reasons)}: a new file is made. Training can go on "
+                f"with the old one by --encoder {path.stem}."
             )
 
 

@@ -28,6 +28,7 @@ class Setting:
         below: Bound that every value is below.
         at_most: Highest value allowed.
         choices: The values there are; for a tuple, those of each of its items.
+        elsewhere: What else it is by default, and where, in words.
         parse: Turns a text into a value, or raises a ValueError that says why not; by default as `default` is.
     """
 
@@ -64,6 +65,10 @@ class Setting:
         >>> Setting(6e-3, "").shown, Setting((6, 9), "").shown, Setting((), "").shown, Setting(False, "").shown
         ('0.006', '6,9', 'none', 'off')
         """
+        return "; ".join(filter(None, (self._shown, self.elsewhere)))
+
+    @property
+    def _shown(self) -> str:
         if isinstance(self.default, bool):
             return "on" if self.default else "off"
         if isinstance(self.default, tuple):

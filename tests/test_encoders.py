@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,8 +10,9 @@ from made_models import SPEECH, TEXT, VISUAL, preprocessor, save, save_text
 
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.encoders import fast, speech
-from gia_mic.extract.encoders.contract import EncodeJob, piece_windows, pool
+from gia_mic.extract.encoders.contract import EncodeJob, Window, piece_windows, pool
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.errors import EncoderError, MediaError
 
 SENTENCES = ["No.", "I can't believe you did that!", "", "Why would anyone say such a thing to me, today of all days?"]
@@ -59,7 +62,7 @@ def test_speech_in_any_batch_equals_speech_alone(speech_models, sounds, name, la
 
 @pytest.mark.parametrize("name", [name for name in SPEECH if name != "whisper"])
 def test_speech_alone_equals_what_transformers_gives_for_the_unpadded_recording(speech_models, sounds, name):
-    encoder = make_encoder("speech", str(speech_models[name])).to("cpu")
+    encoder = make_encoder("speech", str(speech_models[name]), layers=(-1,)).to("cpu")
     model = transformers.AutoModel.from_pretrained(speech_models[name]).eval()
     (piece,) = encoder.pieces(sounds[1])
     with torch.inference_mode():
@@ -68,7 +71,7 @@ def test_speech_alone_equals_what_transformers_gives_for_the_unpadded_recording(
 
 
 def test_whisper_alone_equals_what_transformers_gives(speech_models, sounds):
-    encoder = make_encoder("speech", str(speech_models["whisper"])).to("cpu")
+    encoder = make_encoder("speech", str(speech_models["whisper"]), layers=(-1,)).to("cpu")
     model = transformers.WhisperModel.from_pretrained(speech_models["whisper"]).eval()
     extractor = transformers.WhisperFeatureExtractor()
     (samples,) = encoder._stream(sounds[1])
@@ -283,9 +286,11 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 def test_models_that_do_not_fit_are_refused(tmp_path, speech_models):
     picture = str(save(tmp_path / "vit", *VISUAL["vit"]))
-    with pytest.raises(EncoderError, match="is a vit model, none for speech"):
+    with pytest.raises(
+        EncoderError, match=r"vit \(a vit model\) takes pixel_values, not input_values or input_features"
+    ):
         make_encoder("speech", picture)
-    with pytest.raises(EncoderError, match="is a wav2vec2 model, no vision transformer"):
+    with pytest.raises(EncoderError, match=r"\(a wav2vec2 model\) takes input_values, not pixel_values"):
         make_encoder("visual", str(speech_models["wav2vec2-base"]))
     with pytest.raises(EncoderError, match="comes without the files of its tokenizer"):
         make_encoder("text", str(save(tmp_path / "bert", *TEXT["bert"])))
@@ -341,3 +346,101 @@ def test_pooling_averages_neighbours():
     np.testing.assert_array_equal(pool(frames, "2"), [[1, 2], [5, 6], [8, 9]])
     np.testing.assert_array_equal(pool(frames, "9"), [[4, 5]])
     np.testing.assert_array_equal(pool(frames, "utterance"), [[4, 5]])
+
+
+def test_layers_are_counted_from_either_end(speech_models, sounds):
+    first, second = (
+        make_encoder("speech", str(speech_models["hubert"]), layers=layers).to("cpu") for layers in ((2, 3), (-2, -1))
+    )
+    np.testing.assert_array_equal(frames_of(first, sounds[1]), frames_of(second, sounds[1]))
+
+
+def test_pretrained_speech_is_the_mean_of_its_layers_by_default_and_tiny_its_last(speech_models):
+    assert make_encoder("speech", str(speech_models["hubert"])).spec.layers == "mean"
+    assert make_encoder("speech", "tiny").spec.layers == (-1,)
+    assert make_encoder("text", "tiny").spec.layers == (-1,)
+
+
+@pytest.mark.parametrize(("layers", "rate"), [((-1,), 6.25), ("mean", 50.0), ((1, 3), 50.0)])
+def test_frames_behind_an_adapter_have_their_own_rate(tmp_path, layers, rate):
+    folder = save(tmp_path / "adapter", "Wav2Vec2", {**SPEECH["wav2vec2-base"][1], "add_adapter": True})
+    encoder = make_encoder("speech", str(folder), layers=layers, window_s=6.0).to("cpu")
+    job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 8.0), duration_s=8.0)
+    assert len(list(encoder.pieces(job))) == 2
+    assert encoder.header.frame_rate_hz == rate
+    assert len(frames_of(encoder, job)) == pytest.approx(8.0 * rate, abs=1)
+
+
+def test_log_mel_frames_are_those_of_transformers(tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    folder = save(tmp_path / "w2v-bert", "Wav2Vec2Bert", sizes)
+    transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+    encoder = make_encoder("speech", str(folder)).to("cpu")
+    (samples,) = encoder._stream(job := EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.375), duration_s=1.375))
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    wanted = extractor(samples, sampling_rate=16000, return_tensors="np")
+    (piece,) = encoder.pieces(job)
+    np.testing.assert_allclose(piece.values, wanted.input_features[0][wanted.attention_mask[0] == 1], atol=1e-4)
+    assert frames_of(encoder, job).shape == (len(piece.values), encoder.header.dim) == (68, 32)
+    blocks = np.array_split(samples, 7)
+    np.testing.assert_allclose(encoder._log_mel(iter(blocks)), piece.values, atol=1e-4)
+
+
+def test_a_decoder_without_a_padding_token_encodes_in_batches(tmp_path):
+    sizes = {**TEXT["bert"][1], "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 0, "eos_token_id": 2}
+    folder = save_text(tmp_path / "llama", "Llama", sizes)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": None}))
+    encoder = make_encoder("text", str(folder)).to("cpu")
+    assert encoder._exact_together
+    pieces = [next(encoder.pieces(EncodeJob("", "", text=text))) for text in ("No.", "Why would anyone say so?")]
+    for one, piece in zip(encoder.encode(pieces), pieces, strict=True):
+        assert relative_difference(one, encoder.encode([piece])[0]) < 1e-4
+
+
+def test_places_that_padding_takes_are_no_room_for_tokens(tmp_path):
+    encoder = make_encoder("text", str(save_text(tmp_path / "mpnet", "MPNet", TEXT["bert"][1]))).to("cpu")
+    assert encoder.spec.window_tokens == 64
+    assert frames_of(encoder, EncodeJob("u", "", text="a" * 500)).shape == (500, 32)
+
+
+def test_pictures_without_a_class_token_are_the_mean_of_their_patches(tmp_path):
+    folder = save(tmp_path / "ijepa", "IJepa", VISUAL["vit"][1])
+    encoder = make_encoder("visual", str(folder)).to("cpu")
+    (piece,) = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90])))
+    pixels = torch.from_numpy(piece.values).float().permute(0, 3, 1, 2) / 255 * 2 - 1
+    with torch.inference_mode():
+        wanted = transformers.IJepaModel.from_pretrained(folder).eval()(pixels).last_hidden_state.mean(1).numpy()
+    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+    assert encoder.spec.framing["vector"] == "mean"
+
+
+def test_a_model_of_clips_gives_a_frame_for_each_clip(tmp_path):
+    folder = save(tmp_path / "videomae", "VideoMAE", {**VISUAL["vit"][1], "num_frames": 4})
+    encoder = make_encoder("visual", str(folder), frame_rate_hz=10.0).to("cpu")
+    pieces = list(encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", list(range(0, 100, 10))))))
+    assert [len(piece.values) for piece in pieces] == [4, 4, 4]
+    np.testing.assert_array_equal(pieces[-1].values[1], pieces[-1].values[-1])  # filled up
+    assert [frames.shape for frames in encoder.encode(pieces)] == [(1, 32)] * 3
+    assert encoder.header.frame_rate_hz == 2.5
+
+
+def test_a_model_that_gives_other_frames_each_time_is_refused():
+    draw = np.random.default_rng(0)
+    piece = Window(np.zeros(3), slice(0, 3), 3)
+    with pytest.raises(EncoderError, match="random one gives other frames each time"):
+        check_repeatable(lambda pieces: [draw.normal(size=(3, 4)) for _ in pieces], piece, "float32", "random one")
+
+
+def test_frames_that_a_batch_changes_are_seen():
+    pieces = [Window(np.arange(length, dtype=float), slice(0, length), length) for length in (2, 5)]
+
+    def alone(batch):
+        return [piece.values[:, None] + 1 for piece in batch]
+
+    def padded(batch):
+        return [frames + len(batch) / 100 for frames in alone(batch)]
+
+    assert exact_together(alone, pieces, "float32")
+    assert not exact_together(padded, pieces, "float32")
+    assert exact_together(padded, pieces, "bfloat16")

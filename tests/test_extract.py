@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from made_media import tone, video
+from made_models import SPEECH, save
 from made_recordings import TINY_SPEECH, content, make_corpus
 
 from gia_mic.extract import plan
@@ -461,3 +462,18 @@ def test_verification_names_every_damaged_utterance(tmp_path):
     path.write_bytes(damaged[:-10])
     with pytest.raises(StoreError, match="is broken"):
         list(verify_all([path]))
+
+
+def test_whoever_has_the_last_layer_of_an_encoder_is_told_of_the_new_default(tmp_path, caplog):
+    corpus = make_corpus(tmp_path, count=4)
+    model = str(save(tmp_path / "hubert", *SPEECH["hubert"]))
+    caplog.set_level("INFO", "gia_mic")
+    (last,) = run(corpus, "speech", model, device="cpu", layers=(-1,))
+    assert not caplog.messages
+    (mean,) = run(corpus, "speech", model, device="cpu")
+    assert open_store(mean.path).spec["layers"] == "mean"
+    (line,) = caplog.messages
+    assert line.startswith(f"{last.path} has frames of hubert of its last layer, and now those of layers mean are made")
+    assert line.endswith(f"with the old one by --encoder {last.path.stem}.")
+    list(run(corpus, "speech", model, device="cpu"))
+    assert len(caplog.messages) == 1

@@ -27,7 +27,6 @@ __all__ = [
     "EncoderSpec",
     "Window",
     "check_layers",
-    "exact_together",
     "pick_layers",
     "piece_windows",
     "pool",
@@ -38,10 +37,6 @@ EXTRACTOR_VERSION = 1
 
 TINY = "tiny"
 """Name of the offline encoders with seeded random weights."""
-
-EXACT_TOGETHER = frozenset(
-    "bert camembert distilbert electra hubert mpnet roberta wav2vec2 wavlm whisper xlm-roberta".split()
-)
 
 
 @dataclass(frozen=True)
@@ -223,14 +218,6 @@ def pick_layers(outputs: Any, layers: tuple[int, ...] | str) -> "torch.Tensor":
     return torch.cat([outputs.hidden_states[layer] for layer in layers], dim=-1)
 
 
-def exact_together(model_type: str) -> bool:
-    """Whether the modules of this kind of model leave an utterance's frames alone when a batch pads it.
-
-    A test holds each of them to it; any other model gets its utterances one by one.
-    """
-    return model_type in EXACT_TOGETHER
-
-
 def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     """Refuse layers that a model of `count` transformer layers doesn't have.
 
@@ -239,11 +226,11 @@ def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     """
     if layers == "mean":
         return
-    wrong = [layer for layer in layers if not (isinstance(layer, int) and -1 <= layer <= count)]
+    wrong = [layer for layer in layers if not (isinstance(layer, int) and -count - 1 <= layer <= count)]
     if wrong or not layers:
         raise EncoderError(
-            f"{name} has no layers {one_line(wrong) or '()'}: choose from 0 (the embeddings) to {count}, -1 (the "
-            "last), or mean."
+            f"{name} has no layers {one_line(wrong) or '()'}: choose from 0 (the embeddings) to {count}, from -1 (the "
+            f"last) back to -{count}, or mean."
         )
 
 

@@ -186,6 +186,7 @@ class PositionConvolution(nn.Module):
         return (
             isinstance(conv, nn.Conv1d)
             and conv.padding == (conv.kernel_size[0] // 2,)
+            and (conv.stride, conv.dilation) == ((1,), (1,))
             and hasattr(module, "padding")
             and hasattr(module, "activation")
             and getattr(module, "layer_norm", None) is None

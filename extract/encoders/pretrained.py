@@ -10,7 +10,7 @@ from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.contract import TINY
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 
-__all__ = ["Pretrained"]
+__all__ = ["Pretrained", "frozen"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,21 @@ class Pretrained:
             return False
         whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         self._model = part(whole).to(device, getattr(torch, precision))
+        frozen(getattr(self._model, "config", None))
         if fast.suits(device):
             fast.accelerate(self._model)
         self._device = device
         logger.debug(f"Loaded {self._named['model']} ({self._named['weights']}) onto {device} in {precision}.")
         return True
+
+
+def frozen(config: Any) -> Any:
+    """Switch off, in place, what training or generation does and hidden states don't need; return the configuration.
+
+    Masked autoencoders hide most patches at random (He et al., CVPR 2022, arXiv:2111.06377), decoders keep a cache.
+    """
+    if getattr(config, "mask_ratio", None):
+        config.mask_ratio = 0.0
+    if getattr(config, "use_cache", None):
+        config.use_cache = False
+    return config

@@ -42,7 +42,7 @@ class Recogniser(SpeechEncoder):
     """
 
     def __init__(self, model: str, revision: str | None = None, language: str | None = None) -> None:
-        super().__init__(model, revision, dtype="float32")
+        super().__init__(model, revision, layers=(-1,), dtype="float32")
         self.language = language
 
     @property

@@ -1,4 +1,4 @@
-"""Turns sound into frames with wav2vec 2.0 and its relatives, or with Whisper's encoder."""
+"""Turns sound into frames with wav2vec 2.0 and its relatives, with w2v-BERT 2.0, or with Whisper's encoder."""
 
 import math
 import warnings
@@ -12,49 +12,66 @@ from torch import nn
 from gia_mic.extract import media
 from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.encoders import fast, tiny
-from gia_mic.extract.encoders.contract import (
-    EncodeJob,
-    EncoderSpec,
-    Window,
-    check_layers,
-    exact_together,
-    pick_layers,
-    piece_windows,
-)
+from gia_mic.extract.encoders.architecture import SPEECH_INPUTS, check_inputs, find_network, outline
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
+from gia_mic.extract.encoders.log_mel import KIND, LogMel
 from gia_mic.extract.encoders.pretrained import Pretrained
+from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.encoders.weights import load_settings
-from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.errors import EncoderError, MediaError, first_line, one_line
 from gia_mic.extract.store import Header
 
 __all__ = ["SpeechEncoder"]
 
 CONTEXT_S = 2.0
 WHISPER_WINDOW_S = 30.0
+WANTED = "a wav2vec2-like one or Whisper"
+
+DEFAULT_LAYERS = "mean"
+"""Of pretrained models. Their last layer is made for what they were trained on and tells emotions worse than the mean
+over all (SUPERB, arXiv:2105.01051; Pepino et al., arXiv:2104.03502; Li et al., arXiv:2210.02595)."""
+
+PROBE_FRAMES = (3, 17, 40)
+"""Lengths of the noises that a network is tried on."""
 
 
 class SpeechEncoder(Pretrained):
-    """wav2vec 2.0, HuBERT, WavLM or Whisper's encoder, frozen.
+    """wav2vec 2.0, HuBERT, WavLM and their relatives, w2v-BERT 2.0 or Whisper's encoder, frozen.
 
     A recording of n samples gives T = floor((n - receptive field) / hop) + 1 frames; for wav2vec 2.0 the receptive
-    field is 400 samples and the hop 320, so 50 frames a second (Baevski et al., NeurIPS 2020, arXiv:2006.11477).
+    field is 400 samples and the hop 320, so 50 frames a second (Baevski et al., NeurIPS 2020, arXiv:2006.11477); an
+    adapter behind the last layer takes longer steps. w2v-BERT 2.0 sees log-mel frames at the same rate.
     Whisper's encoder always sees 30 s, as it was trained; of these the ceil(n / 320) frames of the recording are kept
     (Radford et al., ICML 2023, arXiv:2212.04356).
 
     Args:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
-        window_s: As in `EncoderConfig`, like the options: layers, pool, precision and dtype.
+        window_s: As in `EncoderConfig`, like the options: pool, precision and dtype.
+        layers: As in `EncoderConfig`; by default the mean of all, of "tiny" the last.
 
     Raises:
         EncoderError: The model can't be found, or is none for speech.
     """
 
     def __init__(
-        self, model: str, revision: str | None = None, window_s: float = EncoderConfig.window_s, **options: Any
+        self,
+        model: str,
+        revision: str | None = None,
+        window_s: float = EncoderConfig.window_s,
+        layers: tuple[int, ...] | str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(model, revision, tiny.speech)
+        if layers is None:
+            layers = (-1,) if self._weights is None else DEFAULT_LAYERS
         settings = {} if self._weights is None else load_settings(self._weights, "feature_extractor")
         self._whisper = self._config.model_type == "whisper"
+        self._log_mel: LogMel | None = None
+        self._step = 1  # positions that the model computes for each frame
+        name = f"{self._named['model']} (a {self._config.model_type} model)"
+        network = find_network(self._config)
+        takes = check_inputs(network, SPEECH_INPUTS, name, WANTED)
         if self._whisper:
             from transformers import WhisperFeatureExtractor
 
@@ -63,35 +80,46 @@ class SpeechEncoder(Pretrained):
             )
             self._hop = self._receptive_field = 2 * self._spectrogram.hop_length
             window_s = WHISPER_WINDOW_S
-        elif hasattr(self._config, "conv_stride") and hasattr(self._config, "conv_kernel"):
-            self._receptive_field, self._hop = fast.receptive_field(self._config.conv_kernel, self._config.conv_stride)
+            self.layer_count, self._hidden_size = self._config.encoder_layers, self._config.hidden_size
         else:
-            raise EncoderError(
-                f"{self._named['model']} is a {self._config.model_type} model, none for speech: choose a wav2vec2-like "
-                "one."
-            )
+            if takes == "input_features":
+                if settings.get("feature_extractor_type") != KIND:
+                    raise EncoderError(
+                        f"{name} takes spectra, of a kind that is unknown here "
+                        f"({settings.get('feature_extractor_type', 'preprocessor_config.json names none')}): choose "
+                        f"{WANTED}."
+                    )
+                self._log_mel = LogMel(settings)
+                self._receptive_field, self._hop = self._log_mel.receptive_field, self._log_mel.hop
+            elif hasattr(self._config, "conv_stride") and hasattr(self._config, "conv_kernel"):
+                kernels, strides = list(self._config.conv_kernel), list(self._config.conv_stride)
+                self._receptive_field, self._hop = fast.receptive_field(kernels, strides)
+            else:
+                raise EncoderError(f"{name} doesn't say how samples become its frames: choose {WANTED}.")
+            self._look(network, layers, name)
         self.spec = EncoderSpec(
             modality="speech",
             **self._named,
+            layers=layers,
             sampling_rate_hz=settings.get("sampling_rate", 16000),
             window_s=window_s,
             context_s=CONTEXT_S,
             normalise=not self._whisper and settings.get("do_normalize", True),
             **options,
         )
-        check_layers(self.spec.layers, self._layer_count, self.spec.name)
+        check_layers(layers, self.layer_count, self.spec.name)
 
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, self._rate / self._hop, self._weights)
+        return self.spec.header(self._hidden_size, self._rate / self._hop, self._weights)
 
     def size(self, job: EncodeJob) -> int:
         """Return about how many frames the model has to compute for an utterance."""
         frames = max(round(job.duration_s * self._rate) // self._hop, 1)
         if self._whisper:
             return math.ceil(frames / self._window) * self._window
-        return frames
+        return frames * self._step
 
     def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode an utterance into windows of samples.
@@ -99,12 +127,12 @@ class SpeechEncoder(Pretrained):
         Raises:
             MediaError: It can't be decoded, or is shorter than one frame.
         """
+        if self._log_mel is not None:
+            yield from self._log_mel_pieces(job)
+            return
         stream = _Samples(self._stream(job), keep=self._samples(self._window))
         if stream.count < (1 if self._whisper else self._receptive_field):
-            raise MediaError(
-                f"{job.path or job.id} has {1000 * stream.count / self._rate:.0f} ms of sound; {self.spec.name} needs "
-                f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
-            )
+            raise self._too_short(job, stream.count)
         if not self._whisper:
             frames = (stream.count - self._receptive_field) // self._hop + 1
         else:
@@ -119,19 +147,25 @@ class SpeechEncoder(Pretrained):
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
                 yield Window(spectrum, keep, self._window)
             else:
-                yield Window(((values - mean) * scale).astype(np.float32), keep, end - begin)
+                yield Window(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step)
 
     def to(self, device: str) -> "SpeechEncoder":
-        """Load the weights onto a device."""
-        if self._load(device, self.spec.precision, self._model_class(), self._wanted) and not self._alone:
-            _normalise_each_alone(self._model)
-            # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
-            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+        """Load the weights onto a device.
+
+        Raises:
+            EncoderError: They can't be loaded, or give other frames each time.
+        """
+        if self._load(device, self.spec.precision, self._model_class(), self._wanted):
+            if not fast.suits(device):
+                _normalise_each_alone(self._model)
+                # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+            self._try()
         return self
 
     def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        together = [[piece] for piece in pieces] if self._alone else [pieces]
+        together = [pieces] if self._exact_together else [[piece] for piece in pieces]
         return [frames for some in together for frames in self._encode(some)]
 
     @torch.inference_mode()
@@ -141,7 +175,7 @@ class SpeechEncoder(Pretrained):
             inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
         else:
             lengths = [len(piece.values) for piece in pieces]
-            padded = np.zeros((len(pieces), max(lengths)), np.float32)
+            padded = np.zeros((len(pieces), max(lengths), *pieces[0].values.shape[1:]), np.float32)
             for row, piece in zip(padded, pieces, strict=True):
                 row[: len(piece.values)] = piece.values
             inputs, mask = torch.from_numpy(padded), torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
@@ -153,6 +187,76 @@ class SpeechEncoder(Pretrained):
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def _try(self) -> None:
+        """Encode noises, to see whether they become the same frames again, and the same in a batch.
+
+        Whisper's inputs all have one length, and its 30 s are too long to try; a CPU takes one recording at a time.
+
+        Raises:
+            EncoderError: They become others.
+        """
+        self._exact_together = self._whisper and not fast.suits(self._device)
+        if self._whisper:
+            return
+        noise = np.random.default_rng(0).normal(0, 0.1, self._samples(PROBE_FRAMES[-1])).astype(np.float32)
+        sounds = [noise[: self._samples(frames)] for frames in PROBE_FRAMES]
+        pieces = [next(self.pieces(EncodeJob("", "", sound=(sound, self._rate)))) for sound in sounds]
+        check_repeatable(self._encode, pieces[-1], self.spec.precision, self.spec.name)
+        if not fast.suits(self._device):
+            self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
+
+    def _look(self, network: Any, layers: tuple[int, ...] | str, name: str) -> None:
+        """Find out how many layers and features the model has, and how long its frames are.
+
+        Several of the frames that the settings promise may become one: SEW pools them between its first and its last
+        layer, an adapter takes steps behind the last.
+
+        Raises:
+            EncoderError: It makes no frames of sound alone, or none that are so many settings' frames long.
+        """
+        frames = PROBE_FRAMES[-1]
+        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
+        if self._log_mel is not None:
+            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
+        model = outline(network, self._config, name, WANTED)
+        try:
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
+            self.layer_count = len(outputs[0].hidden_states) - 1
+            check_layers(layers, self.layer_count, self._named["model"])
+            picked = [pick_layers(output, layers) for output in outputs]
+            counts = [state.shape[1] for state in picked]
+            self._hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
+        except EncoderError:
+            raise
+        except Exception as error:  # whatever a model does that wants something else
+            raise EncoderError(
+                f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
+            ) from error
+        step = max(frames // max(counts[0], 1), 1)
+        if counts == [frames // step, (frames + 1) // step]:
+            self._receptive_field += (step - 1) * self._hop
+        elif counts != [math.ceil(frames / step), math.ceil((frames + 1) / step)]:
+            raise EncoderError(
+                f"{name} makes {one_line(counts)} frames where its settings promise {frames} and {frames + 1}: choose "
+                f"{WANTED}."
+            )
+        self._hop, self._step = self._hop * step, step
+
+    def _log_mel_pieces(self, job: EncodeJob) -> Iterator[Window]:
+        assert self._log_mel is not None
+        frames = self._log_mel(self._stream(job))
+        if not len(frames):
+            raise self._too_short(job, sum(len(block) for block in self._stream(job)))
+        for begin, end, keep in piece_windows(len(frames), self._window, self._context):
+            yield Window(frames[begin:end], keep, (end - begin) * self._step)
+
+    def _too_short(self, job: EncodeJob, samples: int) -> MediaError:
+        return MediaError(
+            f"{job.path or job.id} has {1000 * samples / self._rate:.0f} ms of sound; {self.spec.name} needs "
+            f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
+        )
 
     def _model_class(self) -> Any:
         """Return the class of transformers to load; None for what the configuration says."""
@@ -173,18 +277,9 @@ class SpeechEncoder(Pretrained):
         return self._receptive_field
 
     @property
-    def _alone(self) -> bool:
-        """Whether the network takes one recording at a time."""
-        return fast.suits(self._device) or not exact_together(self._config.model_type)
-
-    @property
     def _rate(self) -> int:
         assert self.spec.sampling_rate_hz is not None
         return self.spec.sampling_rate_hz
-
-    @property
-    def _layer_count(self) -> int:
-        return self._config.encoder_layers if self._whisper else self._config.num_hidden_layers
 
     @property
     def _window(self) -> int:

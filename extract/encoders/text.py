@@ -7,29 +7,35 @@ import numpy as np
 import torch
 
 from gia_mic.extract.encoders import tiny
-from gia_mic.extract.encoders.contract import (
-    EncodeJob,
-    EncoderSpec,
-    Window,
-    check_layers,
-    exact_together,
-    pick_layers,
-    piece_windows,
-)
+from gia_mic.extract.encoders.architecture import TEXT_INPUTS, check_inputs, find_network, outline, places
+from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
 from gia_mic.extract.encoders.pretrained import Pretrained
+from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.encoders.weights import Weights
-from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.errors import EncoderError, MediaError, first_line, one_line
 from gia_mic.extract.store import Header
 
 __all__ = ["TextEncoder"]
 
 CONTEXT_TOKENS = 64
+UNLIMITED = 10**9
+"""Window in tokens of a model that says nothing of its limit."""
+
+WANTED = "a text model such as RoBERTa"
+
+PROBES = (
+    "No.",
+    "I can't believe you did that!",
+    "Why would anyone say so?",
+    "Why would anyone say such a thing to me, today of all days?",
+)
+"""Texts of different lengths that a network is tried on."""
 
 _ADVICE = "save the tokenizer in the same folder with save_pretrained"
 
 
 class TextEncoder(Pretrained):
-    """RoBERTa or a relative, frozen (Liu et al., 2019, arXiv:1907.11692).
+    """RoBERTa, another encoder or a decoder of text, frozen (Liu et al., 2019, arXiv:1907.11692).
 
     A transcript gives one frame for each of its tokens, among them the ones that mark its beginning and end, which a
     model trains to stand for the whole. A transcript longer than the model's limit goes through it in windows.
@@ -46,18 +52,31 @@ class TextEncoder(Pretrained):
     def __init__(self, model: str, revision: str | None = None, **options: Any) -> None:
         super().__init__(model, revision, lambda: tiny.text()[0])
         self._tokenizer = tiny.text()[1] if self._weights is None else _load_tokenizer(self._weights)
-        name = self._named["model"]
-        if not hasattr(self._config, "vocab_size") or self._tokenizer.pad_token_id is None:
-            raise EncoderError(f"{name} is no text encoder with a padding token: choose a BERT-like model.")
-        if len(self._tokenizer) > self._config.vocab_size:
+        config = self._config if hasattr(self._config, "vocab_size") else self._config.get_text_config()
+        self._name = f"{self._named['model']} (a {self._config.model_type} model)"
+        network = find_network(self._config)
+        check_inputs(network, TEXT_INPUTS, self._name, WANTED)
+        numbers: list[Any] = [
+            getattr(config, field, None) for field in ("vocab_size", "hidden_size", "num_hidden_layers")
+        ]
+        if not all(isinstance(number, int) for number in numbers):
             raise EncoderError(
-                f"The tokenizer of {name} has {len(self._tokenizer)} tokens and the model {self._config.vocab_size}: "
-                "they don't belong together."
+                f"{self._name} doesn't say how many tokens, features and layers it has: choose {WANTED}."
             )
-        # RoBERTa counts positions from its padding id on, so two of its 514 places hold no token
-        limit = min(self._tokenizer.model_max_length, getattr(self._config, "max_position_embeddings", 10**9))
-        if self._config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            limit = min(limit, self._config.max_position_embeddings - self._config.pad_token_id - 1)
+        vocabulary, self._hidden_size, layer_count = numbers
+        if len(self._tokenizer) > vocabulary:
+            raise EncoderError(
+                f"The tokenizer of {self._named['model']} has {len(self._tokenizer)} tokens and the model "
+                f"{vocabulary}: they don't belong together."
+            )
+        paddings = (self._tokenizer.pad_token_id, getattr(config, "pad_token_id", None))
+        self._padding = next((token for token in paddings if isinstance(token, int) and token >= 0), 0)  # under a mask
+        limits = [
+            self._tokenizer.model_max_length,
+            getattr(config, "max_position_embeddings", None),
+            places(outline(network, self._config, self._name, WANTED)),
+        ]
+        limit = min([number for number in limits if isinstance(number, int) and number > 0] + [UNLIMITED])
         self.spec = EncoderSpec(
             modality="text",
             **self._named,
@@ -65,13 +84,13 @@ class TextEncoder(Pretrained):
             context_tokens=min(CONTEXT_TOKENS, limit // 8),
             **options,
         )
-        check_layers(self.spec.layers, self._config.num_hidden_layers, name)
-        self._exact_together = exact_together(self._config.model_type)
+        check_layers(self.spec.layers, layer_count, self._named["model"])
+        self._exact_together = False
 
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, weights=self._weights)
+        return self.spec.header(self._hidden_size, weights=self._weights)
 
     def size(self, job: EncodeJob) -> int:
         """Return how many tokens an utterance has."""
@@ -92,30 +111,60 @@ class TextEncoder(Pretrained):
             yield Window(np.array(tokens[begin:end], dtype=np.int64), keep, end - begin)
 
     def to(self, device: str) -> "TextEncoder":
-        """Load the weights onto a device."""
-        self._load(
+        """Load the weights onto a device.
+
+        Raises:
+            EncoderError: They can't be loaded, or make no frames of text alone, or others each time.
+        """
+        if self._load(
             device, self.spec.precision, part=lambda m: m.get_encoder() if self._config.is_encoder_decoder else m
-        )
+        ):
+            self._try()
         return self
 
-    @torch.inference_mode()
     def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        if len(pieces) > 1 and not self._exact_together:
-            return [self.encode([piece])[0] for piece in pieces]
+        if self._exact_together:
+            return self._encode(pieces)
+        return [self._encode([piece])[0] for piece in pieces]
+
+    @torch.inference_mode()
+    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         device = next(self.model.parameters()).device
         lengths = torch.tensor([len(piece.values) for piece in pieces])
-        tokens = torch.full((len(pieces), int(lengths.max())), self._tokenizer.pad_token_id)
+        tokens = torch.full((len(pieces), int(lengths.max())), self._padding)
         for row, piece in zip(tokens, pieces, strict=True):
             row[: len(piece.values)] = torch.from_numpy(piece.values)
         mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]
         outputs = self.model(
             input_ids=tokens.to(device),
-            attention_mask=mask.to(device),
+            attention_mask=mask.long().to(device),
             output_hidden_states=self.spec.layers != (-1,),
         )
         frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
         return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+
+    def _try(self) -> None:
+        """Encode short texts, to see that they become frames and whether batches change them.
+
+        Raises:
+            EncoderError: They don't.
+        """
+        pieces = [next(self.pieces(EncodeJob("", "", text=text))) for text in PROBES]
+        wanted = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
+        try:
+            shapes = [self._encode([piece])[0].shape for piece in pieces]
+        except Exception as error:  # whatever a model does that wants something else
+            raise EncoderError(
+                f"{self._name} makes no frames of text alone ({first_line(error)}): choose {WANTED}."
+            ) from error
+        if shapes != wanted:
+            raise EncoderError(
+                f"{self._name} makes frames of shape {one_line(shapes)} of texts that should give {one_line(wanted)}: "
+                f"choose {WANTED}."
+            )
+        check_repeatable(self._encode, pieces[-1], self.spec.precision, self._name)
+        self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
 
     def spans(self, job: EncodeJob) -> list[tuple[int, int] | None]:
         """Return where in the transcript each token begins and ends; None for one that only marks.

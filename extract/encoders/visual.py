@@ -1,6 +1,8 @@
-"""Turns video into one frame per picture with CLIP's vision tower, ViT, DINOv2 and their relatives."""
+"""Turns video into one frame per picture with CLIP's vision tower, ViT, DINOv2 and others, or one per clip of them."""
 
+import inspect
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,62 +13,72 @@ from gia_mic.extract import media
 from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.encoders import tiny
+from gia_mic.extract.encoders.architecture import PICTURE_INPUTS, check_inputs, find_network, outline
 from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers
-from gia_mic.extract.encoders.pretrained import Pretrained
+from gia_mic.extract.encoders.pretrained import Pretrained, frozen
+from gia_mic.extract.encoders.proof import check_repeatable
 from gia_mic.extract.encoders.weights import load_settings
-from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.errors import EncoderError, MediaError, first_line
 from gia_mic.extract.face import FaceTrackerConfig
 from gia_mic.extract.store import Header
 
 __all__ = ["VisualEncoder"]
 
+CLIP_FRAME_RATE_HZ = 8.0
+"""Of models that see clips: VideoMAE was trained on every fourth of 25 to 30 pictures a second."""
+
 PICTURES_PER_PIECE = 16
 BICUBIC = 3
+PATCH = 16
+"""Side of a patch in pixels that stands for models without patches, to tell how much they have to compute."""
+
+WANTED = "CLIP, ViT, DINOv2 or one like them"
+
+_CLASS_TOKEN = re.compile(r"(cls|class)_(token|embedding)s?$")
 
 
 class VisualEncoder(Pretrained):
-    """CLIP's vision tower or a vision transformer, frozen.
+    """A vision model or the vision tower of one for pictures and texts, frozen.
 
-    A clip of s seconds gives about T = s · frame_rate_hz frames. Each is the class token of one picture, for CLIP after
-    its last layer norm as in its image embedding (Radford et al., ICML 2021, arXiv:2103.00020); the mean over the
-    patches where a model has no class token.
+    A clip of s seconds gives about T = s · frame_rate_hz frames, one for each picture. What stands for a picture is
+    told by what the model has: its pooled output where that was trained with it, for CLIP the class token after its
+    last layer norm as in its image embedding (Radford et al., ICML 2021, arXiv:2103.00020); else its class token; else
+    the mean over its patches. Models that see clips, such as VideoMAE of 16 pictures (Tong et al., NeurIPS 2022,
+    arXiv:2203.12602), give a frame for each clip; the last one is filled up with its last picture.
 
     Args:
         model: Hub id, local folder, or "tiny".
         revision: Hub revision; the main one by default.
-        frame_rate_hz: As in `EncoderConfig`, like the options: layers, pool, precision and dtype.
+        frame_rate_hz: As in `EncoderConfig`, like the options: layers, pool, precision and dtype. By default
+            8 for models that see clips.
         crop: As in `EncoderConfig`; pictures without the face give no frame.
 
     Raises:
-        EncoderError: The model can't be found, or is none for pictures.
+        EncoderError: The model can't be found, or doesn't turn pictures into frames.
     """
 
     def __init__(
         self,
         model: str,
         revision: str | None = None,
-        frame_rate_hz: float = EncoderConfig.frame_rate_hz,
+        frame_rate_hz: float | None = None,
         crop: str = EncoderConfig.crop,
         **options: Any,
     ) -> None:
         self._crop = crop
         self._finder = FaceTrackerConfig()
         super().__init__(model, revision, tiny.visual)
-        config = self._config
         if self._weights is None:
             size = {"height": tiny.IMAGE_SIZE, "width": tiny.IMAGE_SIZE}
             settings = {"size": size, "image_mean": tiny.IMAGE_MEAN, "image_std": tiny.IMAGE_STD}
         else:
             settings = load_settings(self._weights, "image_processor")
-        self._two_towers = hasattr(config, "vision_config")
-        self._config = config.vision_config if self._two_towers else config
-        if not hasattr(self._config, "patch_size") or not hasattr(self._config, "hidden_size"):
-            raise EncoderError(
-                f"{self._named['model']} is a {config.model_type} model, no vision transformer: choose CLIP, ViT or "
-                "DINOv2."
-            )
+        self._config = getattr(self._config, "vision_config", None) or self._config
         self._framing = _framing(settings, getattr(self._config, "image_size", 224))
         self._mean, self._std = _normalisation(settings)
+        self._look(options.get("layers", (-1,)))
+        if frame_rate_hz is None:
+            frame_rate_hz = EncoderConfig.frame_rate_hz if self._clip is None else CLIP_FRAME_RATE_HZ
         self.spec = EncoderSpec(
             modality="visual",
             **self._named,
@@ -79,19 +91,21 @@ class VisualEncoder(Pretrained):
                 "mean": list(self._mean),
                 "std": list(self._std),
                 **({"face": self._finder.spec()} if self._crop == "face" else {}),
+                **self._reading(),
             },
             **options,
         )
-        check_layers(self.spec.layers, self._config.num_hidden_layers, self.spec.name)
 
     @property
     def header(self) -> Header:
         """What all frames have in common."""
-        return self.spec.header(self._config.hidden_size, None if self._crop == "face" else self._rate, self._weights)
+        rate = None if self._crop == "face" else self._rate / (self._clip or 1)
+        return self.spec.header(self._hidden_size, rate, self._weights)
 
     def size(self, job: EncodeJob) -> int:
         """Return about how many patches the model has to compute for an utterance."""
-        return max(round(job.duration_s * self._rate), 1) * self._patches
+        pictures = max(round(job.duration_s * self._rate), 1)
+        return math.ceil(pictures / (self._clip or 1)) * (self._clip or 1) * self._patches
 
     def pieces(self, job: EncodeJob) -> Iterator[Window]:
         """Decode a clip into pictures, some at a time.
@@ -107,7 +121,7 @@ class VisualEncoder(Pretrained):
             if picture is None:
                 without += 1
                 continue
-            if len(held) == PICTURES_PER_PIECE:
+            if len(held) == (self._clip or PICTURES_PER_PIECE):
                 yield self._piece(held)
                 held = []
             held.append(picture)
@@ -116,23 +130,31 @@ class VisualEncoder(Pretrained):
         yield self._piece(held, f"no face in {without} of {taken} pictures" if without else "")
 
     def to(self, device: str) -> "VisualEncoder":
-        """Load the weights onto a device."""
-        from transformers import CLIPVisionModel, SiglipVisionModel
+        """Load the weights onto a device.
 
-        towers = {"clip_vision_model": CLIPVisionModel, "siglip_vision_model": SiglipVisionModel}
-        self._load(device, self.spec.precision, towers.get(self._config.model_type))
+        Raises:
+            EncoderError: They can't be loaded, or give other frames each time.
+        """
+        if self._load(device, self.spec.precision, self._network):
+            ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
+            check_repeatable(
+                self.encode,
+                self._piece([ramp.reshape(*self._framing.size, 3)]),
+                self.spec.precision,
+                self.spec.name,
+            )
         return self
 
     @torch.inference_mode()
     def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's frames (T, D) float32; pictures don't see each other."""
+        """Return each piece's frames (T, D) float32; pictures, or clips of them, don't see each other."""
         parameter = next(self.model.parameters())
         pictures = torch.from_numpy(np.concatenate([piece.values for piece in pieces])).to(parameter.device)
         mean, std = (torch.tensor(values, device=parameter.device) for values in (self._mean, self._std))
         pixels = ((pictures.float() / 255 - mean) / std).permute(0, 3, 1, 2).to(parameter.dtype)
-        outputs = self.model(pixel_values=pixels, output_hidden_states=self.spec.layers != (-1,))
-        frames = self._pooled(outputs).float().cpu().numpy()
-        ends = np.cumsum([len(piece.values) for piece in pieces])
+        outputs = self._run(self.model, pixels, self.spec.layers)
+        frames = self._vectors(outputs, self.spec.layers).float().cpu().numpy()
+        ends = np.cumsum([piece.keep.stop for piece in pieces])
         return np.split(frames, ends[:-1])
 
     @property
@@ -141,27 +163,93 @@ class VisualEncoder(Pretrained):
         return self.spec.frame_rate_hz
 
     @property
+    def _patch(self) -> int:
+        size = getattr(self._config, "patch_size", None) or PATCH
+        return size if isinstance(size, int) else size[-1]
+
+    @property
     def _patches(self) -> int:
         height, width = self._framing.size
-        return (height // self._config.patch_size) * (width // self._config.patch_size) + 1
+        return (height // self._patch) * (width // self._patch) + 1
 
     def _piece(self, pictures: list[np.ndarray], note: str = "") -> Window:
-        return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
+        if self._clip is None:
+            return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
+        filled = pictures + pictures[-1:] * (self._clip - len(pictures))
+        return Window(np.stack(filled), slice(0, 1), self._clip * self._patches, note)
 
-    def _pooled(self, outputs: Any) -> torch.Tensor:
-        """Return one vector per picture, (B, L · H), from the tokens of each hidden layer."""
-        layers = self.spec.layers
+    def _look(self, layers: tuple[int, ...] | str) -> None:
+        """Find out what the model takes and what stands for a picture in what it gives.
+
+        Raises:
+            EncoderError: It doesn't turn pictures alone into frames, or not in these layers.
+        """
+        name = f"{self._named['model']} (a {self._config.model_type} model)"
+        self._network = find_network(self._config)
+        self._input = check_inputs(self._network, PICTURE_INPUTS, name, WANTED)
+        self._clip: int | None = getattr(self._config, "num_frames", getattr(self._config, "frames_per_clip", None))
+        model = outline(self._network, self._config, name, WANTED)
+        takes_noise = "noise" in inspect.signature(self._network.forward).parameters
+        self._masks = takes_noise and bool(getattr(model.config, "mask_ratio", None))
+        frozen(model.config)
+        height, width = self._framing.size
+        try:
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = self._run(model, torch.zeros(2 * (self._clip or 1), 3, height, width), ())
+        except Exception as error:  # whatever a model does that wants something else
+            raise EncoderError(
+                f"{name} makes no frames of pictures of {height} × {width} alone ({first_line(error)}): choose "
+                f"{WANTED}."
+            ) from error
+        last = getattr(outputs, "last_hidden_state", None)
+        if not isinstance(last, torch.Tensor) or last.ndim not in (3, 4) or len(last) != 2:
+            raise EncoderError(f"{name} gives no hidden states for each picture: choose {WANTED}.")
+        parameters = [parameter for parameter, _ in model.named_parameters()]
+        self._class_token = last.ndim == 3 and any(map(_CLASS_TOKEN.search, parameters))
+        self._tokens = last.shape[1]
+        # the weights of a "pooler" are of some task, and often not in the file
+        pooled = isinstance(getattr(outputs, "pooler_output", None), torch.Tensor)
+        self._pooled = pooled and not any("pooler" in parameter for parameter in parameters)
+        states: Any = getattr(outputs, "hidden_states", None) or ()
+        check_layers(layers, len(states) - 1, self._named["model"])
+        if layers != (-1,):
+            chosen = states[1:] if layers == "mean" else [states[layer] for layer in layers]
+            if any(state.ndim != 3 or state.shape[-1] != last.shape[-1] for state in chosen):
+                raise EncoderError(f"The hidden layers of {name} differ in shape: choose --layers -1.")
+        self._hidden_size = self._vectors(outputs, (-1,)).shape[-1]
+
+    def _reading(self) -> dict[str, Any]:
+        """Return what of `_look` belongs to the spec: whatever isn't as it was before it was looked for."""
+        reading: dict[str, Any] = {}
+        if not self._class_token and self._config.model_type != "siglip_vision_model":
+            reading["vector"] = "pooled" if self._pooled else "mean"
+        if self._masks:
+            reading["mask_ratio"] = 0.0
+        if self._clip is not None:
+            reading["clip"] = self._clip
+        return reading
+
+    def _run(self, model: Any, pixels: torch.Tensor, layers: tuple[int, ...] | str) -> Any:
+        """Return what a network makes of pictures (B, 3, H, W), or of clips that these are in turn."""
+        inputs: dict[str, Any] = {self._input: pixels if self._clip is None else pixels.unflatten(0, (-1, self._clip))}
+        if self._masks:  # nothing is masked, but patches are shuffled by it
+            patches = (self._framing.size[0] // self._patch) * (self._framing.size[1] // self._patch)
+            inputs["noise"] = torch.arange(patches, device=pixels.device).expand(len(pixels), -1)
+        return model(**inputs, output_hidden_states=layers != (-1,))
+
+    def _vectors(self, outputs: Any, layers: tuple[int, ...] | str) -> torch.Tensor:
+        """Return one vector per picture or clip, (B, L · H), from what the network gave."""
         if layers == (-1,):
-            if self._config.model_type in ("clip_vision_model", "siglip_vision_model"):
-                return outputs.pooler_output
-            return self._token(outputs.last_hidden_state)
+            return outputs.pooler_output.flatten(1) if self._pooled else self._token(outputs.last_hidden_state)
         if layers == "mean":
             return torch.stack([self._token(hidden) for hidden in outputs.hidden_states[1:]]).mean(dim=0)
         return torch.cat([self._token(outputs.hidden_states[layer]) for layer in layers], dim=-1)
 
     def _token(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the class token of (B, patches + 1, H), or the mean of (B, patches, H)."""
-        return hidden.mean(dim=1) if self._config.model_type == "siglip_vision_model" else hidden[:, 0]
+        """Return the class token of (B, tokens, H), or the mean of (B, patches, H) or (B, H, height, width)."""
+        if hidden.ndim == 4:
+            return hidden.flatten(2).mean(dim=-1)
+        return hidden[:, 0] if self._class_token and hidden.shape[1] == self._tokens else hidden.mean(dim=1)
 
 
 def _normalisation(settings: dict[str, Any]) -> tuple[Sequence[float], Sequence[float]]:

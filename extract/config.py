@@ -49,7 +49,8 @@ class EncoderConfig:
 
     layers: tuple[int, ...] | str = setting(
         (-1,),
-        "Hidden layers to keep side by side, such as 6,9,12 or -2,-1: -1 is the last, 0 the embeddings; or mean, of all.",
+        "Hidden layers to keep side by side, such as 6,9,12 or -2,-1: -1 is the last, 0 the embeddings; or mean, of "
+        "all.",
         elsewhere="mean for speech, but for tiny",
         parse=parse_layers,
     )

@@ -322,8 +322,8 @@ def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
             reasons.append(f"of its last layer, and now those of layers {header.spec['layers']} are made")
         if reasons:
             logger.info(
-                f"{path} has frames of {spec['model']} {', and '.join(reasons)}: a new file is made. Training can go on "
-                f"with the old one by --encoder {path.stem}."
+                f"{path} has frames of {spec['model']} {', and '.join(reasons)}: a new file is made. Training can go "
+                f"on with the old one by --encoder {path.stem}."
             )
 
 

@@ -40,6 +40,7 @@ class Setting:
     at_most: float | None = None
     choices: Collection[str] = ()
     parse: Callable[[str], Any] | None = None
+    elsewhere: str = ""
 
     @property
     def range(self) -> str:

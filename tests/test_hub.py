@@ -462,7 +462,7 @@ def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, 
     assert first.path != second.path
     assert (second.extracted, second.reused) == (2, 0)
     assert any(
-        str(first.path) in line and "training can go on with the old one by --encoder" in line
+        str(first.path) in line and "Training can go on with the old one by --encoder" in line
         for line in caplog.messages
     )
 

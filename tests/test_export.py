@@ -30,7 +30,7 @@ def test_an_export_loads_alone_and_answers_as_before(exported_run, tmp_path, mer
     run, before = exported_run
     answer = mer("export", run, tmp_path / "out", "--licence", "cc-by-4.0")
     assert answer.exit_code == 0, answer.output
-    assert "2 models" in answer.stdout
+    assert "models: 2" in answer.stdout
     moved = shutil.move(tmp_path / "out", tmp_path / "elsewhere")
     assert gia_mic.load(moved, device="cpu").predict(text="I am so angry.") == before
     files = sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*") if path.is_file())

@@ -21,7 +21,7 @@ from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
 from gia_mic.extract.names import part_of, same_name
 
-__all__ = ["prepare_dataset"]
+__all__ = ["prepare_dataset", "sound_suffix"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,11 @@ def prepare_dataset(
     corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": column_map})
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
+
+
+def sound_suffix(data: bytes, origin: Path) -> str:
+    """Return what the name of a file with some bytes should end in, by their beginning, else by where they are from."""
+    return _KINDS.get(data[:4]) or (origin.suffix.lower() if origin.suffix.lower() in _SOUND else ".bin")
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -240,8 +245,8 @@ def _write_sound(folder: Path, number: int, row: Row) -> str | None:
         data = origin.read_bytes()
     if data is None:
         return None
-    suffix = _KINDS.get(data[:4]) or (origin.suffix.lower() if origin.suffix.lower() in _SOUND else ".bin")
-    path = f"media/{row['part'] or 'all'}-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
+    content = hashlib.sha256(data).hexdigest()[:12]
+    path = f"media/{row['part'] or 'all'}-{number:06d}-{content}{sound_suffix(data, origin)}"
     if not (folder / path).is_file():
         with replacing(folder / path) as temporary:
             temporary.write_bytes(data)

@@ -134,7 +134,7 @@ def check_rows(
     if unknown := [column for column in present if column not in named and not unnamed(column)]:
         reader.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
     rows = [{named[column]: value for column, value in row.items() if column in named} for row in rows]
-    unlabelled = sum("label" not in row for row in rows)
+    given_labels = [row.get("label") for row in rows]
     classes = {*classes, *(labels or ())}
     rows = whole_numbers(drop_missing(rows, missing, labels=classes), _NAMES)
     if lacking := [column for column in ("id", "label") if column not in columns(rows)]:
@@ -151,9 +151,11 @@ def check_rows(
             *sorted(found),
         )
     remedy = "mend them and run the command again"
-    if sum("label" not in row for row in rows) > unlabelled:
+    lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
+    if lost:
+        others = [text for text in missing if text not in {label.casefold() for label in lost}]
         remedy += (
-            f" (in each column {one_line(sorted(missing))} are no values: keep a class of such a name by --missing)"
+            f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {','.join(others)})"
         )
     reader.problems.raise_if_any(where, remedy)
     if reader.mended:

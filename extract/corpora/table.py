@@ -9,7 +9,7 @@ from typing import Any
 from gia_mic.extract.corpora.cells import file_pointer
 from gia_mic.extract.errors import CorpusError, one_line, words_of
 
-__all__ = ["Problems", "bad_id", "columns", "read_rows", "read_table"]
+__all__ = ["Problems", "bad_id", "columns", "filled", "read_rows", "read_table"]
 
 _LONGEST_CELL = 2**31 - 1
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -53,11 +53,10 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     Raises:
         CorpusError: It can't be read, or has no row.
     """
-    rows = [{key: _stripped(value) for key, value in row.items()} for row in read_rows(path)]
-    rows = [row for row in rows if any(value != "" for value in row.values())]
+    rows = [row for row in filled(read_rows(path)) if row]
     if not rows:
         raise CorpusError(f"{path} has no rows: expected one for each utterance.")
-    return [{key: value for key, value in row.items() if not _empty(value)} for row in rows]
+    return rows
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -87,6 +86,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise CorpusError(f"{path} has no rows: expected one for each utterance.")
     return rows
+
+
+def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows without their empty cells, with text stripped."""
+    stripped = ({key: _stripped(value) for key, value in row.items()} for row in rows)
+    return [{key: value for key, value in row.items() if not _empty(value)} for row in stripped]
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -202,6 +202,6 @@ def _frames(values: np.ndarray, name: str, path: Path) -> np.ndarray | None:
 
 
 def _unpadded(frames: np.ndarray) -> np.ndarray:
-    """Cut the rows of zeros that pad a sequence at its front or end."""
+    """Cut the rows of zeros that pad a sequence at its front or end; one of zeros alone stays as it is."""
     filled = np.flatnonzero(frames.any(axis=1))
-    return frames[filled[0] : filled[-1] + 1] if len(filled) else frames[:0]
+    return frames[filled[0] : filled[-1] + 1] if len(filled) else frames

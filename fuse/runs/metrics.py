@@ -21,6 +21,7 @@ def write_metrics(
     run_dir: Path,
     scores: Mapping[str, Any],
     *,
+    train_classes: Mapping[str, int],
     train_utterances: int,
     test_utterances: int,
     without_features: Mapping[str, int],
@@ -33,6 +34,7 @@ def write_metrics(
     Args:
         run_dir: The run folder; everything else in it is written.
         scores: As `measure.scores`.
+        train_classes: How many utterances of each class there were to learn from.
         train_utterances: How many utterances the model learned from.
         test_utterances: How many it was tested on.
         without_features: `train` and `test` → how many utterances of that part have no features.
@@ -45,6 +47,7 @@ def write_metrics(
         {
             "format": FORMAT,
             **scores,
+            "train_classes": dict(train_classes),
             "train_utterances": train_utterances,
             "test_utterances": test_utterances,
             "without_features": dict(without_features),

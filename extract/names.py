@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["PARTS", "encodable", "look_alikes", "part_of", "same_name"]
+__all__ = ["PARTS", "encodable", "look_alikes", "mended", "part_of", "same_name"]
 
 PARTS = {
     "train": ("train", "training", "trainset", "trn", "tr"),
@@ -13,6 +13,7 @@ PARTS = {
 }
 """Parts of a corpus, each with its usual spellings."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PART = {spelling: part for part, spellings in PARTS.items() for spelling in spellings}
 
 
@@ -27,6 +28,15 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def mended(text: str) -> str:
+    r"""Return a text with U+FFFD in the place of what can't be written as UTF-8.
+
+    >>> mended("so \ud83d happy") == "so \ufffd happy"
+    True
+    """
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def same_name(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,6 @@ logger = logging.getLogger(__name__)
 GIVEN = ("audio", "text", "video")
 COLUMNS = ("id", "text", *CLIPS["audio"], *CLIPS["video"])
 """Columns that are read, with the meaning that they have in a manifest; all others are only kept."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ class _Reader:
                     raise MediaError(f"text: {row['text']!r:.40} is no text.")
         except MediaError as error:
             return error
-        return Input(audio=audio, text=_SURROGATE.sub("�", text) if text else None, video=video, id=name)
+        return Input(audio=audio, text=text or None, video=video, id=name)
 
     def _clip(self, kind: str, number: int, row: Mapping[str, Any]) -> Clip | None:
         """Return what a row has of audio or video.

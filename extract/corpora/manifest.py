@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from gia_mic.extract.corpora.cells import (
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
 from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
-from gia_mic.extract.names import encodable
+from gia_mic.extract.names import encodable, mended
 
 __all__ = ["CLIPS", "check_rows", "prepare_table"]
 
@@ -39,7 +38,6 @@ CLIPS = {
 """Columns of sound and of pictures: the file, and which part of it."""
 
 _COLUMNS = (*_TEXT, *CLIPS["audio"], *CLIPS["video"])
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def prepare_table(
@@ -209,7 +207,7 @@ class _Reader:
                 self.problems.add(f"values in {column} that can't be written as UTF-8", f"{name} ({text!r:.40})")
             else:
                 self.mended.append(name)
-                text = _SURROGATE.sub("�", text)
+                text = mended(text)
         return text or None
 
     def _clip(self, utterance_id: str, row: Mapping[str, Any], kind: str) -> Clip | None:

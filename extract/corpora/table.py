@@ -165,7 +165,8 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+        with path.open("rb") as file:
+            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     except pyarrow.ArrowException as error:
         raise CorpusError(f"{path} is not a Parquet table ({error}): write it again.") from error
     return rows

@@ -15,7 +15,7 @@ from gia_mic.extract.corpora.cells import file_pointer
 from gia_mic.extract.errors import StoreError, one_line
 from gia_mic.extract.imports.csd import read_sequences
 from gia_mic.extract.imports.unpickle import load_pickle
-from gia_mic.extract.names import part_of
+from gia_mic.extract.names import mended, part_of
 
 __all__ = ["ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
 
@@ -166,7 +166,7 @@ def _id(value: Any) -> str:
 
 def _words(value: Any) -> str:
     """Return a text, or the words that it was cut into."""
-    return " ".join(_texts(value))
+    return mended(" ".join(_texts(value)))
 
 
 def _texts(value: Any) -> list[str]:

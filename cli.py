@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ class _Commands(click.Group):
     """Commands whose expected errors end in one sentence: exit code 1, or 130 after Ctrl-C."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+                stream.reconfigure(errors="replace")  # work that is done isn't lost for a letter that can't be shown
         with _lines_on_standard_error():
             return super().main(*args, **options)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gia_mic.commands.options import (
+    Finite,
     corpus_option,
     device_option,
     engine_options,
@@ -109,7 +110,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     memory = click.option(
         "--memory",
         "memory_gib",
-        type=click.FloatRange(0),
+        type=Finite(0),
         metavar="GIB",
         help="Most memory for frames.  [default: all that is needed]",
     )

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -8,6 +9,23 @@ from typing import Any
 
 import click
 
+from gia_mic.extract.corpora.cells import MISSING_TEXTS
+
+
+class Finite(click.FloatRange):
+    """A number that is neither infinite nor none, and may have bounds as click's own."""
+
+    name = "float"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Return the number."""
+        number: float = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", parameter, context)
+        return number
+
+
+FINITE = Finite()
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -35,6 +53,18 @@ def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --corpus."""
     text = "Prepared corpus; may be left out where there is only one. With none at all, the demo corpus is made."
     return click.option("--corpus", metavar="NAME", help=text)(command)
+
+
+def missing_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --missing, as a tuple of texts."""
+
+    def split(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+        return tuple(part for each in text.split(",") if (part := each.strip()))
+
+    help = 'Texts by comma that stand for a missing value in any column, besides an empty cell; "" for none.'
+    return click.option(
+        "--missing", default=",".join(MISSING_TEXTS), callback=split, show_default=True, metavar="TEXTS", help=help
+    )(command)
 
 
 def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:

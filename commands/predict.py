@@ -6,22 +6,22 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, device_option, pairs
+from gia_mic.commands.options import FOLDER, device_option, missing_option, pairs
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.config import ListenConfig
 
 if TYPE_CHECKING:
-    from gia_mic.predictor import Input, Prediction
+    from gia_mic.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 RUN = click.Path(path_type=Path)
-OF_INPUTS = ("id", "audio", "text", "video")
 
 
 def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -54,7 +54,13 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="[MODEL|FOLDER]",
     help="Hear the text where none is given; without a value by the recogniser that the run recorded.",
 )
-@click.option("--batch", type=FILE, help="CSV or JSONL of many inputs: columns audio, text, video and id, any of them.")
+@click.option(
+    "--batch",
+    type=FILE,
+    help="Table of many inputs (CSV, TSV, JSONL or Parquet): columns audio, text, video and id, any of them, and "
+    "audio_start_s, audio_end_s and so on for a part of a file; other columns are kept.",
+)
+@missing_option
 @click.option("--allow-failures", is_flag=True, help="Answer from the other modalities where one can't be read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--explain", is_flag=True, help="Also print gates, attention and what each modality changes.")
@@ -67,6 +73,7 @@ def predict(
     video: Path | None,
     transcribe: str | None,
     batch: Path | None,
+    missing: tuple[str, ...],
     allow_failures: bool,
     as_json: bool,
     explain: bool,
@@ -88,7 +95,7 @@ def predict(
 
     predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device)
     if batch:
-        _predict_table(predictor, batch, as_json=as_json, allow_failures=allow_failures)
+        _predict_table(predictor, batch, missing=missing, as_json=as_json, allow_failures=allow_failures)
         return
     explanation = None
     if explain or picture:
@@ -188,53 +195,47 @@ def _row(answer: "Prediction") -> dict[str, Any]:
     }
 
 
-def _predict_table(predictor: Any, path: Path, *, as_json: bool, allow_failures: bool) -> None:
+def _predict_table(
+    predictor: "Predictor", path: Path, *, missing: tuple[str, ...], as_json: bool, allow_failures: bool
+) -> None:
     """Answer each row of a table, in the table's own format unless JSON is asked for."""
-    from gia_mic.extract.corpora.table import read_table
+    from gia_mic.batch import free_names, plain, read_batch
     from gia_mic.extract.errors import MediaError, one_line
     from gia_mic.extract.progress import progress
-
-    rows = read_table(path)
-    inputs = [_input(row, number, path.parent) for number, row in enumerate(rows, start=1)]
-    json_lines = as_json or path.suffix.lower() not in (".csv", ".tsv")
-    answers = predictor.predict_many(inputs, keep_failures=True, allow_failures=allow_failures)
-    failed: dict[str, str] = {}
-
-    def answered() -> Iterator[dict[str, Any]]:
-        # rows that appear on the terminal show by themselves how far it is
-        with progress(len(rows), path.name, "input", quiet=sys.stdout.isatty()) as bar:
-            for row, utterance, answer in zip(rows, inputs, answers, strict=True):
-                if isinstance(answer, MediaError):
-                    failed[utterance.id] = str(answer)
-                    yield {**row, "error": str(answer)}
-                else:
-                    yield {**row, **(_row(answer) if json_lines else _cells(answer))}
-                bar.update()
-
-    if json_lines:
-        for line in answered():
-            click.echo(json.dumps(line, ensure_ascii=False))
-    else:
-        columns = dict.fromkeys(name for row in rows for name in row)
-        answer_columns = ["label", *(f"p_{name}" for name in predictor.classes), "modalities", "notes", "error"]
-        _write_csv([*columns, *answer_columns], answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
-    if failed and not allow_failures:
-        listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed.items())
-        raise MediaError(f"{len(failed)} of {len(rows)} inputs have no answer: {listed}.")
-
-
-def _input(row: Mapping[str, Any], number: int, folder: Path) -> "Input":
-    """Return a row of a table as an input; its paths start from the table's folder."""
     from gia_mic.predictor import Input
 
-    values = {name: str(row[name]) for name in OF_INPUTS if row.get(name) is not None}
-    paths = {name: folder / values.pop(name) for name in ("audio", "video") if name in values}
-    return Input(
-        audio=paths.get("audio"),
-        text=values.get("text"),
-        video=paths.get("video"),
-        id=values.get("id", f"row {number}"),
-    )
+    json_lines = as_json or path.suffix.lower() not in (".csv", ".tsv")
+    failed: dict[str, str] = {}
+    with TemporaryDirectory() as scratch:
+        batch = read_batch(path, Path(scratch), missing)
+        probabilities = ["probabilities"] if json_lines else [f"p_{name}" for name in predictor.classes]
+        answer_names = ["label", *probabilities, "modalities", *(["text"] if json_lines else []), "notes", "error"]
+        free = free_names(answer_names, batch.columns)
+
+        def answered() -> Iterator[dict[str, Any]]:
+            # rows that appear on the terminal show by themselves how far it is
+            with progress(len(batch.rows), path.name, "input", quiet=sys.stdout.isatty()) as shown:
+                answers = batch.answers(predictor, allow_failures=allow_failures)
+                for name, row, given, answer in zip(batch.names, batch.rows, batch.inputs, answers, strict=True):
+                    if isinstance(answer, MediaError):
+                        failed[name] = str(answer)
+                        cells: dict[str, Any] = {"error": str(answer)}
+                    else:
+                        cells = _row(answer) if json_lines else _cells(answer)
+                        if isinstance(given, Input) and given.text is not None:
+                            cells.pop("text", None)  # the table has it
+                    yield {**row, **{free[key]: value for key, value in cells.items()}}
+                    shown.update()
+
+        if json_lines:
+            for line in answered():
+                click.echo(json.dumps(plain(line), ensure_ascii=False))
+        else:
+            columns = [*batch.columns, *free.values()]
+            _write_csv(columns, answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
+    if failed and not allow_failures:
+        listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed.items())
+        raise MediaError(f"{len(failed)} of {len(batch.rows)} inputs have no answer: {listed}.")
 
 
 def _cells(answer: "Prediction") -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """`mer prepare`, `mer import` and `mer corpora`: other people's files become a corpus and its features."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, features_option
+from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option
 
 
 def parse_cues(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
@@ -18,6 +19,8 @@ def parse_cues(context: click.Context, parameter: click.Parameter, value: str | 
         probabilities = [float(part) for part in value.split(",")]
     except ValueError:
         probabilities = []
+    if not all(map(math.isfinite, probabilities)):
+        raise click.BadParameter(f"{value!r} is no finite number.")
     if len(probabilities) == 1:
         probabilities *= len(MODALITIES)
     if len(probabilities) != len(MODALITIES):
@@ -61,8 +64,18 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
 @click.option(
     "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
 )
+@click.option("--follow-links", is_flag=True, help="Take files that are links to somewhere outside the root.")
+@missing_option
 @features_option
-def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | None, features: Path) -> None:
+def prepare_manifest(
+    path: Path,
+    name: str,
+    root: Path | None,
+    labels: str | None,
+    follow_links: bool,
+    missing: tuple[str, ...],
+    features: Path,
+) -> None:
     """Read your own corpus from a CSV, JSONL or Parquet table.
 
     Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
@@ -71,7 +84,9 @@ def prepare_manifest(path: Path, name: str, root: Path | None, labels: str | Non
     from gia_mic.extract.corpora import manifest
 
     classes = None if labels is None else labels.split(",")
-    corpus = manifest.prepare_table(path, features, name, root=root, labels=classes)
+    corpus = manifest.prepare_table(
+        path, features, name, root=root, labels=classes, missing=missing, follow_links=follow_links
+    )
     click.echo(corpus.describe())
 
 
@@ -105,16 +120,19 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="What the set calls id, label, text, speaker, session, dialog or scenario; may be given several times.  "
-    "[default: the usual names]",
+    help="What the set calls id, label, text, speaker, session, dialog or scenario, nothing for none of its columns; "
+    "may be given several times.  [default: the usual names]",
 )
+@missing_option
 @features_option
-def prepare_hf(source: str, name: str, subset: str | None, columns: tuple[str, ...], features: Path) -> None:
+def prepare_hf(
+    source: str, name: str, subset: str | None, columns: tuple[str, ...], missing: tuple[str, ...], features: Path
+) -> None:
     """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
     from gia_mic.extract.corpora import hf
 
     column_names = dict(column.partition("=")[::2] for column in columns)
-    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=column_names)
+    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=column_names, missing=missing)
     click.echo(corpus.describe())
 
 
@@ -160,11 +178,11 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
 @click.option(
     "--classes",
     type=click.Choice(["sign", "two", "nonnegative", "seven", "emotion"]),
-    help="Classes of a sentiment from -3 to 3: its sign; two, without 0; nonnegative, with 0; seven, rounded; or the "
-    "strongest emotion.  [default: the files' own words, else sign]",
+    help="Classes of a sentiment from -3 to 3, in the files or the table: its sign; two, without 0; nonnegative, "
+    "with 0; seven, rounded; or the strongest emotion.  [default: the files' own words, else sign]",
 )
 @click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
-@click.option("--frame-rate", "frame_rate_hz", type=float, help="Frames per second, where they are evenly spaced.")
+@click.option("--frame-rate", "frame_rate_hz", type=FINITE, help="Frames per second, where they are evenly spaced.")
 @click.option(
     "--nonfinite",
     type=click.Choice(["fail", "skip", "zero"]),
@@ -172,6 +190,7 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
     show_default=True,
     help="An utterance with NaN or infinite values: record it as failed and exit with 1, only record it, or put zeros.",
 )
+@missing_option
 @features_option
 def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, **options: Any) -> None:
     """Take over features that others made.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gia_mic.commands.options import FINITE
 from gia_mic.extract.settings import Setting, settings_of
 from gia_mic.fuse.config import RENAMED
 
@@ -73,7 +74,7 @@ def _option(name: str, setting: Setting) -> Decorator:
     if isinstance(setting.default, bool):
         return click.option(f"{option}/--no-{option[2:]}", name, default=None, help=help)
     several = isinstance(setting.default, tuple) and setting.parse is None
-    kind: Any = type(setting.default)
+    kind: Any = FINITE if isinstance(setting.default, float) else type(setting.default)
     if setting.choices:
         kind = click.Choice(list(setting.choices))
     elif setting.parse is not None:

@@ -6,6 +6,7 @@ start from, the order of the classes, and facts about the corpus.
 """
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gia_mic.extract.address import address_of, fetch, is_address, mirror
 from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import digest, write_json, write_text
+from gia_mic.extract.names import encodable, look_alikes
 
 if TYPE_CHECKING:
     import datasets
@@ -31,6 +33,8 @@ __all__ = [
     "valid_name",
     "write_corpus",
 ]
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST = "utterances.jsonl"
@@ -103,6 +107,7 @@ class Corpus:
         table: The manifest, typed with `datasets`; `label` is a class index.
         about: Facts about the corpus, such as its licence or the demo's Bayes ceilings.
         digest: SHA-256 of the manifest.
+        follow_links: Whether files may be links to somewhere outside the root.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Corpus:
     table: "datasets.Dataset" = field(repr=False)
     about: Mapping[str, Any] = field(repr=False)
     digest: str
+    follow_links: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -152,23 +158,24 @@ class Corpus:
         """Return the file of a clip.
 
         Raises:
-            CorpusError: It lies outside the corpus root, by `..`, by an absolute path or by a symbolic link.
+            CorpusError: It lies outside the corpus root, by `..`, by an absolute path or by a link that isn't followed.
             StoreError: It lies behind an address that can't be read.
         """
-        whole = inside(self.root, clip.path)
+        whole = inside(self.root, clip.path, follow_links=self.follow_links)
         if address_of(self.root) is not None:
             fetch(self.root, clip.path)
         return whole
 
 
-def inside(root: Path, path: str) -> Path:
-    """Return `root / path`, if that is really below `root`.
+def inside(root: Path, path: str, *, follow_links: bool = False) -> Path:
+    """Return `root / path`, if that is below `root`, and really so unless links may lead out.
 
     Raises:
         CorpusError: It leads elsewhere, by `..`, by an absolute path or by a symbolic link.
     """
     whole = root / path
-    if ".." in PurePosixPath(path).parts or not whole.resolve().is_relative_to(root.resolve()):
+    below = whole.is_relative_to(root) if follow_links else whole.resolve().is_relative_to(root.resolve())
+    if ".." in PurePosixPath(path).parts or not below:
         raise CorpusError(
             f"The file {path!r} lies outside the corpus root {root}: move it there, or give a wider root."
         )
@@ -193,6 +200,7 @@ def write_corpus(
     *,
     root: Path | str,
     classes: Sequence[str] | None = None,
+    follow_links: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
     """Write a manifest and return the corpus as `load_corpus` reads it.
@@ -203,6 +211,7 @@ def write_corpus(
         utterances: At least one; their order is the order of every feature file.
         root: Folder, or fsspec address, that the clip paths start from.
         classes: Emotions, in the order of class indices; by default the labels that occur, sorted.
+        follow_links: Whether files may be links to somewhere outside the root.
         about: JSON-like facts about the corpus.
 
     Raises:
@@ -212,6 +221,7 @@ def write_corpus(
     classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
     rows = [_row(utterance) for utterance in utterances]
     _check(rows, classes, where=f"The new corpus {name!r}")
+    _warn_of_look_alikes(utterances)
     stored_root = str(root) if is_address(str(root)) else address_of(Path(root))
     if stored_root is None:
         whole = Path(root).resolve()
@@ -223,7 +233,14 @@ def write_corpus(
     )
     write_json(
         folder / ABOUT,
-        {"format": FORMAT, "name": name, "root": stored_root, "classes": classes, "about": dict(about or {})},
+        {
+            "format": FORMAT,
+            "name": name,
+            "root": stored_root,
+            "classes": classes,
+            "about": dict(about or {}),
+            **({"follow_links": True} if follow_links else {}),
+        },
     )
     return load_corpus(features, name)
 
@@ -277,6 +294,7 @@ def load_corpus(features: Path, name: str) -> Corpus:
         table=_table(rows, classes, manifest),
         about=settings.get("about", {}),
         digest=digest(manifest),
+        follow_links=settings.get("follow_links") is True,
     )
 
 
@@ -334,6 +352,7 @@ def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: 
     ids: set[str] = set()
     twice: list[str] = []
     unlabelled: list[str] = []
+    unwritable: list[str] = []
     for number, row in enumerate(rows, start=1):
         utterance_id, label = row.get("id"), row.get("label")
         if not isinstance(utterance_id, str) or not utterance_id:
@@ -343,10 +362,34 @@ def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: 
         ids.add(utterance_id)
         if not isinstance(label, str) or label not in classes:
             unlabelled.append(f"{utterance_id} ({label!r})")
+        if not all(map(encodable, _texts(row))):
+            unwritable.append(ascii(utterance_id))
     if twice:
         raise CorpusError(f"{where} has duplicate ids: {one_line(twice)}; every utterance needs its own.")
+    if unwritable:
+        raise CorpusError(f"{where} has texts or file names that can't be written as UTF-8: {one_line(unwritable)}.")
     if unlabelled:
         raise CorpusError(f"{where} has labels that are none of {one_line(classes)}: {one_line(unlabelled)}.")
+
+
+def _texts(row: Mapping[str, Any]) -> Iterator[str]:
+    for value in row.values():
+        if isinstance(value, Mapping):
+            yield from _texts(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def _warn_of_look_alikes(utterances: Sequence[Utterance]) -> None:
+    """Name the groups that are two in the manifest and perhaps one in fact."""
+    for column in ("label", "speaker", "session", "dialog", "scenario"):
+        names = {name for utterance in utterances if (name := getattr(utterance, column)) is not None}
+        if suspects := look_alikes(sorted(names)):
+            listed = one_line(" and ".join(ascii(name) for name in group) for group in suspects)
+            logger.warning(
+                f"The {column}s {listed} differ in nothing but capitals, width or what isn't visible, and count as "
+                f"different: write each {column} in one way."
+            )
 
 
 def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], manifest: Path) -> "datasets.Dataset":

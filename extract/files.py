@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from gia_mic.extract.address import push
 from gia_mic.extract.errors import StoreError, words_of
+from gia_mic.extract.names import encodable
 
 __all__ = ["digest", "lock", "make_folder", "replacing", "size_text", "text_digest", "write_json", "write_text"]
 
@@ -52,7 +53,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, all or nothing; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not encodable(text):  # a file name that isn't UTF-8, such as in the command that was typed
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def make_folder(path: Path) -> None:

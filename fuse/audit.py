@@ -6,6 +6,7 @@ was acted. Whatever is fitted is fitted on the training part.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,11 @@ COLUMNS = ("speaker", "session", "dialog", "scenario", "sentence")
 
 LARGE = 500
 """Training utterances from which words that occur once are left out, which makes the control several times faster."""
+
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Letters of Chinese, Japanese, Thai, Lao, Burmese and Khmer."""
 
 Labels = NDArray[np.int64]
 Values = NDArray[np.object_]
@@ -211,15 +217,27 @@ def _words(train: Labels, train_texts: Values, test_texts: Values) -> Labels:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
+    train_words, test_words = ([_letters_apart(text) for text in texts] for texts in (train_texts, test_texts))
+    if len(set(train)) < 2 or not any(train_words):
+        return majority(train, len(test_texts), int(train.max()) + 1)
+    counts = Counter(word for text in train_words for word in set(text.split()))
+    several = len(train_words) >= LARGE and max(counts.values()) > 1
     vectorizer = TfidfVectorizer(
         token_pattern=r"[^ ]+",
         lowercase=False,
         ngram_range=(1, 2),
-        min_df=2 if len(train_texts) >= LARGE else 1,
+        min_df=2 if several else 1,
         sublinear_tf=True,
     )
-    if len(set(train)) < 2 or not any(train_texts):
-        return majority(train, len(test_texts), int(train.max()) + 1)
     model = LogisticRegression(class_weight="balanced", C=4.0, max_iter=1000)
-    model.fit(vectorizer.fit_transform(train_texts), train)
-    return np.asarray(model.predict(vectorizer.transform(test_texts)), dtype=np.int64)
+    model.fit(vectorizer.fit_transform(train_words), train)
+    return np.asarray(model.predict(vectorizer.transform(test_words)), dtype=np.int64)
+
+
+def _letters_apart(text: str) -> str:
+    """Put spaces around the letters of scripts that are written without any, so that each counts as a word.
+
+    >>> _letters_apart("我很高兴 ok")
+    '我 很 高 兴 ok'
+    """
+    return " ".join(_UNSPACED.sub(r" \g<0> ", text).split())

@@ -152,11 +152,15 @@ def plan_runs(
         runs: Folder of all runs.
 
     Raises:
-        RunError: There are no such folds, or nothing to choose an epoch on.
+        RunError: There are no such folds, a single class to train on, or nothing to choose an epoch on.
     """
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
     selected_folds = split.choose(folds, experiment.fold)
     parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
+    for fold in selected_folds:
+        split.refuse_one_class(corpus, fold, parts[fold.number][0])
+    for sentence in split.one_sided_classes(corpus, selected_folds):
+        logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name = valid_name(experiment.run_name(list(stores)))
     shared = {
@@ -327,10 +331,16 @@ class _Trainer:
             specs = [RunSpec(task.rows, task.seed, task.choose, select, report) for task in tasks]
             results = fit_together(self.build, self.data, specs, training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
+            broken = []
             for task, result in zip(tasks, results, strict=True):
                 if self.tensorboard:
                     write_events(task.run_dir, result.history)
-                self.finish(task, result, seconds)
+                try:
+                    self.finish(task, result, seconds)
+                except RunError as error:
+                    broken.append(error)
+            if broken:
+                raise broken[0]
 
     def build(self) -> nn.Module:
         """Make the fusion, untrained."""
@@ -340,7 +350,11 @@ class _Trainer:
         )
 
     def finish(self, task: Task, result: TrainResult, seconds: float) -> None:
-        """Test a trained model and write all that is left of its run folder."""
+        """Test a trained model and write all that is left of its run folder.
+
+        Raises:
+            RunError: It has answers that are no numbers; nothing is written.
+        """
         run_dir, classes, test = task.run_dir, self.corpus.classes, task.fold.test
         with one_thread():
             probabilities = predict(result.model, self.data, test)
@@ -355,12 +369,19 @@ class _Trainer:
                 f"{run_dir}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted "
                 f"to be {classes[int(counts.argmax())]}, the training part's most frequent class."
             )
+        if (overflown := ~np.isfinite(probabilities).all(1)).any():
+            ids = one_line(self.corpus.ids[row] for row in test[overflown])
+            raise RunError(
+                f"{run_dir}: {overflown.sum()} of {len(test)} answers are no numbers ({ids}), which ends the run: "
+                "lower the learning rate, or look for features of another size than the rest."
+            )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model)
         write_predictions(run_dir, self.corpus, test, probabilities)
         write_metrics(
             run_dir,
             measure.scores(labels[test], probabilities.argmax(-1), classes),
+            train_classes=_class_counts(labels[task.rows], classes),
             train_utterances=len(task.rows) - result.unusable,
             test_utterances=len(test),
             without_features={"train": result.unusable, "test": int(blind.sum())},
@@ -368,6 +389,10 @@ class _Trainer:
             seconds=seconds,
             parameters=sum(parameter.numel() for parameter in result.model.parameters()),
         )
+
+
+def _class_counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
 
 def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:

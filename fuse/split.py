@@ -12,11 +12,21 @@ import numpy as np
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.names import part_of, same_name
 from gia_mic.fuse.config import PROTOCOLS, SELECTIONS
 
-__all__ = ["PROTOCOLS", "SELECTIONS", "SplitFold", "choose", "development", "folds"]
+__all__ = [
+    "PROTOCOLS",
+    "SELECTIONS",
+    "SplitFold",
+    "choose",
+    "development",
+    "folds",
+    "one_sided_classes",
+    "refuse_one_class",
+]
 
-TEST, TRAIN, DEVELOPMENT = "test", "train", ("dev", "val", "valid", "validation")
+TEST, TRAIN, DEVELOPMENT = "test", "train", "dev"
 DEVELOPMENT_SHARE = 0.15
 
 
@@ -44,8 +54,8 @@ class SplitFold:
 def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = False) -> list[SplitFold]:
     """Return all folds of a corpus.
 
-    `split` with a value "test" gives one fold: test against train, with dev (or val) set apart; with any other values
-    it gives a fold for each, like the other protocols.
+    `split` with values such as train, Validation or eval (`names.PARTS`) gives one fold: test against train, with
+    dev set apart; with any other values it gives a fold for each, like the other protocols.
 
     Args:
         corpus: A prepared corpus.
@@ -65,7 +75,7 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
     order = np.argsort(np.array(corpus.ids, dtype=object), kind="stable")
     column = np.array(values, dtype=object)[order]
     names = sorted(set(values), key=_natural)
-    if protocol == "split" and TEST in names:
+    if protocol == "split" and any(map(part_of, names)):
         all_folds = [_fixed(corpus, order, column, names)]
     elif len(names) < 2:
         raise RunError(
@@ -131,15 +141,63 @@ def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray
     return fold.train[~in_dev], fold.train[in_dev]
 
 
-def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> SplitFold:
-    unknown = [name for name in names if name not in (TEST, TRAIN, *DEVELOPMENT)]
-    if unknown or TRAIN not in names:
+def one_sided_classes(corpus: Corpus, found: list[SplitFold]) -> list[str]:
+    """Return a sentence for each class that folds have in their training part alone, or in their test part alone."""
+    labels = np.array(corpus.column("label"))
+    sentences = []
+    for index, name in enumerate(corpus.classes):
+        sides = [
+            (bool((labels[fold.train] == index).any()), bool((labels[fold.test] == index).any())) for fold in found
+        ]
+        untaught = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if tested and not taught]
+        untested = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if taught and not tested]
+        what = [f"has nothing to learn it from in {_listed(untaught)}"] if untaught else []
+        what += [f"isn't tested in {_listed(untested)}"] if untested else []
+        if what:
+            sentences.append(f"The class {name} {' and '.join(what)}: their scores are of other classes than the rest.")
+    return sentences
+
+
+def refuse_one_class(corpus: Corpus, fold: SplitFold, rows: np.ndarray) -> None:
+    """Refuse to train on a single class.
+
+    Args:
+        corpus: The corpus.
+        fold: The fold.
+        rows: Rows to train on.
+
+    Raises:
+        RunError: All of them have the same class.
+    """
+    labels = {corpus.classes[label] for label in np.array(corpus.column("label"))[rows]}
+    if len(labels) < 2:
         raise RunError(
-            f"The column split of {corpus.name} has the values {one_line(names)}: beside {TEST!r} it needs {TRAIN!r}, "
-            f"may have {', '.join(DEVELOPMENT)}, and nothing else."
+            f"Fold {fold.number} ({fold.value}) of {corpus.name} has the class {one_line(labels)} alone to train on, "
+            "so there is nothing to learn: choose another --protocol or --fold."
         )
-    in_dev = np.array([value in DEVELOPMENT for value in column])
-    return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[in_dev])
+
+
+def _listed(found: list[SplitFold]) -> str:
+    return f"fold {one_line(f'{fold.number} ({fold.value})' for fold in found)}"
+
+
+def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> SplitFold:
+    parts = {name: part_of(name) for name in names}
+    if None in parts.values() or not {TRAIN, TEST} <= set(parts.values()):
+        raise RunError(
+            f"The column split of {corpus.name} has the values {one_line(names)}: it needs {TRAIN} and {TEST}, may "
+            f"have {DEVELOPMENT}, each in a usual spelling, and nothing else."
+        )
+    for part in (TRAIN, TEST):
+        spellings = {same_name(name): name for name in names if parts[name] == part}
+        if len(spellings) > 1:
+            several = " and ".join(map(repr, spellings.values()))
+            raise RunError(
+                f"The column split of {corpus.name} has {several}, each a usual name of the {part} part: call one of "
+                "them otherwise."
+            )
+    column = np.array([parts[value] for value in column], dtype=object)
+    return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[column == DEVELOPMENT])
 
 
 def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:

@@ -81,7 +81,9 @@ class Search:
         """Read the frames, and return what gives the best UA of some settings, and the epoch that had it."""
         experiment = self.experiment
         folds = split.folds(self.corpus, experiment.protocol, allow_shared=experiment.allow_shared)
-        train_rows, dev_rows = split.development(self.corpus, split.choose(folds, experiment.fold)[0])
+        [fold] = split.choose(folds, experiment.fold)
+        train_rows, dev_rows = split.development(self.corpus, fold)
+        split.refuse_one_class(self.corpus, fold, train_rows)
         opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
         data = read_data(
             self.corpus,

@@ -15,6 +15,7 @@ from gia_mic.extract.corpus import MODALITIES, Clip
 from gia_mic.extract.device import batch_positions
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import MediaError
+from gia_mic.extract.names import mended
 from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
 from gia_mic.extract.store import FAILED, Item
 from gia_mic.rebuild import rebuild
@@ -62,7 +63,7 @@ class Input:
         """
         value = self.by_modality()[modality]
         if modality == "text":
-            return EncodeJob(self.id, "", text=value)
+            return EncodeJob(self.id, "", text=mended(value))
         if isinstance(value, np.ndarray):
             if self.sampling_rate_hz is None:
                 raise MediaError(f"The samples of {self.id} come without a sampling rate: give sampling_rate_hz.")

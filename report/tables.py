@@ -219,6 +219,8 @@ def _notes(group: Group, limited: bool) -> list[str]:
             notes.append(f"{name}: incomplete, {len(run.folds)} of {run.expected * len(run.seeds)} trainings finished.")
         if run.unfinished:
             notes.append(f"{name}: {run.unfinished} run folders without metrics.json, unfinished or still in training.")
+        if run.broken:
+            notes.append(f"{name}: {len(run.broken)} run folders are broken and left out: {one_line(run.broken, 3)}")
         if run.note:
             notes.append(f"{name}: {run.note}.")
         blind = sum(fold.without_features for fold in run.folds)
@@ -226,7 +228,22 @@ def _notes(group: Group, limited: bool) -> list[str]:
             notes.append(
                 f"{name}: {blind} test answers are the most frequent class, as their utterances have no features."
             )
-    return notes
+    return [*notes, *_one_sided(group)]
+
+
+def _one_sided(group: Group) -> list[str]:
+    """Return what is said of classes that folds have on one side alone; once, where it is the same of all models."""
+    by_text: dict[str, list[str]] = {}
+    for name, row in zip(group.names, group.rows, strict=True):
+        untaught, untested = row.run.one_sided
+        for label in row.run.classes:
+            what = [f"has nothing to learn it from in fold {one_line(untaught[label])}"] if label in untaught else []
+            what += [f"isn't tested in fold {one_line(untested[label])}"] if label in untested else []
+            if what:
+                text = f"The class {label} {' and '.join(what)}: UA of such a fold is the mean over its own classes."
+                by_text.setdefault(text, []).append(name)
+    everywhere = len(group.rows)
+    return [text if len(names) == everywhere else f"{one_line(names, 3)}: {text}" for text, names in by_text.items()]
 
 
 def _fold_count(run: Run) -> str:

@@ -6,9 +6,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas
 import pytest
-from made_features import CLASSES, make_corpus, make_stores
+from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from gia_mic.extract.errors import Interrupted, RunError
+from gia_mic.fuse import run as run_module
 from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read_data
@@ -288,3 +289,39 @@ def test_ctrl_c_says_how_many_runs_are_kept(corpus, stores, tmp_path, monkeypatc
     messages(log)
     train(corpus, stores, tmp_path, jobs=1)
     assert "gia-mic: 1 of 5 runs are finished and kept." in messages(log)
+
+
+def test_a_run_with_answers_that_are_no_numbers_is_refused_and_keeps_no_other_back(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path)
+    stores = make_stores(corpus)
+    real, calls = run_module.predict, []
+
+    def overflowing(model, data, rows, **options):
+        probabilities = real(model, data, rows, **options)
+        calls.append(len(rows))
+        if len(calls) == 1:
+            probabilities[3] = np.nan
+        return probabilities
+
+    monkeypatch.setattr(run_module, "predict", overflowing)
+    with pytest.raises(RunError, match=r"fold-1/seed-0: 1 of 16 answers are no numbers \(u\d+\)"):
+        train(corpus, stores, tmp_path / "runs", stack=5)
+    written = sorted(path.parent.parent.name for path in (tmp_path / "runs").rglob("metrics.json"))
+    assert written == ["fold-2", "fold-3", "fold-4", "fold-5"]
+
+
+def test_what_there_was_to_learn_from_is_recorded_by_class(corpus, stores, tmp_path):
+    (place,) = train(corpus, stores, tmp_path, fold=1)
+    counts = json.loads((place / "metrics.json").read_text())["train_classes"]
+    assert list(counts) == list(CLASSES)
+    assert sum(counts.values()) == 64
+
+
+def test_one_class_to_train_on_is_refused_and_one_sided_classes_are_told(tmp_path, log):
+    rows = [replace(row, label="ang" if row.session == "Ses8" else "sad") for row in utterances()]
+    corpus = make_corpus(tmp_path, rows)
+    stores = make_stores(corpus)
+    with pytest.raises(RunError, match=r"Fold 1 \(Ses8\) of toy has the class sad alone to train on"):
+        train(corpus, stores, tmp_path / "runs")
+    train(corpus, stores, tmp_path / "runs", fold=2)
+    assert "The class ang isn't tested in fold 2 (Ses9)" in log.text

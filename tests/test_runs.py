@@ -10,6 +10,7 @@ from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.runs.runs import differences, read_runs
+from gia_mic.report.render import render
 
 TRUE, PREDICTED = [0, 0, 1, 2, 3, 3], [0, 1, 1, 2, 3, 0]
 
@@ -213,3 +214,49 @@ def test_classes_keep_their_order(tmp_path):
     (run,) = read_runs(tmp_path)
     assert run.classes == CLASSES[::-1]
     assert run.folds[0].metrics["recall"]["sad"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", '{"format": 1, "WA": NaN}'),
+        ("config.json", "cut"),
+        ("predictions.parquet", "no table"),
+        ("robustness.json", "[]"),
+        ("history.csv", "epoch,loss\n1,sad\n"),
+    ],
+)
+def test_a_broken_run_is_named_and_left_out(tmp_path, caplog, name, content):
+    make_fold(tmp_path, [0, 1, 2, 3], [0, 1, 2, 0], fold=1)
+    broken = make_fold(tmp_path, [0, 1, 2, 3], [0, 1, 2, 0], fold=2)
+    make_fold(tmp_path, [0, 1], [0, 1], name="other", fold=1, folds=1)
+    (broken / name).write_text(content)
+    one, other = read_runs(tmp_path)
+    assert (one.numbers, len(one.broken), other.broken) == ([1], 1, ())
+    assert "Left out, because it is broken" in caplog.text
+    assert "gia-mic: 1 run folders are broken and left out: " in " ".join(render(tmp_path).split())
+    assert str(broken / name) in caplog.text
+
+
+def test_a_run_that_is_broken_as_a_whole_keeps_no_other_from_the_report(tmp_path, caplog):
+    broken = make_fold(tmp_path, [0, 1], [0, 1], name="broken", folds=1)
+    make_fold(tmp_path, [0, 1], [0, 1], folds=1)
+    (broken / "metrics.json").write_text("{")
+    assert [run.name for run in read_runs(tmp_path)] == ["gia-mic"]
+    assert str(broken / "metrics.json") in caplog.text
+
+
+def test_classes_on_one_side_of_a_fold_are_noted(tmp_path):
+    """Class 3 is in the test part of fold 1 alone; runs of before don't say what they were trained on."""
+    first = make_fold(tmp_path, [0, 1, 2, 3], [0, 1, 2, 0], fold=1)
+    second = make_fold(tmp_path, [0, 1, 2, 2], [0, 1, 2, 2], fold=2)
+    [run] = read_runs(tmp_path)
+    assert run.one_sided == ({"sad": [1]}, {"sad": [2]})
+    note = "The class sad has nothing to learn it from in fold 1 and isn't tested in fold 2: UA of"
+    assert note in " ".join(render(tmp_path).split())
+    for folder in (first, second):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        counts = {"angry": 1, "happy": 1, "neutral": 2, "sad": 1}
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "train_classes": counts}))
+    [run] = read_runs(tmp_path)
+    assert run.one_sided == ({}, {"sad": [2]})

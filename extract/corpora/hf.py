@@ -8,17 +8,20 @@ byte.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gia_mic.extract.corpora.cells import MISSING_TEXTS
 from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import read_table
 from gia_mic.extract.corpus import Corpus, valid_name, write_corpus
 from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
+from gia_mic.extract.names import part_of, same_name
 
-__all__ = ["prepare_dataset"]
+__all__ = ["prepare_dataset", "sound_suffix"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ _USUAL = {  # manifest column → what sets call it
 }
 _SOUND = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_PARTS = {"train": "train", "validation": "dev", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
+_NO_CLASSES = ("audio", "audios", "clips", "data", "files", "recordings", "wav", "wavs")
 _KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
 
 Row = dict[str, Any]
@@ -47,6 +50,7 @@ def prepare_dataset(
     *,
     subset: str | None = None,
     columns: Mapping[str, str] | None = None,
+    missing: Collection[str] = MISSING_TEXTS,
 ) -> Corpus:
     """Prepare a corpus from a data set with sound and labels.
 
@@ -55,7 +59,8 @@ def prepare_dataset(
         features: The features folder.
         name: Name of the new corpus.
         subset: Configuration of a hub set that has several.
-        columns: Manifest column → the set's column; others are found by their usual names.
+        columns: Manifest column → the set's column, or "" for none; others are found by their usual names.
+        missing: Texts that stand for a missing value, in any column.
 
     Raises:
         CorpusError: The set can't be had, lacks sound or labels, or contradicts itself.
@@ -66,14 +71,16 @@ def prepare_dataset(
     folder = features / valid_name(name)
     local = Path(source) if Path(source).is_dir() else None
     in_files = local is not None and not any(local.rglob("*.arrow")) and not _tables(local)
-    rows = list(_from_files(local) if in_files and local else _from_tables(source, local, subset))
+    classes: dict[str, list[str]] = {}
+    rows = list(_from_files(local) if in_files and local else _from_tables(source, local, subset, classes))
     if not rows:
         raise CorpusError(f"{source} holds no sound: expected {one_line(_SOUND)}, or tables with a column of sound.")
-    present = list(dict.fromkeys(column for row in rows for column in row))
+    present = list(dict.fromkeys(column for row in rows for column in row) | dict.fromkeys(classes))
     for column, usual in _USUAL.items():
         match = next((name for name in usual if name in present), None)
         if column not in column_map and match:
             column_map[column] = match
+    column_map = {ours: theirs for ours, theirs in column_map.items() if theirs}
     if absent := [f"{theirs} (for {ours})" for ours, theirs in column_map.items() if theirs not in present]:
         raise CorpusError(f"{source} has no column {one_line(absent)}; it has {one_line(present, 20)}.")
     if "label" not in column_map:
@@ -86,12 +93,25 @@ def prepare_dataset(
         own["split"] = row["part"]
         own["audio"] = row.get("file") or _write_sound(folder, number, row)
     root = local if in_files and local else folder
+    names = classes.get(column_map["label"], [])
+    if names:
+        ours = _labelled(ours, source, column_map["label"])
+    _tell_ids_apart(ours, source, column_map.get("id"))
     utterances = check_rows(
-        [{column: value for column, value in row.items() if value is not None} for row in ours], where=source, root=root
+        [{column: value for column, value in row.items() if value is not None} for row in ours],
+        where=source,
+        root=root,
+        classes=names,
+        missing=missing,
     )
     corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": column_map})
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
+
+
+def sound_suffix(data: bytes, origin: Path) -> str:
+    """Return what the name of a file with some bytes should end in, by their beginning, else by where they are from."""
+    return _KINDS.get(data[:4]) or (origin.suffix.lower() if origin.suffix.lower() in _SOUND else ".bin")
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -111,18 +131,79 @@ def _from_files(folder: Path) -> Iterator[Row]:
             sound = file if Path(file).is_absolute() else (table.parent / file).relative_to(folder).as_posix()
             yield {**row, "file": sound, "part": _part(sound)}
     if not metadata:
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(folder)
-            if path.suffix.lower() in _SOUND and len(relative.parts) > 1 and not path.name.startswith("."):
-                yield {"label": path.parent.name, "file": relative.as_posix(), "part": _part(relative.as_posix())}
+        yield from _from_class_folders(folder)
+
+
+def _from_class_folders(folder: Path) -> Iterator[Row]:
+    """Read a folder with one of sound for each class, with or without folders for parts such as train around them."""
+    unlabelled, labelled = [], 0
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.suffix.lower() not in _SOUND or path.name.startswith("."):
+            continue
+        names = [name for name in relative.parts[:-1] if not part_of(name) and same_name(name) not in _NO_CLASSES]
+        if names:
+            labelled += 1
+            yield {"label": names[-1], "file": relative.as_posix(), "part": _part(relative.as_posix())}
+        else:
+            unlabelled.append(relative.as_posix())
+    if unlabelled:
+        line = f"{folder}: {len(unlabelled)} files of sound lie in no folder of a class ({one_line(unlabelled, 3)})"
+        if not labelled:
+            raise CorpusError(
+                f"{line}, and names such as train and test are parts, no classes: put each class into a folder of its "
+                "name, or the labels into a metadata.csv with the columns file_name and label."
+            )
+        logger.warning(f"{line}, and are left out.")
 
 
 def _part(path: str) -> str | None:
-    return next((_PARTS[name] for name in Path(path).parts[:-1] if name in _PARTS), None)
+    return next((part for name in Path(path).parts[:-1] if (part := part_of(name))), None)
 
 
-def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterator[Row]:
-    """Read tables with the library itself; the sound stays the bytes or the file that it is."""
+def _labelled(rows: Sequence[Row], source: str, column: str) -> list[Row]:
+    """Return the rows with a label; the library writes an unknown class as −1.
+
+    Raises:
+        CorpusError: No row has one.
+    """
+    labelled = [row for row in rows if row.get("label") is not None]
+    if not labelled:
+        raise CorpusError(
+            f"{source}: the class of every utterance is unknown in the column {column}: name another one."
+        )
+    if without := len(rows) - len(labelled):
+        names = one_line(str(row["id"]) for row in rows if row.get("label") is None)
+        logger.warning(
+            f"{source}: {without} utterances have no class in the column {column}, and are left out: {names}."
+        )
+    return labelled
+
+
+def _tell_ids_apart(rows: Sequence[Row], source: str, column: str | None) -> None:
+    """Put the part before ids that are counted anew in each part.
+
+    Raises:
+        CorpusError: A part has an id twice.
+    """
+    if column is None or len({str(row["id"]) for row in rows}) == len(rows):
+        return
+    counts = Counter((row["split"], str(row["id"])) for row in rows)
+    if twice := [name for (_, name), count in counts.items() if count > 1]:
+        raise CorpusError(
+            f"{source} has ids twice in the column {column}: {one_line(twice)}; name another column with "
+            "--column id=NAME, or have the utterances numbered with --column id=."
+        )
+    for row in rows:
+        row["id"] = f"{row['split'] or 'all'}-{row['id']}"
+    logger.info(f"{source}: each part counts the ids in the column {column} anew, so they have the part before them.")
+
+
+def _from_tables(source: str, local: Path | None, subset: str | None, classes: dict[str, list[str]]) -> Iterator[Row]:
+    """Read tables with the library itself; the sound stays the bytes or the file that it is.
+
+    The names of classes are added to `classes`, by column; an unknown class (-1) is an empty cell.
+    """
     import datasets
 
     try:
@@ -137,14 +218,17 @@ def _from_tables(source: str, local: Path | None, subset: str | None) -> Iterato
         ) from error
     parts = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
     for part, table in parts.items():
-        split = None if part is None else _PARTS.get(part, str(part))
+        split = None if part is None else part_of(str(part)) or str(part)
         sound = next((name for name, kind in table.features.items() if isinstance(kind, datasets.Audio)), None)
         if sound is None:
             raise CorpusError(f"{source} has no column of sound; it has {one_line(table.column_names, 20)}.")
         names = {name: kind.names for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
+        for name, values in names.items():
+            classes.setdefault(name, []).extend(values)
         for row in table.cast_column(sound, datasets.Audio(decode=False)):
             data = row.pop(sound) or {}
-            labels = {name: names[name][row[name]] for name in names if row[name] is not None and row[name] >= 0}
+            indices = {name: row.pop(name) for name in names}
+            labels = {name: names[name][index] for name, index in indices.items() if index is not None and index >= 0}
             yield {
                 **row,
                 **labels,
@@ -161,8 +245,8 @@ def _write_sound(folder: Path, number: int, row: Row) -> str | None:
         data = origin.read_bytes()
     if data is None:
         return None
-    suffix = _KINDS.get(data[:4]) or (origin.suffix.lower() if origin.suffix.lower() in _SOUND else ".bin")
-    path = f"media/{row['part'] or 'all'}-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
+    content = hashlib.sha256(data).hexdigest()[:12]
+    path = f"media/{row['part'] or 'all'}-{number:06d}-{content}{sound_suffix(data, origin)}"
     if not (folder / path).is_file():
         with replacing(folder / path) as temporary:
             temporary.write_bytes(data)

@@ -3,26 +3,41 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gia_mic.extract import media
+from gia_mic.extract.corpora.cells import (
+    MISSING_TEXTS,
+    are_scores,
+    as_text,
+    crop_of,
+    drop_missing,
+    matching,
+    refuse_pointers,
+    seconds_of,
+    unnamed,
+    whole_numbers,
+)
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
 from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
+from gia_mic.extract.names import encodable, mended
 
-__all__ = ["check_rows", "prepare_table"]
+__all__ = ["CLIPS", "check_rows", "prepare_table"]
 
 logger = logging.getLogger(__name__)
 
 _TEXT = ("id", "label", "speaker", "session", "dialog", "scenario", "source_label", "text", "text_source", "split")
-_CLIPS = {
+_NAMES = ("id", "label", "speaker", "session", "dialog", "scenario", "split")
+CLIPS = {
     "audio": ("audio", "audio_start_s", "audio_end_s"),
     "video": ("video", "video_start_s", "video_end_s", "video_crop"),
 }
-_COLUMNS = (*_TEXT, *_CLIPS["audio"], *_CLIPS["video"])
-_NO_LABEL = {"nan", "none", "null"}  # what becomes of a missing value that is written as text
+"""Columns of sound and of pictures: the file, and which part of it."""
+
+_COLUMNS = (*_TEXT, *CLIPS["audio"], *CLIPS["video"])
 
 
 def prepare_table(
@@ -33,6 +48,8 @@ def prepare_table(
     root: Path | None = None,
     labels: Sequence[str] | None = None,
     features_only: bool = False,
+    missing: Collection[str] = MISSING_TEXTS,
+    follow_links: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
     """Prepare a corpus from a table with one row for each utterance.
@@ -41,7 +58,7 @@ def prepare_table(
     `source_label`, `text`, `text_source`, `split`, `audio`, `audio_start_s`, `audio_end_s`, `video`, `video_start_s`,
     `video_end_s` and `video_crop` ("left,top,right,bottom" in fractions of the picture). In JSONL and Parquet `audio`
     and `video` may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`. An empty cell is one that
-    isn't given.
+    isn't given. Capitals in the columns' names don't matter; a column without a name is left out.
 
     Args:
         path: CSV, TSV, JSONL or Parquet file.
@@ -50,6 +67,8 @@ def prepare_table(
         root: Folder that media paths start from, and that they can't leave; by default the table's own.
         labels: Classes in their order; by default the labels that occur, sorted.
         features_only: Let utterances have neither text, audio nor video: their features come from elsewhere.
+        missing: Texts that stand for a missing value, in any column; a class named in `labels` is none of them.
+        follow_links: Take files that are links to somewhere outside the root.
         about: Facts to keep with the corpus.
 
     Raises:
@@ -61,8 +80,16 @@ def prepare_table(
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
-    utterances = check_rows(read_table(path), where=path, root=root, labels=labels, features_only=features_only)
-    corpus = write_corpus(features, name, utterances, root=root, classes=labels, about=about)
+    utterances = check_rows(
+        read_table(path),
+        where=path,
+        root=root,
+        labels=labels,
+        features_only=features_only,
+        missing=missing,
+        follow_links=follow_links,
+    )
+    corpus = write_corpus(features, name, utterances, root=root, classes=labels, follow_links=follow_links, about=about)
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
@@ -74,6 +101,10 @@ def check_rows(
     root: Path,
     labels: Sequence[str] | None = None,
     features_only: bool = False,
+    classes: Collection[str] = (),
+    scores: bool = False,
+    missing: Collection[str] = MISSING_TEXTS,
+    follow_links: bool = False,
 ) -> list[Utterance]:
     """Return the utterances that rows with the manifest's columns describe.
 
@@ -83,31 +114,66 @@ def check_rows(
         root: Folder that media paths start from.
         labels: The only ones allowed; None allows any.
         features_only: Let utterances have neither text, audio nor video.
+        classes: Labels that are known to be classes, whatever they look like.
+        scores: Let labels be scores rather than classes.
+        missing: Texts that stand for a missing value.
+        follow_links: Take files that are links to somewhere outside the root.
 
     Raises:
         CorpusError: Something is wrong; everything that is wrong is listed.
     """
-    reader = _Reader(root, labels, features_only)
+    reader = _Reader(root, labels, features_only, follow_links)
     present = columns(rows)
-    if missing := [column for column in ("id", "label") if column not in present]:
-        reader.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *missing)
-    if unknown := [column for column in present if column not in _COLUMNS]:
+    named = matching(present, _COLUMNS)
+    if nameless := [column for column in present if unnamed(column)]:
+        logger.warning(
+            f"{where}: a column without a name, such as pandas's index, is left out: {one_line(nameless)!r}."
+        )
+    if unknown := [column for column in present if column not in named and not unnamed(column)]:
         reader.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
+    rows = [{named[column]: value for column, value in row.items() if column in named} for row in rows]
+    given_labels = [row.get("label") for row in rows]
+    classes = {*classes, *(labels or ())}
+    rows = whole_numbers(drop_missing(rows, missing, labels=classes), _NAMES)
+    if lacking := [column for column in ("id", "label") if column not in columns(rows)]:
+        reader.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *lacking)
     utterances = [reader.utterance(number, row) for number, row in enumerate(rows, start=1)]
     counts = Counter(utterance.id for utterance in utterances)
     if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
         reader.problems.add("duplicate ids", *twice)
-    reader.problems.raise_if_any(where, "mend them and run the command again")
+    found = {utterance.label for utterance in utterances}
+    if not (scores or classes) and are_scores(found):
+        reader.problems.add(
+            f"labels that are scores, not classes ({len(found)} different ones; make classes of them first, as "
+            "`mer import` does with --classes, or name classes that are numbers with --labels)",
+            *sorted(found),
+        )
+    remedy = "mend them and run the command again"
+    lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
+    if lost:
+        others = [text for text in missing if text not in {label.casefold() for label in lost}]
+        remedy += (
+            f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {','.join(others)})"
+        )
+    reader.problems.raise_if_any(where, remedy)
+    if reader.mended:
+        logger.warning(
+            f"{where}: texts that can't be written as UTF-8 have � in the place of half a character: "
+            f"{one_line(reader.mended)}."
+        )
+    clips = (clip for utterance in utterances for clip in (utterance.audio, utterance.video) if clip is not None)
+    refuse_pointers(root, {clip.path for clip in clips})
     return utterances
 
 
 class _Reader:
     """Reads rows; whatever is wrong goes to `problems`, so that the rest is still looked at."""
 
-    def __init__(self, root: Path, labels: Sequence[str] | None, features_only: bool) -> None:
-        self.root, self.labels, self.features_only = root, labels, features_only
+    def __init__(self, root: Path, labels: Sequence[str] | None, features_only: bool, follow_links: bool) -> None:
+        self.root, self.labels, self.features_only, self.follow_links = root, labels, features_only, follow_links
         self.real_root = root.resolve()
         self.problems = Problems()
+        self.mended: list[str] = []
         self.files: dict[str, str | None] = {}
         self.durations_s: dict[str, float] = {}
 
@@ -119,29 +185,40 @@ class _Reader:
             self.problems.add("rows without an id", number)
         elif bad_id(given_id):
             self.problems.add("ids that lead out of a folder or have control characters", repr(given_id))
-        if not label or label.lower() in _NO_LABEL:
+        if not label:
             self.problems.add("utterances without a label", utterance_id)
         elif self.labels is not None and label not in self.labels:
             self.problems.add(f"labels that are none of {one_line(self.labels)}", f"{utterance_id} ({label})")
-        audio, video = (self._clip(utterance_id, row, kind) for kind in _CLIPS)
+        audio, video = (self._clip(utterance_id, row, kind) for kind in CLIPS)
         if not self.features_only and not (values["text"] or row.get("audio") or row.get("video")):
             self.problems.add("utterances without text, audio or video", utterance_id)
         return Utterance(utterance_id, label, audio=audio, video=video, **values)
 
     def _text(self, number: int, row: Mapping[str, Any], column: str) -> str | None:
         value = row.get(column)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # whole numbers beside empty cells come as floats
-        if isinstance(value, str | int) or value is None:
-            return None if value is None else str(value).strip() or None
-        self.problems.add(f"values in {column} that are not text", f"row {number} ({value!r:.40})")
-        return None
+        if value is None:
+            return None
+        text = as_text(value)
+        if text is None:
+            self.problems.add(f"values in {column} that are not text", f"row {number} ({value!r:.40})")
+        elif not encodable(text):
+            name = str(row.get("id") or f"row {number}")
+            if column != "text":
+                self.problems.add(f"values in {column} that can't be written as UTF-8", f"{name} ({text!r:.40})")
+            else:
+                self.mended.append(name)
+                text = mended(text)
+        return text or None
 
     def _clip(self, utterance_id: str, row: Mapping[str, Any], kind: str) -> Clip | None:
-        cells = {column.removeprefix(f"{kind}_"): row.get(column) for column in _CLIPS[kind]}
+        cells = {column.removeprefix(f"{kind}_"): row.get(column) for column in CLIPS[kind]}
         nested = cells.pop(kind)
         if isinstance(nested, Mapping):
             keys = {"path", "start_s", "end_s"} | ({"crop"} if kind == "video" else set())
+            nested = {key: value for key, value in nested.items() if key != "bytes" or value is not None}
+            if "bytes" in nested:
+                self.problems.add(f"the files themselves in {kind} (`mer prepare hf` reads such a table)", utterance_id)
+                return None
             if unknown := set(nested) - keys:
                 self.problems.add(f"unknown parts of {kind} (known are {one_line(sorted(keys))})", *sorted(unknown))
             cells.update({key: nested.get(key) for key in keys - {"path"} if nested.get(key) is not None})
@@ -173,26 +250,35 @@ class _Reader:
             except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL character
                 self.problems.add("paths that can't be", f"{utterance_id} ({path[:40]!r}: {error})")
                 return None
-            if ".." in Path(path).parts or not real.is_relative_to(self.real_root):
+            outside = not real.is_relative_to(self.real_root)
+            if ".." in Path(path).parts or (outside and not self._links(path)):
                 self.problems.add(f"files outside the corpus root {self.root}", f"{utterance_id} ({path})")
+            elif outside and not self.follow_links:
+                self.problems.add(
+                    f"links that lead outside the corpus root {self.root} (--follow-links takes them all the same)",
+                    f"{utterance_id} ({path} to {real})",
+                )
+            elif not encodable(path):
+                self.problems.add("file names that can't be written as UTF-8", f"{utterance_id} ({path!r})")
             elif not there:
-                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path})")
+                target = f" to {real}" if whole.is_symlink() else ""
+                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{target})")
+            elif Path(path).is_absolute() and not outside:
+                self.files[path] = real.relative_to(self.real_root).as_posix()
             else:
-                relative = real.relative_to(self.real_root) if Path(path).is_absolute() else Path(path)
-                self.files[path] = relative.as_posix()
+                self.files[path] = whole.relative_to(self.root).as_posix()
         return self.files[path]
 
+    def _links(self, path: str) -> bool:
+        """Whether a path is below the root as it is written, so that only a link can lead out."""
+        return (self.root / path).is_relative_to(self.root)
+
     def _time(self, utterance_id: str, kind: str, value: Any) -> float | None:
-        if value is None or value == "":
-            return None
         try:
-            time_s = float(value)
-        except (TypeError, ValueError):
-            time_s = math.nan
-        if not math.isfinite(time_s) or time_s < 0 or isinstance(value, bool):
+            return seconds_of(value)
+        except ValueError:
             self.problems.add(f"times in {kind} that are no seconds from 0 on", f"{utterance_id} ({value!r:.40})")
             return None
-        return time_s
 
     def _check_times(self, utterance_id: str, path: str, start_s: float | None, end_s: float | None) -> None:
         if start_s is None and end_s is None:
@@ -212,16 +298,11 @@ class _Reader:
             self.problems.add("clips that end after their recording", times)
 
     def _crop(self, utterance_id: str, value: Any) -> tuple[float, float, float, float] | None:
-        if value is None or value == "":
-            return None
         try:
-            left, top, right, bottom = (float(part) for part in (value.split(",") if isinstance(value, str) else value))
-        except (TypeError, ValueError):
-            left = top = right = bottom = math.nan
-        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
-            return left, top, right, bottom
-        self.problems.add(
-            "crops that are not left,top,right,bottom with 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1",
-            f"{utterance_id} ({value!r:.40})",
-        )
-        return None
+            return crop_of(value)
+        except ValueError:
+            self.problems.add(
+                "crops that are not left,top,right,bottom with 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1",
+                f"{utterance_id} ({value!r:.40})",
+            )
+            return None

@@ -14,10 +14,11 @@ dashes are control characters of Windows-1252.
 from collections import defaultdict
 from pathlib import Path
 
+from gia_mic.extract.corpora.cells import cut_zero
 from gia_mic.extract.corpora.release import CorpusInfo, ReleaseContents, scan
 from gia_mic.extract.corpora.table import Problems, read_table
 from gia_mic.extract.corpus import Clip, Utterance, inside
-from gia_mic.extract.errors import CorpusError
+from gia_mic.extract.errors import CorpusError, one_line
 
 __all__ = ["INFO", "read_release"]
 
@@ -73,7 +74,8 @@ def read_release(path: Path) -> ReleaseContents:
             if lacking:
                 problems.add(f"no value for {', '.join(lacking)} in row", row.get("Sr No.", "?"))
                 continue
-            clip, emotion = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}", row["Emotion"].lower()
+            dialog, number = (cut_zero(str(row[name])) for name in ("Dialogue_ID", "Utterance_ID"))
+            clip, emotion = f"dia{dialog}_utt{number}", row["Emotion"].lower()
             utterance_id = f"{part}_{clip}"
             if emotion not in _NAMES:
                 problems.add("emotions that MELD doesn't have", f"{utterance_id} ({emotion})")
@@ -88,7 +90,7 @@ def read_release(path: Path) -> ReleaseContents:
                 id=utterance_id,
                 label=_NAMES[emotion],
                 speaker=row.get("Speaker"),
-                dialog=f"{part}_dia{row['Dialogue_ID']}",
+                dialog=f"{part}_dia{dialog}",
                 source_label=emotion,
                 text=_readable(row.get("Utterance", "")) or None,
                 audio=film,
@@ -99,6 +101,11 @@ def read_release(path: Path) -> ReleaseContents:
         odd["clips without a line, left out"] += [f"{part}: {clip}" for clip in clips[part] if clip not in used]
     if not utterances:
         raise CorpusError(f"{path} has no train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv: give MELD.Raw.")
+    if any(clips.values()) and not any(utterance.video for utterance in utterances.values()):
+        raise CorpusError(
+            f"None of the {sum(map(len, clips.values()))} clips in {path} is one of its {len(utterances)} utterances, "
+            f"such as {one_line(utterances, 3)}: Dialogue_ID and Utterance_ID make names like dia0_utt0.mp4."
+        )
     expected = {
         (part, name): count
         for part, counts in _COUNTS.items()

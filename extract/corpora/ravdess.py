@@ -10,6 +10,7 @@ intensity 01 normal, 02 strong; sentence; repetition; actor. One utterance may h
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from gia_mic.extract.corpora.release import ALL, OTHER_NAMES, CorpusInfo, ReleaseContents, named, scan
@@ -50,15 +51,16 @@ def read_release(path: Path) -> ReleaseContents:
     Raises:
         CorpusError: A file links out of the folder.
     """
-    files = scan(path, ".wav", ".mp4")
-    recordings, others = named(files, _NAME)
-    spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the files of an utterance, by actor and name
+    sounds, films = scan(path, ".wav"), scan(path, ".mp4")  # a film's sound may lie beside it under the same name
+    recordings, others = named({*sounds, *films}, _NAME)
+    spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the stems of an utterance, by actor and name
     for stem, (kind, name, way, emotion, intensity, sentence, actor) in recordings.items():
         if way == "01":
-            spoken.setdefault((actor, name, emotion, intensity, sentence), {})[kind] = files[stem]
+            spoken.setdefault((actor, name, emotion, intensity, sentence), {})[kind] = stem
     utterances = []
     for (actor, name, emotion, intensity, sentence), kinds in sorted(spoken.items()):
-        sound, film = kinds.get("03") or kinds.get("01"), kinds.get("01") or kinds.get("02")
+        sound = _first(sounds, kinds, "03", "01") or _first(films, kinds, "03", "01")
+        film = _first(films, kinds, "01", "02")
         utterances.append(
             Utterance(
                 id=name,
@@ -74,3 +76,8 @@ def read_release(path: Path) -> ReleaseContents:
     expected = {(ALL, name): 96 if name == "neutral" else 192 for name in _NAMES.values()}
     songs = [stem for stem, parts in recordings.items() if parts[2] == "02"]
     return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})
+
+
+def _first(files: Mapping[str, str], kinds: Mapping[str, str], *wanted: str) -> str | None:
+    """Return the file of the first kind that there is one of."""
+    return next((files[kinds[kind]] for kind in wanted if kinds.get(kind) in files), None)

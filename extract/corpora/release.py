@@ -12,8 +12,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from gia_mic.extract.corpora.cells import refuse_pointers
 from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, write_corpus
 from gia_mic.extract.errors import CorpusError, one_line
+from gia_mic.extract.names import encodable
 
 __all__ = [
     "OTHER_NAMES",
@@ -111,6 +113,8 @@ def prepare_release(
     contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read_release(path, **options)
     if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
+    present = [clip.path for one in contents.utterances for clip in (one.audio, one.video) if clip is not None]
+    refuse_pointers(path, set(present))
     odd = {what: list(items) for what, items in contents.odd.items() if items}
     for what, items in odd.items():
         logger.warning(f"{what}: {one_line(items)}.")
@@ -211,9 +215,11 @@ def scan(root: Path, *suffixes: str) -> dict[str, str]:
             if file.startswith(".") or suffix not in suffixes:
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-                outside.append(file)
+                outside.append(f"{path.relative_to(root)} to {path.resolve()}")
                 continue
             relative = path.relative_to(root)
+            if not encodable(relative.as_posix()):
+                raise CorpusError(f"{str(path)!a} has a name that isn't UTF-8: rename it.")
             rank = (suffixes.index(suffix), len(relative.parts), relative.as_posix())
             ranks[path.stem] = min(ranks.get(path.stem, rank), rank)
     if outside:

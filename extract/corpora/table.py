@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gia_mic.extract.corpora.cells import file_pointer
 from gia_mic.extract.errors import CorpusError, one_line, words_of
 
-__all__ = ["Problems", "bad_id", "columns", "read_table"]
+__all__ = ["Problems", "bad_id", "columns", "filled", "read_rows", "read_table"]
 
+_LONGEST_CELL = 2**31 - 1
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -51,9 +53,23 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     Raises:
         CorpusError: It can't be read, or has no row.
     """
+    rows = [row for row in filled(read_rows(path)) if row]
+    if not rows:
+        raise CorpusError(f"{path} has no rows: expected one for each utterance.")
+    return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a table as it is: with empty cells and spaces; `read_table` says more.
+
+    Raises:
+        CorpusError: It can't be read, or has no row.
+    """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise CorpusError(f"{path} is of no known kind of table: expected one that ends in {one_line(SUFFIXES)}.")
+    if command := file_pointer(path):
+        raise CorpusError(f"{path} is a pointer to a table that isn't here: run `{command}` there first.")
     try:
         if suffix == ".parquet":
             rows = _read_parquet(path)
@@ -69,7 +85,13 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         ) from error
     if not rows:
         raise CorpusError(f"{path} has no rows: expected one for each utterance.")
-    return [{key: value for key, value in row.items() if not _empty(value)} for row in rows]
+    return rows
+
+
+def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows without their empty cells, with text stripped."""
+    stripped = ({key: _stripped(value) for key, value in row.items()} for row in rows)
+    return [{key: value for key, value in row.items() if not _empty(value)} for row in stripped]
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -92,21 +114,25 @@ def _read_csv(path: Path, suffix: str) -> list[dict[str, Any]]:
         header = file.readline()
         file.seek(0)
         separator = "\t" if suffix == ".tsv" else ";" if ";" in header and "," not in header else ","
+        limit = csv.field_size_limit(_LONGEST_CELL)
         try:
             reader = csv.reader(file, delimiter=separator, strict=True)
             columns = [name.strip() for name in next(reader, [])]
             twice = sorted({name for name in columns if columns.count(name) > 1})
             if twice:
-                raise CorpusError(f"{path} has several columns of one name: {one_line(twice)}; keep one of each.")
+                names = one_line(name or "no name" for name in twice)
+                raise CorpusError(f"{path} has several columns of one name: {names}; keep one of each.")
             rows, ragged = [], []
             for cells in reader:
-                if not any(cell.strip() for cell in cells):
+                if len(cells) != len(columns) and not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(columns):
                     ragged.append(f"line {reader.line_num} ({len(cells)})")
-                rows.append(dict(zip(columns, (cell.strip() for cell in cells), strict=False)))
+                rows.append(dict(zip(columns, cells, strict=False)))
         except csv.Error as error:
             raise CorpusError(f"{path}, line {reader.line_num}: {error}; write it again as CSV.") from error
+        finally:
+            csv.field_size_limit(limit)
     if ragged:
         raise CorpusError(
             f"{path} has rows with another number of cells than its header's {len(columns)}: {one_line(ragged)}; "
@@ -139,10 +165,15 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+        with path.open("rb") as file:
+            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     except pyarrow.ArrowException as error:
         raise CorpusError(f"{path} is not a Parquet table ({error}): write it again.") from error
     return rows
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _empty(value: Any) -> bool:

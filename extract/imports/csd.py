@@ -59,7 +59,9 @@ def read_sequences(path: Path) -> Iterator[Sequence]:
                         f"{path}: {video} has features of shape {features.shape} and intervals of shape "
                         f"{intervals.shape}, expected numbers (T, D) and (T, 2)."
                     )
-                yield Sequence(video, features.astype(np.float32), intervals)
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told with that
+                    frames = features.astype(np.float32)
+                yield Sequence(video, frames, intervals)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is no readable computational sequence ({error}): copy it again.") from error
 

@@ -4,24 +4,26 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from gia_mic.extract.corpora.cells import MISSING_TEXTS, are_scores, drop_missing, score_of
 from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import bad_id, read_table
 from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError, one_line
 from gia_mic.extract.imports import mosei
 from gia_mic.extract.imports.formats import (
-    PARTS,
     ImportedUtterance,
     Segment,
     cut_to_segments,
     read_segments,
     read_utterances,
 )
+from gia_mic.extract.names import part_of
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, write_store
 
 __all__ = ["import_features"]
@@ -43,6 +45,7 @@ def import_features(
     encoder: str | None = None,
     frame_rate_hz: float | None = None,
     nonfinite: str = "fail",
+    missing: Collection[str] = MISSING_TEXTS,
 ) -> Path:
     """Write a feature file from files in others' formats.
 
@@ -54,12 +57,14 @@ def import_features(
         labels: Table with id and label and, as far as known, split, speaker, session, …; or a label sequence (.csd)
             whose segments the files' whole videos are cut to.
         splits: For a label sequence, table of video (or id) and split; what it doesn't name is left out.
-        classes: How scores in the files, or in the label sequence, become classes: one of `mosei.CLASSES`. By default
-            the corpus's way is kept; a new one takes the files' own words where there are some, else the sign.
+        classes: How scores in the files, in the table or in the label sequence become classes: one of
+            `mosei.CLASSES`. By default the corpus's way is kept; a new one takes the files' or the table's own words
+            where there are some, else the sign.
         encoder: Short name for the features; by default the first file's name.
         frame_rate_hz: Frames per second, where they are evenly spaced.
         nonfinite: What becomes of an utterance with NaN or infinity in it: "fail" records it as failed and raises once
             the file is written, "skip" only records it, "zero" puts zeros there, as published code does for COVAREP.
+        missing: Texts in the tables that stand for a missing value.
 
     Returns:
         The feature file.
@@ -72,6 +77,7 @@ def import_features(
         raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
     if classes is not None and classes not in mosei.CLASSES:
         raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
+    asked = classes is not None
     if classes is None and name in corpus_names(features):
         classes = load_corpus(features, name).about.get("scores_as")
     cut = labels is not None and labels.suffix.lower() == ".csd"
@@ -83,9 +89,9 @@ def import_features(
     if labels is None:
         wanted = _from_files(imported.values(), classes)
     elif cut:
-        wanted = _from_segments(segments, classes, splits)
+        wanted = _from_segments(segments, classes, splits, missing)
     else:
-        wanted = check_rows(read_table(labels), where=labels, root=labels.parent, features_only=True)
+        wanted = _from_table(labels, classes, missing, scores_needed=asked)
     corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
     ids = set(corpus.ids)
     others = [utterance_id for utterance_id in imported if utterance_id not in ids]
@@ -110,6 +116,10 @@ def _collect(rows: Iterable[ImportedUtterance], files: Sequence[Path]) -> dict[s
         raise StoreError(f"{one_line(files)} give ids twice: {one_line(twice)}; import files of different utterances.")
     if bad := [repr(utterance_id) for utterance_id in imported if bad_id(utterance_id)]:
         raise StoreError(f"{one_line(files)} have ids that lead out of a folder: {one_line(bad)}; rename them.")
+    zeros = [row.id for row in imported.values() if row.frames is not None and not row.frames.any()]
+    if zeros:
+        imported |= {name: replace(imported[name], frames=None) for name in zeros}
+        logger.info(f"Zeros alone are no features, so these have none: {one_line(zeros)}.")
     dims = sorted({row.frames.shape[1] for row in imported.values() if row.frames is not None})
     if len(dims) != 1:
         raise StoreError(
@@ -133,13 +143,47 @@ def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[
     return utterances
 
 
-def _from_segments(segments: Sequence[Segment], classes: str | None, splits: Path | None) -> list[Utterance]:
+def _from_table(labels: Path, classes: str | None, missing: Collection[str], *, scores_needed: bool) -> list[Utterance]:
+    """Read a table of labels; those that are scores become classes in the way that is asked for."""
+    utterances = check_rows(
+        read_table(labels), where=labels, root=labels.parent, features_only=True, scores=True, missing=missing
+    )
+    words = sorted({utterance.label for utterance in utterances})
+    if classes is None:
+        if are_scores(words):
+            raise CorpusError(
+                f"{labels} has scores for labels ({one_line(words, 5)}): say with --classes how they become classes."
+            )
+        return utterances
+    if no_scores := [word for word in words if score_of(word) is None]:
+        if scores_needed:
+            raise CorpusError(
+                f"{labels} has labels that are no scores ({one_line(no_scores, 5)}), and --classes makes classes of "
+                "scores: leave it out."
+            )
+        return utterances
+    wanted = []
+    for utterance in utterances:
+        score = score_of(utterance.label)
+        label = mosei.label([score], classes) if score is not None else None
+        if label is not None:
+            wanted.append(replace(utterance, label=label, source_label=utterance.source_label or utterance.label))
+    if len(wanted) < len(utterances):
+        logger.warning(
+            f"{len(utterances) - len(wanted)} utterances have a score that is of no class, and are left out."
+        )
+    return wanted
+
+
+def _from_segments(
+    segments: Sequence[Segment], classes: str | None, splits: Path | None, missing: Collection[str]
+) -> list[Utterance]:
     parts: dict[str, str] = {}
-    for row in [] if splits is None else read_table(splits):
+    for row in [] if splits is None else drop_missing(read_table(splits), missing):
         name = row.get("id", row.get("video"))
         if name is None or "split" not in row:
             raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
-        parts[str(name)] = PARTS.get(str(row["split"]).lower(), str(row["split"]))
+        parts[str(name)] = part_of(str(row["split"])) or str(row["split"])
     utterances = []
     for segment in segments:
         label = mosei.label(segment.scores, classes or mosei.DEFAULT)

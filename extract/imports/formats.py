@@ -11,18 +11,19 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from gia_mic.extract.corpora.cells import file_pointer
 from gia_mic.extract.errors import StoreError, one_line
 from gia_mic.extract.imports.csd import read_sequences
 from gia_mic.extract.imports.unpickle import load_pickle
+from gia_mic.extract.names import mended, part_of
 
-__all__ = ["PARTS", "ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
+__all__ = ["ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
 
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
     "text": ("text", "language"),
     "visual": ("vision", "visual", "video"),
 }
-PARTS = {"train": "train", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ImportedUtterance:
 
     Attributes:
         id: Utterance id, as the file has it.
-        frames: (T, D) float32, or None where the file holds nothing but padding.
+        frames: (T, D) float32, or None where the file has none.
         label: The file's own word for the emotion or sentiment, if it has one.
         scores: The numbers behind it, such as the sentiment from -3 to 3; empty if the file has none.
         text: Transcript, if the file has it.
@@ -68,6 +69,8 @@ def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
         StoreError: It is of no known kind, refused, broken, or doesn't hold the modality.
     """
     suffix = path.suffix.lower()
+    if command := file_pointer(path):
+        raise StoreError(f"{path} is a pointer to features that aren't here: run `{command}` there first.")
     if path.is_dir():
         yield from _npy_folder(path)
     elif suffix in (".pkl", ".pickle", ".p"):
@@ -148,18 +151,27 @@ def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
                 frames = frames[: int(lengths[row])] if lengths is not None else _unpadded(frames)
             yield ImportedUtterance(
                 utterance_id,
-                frames if frames is not None and len(frames) and frames.any() else None,
-                str(part["annotations"][row]).strip().lower() if "annotations" in part else None,
+                frames if frames is not None and len(frames) else None,
+                _words(part["annotations"][row]).strip().lower() if "annotations" in part else None,
                 _scores(part, row),
-                str(part["raw_text"][row]) if "raw_text" in part else None,
-                PARTS.get(str(name)),
+                _words(part["raw_text"][row]) if "raw_text" in part else None,
+                part_of(_words(name)),
             )
 
 
 def _id(value: Any) -> str:
     """Return an id as text; MulT has video, start and end in an array."""
+    return "_".join(_texts(value))
+
+
+def _words(value: Any) -> str:
+    """Return a text, or the words that it was cut into."""
+    return mended(" ".join(_texts(value)))
+
+
+def _texts(value: Any) -> list[str]:
     values = np.asarray(value).ravel().tolist()
-    return "_".join(part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in values)
+    return [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in values]
 
 
 def _lengths(part: Mapping[str, Any], key: str) -> Any:
@@ -184,11 +196,12 @@ def _frames(values: np.ndarray, name: str, path: Path) -> np.ndarray | None:
         raise StoreError(
             f"{path}: {name} is an array of {values.dtype} with shape {values.shape}, expected numbers (T, D) or (D)."
         )
-    frames = np.atleast_2d(values).astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told with that
+        frames = np.atleast_2d(values).astype(np.float32)
     return frames if frames.size else None
 
 
 def _unpadded(frames: np.ndarray) -> np.ndarray:
-    """Cut the rows of zeros that pad a sequence at its front or end."""
+    """Cut the rows of zeros that pad a sequence at its front or end; one of zeros alone stays as it is."""
     filled = np.flatnonzero(frames.any(axis=1))
-    return frames[filled[0] : filled[-1] + 1] if len(filled) else frames[:0]
+    return frames[filled[0] : filled[-1] + 1] if len(filled) else frames

@@ -70,6 +70,23 @@ class FoldRun:
         return count if type(count) is int else 0
 
     @property
+    def tested(self) -> set[str]:
+        """Classes that the test part has."""
+        return {
+            name
+            for name, counts in zip(self.config["corpus"]["classes"], self.metrics["confusion"], strict=True)
+            if sum(counts)
+        }
+
+    @property
+    def taught(self) -> set[str] | None:
+        """Classes that the training part has; None in a run of before, which doesn't say."""
+        counts = self.metrics.get("train_classes")
+        if not isinstance(counts, dict):
+            return None
+        return {name for name, count in counts.items() if type(count) is int and count > 0}
+
+    @property
     def history(self) -> dict[str, list[float]]:
         """Columns of `history.csv` by epoch; empty where there is none.
 

@@ -21,6 +21,7 @@ def write_metrics(
     run_dir: Path,
     scores: Mapping[str, Any],
     *,
+    train_classes: Mapping[str, int],
     train_utterances: int,
     test_utterances: int,
     without_features: Mapping[str, int],
@@ -33,6 +34,7 @@ def write_metrics(
     Args:
         run_dir: The run folder; everything else in it is written.
         scores: Scores in 0 … 1, as `measure.scores` gives them.
+        train_classes: Number of utterances of each class that there were to learn from.
         train_utterances: Number of utterances that the model learned from.
         test_utterances: Number of utterances that it was tested on.
         without_features: `train` and `test` → number of utterances of that part without features.
@@ -45,6 +47,7 @@ def write_metrics(
         {
             "format": FORMAT,
             **scores,
+            "train_classes": dict(train_classes),
             "train_utterances": train_utterances,
             "test_utterances": test_utterances,
             "without_features": dict(without_features),

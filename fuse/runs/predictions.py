@@ -66,8 +66,8 @@ def write_predictions(run_dir: Path, corpus: Corpus, rows: np.ndarray, probabili
     for name in ABOUT:
         values = corpus.column(name)
         columns[name] = pyarrow.array([values[row] for row in rows], text)
-    with replacing(run_dir / PREDICTIONS) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+    with replacing(run_dir / PREDICTIONS) as temporary, temporary.open("wb") as file:  # Arrow wants paths in UTF-8
+        pyarrow.parquet.write_table(pyarrow.table(columns), file)
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
@@ -81,7 +81,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         RunError: It is missing, isn't Parquet, lacks a column, or holds labels or probabilities that don't fit.
     """
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with path.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             table = file.read(use_threads=False)
     except FileNotFoundError:
         raise RunError(f"{path} is missing, though the fold is finished: train the fold again.") from None

@@ -1,6 +1,7 @@
 """Turns a tree of run folders into runs: one configuration, with all its folds and seeds."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from gia_mic.fuse.runs.folder import METRICS, shared
 __all__ = ["Run", "differences", "read_runs", "setting_text"]
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Run:
     """One model in one configuration: a row of a table.
@@ -22,6 +26,7 @@ class Run:
         config: Entries of `config.json` that all its folds and seeds share.
         folds: Finished folds, by number and seed.
         unfinished: Folders of this name that have no metrics yet.
+        broken: Reasons why others of its folders can't be read.
         note: Settings that differ from another configuration of the same name; empty where there is none.
     """
 
@@ -30,6 +35,7 @@ class Run:
     folds: tuple[FoldRun, ...]
     unfinished: int = 0
     note: str = ""
+    broken: tuple[str, ...] = ()
 
     @property
     def corpus(self) -> str:
@@ -83,6 +89,28 @@ class Run:
         return sorted({fold.seed for fold in self.folds})
 
     @property
+    def one_sided(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Folds by class: those with the class in the test part alone, and those with it in the training part alone.
+
+        Where a run of before doesn't say what it was trained on, that is the test parts of all other folds.
+        """
+        tested = {fold.number: fold.tested for fold in self.folds}
+        untaught: dict[str, list[int]] = {}
+        untested: dict[str, list[int]] = {}
+        for fold in {fold.number: fold for fold in self.folds}.values():
+            taught = fold.taught
+            if taught is None and self.protocol != "split" and len(tested) == self.expected:
+                taught = set().union(*(names for number, names in tested.items() if number != fold.number))
+            if taught is None:
+                continue
+            for name in self.classes:
+                if name in fold.tested - taught:
+                    untaught.setdefault(name, []).append(fold.number)
+                elif name in taught - fold.tested:
+                    untested.setdefault(name, []).append(fold.number)
+        return untaught, untested
+
+    @property
     def complete(self) -> bool:
         """Whether every fold is finished with every seed."""
         return len(self.folds) == self.expected * len(self.seeds)
@@ -96,10 +124,10 @@ def read_runs(root: Path) -> list[Run]:
 
     Returns:
         Runs by corpus, name and configuration, those with the most folds first where a name has several. A folder
-        without `metrics.json` isn't finished, and only counted.
+        without `metrics.json` isn't finished, and only counted; one that is broken is warned of and left out.
 
     Raises:
-        RunError: There is no finished run, or a file is broken or of another format.
+        RunError: There is no finished run, or all are broken or of another format.
     """
     root = Path(root)
     folders = sorted(
@@ -112,19 +140,29 @@ def read_runs(root: Path) -> list[Run]:
     )
     finished: dict[tuple[str, str], list[FoldRun]] = {}
     unfinished: dict[tuple[str, str], int] = {}
+    broken: dict[tuple[str, str], list[RunError]] = {}
     for folder in folders:
         corpus, name = folder.parents[2].name, folder.parents[1].name
         if (folder / METRICS).is_file():
-            finished.setdefault((corpus, name), []).append(read_fold(folder))
+            try:
+                fold = _read_whole(folder)
+                finished.setdefault((corpus, name), []).append(fold)
+            except RunError as error:
+                broken.setdefault((corpus, name), []).append(error)
         else:
             unfinished[corpus, name] = unfinished.get((corpus, name), 0) + 1
+    causes = [cause for several in broken.values() for cause in several]
+    if causes and not finished:
+        raise causes[0]
+    for cause in causes:
+        logger.warning(f"Left out, because it is broken: {cause}")
     if not finished:
         content = f"no finished run ({len(folders)} unfinished)" if folders else "no run folder"
         raise RunError(f"There is {content} in {root}: train a model with `mer fuse-train --fold all` first.")
     return [
         run
         for (corpus, name), folds in finished.items()
-        for run in _runs(name, folds, unfinished.get((corpus, name), 0))
+        for run in _runs(name, folds, unfinished.get((corpus, name), 0), broken.get((corpus, name), ()))
     ]
 
 
@@ -151,7 +189,18 @@ def setting_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _runs(name: str, folds: Sequence[FoldRun], unfinished: int) -> list[Run]:
+def _read_whole(folder: Path) -> FoldRun:
+    """Read a run folder with all its files, so that one that is broken is found at once.
+
+    Raises:
+        RunError: A file is broken.
+    """
+    fold = read_fold(folder)
+    _ = fold.predictions, fold.robustness, fold.history
+    return fold
+
+
+def _runs(name: str, folds: Sequence[FoldRun], unfinished: int, broken: Sequence[RunError]) -> list[Run]:
     """Group the folds of one name by configuration."""
     groups: dict[str, list[FoldRun]] = {}
     for fold in folds:
@@ -163,7 +212,8 @@ def _runs(name: str, folds: Sequence[FoldRun], unfinished: int) -> list[Run]:
     for number, (config, group) in enumerate(zip(configs, ordered, strict=True)):
         settings = [f"{path} {setting_text(values[number])}" for path, values in differing.items()]
         group.sort(key=lambda fold: (fold.number, fold.seed))
-        runs.append(Run(name, config, tuple(group), unfinished if number == 0 else 0, one_line(settings, 5)))
+        counted, why = (unfinished, tuple(map(str, broken))) if number == 0 else (0, ())
+        runs.append(Run(name, config, tuple(group), counted, one_line(settings, 5), why))
     return runs
 
 

@@ -1,0 +1,173 @@
+"""`mer predict --batch`: the table's own columns and rows are kept, and the answers stand beside them."""
+
+import io
+import json
+
+import numpy as np
+import pandas
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import soundfile
+from made_media import tone
+
+from gia_mic.batch import free_names, plain, read_batch
+from gia_mic.extract.corpus import Clip
+from gia_mic.extract.errors import CorpusError, MediaError
+from gia_mic.predictor import Input
+
+
+@pytest.fixture(autouse=True)
+def log(caplog):
+    """What is said at level INFO and above."""
+    caplog.set_level("INFO", "gia_mic")
+    return caplog
+
+
+def read(tmp_path, text, name="t.csv", **options):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return read_batch(tmp_path / name, tmp_path, **options)
+
+
+def answered(mer, demo, table, *words):
+    answer = mer("predict", demo[1] / "gia-mic", "--batch", table, "--device", "cpu", *words)
+    assert "Traceback" not in answer.output
+    return answer
+
+
+def long_and_parts(tmp_path):
+    """Three seconds of three pitches in one file, and each second as a file of its own."""
+    parts = [soundfile.read(tone(tmp_path / f"u{n}.wav", 1.0, hz=150 * 2**n))[0] for n in range(3)]
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), soundfile.info(tmp_path / "u0.wav").samplerate)
+
+
+def test_the_tables_own_columns_are_kept_and_the_answers_have_free_names(demo, tmp_path, mer):
+    tone(tmp_path / "a.wav", 0.8)
+    text = "id,label,audio,notes,error,modalities,p_sad\nu0, TRUE ,a.wav,mine,none yet,all,0.5\n"
+    (tmp_path / "t.csv").write_text(text)
+    answer = answered(mer, demo, tmp_path / "t.csv")
+    assert answer.exit_code == 0, answer.output
+    header, row = answer.stdout.splitlines()
+    assert row.startswith("u0, TRUE ,a.wav,mine,none yet,all,0.5,")
+    columns = header.split(",")
+    assert len(set(columns)) == len(columns)
+    assert columns[:7] == text.splitlines()[0].split(",")
+    assert {"predicted", "predicted_notes", "predicted_error", "predicted_modalities", "predicted_p_sad"} < set(columns)
+    [line] = answered(mer, demo, tmp_path / "t.csv", "--json").stdout.splitlines()
+    printed = json.loads(line)
+    assert (printed["label"], printed["notes"], printed["modalities"]) == (" TRUE ", "mine", "all")
+    assert printed["predicted"] in demo[0].classes
+    assert printed["predicted_modalities"] == ["speech"]
+
+
+def test_names_of_answers_are_free_whatever_the_capitals():
+    names = free_names(["label", "notes"], ["LABEL", "Predicted", "predicted_2"])
+    assert names == {"label": "predicted_3", "notes": "notes"}
+
+
+def test_times_mean_what_they_mean_in_a_manifest(demo, tmp_path, mer):
+    long_and_parts(tmp_path)
+    clips = "id,audio,audio_start_s,audio_end_s\n" + "".join(f"u{n},long.wav,{n},{n + 1}\n" for n in range(3))
+    (tmp_path / "clips.csv").write_text(clips)
+    (tmp_path / "files.csv").write_text("id,audio\n" + "".join(f"u{n},u{n}.wav\n" for n in range(3)))
+    nested = [{"audio": {"path": "long.wav", "start_s": n, "end_s": n + 1.0, "bytes": None}} for n in range(3)]
+    (tmp_path / "nested.jsonl").write_text("\n".join(map(json.dumps, nested)))
+    clips, files = (
+        pandas.read_csv(io.StringIO(answered(mer, demo, tmp_path / f"{name}.csv").stdout))
+        for name in ("clips", "files")
+    )
+    wanted = files.filter(like="p_").to_numpy()
+    assert len(np.unique(wanted.round(3), axis=0)) == 3
+    np.testing.assert_allclose(clips.filter(like="p_").to_numpy(), wanted, atol=2e-3)
+    lines = map(json.loads, answered(mer, demo, tmp_path / "nested.jsonl").stdout.splitlines())
+    np.testing.assert_allclose([list(line["probabilities"].values()) for line in lines], wanted, atol=2e-3)
+
+
+def test_headers_are_read_whatever_their_capitals(demo, tmp_path, mer):
+    tone(tmp_path / "a.wav", 0.8)
+    (tmp_path / "t.csv").write_text("ID,Audio\nx0,a.wav\n")
+    answer = answered(mer, demo, tmp_path / "t.csv")
+    assert answer.exit_code == 0
+    assert answer.stdout.splitlines()[1].startswith("x0,a.wav,")
+
+
+def test_headers_that_are_unknown_are_answered_once(tmp_path, log):
+    with pytest.raises(
+        CorpusError, match=r"columns file, sentence, and none of them is audio, text or video: .*\(read"
+    ):
+        read(tmp_path, "file,sentence\na.wav,yes\n")
+    read(tmp_path, "text,begin,mood\nyes,3,good\n")
+    assert "text are read; begin, mood are only kept." in log.text
+
+
+def test_a_row_that_makes_no_input_stays_and_says_why(tmp_path):
+    tone(tmp_path / "a.wav", 1.0)
+    rows = [
+        {"text": "fine"},
+        {"audio": "a.wav", "audio_start_s": 0.5, "audio_end_s": 0.5},
+        {"audio": "a.wav", "audio_start_s": "soon"},
+        {"audio": "a.wav", "audio_start_s": 2},
+        {"audio": "a.wav", "audio_end_s": 9},
+        {"audio": 7},
+        {"audio": "a\0.wav"},
+        {"audio": "a" * 5000},
+        {"audio": "\ud83d.wav"},
+        {"audio": {"path": "a.wav", "array": [0.0]}},
+        {"audio_start_s": 1},
+        {"text": ["a"]},
+        {"video": "a.wav", "video_crop": "1,0,0,1"},
+        {"audio": "a.wav", "audio_start_s": 0.5},
+    ]
+    batch = read(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl")
+    assert len(batch.rows) == len(rows)
+    assert isinstance(batch.inputs[0], Input)
+    assert [type(one) for one in batch.inputs[1:-1]] == [MediaError] * 12
+    assert batch.inputs[-1].audio == Clip(str(tmp_path / "a.wav"), 0.5, None, None)
+    said = [str(one) for one in batch.inputs[1:-1]]
+    assert "ends before it starts" in said[0]
+    assert "'soon' is no time" in said[1]
+    assert "ends after its file, of 1 s" in said[2]
+    assert "can't be a path" in said[5]
+    assert "there are no parts array" in said[8]
+
+
+def test_broken_and_empty_rows_keep_their_place_among_the_answers(demo, tmp_path, mer):
+    tone(tmp_path / "a.wav", 0.8)
+    (tmp_path / "t.csv").write_text("id,audio,audio_start_s\na,a.wav,\nb,a.wav,soon\n,,\nd,a.wav,0.1\n")
+    answer = answered(mer, demo, tmp_path / "t.csv")
+    assert answer.exit_code == 1
+    table = pandas.read_csv(io.StringIO(answer.stdout))
+    assert table["label"].isna().tolist() == [False, True, True, False]
+    assert table["error"].isna().tolist() == [True, False, False, True]
+    assert "2 of 4 inputs have no answer: b (audio: 'soon' is no time" in answer.stderr
+
+
+def test_missing_values_as_text_are_missing(tmp_path, log):
+    batch = read(tmp_path, "id,audio,text\na,nan,yes\nb,None,no\n")
+    assert [one.audio for one in batch.inputs] == [None, None]
+    assert "Taken for missing values: 'nan' in audio (1), 'None' in audio (1)." in log.text
+    assert read(tmp_path, "text\nnone\n", missing=()).inputs[0].text == "none"
+
+
+def test_sound_inside_a_table_is_read(demo, tmp_path, mer):
+    sound = tone(tmp_path / "a.wav", 0.8)
+    table = pa.table({"id": ["a"], "audio": [{"bytes": sound.read_bytes(), "path": "gone.wav"}]})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    [inside] = map(json.loads, answered(mer, demo, tmp_path / "t.parquet").stdout.splitlines())
+    (tmp_path / "t.csv").write_text("id,audio\na,a.wav\n")
+    [beside] = map(json.loads, answered(mer, demo, tmp_path / "t.csv", "--json").stdout.splitlines())
+    assert inside["probabilities"] == beside["probabilities"]
+    assert inside["audio"] == {"path": "gone.wav"}
+
+
+def test_a_text_that_cannot_be_encoded_has_an_answer(demo, tmp_path, mer):
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": "so \ud83d happy"}))
+    answer = answered(mer, demo, tmp_path / "t.jsonl")
+    assert answer.exit_code == 0, answer.output
+    assert answered(mer, demo, tmp_path / "t.jsonl", "--json").exit_code == 0
+    assert mer("predict", demo[1] / "gia-mic", "--text", "so \udcff happy", "--device", "cpu").exit_code == 0
+
+
+def test_cells_are_printed_as_json_can_hold_them():
+    value = {"a": float("nan"), "b": [b"x", None, True], "c": pandas.Timestamp("2026-01-02"), "bytes": b"RIFF"}
+    assert plain(value) == {"a": None, "b": ["x", None, True], "c": "2026-01-02 00:00:00"}

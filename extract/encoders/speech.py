@@ -99,12 +99,14 @@ class SpeechEncoder(Pretrained):
         Raises:
             MediaError: It can't be decoded, or is shorter than one frame.
         """
-        stream = _Samples(self._stream(job), keep=self._samples(self._window))
+        notes: list[str] = []
+        stream = _Samples(self._stream(job, notes), keep=self._samples(self._window))
         if stream.count < (1 if self._whisper else self._receptive_field):
             raise MediaError(
-                f"{job.path or job.id} has {1000 * stream.count / self._rate:.0f} ms of sound; {self.spec.name} needs "
-                f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
+                f"{job.path or job.id} has {1000 * stream.count / self._rate:.4g} ms of sound, {stream.count} samples "
+                f"at {self._rate} Hz; {self.spec.name} needs at least {self._receptive_field}: leave the utterance out."
             )
+        note = "; ".join(notes)
         if not self._whisper:
             frames = (stream.count - self._receptive_field) // self._hop + 1
         else:
@@ -117,9 +119,9 @@ class SpeechEncoder(Pretrained):
             ]
             if self._whisper:
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
-                yield Window(spectrum, keep, self._window)
+                yield Window(spectrum, keep, self._window, note)
             else:
-                yield Window(((values - mean) * scale).astype(np.float32), keep, end - begin)
+                yield Window(((values - mean) * scale).astype(np.float32), keep, end - begin, note)
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device."""
@@ -201,12 +203,12 @@ class SpeechEncoder(Pretrained):
         """Return how many samples so many frames see."""
         return (frames - 1) * self._hop + self._receptive_field
 
-    def _stream(self, job: EncodeJob) -> Iterator[np.ndarray]:
+    def _stream(self, job: EncodeJob, notes: list[str] | None = None) -> Iterator[np.ndarray]:
         if job.sound is not None:
-            return media.stream_samples(*job.sound, self._rate)
+            return media.stream_samples(*job.sound, self._rate, notes)
         assert job.path is not None
         start_s, end_s = (job.clip.start_s, job.clip.end_s) if job.clip else (None, None)
-        return media.stream_audio(job.path, self._rate, start_s, end_s)
+        return media.stream_audio(job.path, self._rate, start_s, end_s, notes)
 
 
 class _Samples:

@@ -1,0 +1,336 @@
+"""Turns a file that FFmpeg reads into its streams on one clock, and says whether bytes of it are missing."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from gia_mic.extract.errors import MediaError, words_of
+from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording
+
+__all__ = [
+    "Track",
+    "check_is_whole",
+    "check_step",
+    "frames_of",
+    "is_credible",
+    "is_guessed",
+    "measured_s",
+    "missing_bytes",
+    "open_container",
+    "open_track",
+    "stated_s",
+]
+
+LONGEST_GAP_S = 600.0
+"""A clock that leaps further than this is broken, in seconds."""
+
+WARM_UP_S = 0.5
+"""Seconds decoded before a clip's beginning, because lossy codecs carry over from one frame to the next."""
+
+LEAST_BYTES_PER_S = 125
+"""A length that leaves a second fewer bytes than this isn't believed but measured."""
+
+RAW_SAMPLES = frozenset(
+    "alaw f32be f32le f64be f64le g722 g726 g726le mulaw s8 s16be s16le s24be s24le s32be s32le u8 u16be u16le u24be "
+    "u24le u32be u32le vidc adp aptx aptx_hd bin tty".split()
+)
+"""FFmpeg's formats that it takes for sound or pictures by the file's suffix alone."""
+
+TIMED = ("mov", "matroska", "mpegts", "mpeg", "asf", "flv", "nut")
+"""Formats whose packets say when they are played; in others the time is counted, and there are no gaps."""
+
+INDEXED = (*TIMED, "avi", "ogg", "wav", "w64", "caf", "mxf")
+"""Formats in which a moment can be gone to; in others the way there is guessed, so that all is decoded."""
+
+GUESSED = frozenset("aac ac3 eac3 dts mp3 amr amrnb amrwb h264 hevc m4v mpegvideo mpeg mpegts loas latm gsm".split())
+"""Formats without a length in their header: FFmpeg guesses it from the bit rate or from their last packets."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One stream of an open file.
+
+    Attributes:
+        path: The file.
+        container: The open file.
+        stream: The stream of it that is read.
+        origin_s: When its first stream begins, by its own clock; all times are counted from there.
+        start_s: When this stream begins, in seconds from there; None where the file doesn't say.
+        choice: Number of this stream among those of its kind.
+    """
+
+    path: Path
+    container: Any
+    stream: Any
+    origin_s: float
+    start_s: float | None
+    choice: int
+
+    @property
+    def timed(self) -> bool:
+        """Whether its packets say when they are played."""
+        return _is_one_of(self.container, TIMED)
+
+    @property
+    def end_s(self) -> float | None:
+        """When the header says that this stream ends; None where it doesn't say."""
+        stream = self.stream
+        if _names(self.container) & GUESSED:
+            return None
+        if stream.duration and stream.time_base:
+            return (self.start_s or 0.0) + float(stream.duration * stream.time_base)
+        return None
+
+    @property
+    def whole_s(self) -> float | None:
+        """When the header says that the last stream of the file ends; None where it doesn't say."""
+        return None if _names(self.container) & GUESSED else stated_s(self.container)
+
+    def time_s(self, frame: Any) -> float | None:
+        """Return when a frame begins; None where it doesn't say."""
+        if frame.pts is None or frame.time_base is None:
+            return None
+        return float(frame.pts * frame.time_base) - self.origin_s
+
+
+def open_track(path: Path, kind: str, recording: Recording | None = None) -> Track:
+    """Open the stream of a file that a player would play.
+
+    That is the first one marked as default, or else the first; a cover isn't a film.
+
+    Args:
+        path: A file.
+        kind: "audio" or "video".
+        recording: Which stretch of the file; by default all of it.
+
+    Raises:
+        MediaError: The file can't be read, or has no such stream.
+    """
+    container = open_container(path, recording)
+    try:
+        streams = [stream for stream in getattr(container.streams, kind) if not _is_cover(stream)]
+        playable = [stream for stream in streams if stream.codec_context is not None]
+        if not playable:
+            what = "sound" if kind == "audio" else "video"
+            why = f"; its {what} is of a kind that can't be decoded" if streams else ""
+            raise MediaError(f"{path} has no {what}{why}: check the manifest's {kind} path.")
+        default = av.stream.Disposition.default
+        chosen = next((stream for stream in playable if stream.disposition & default), playable[0])
+        both = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]
+        starts = [float(s.start_time * s.time_base) for s in both if s.start_time is not None and s.time_base]
+        origin_s = min(starts, default=0.0)
+        if -TOLERANCE_S < origin_s < 0:  # what a codec needs to settle, and nobody hears
+            origin_s = 0.0
+        start = chosen.start_time
+        start_s = None if start is None else float(start * chosen.time_base) - origin_s
+        return Track(path, container, chosen, origin_s, start_s, streams.index(chosen))
+    except BaseException:
+        container.close()
+        raise
+
+
+def frames_of(track: Track, start_s: float) -> Iterator[Any]:
+    """Decode a stream from a key frame before a moment on; what precedes it in time settles the decoder.
+
+    Raises:
+        MediaError: It can't be decoded.
+    """
+    path, container, stream = track.path, track.container, track.stream
+    try:
+        if start_s > 0 and stream.time_base is not None and _is_one_of(container, INDEXED):
+            moment_s = max(start_s - WARM_UP_S, 0) + track.origin_s
+            with suppress(av.FFmpegError):  # then it is decoded from its beginning
+                container.seek(int(moment_s / stream.time_base), stream=stream)
+        yield from container.decode(stream)
+    except (av.FFmpegError, EOFError, ValueError) as error:
+        raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
+
+
+def check_step(track: Track, step_s: float, at_s: float) -> None:
+    """Refuse a clock that jumps.
+
+    Args:
+        track: The stream.
+        step_s: How far after the end of the frame before a frame begins.
+        at_s: When it begins.
+
+    Raises:
+        MediaError: It runs backwards, or leaps too far.
+    """
+    if step_s < -TOLERANCE_S or step_s > LONGEST_GAP_S:
+        raise MediaError(
+            f"{track.path} has a clock that jumps from {at_s - step_s:.2f} s to {at_s:.2f} s: convert it again, such "
+            "as with ffmpeg."
+        )
+
+
+def check_is_whole(track: Track, until_s: float) -> None:
+    """Refuse a stream that ended, at a moment, before its header says, and of whose file bytes are missing.
+
+    A header that only says another length is no reason: it may be a guess, or out of date.
+
+    Raises:
+        MediaError: As said.
+    """
+    missing = missing_bytes(track.path)
+    promised = track.end_s
+    if promised is None and track.whole_s is not None:
+        promised = track.whole_s - TOLERANCE_S  # of the whole file, in which one stream may be longer than another
+    if missing == 0 or (promised is not None and until_s >= promised - TOLERANCE_S):
+        return
+    if promised is None and not missing:
+        return
+    promise = f"it promises {missing} bytes more" if promised is None else f"it promises {promised:.2f} s"
+    raise MediaError(f"{track.path} is cut short: {promise} and has {until_s:.2f} s; copy it again.")
+
+
+def stated_s(container: Any) -> float | None:
+    """Return how long a file says that it is, in seconds, or None."""
+    if container.duration is not None and container.duration > 0:
+        return float(container.duration / av.time_base)
+    lengths = [
+        float(stream.duration * stream.time_base)
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.duration and stream.time_base
+    ]
+    return max(lengths, default=None)
+
+
+def measured_s(path: Path, recording: Recording | None = None) -> float:
+    """Return how long a file is by its packets, which are read and not decoded, in seconds.
+
+    Raises:
+        MediaError: It can't be read.
+    """
+    first, last = float("inf"), 0.0
+    counted: dict[int, float] = {}
+    with open_container(path, recording) as container:
+        streams = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]
+        try:
+            for packet in container.demux(*streams) if streams else ():
+                if not packet.size or packet.time_base is None:
+                    continue
+                length_s = float((packet.duration or 0) * packet.time_base)
+                if not length_s and packet.stream.type == "video":
+                    length_s = 1 / float(packet.stream.average_rate or 25)
+                moment = packet.pts if packet.pts is not None else packet.dts
+                counted[packet.stream_index] = counted.get(packet.stream_index, 0.0) + length_s
+                if moment is not None:
+                    first = min(first, float(moment * packet.time_base))
+                    last = max(last, float(moment * packet.time_base) + length_s)
+        except (av.FFmpegError, EOFError, ValueError):
+            pass  # as far as it goes; what is wrong is said when it is decoded
+    total = max(counted.values(), default=0.0)
+    spanned = last - first if last > first else 0.0
+    return spanned if 0 < spanned < total + LONGEST_GAP_S else total
+
+
+def is_credible(length_s: float, path: Path) -> bool:
+    """Whether a file has the bytes for its length."""
+    return 0 < length_s * LEAST_BYTES_PER_S <= path.stat().st_size
+
+
+def is_guessed(container: Any) -> bool:
+    """Whether the length of a file is FFmpeg's guess."""
+    return bool(_names(container) & GUESSED)
+
+
+def missing_bytes(path: Path) -> int | None:
+    """Return how many bytes a film's header promises and aren't there; None where it doesn't say."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        try:
+            if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+                return _missing_in_boxes(file, size)
+            if head[:4] == b"\x1a\x45\xdf\xa3":
+                return _missing_in_segment(head, size)
+            if head[:4] == b"RIFF":
+                [length] = struct.unpack_from("<I", head, 4)
+                return max(length + 8 - size, 0) if 0 < length < 0x7FFF0000 else None
+            place = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # ASF's file properties
+            if place >= 0:
+                [length] = struct.unpack_from("<Q", head, place + 40)
+                [flags] = struct.unpack_from("<I", head, place + 88)
+                return max(length - size, 0) if length and not flags & 1 else None
+        except (struct.error, IndexError):
+            return None
+    return None
+
+
+def _missing_in_boxes(file: Any, size: int) -> int:
+    """Walk the boxes of an MP4 or MOV."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        [length] = struct.unpack_from(">I", head)
+        if length == 1:
+            [length] = struct.unpack_from(">Q", head, 8)
+        if length == 0:
+            return 0
+        if length < 8:
+            break
+        at += length
+    return max(at - size, 0)
+
+
+def _missing_in_segment(head: bytes, size: int) -> int | None:
+    """Read the length of a Matroska file's segment, which may be unknown."""
+    at = 4
+    length, width = _vint(head, at)
+    at += width + length
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return None
+    length, width = _vint(head, at + 4)
+    if length == (1 << (7 * width)) - 1:
+        return None
+    return max(at + 4 + width + length - size, 0)
+
+
+def _vint(data: bytes, at: int) -> tuple[int, int]:
+    width = 9 - data[at].bit_length()
+    return int.from_bytes(data[at : at + width], "big") & ((1 << (7 * width)) - 1), width
+
+
+def open_container(path: Path, recording: Recording | None = None) -> Any:
+    """Open a file, or a stretch of it, with FFmpeg.
+
+    Raises:
+        MediaError: It can't be read.
+    """
+    whole = recording is None or (recording.begin == 0 and recording.end == path.stat().st_size)
+    source: Any = str(path)
+    if recording is not None and (not whole or recording.patches):
+        source = Part(path, recording)
+    try:
+        # only local files: a playlist from a stranger must not make us open addresses
+        container = av.open(source, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(
+            f"{path} is no sound or video that can be read ({words_of(error)}): convert it again."
+        ) from error
+    if container.format.name in RAW_SAMPLES:
+        container.close()
+        raise MediaError(
+            f"{path} is no sound or video that can be read (it has no header that says what it is): convert it to a "
+            "common format such as WAV."
+        )
+    return container
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _names(container: Any) -> set[str]:
+    return set(container.format.name.split(","))
+
+
+def _is_one_of(container: Any, names: tuple[str, ...]) -> bool:
+    return bool(_names(container) & set(names))

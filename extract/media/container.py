@@ -44,8 +44,11 @@ RAW_SAMPLES = frozenset(
 TIMED = ("mov", "matroska", "mpegts", "mpeg", "asf", "flv", "nut")
 """Formats whose packets say when they are played; in others the time is counted, and there are no gaps."""
 
-INDEXED = (*TIMED, "avi", "ogg", "wav", "w64", "caf", "mxf")
+INDEXED = (*TIMED, "avi", "ogg", "wav", "mxf")
 """Formats in which a moment can be gone to; in others the way there is guessed, so that all is decoded."""
+
+ADJUSTED = ("asf", "avi")
+"""Formats whose length FFmpeg reckons from the bytes that are there."""
 
 GUESSED = frozenset("aac ac3 eac3 dts mp3 amr amrnb amrwb h264 hevc m4v mpegvideo mpeg mpegts loas latm gsm".split())
 """Formats without a length in their header: FFmpeg guesses it from the bit rate or from their last packets."""
@@ -134,21 +137,48 @@ def open_track(path: Path, kind: str, recording: Recording | None = None) -> Tra
         raise
 
 
-def frames_of(track: Track, start_s: float) -> Iterator[Any]:
+def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
     """Decode a stream from a key frame before a moment on; what precedes it in time settles the decoder.
+
+    A recording of something that goes on may begin and end in the middle of a frame; that is no error.
+
+    Args:
+        track: The stream.
+        start_s: The moment, in seconds.
+        notes: Takes what was left out.
 
     Raises:
         MediaError: It can't be decoded.
     """
     path, container, stream = track.path, track.container, track.stream
+    exact = container.format.name != "wav" or stream.codec_context.name.startswith("pcm_")
+    any_yet, error = False, None
     try:
-        if start_s > 0 and stream.time_base is not None and _is_one_of(container, INDEXED):
+        if start_s > 0 and stream.time_base is not None and exact and _is_one_of(container, INDEXED):
             moment_s = max(start_s - WARM_UP_S, 0) + track.origin_s
             with suppress(av.FFmpegError):  # then it is decoded from its beginning
                 container.seek(int(moment_s / stream.time_base), stream=stream)
-        yield from container.decode(stream)
-    except (av.FFmpegError, EOFError, ValueError) as error:
-        raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
+        for packet in _packets(container, stream):
+            if (
+                packet is not None and not packet.size and packet.pts is not None
+            ):  # the picture before stays, or nothing is heard
+                continue
+            try:
+                decoded = stream.decode() if packet is None else packet.decode()
+            except av.FFmpegError as problem:
+                error = error or problem
+                continue
+            if error is not None and decoded and any_yet:
+                raise error
+            any_yet = any_yet or bool(decoded)
+            error = None if decoded else error
+            yield from decoded
+        if error is not None and any_yet and is_guessed(container):
+            notes.append("its last packet isn't whole and was left out")
+        elif error is not None:
+            raise error
+    except Exception as problem:  # whatever broken bytes make of a decoder
+        raise MediaError(f"{path} can't be decoded ({words_of(problem)}): copy or convert it again.") from problem
 
 
 def check_step(track: Track, step_s: float, at_s: float) -> None:
@@ -181,6 +211,8 @@ def check_is_whole(track: Track, until_s: float) -> None:
     promised = track.end_s
     if promised is None and track.whole_s is not None:
         promised = track.whole_s - TOLERANCE_S  # of the whole file, in which one stream may be longer than another
+    if missing and _is_one_of(track.container, ADJUSTED):
+        promised = until_s * (1 + missing / track.path.stat().st_size)
     if missing == 0 or (promised is not None and until_s >= promised - TOLERANCE_S):
         return
     if promised is None and not missing:
@@ -223,7 +255,7 @@ def measured_s(path: Path, recording: Recording | None = None) -> float:
                 if moment is not None:
                     first = min(first, float(moment * packet.time_base))
                     last = max(last, float(moment * packet.time_base) + length_s)
-        except (av.FFmpegError, EOFError, ValueError):
+        except Exception:
             pass  # as far as it goes; what is wrong is said when it is decoded
     total = max(counted.values(), default=0.0)
     spanned = last - first if last > first else 0.0
@@ -312,6 +344,10 @@ def open_container(path: Path, recording: Recording | None = None) -> Any:
         # only local files: a playlist from a stranger must not make us open addresses
         container = av.open(source, options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
+        if missing := missing_bytes(path):
+            raise MediaError(
+                f"{path} is cut short: it promises {missing} bytes more than there are; copy it again."
+            ) from error
         raise MediaError(
             f"{path} is no sound or video that can be read ({words_of(error)}): convert it again."
         ) from error
@@ -322,6 +358,14 @@ def open_container(path: Path, recording: Recording | None = None) -> Any:
             "common format such as WAV."
         )
     return container
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream, the last of which flushes its decoder; None does that, too."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:  # PyAV's, at the end of a file of which another stream showed only on the way
+        yield None
 
 
 def _is_cover(stream: Any) -> bool:

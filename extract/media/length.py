@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.media.container import (
+    frames_of,
     is_credible,
     is_guessed,
     measured_s,
@@ -14,7 +15,7 @@ from gia_mic.extract.media.container import (
     stated_s,
 )
 from gia_mic.extract.media.headers import Recording, check_file, check_parts, recordings
-from gia_mic.extract.media.pictures import LINGER_S, shape_of, turn_of
+from gia_mic.extract.media.pictures import LINGER_S, SLIGHT_S, shape_of, turn_of
 from gia_mic.extract.media.sound import open_sound
 
 __all__ = ["Look", "duration_s", "look"]
@@ -88,7 +89,7 @@ def _reading(path: Path, parts: list[Recording], modality: str, length_s: float)
     with track.container:
         if track.choice:
             found.append(f"track {track.choice}")
-        if track.start_s is not None and abs(track.start_s) >= 5e-4:
+        if track.start_s is not None and abs(track.start_s) >= (5e-4 if modality == "speech" else SLIGHT_S):
             found.append(f"from {track.start_s:.3f} s")
         if modality == "speech":
             if track.stream.codec_context.layout.nb_channels > 2:
@@ -98,7 +99,7 @@ def _reading(path: Path, parts: list[Recording], modality: str, length_s: float)
             found.append("lingers")
         if (shape := shape_of(track.stream)) != 1.0:
             found.append(f"pixels {shape:.3f}")
-        frame = next(track.container.decode(track.stream), None)
+        frame = next(frames_of(track, 0.0, []), None)
         if frame is not None and (turn := turn_of(frame)) is not None:
             found.append(turn.name)
         return " ".join(found)

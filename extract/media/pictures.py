@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from gia_mic.extract.errors import MediaError
+from gia_mic.extract.errors import MediaError, words_of
 from gia_mic.extract.media.container import (
     Track,
     check_is_whole,
@@ -24,6 +24,9 @@ __all__ = ["stream_pictures", "turn_of"]
 
 ROUNDING_S = 1e-6
 """Moments closer than this are the same; the times of pictures are sums of rounded fractions."""
+
+SLIGHT_S = 0.03
+"""Pictures that begin less than this after the sound, about one of them, begin with it."""
 
 LINGER_S = 1.0
 """A film that goes on for longer than this after its last picture shows it until its end."""
@@ -114,21 +117,26 @@ def shape_of(stream: Any) -> float:
 
 def _pictures(path: Path, start_s: float, end_s: float) -> Iterator[tuple[Any, float, float]]:
     """Yield each picture from the one on the screen at `start_s` on, with the times it appears and goes."""
+    if _is_animated_webp(path):
+        yield from _webp_pictures(path, start_s)
+        return
     track = open_track(path, "video")
     with track.container:
         stream = track.stream
         stream.thread_type = "AUTO"
         shape = shape_of(stream)
         length_s = 1 / float(stream.average_rate or 25)
+        counted_s = 1 / float(stream.guessed_rate or stream.average_rate or 25)  # for frames that don't say when
         before: tuple[Any, float] | None = None
         last: tuple[Any, float] | None = None
         until = 0.0
-        for frame in frames_of(track, start_s):
+        shift_s = track.start_s if track.start_s is not None and 0 < track.start_s < SLIGHT_S else 0.0
+        for frame in frames_of(track, start_s, []):
             moment_s = track.time_s(frame)
-            from_s = until if moment_s is None else moment_s
+            from_s = until if moment_s is None else moment_s - shift_s
             if last is not None:
                 _check_moment(track, last[1], from_s)
-            until = from_s + length_s
+            until = from_s + (length_s if moment_s is not None else counted_s)
             if last is None:  # the first picture stands for what is before it
                 from_s = min(from_s, start_s)
             last = (frame, shape), from_s
@@ -145,6 +153,28 @@ def _pictures(path: Path, start_s: float, end_s: float) -> Iterator[tuple[Any, f
         stays = _stays_until(track, until, end_s)
         if stays > (until if before is None else start_s):
             yield *last, stays
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """Whether a file is what FFmpeg can't decode, and Pillow can."""
+    with path.open("rb") as file:
+        head = file.read(34)
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"ANIM" in head
+
+
+def _webp_pictures(path: Path, start_s: float) -> Iterator[tuple[Any, float, float]]:
+    from_s = 0.0
+    try:
+        with Image.open(path) as film:
+            for number in range(getattr(film, "n_frames", 1)):
+                film.seek(number)
+                picture = film.convert("RGB")
+                until = from_s + film.info.get("duration", 100) / 1000
+                if until > start_s:
+                    yield picture, from_s, until
+                from_s = until
+    except (OSError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
 
 
 def _check_moment(track: Track, before_s: float, at_s: float) -> None:
@@ -169,8 +199,10 @@ def _stays_until(track: Track, until_s: float, end_s: float) -> float:
     return stays
 
 
-def _image(picture: tuple[Any, float]) -> Image.Image:
+def _image(picture: Any) -> Image.Image:
     """Return a decoded picture as a person sees it."""
+    if isinstance(picture, Image.Image):
+        return picture
     frame, shape = picture
     image: Image.Image = frame.to_image()
     if shape != 1.0:

@@ -103,7 +103,7 @@ def open_sound(path: Path, recording: Recording) -> soundfile.SoundFile | None:
         return None
     whole = recording.begin == 0 and recording.end == path.stat().st_size and not recording.patches
     source = str(path) if whole and path.suffix.lower() != ".raw" else Part(path, recording)
-    with suppress(soundfile.LibsndfileError, TypeError):
+    with suppress(soundfile.SoundFileError, TypeError):
         return soundfile.SoundFile(source)
     return None
 
@@ -164,7 +164,7 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, start_s: float) ->
                     f"{path} is cut short: it promises {sound.frames / rate:.2f} s and has {count / rate:.2f} s; copy "
                     "it again."
                 )
-    except soundfile.LibsndfileError as error:
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
 
 
@@ -176,7 +176,7 @@ def _av_blocks(path: Path, part: Recording, start_s: float, notes: list[str]) ->
         at_s: float | None = None  # where the next sample belongs, by the samples before it
         clock_s = 0.0  # where it belongs by the frames' own times
         silent_s = 0.0
-        for frame in frames_of(track, start_s):
+        for frame in frames_of(track, start_s, notes):
             samples = _samples_of(frame)
             rate, layout = int(frame.sample_rate), _layout_of(frame)
             moment_s = track.time_s(frame) if track.timed else None
@@ -215,6 +215,7 @@ def _first_s(track: Track, frame: Any, start_s: float, gap_s: float) -> float:
         return 0.0
     if start_s > 0:
         return start_s if moment_s > start_s + gap_s else moment_s
+    moment_s = max(moment_s, 0.0)  # a codec may settle before the beginning
     begun_s = moment_s if track.start_s is None or moment_s - track.start_s > PRIMING_S else track.start_s
     return 0.0 if begun_s > gap_s else moment_s
 

@@ -10,8 +10,11 @@ NO_VOICE = "no voice to hear"
 BLOCK_S = 0.01
 """Sound is judged by stretches of this length, in seconds."""
 
-FAINT = 2.0**-13
-"""A stretch whose samples differ by less than this is silent: four steps of 16 bits, which dither reaches."""
+FAINT = 2.0**-12
+"""A stretch whose samples differ by less than this is silent: eight steps of 16 bits, as dither may reach."""
+
+STEADY = 0.01
+"""So is one whose samples differ by less than this part of their mean: a constant, perhaps through a lossy codec."""
 
 LEAST_S = 0.1
 """A voice is heard for at least so long, in seconds."""
@@ -46,13 +49,16 @@ class Ear:
             return ""
         if self._audible_s > 0:
             return f"{NO_VOICE}: its sound is silent but for {1000 * self._audible_s:.0f} ms"
-        if self._low == self._high:
-            return f"{NO_VOICE}: its sound is {'silence' if self._low == 0 else f'the constant {self._low:.3g}'}"
-        peak = max(abs(self._low), abs(self._high), 1e-10)
+        peak = max(abs(self._low), abs(self._high))
+        if peak < 1e-6:
+            return f"{NO_VOICE}: its sound is silence"
+        if self._high - self._low < STEADY * peak:
+            return f"{NO_VOICE}: its sound is the constant {self._low:.3g}"
         return f"{NO_VOICE}: its sound is almost silent, at most {20 * np.log10(peak):.0f} dB of full scale"
 
     def _count(self, stretches: np.ndarray, length_s: float) -> None:
         if stretches.size:
             swing = stretches.max(axis=1) - stretches.min(axis=1)
-            self._audible_s += float((swing >= FAINT).sum()) * length_s
+            level = np.abs(stretches.mean(axis=1))
+            self._audible_s += float((swing >= np.maximum(FAINT, STEADY * level)).sum()) * length_s
             self._heard_s += len(stretches) * length_s

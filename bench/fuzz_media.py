@@ -37,7 +37,15 @@ SOUND += ("AIFF PCM_24", "AU ULAW", "CAF ALAC_16", "W64 PCM_16", "RF64 FLOAT")
 """Formats and subtypes that libsndfile writes."""
 
 FILMS = ("mp4 mpeg4 aac", "mov mpeg4 pcm_s16le", "mkv mpeg4 aac", "webm libvpx libopus", "avi mpeg4 mp2")
-FILMS += ("ts mpeg2video mp2", "flv flv1 aac", "asf mpeg4 wmav2", "aac - aac", "mka - ac3", "wv - wavpack", "gif gif -")
+FILMS += (
+    "ts mpeg2video mp2",
+    "flv flv1 aac",
+    "asf msmpeg4v3 mp2",
+    "aac - aac",
+    "mka - ac3",
+    "wv - wavpack",
+    "gif gif -",
+)
 """Containers, codecs of pictures and codecs of sound that FFmpeg writes; - is without."""
 
 

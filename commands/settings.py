@@ -1,5 +1,6 @@
 """Options made of the settings of frozen configs, which alone know their defaults, ranges and help."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -65,6 +66,16 @@ class _Parsed(click.ParamType):
             self.fail(str(error), parameter, context)
 
 
+class _Number(click.types.FloatParamType):
+    """A number that is one, and not infinite."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", parameter, context)
+        return number
+
+
 def _option(name: str, setting: Setting) -> Decorator:
     """Make the option of a setting: a truth value has two, a tuple of choices may be given piece by piece."""
     option = option_name(name)
@@ -73,7 +84,7 @@ def _option(name: str, setting: Setting) -> Decorator:
     if isinstance(setting.default, bool):
         return click.option(f"{option}/--no-{option[2:]}", name, default=None, help=help)
     several = isinstance(setting.default, tuple) and setting.parse is None
-    kind: Any = type(setting.default)
+    kind: Any = _Number() if isinstance(setting.default, float) else type(setting.default)
     if setting.choices:
         kind = click.Choice(list(setting.choices))
     elif setting.parse is not None:

@@ -101,7 +101,12 @@ def turn_of(frame: Any) -> Image.Transpose | None:
     """Return how a picture is to be turned, or None."""
     from av.sidedata.sidedata import Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV's, of a frame with side data of a kind that it doesn't know, such as EXIF
+        return {-90: Image.Transpose.ROTATE_270, 90: Image.Transpose.ROTATE_90}.get(
+            frame.rotation, Image.Transpose.ROTATE_180 if abs(frame.rotation) == 180 else None
+        )
     if matrix is None:
         return None
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])

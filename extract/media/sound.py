@@ -21,6 +21,12 @@ __all__ = ["BLOCK_S", "open_sound", "stream_audio", "stream_samples"]
 BLOCK_S = 10.0
 """Seconds of sound decoded at a time."""
 
+MOST_SAMPLES = 1 << 24
+"""Samples decoded at a time, of all channels, however many a header says that a second has."""
+
+RATES = range(1_000, 1_000_001)
+"""Sampling rates that sound may have, in Hz; a damaged header may say anything."""
+
 GAP_S, EXACT_GAP_S = 0.1, 0.02
 """Sound that comes later than this is preceded by silence, in seconds; MP4's times are exact, others are rounded."""
 
@@ -143,8 +149,10 @@ def _sounds(path: Path, parts: list[Recording], start_s: float, notes: list[str]
 def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, start_s: float) -> Iterator[Sound]:
     """Yield what libsndfile reads from `start_s` on."""
     rate, layout = sound.samplerate, usual_layout(sound.channels)
+    length = max(min(round(BLOCK_S * rate), MOST_SAMPLES // sound.channels), 1)
     try:
         with sound:
+            _check_rate(path, rate)
             first = round(start_s * rate)
             if first >= sound.frames:
                 return
@@ -154,7 +162,7 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, start_s: float) ->
             else:
                 skip = first
             count = first - skip
-            while len(block := sound.read(max(round(BLOCK_S * rate), 1), dtype="float32", always_2d=True)):
+            while len(block := sound.read(length, dtype="float32", always_2d=True)):
                 count += len(block)
                 if skip < len(block):
                     yield Sound(block[skip:], rate, layout)
@@ -260,6 +268,7 @@ def _limited(
     ear = Ear()
     for mono, rate in blocks:
         if rate != now_rate:
+            _check_rate(path, rate)
             left_s = wanted_s - (count / now_rate if now_rate else 0.0)
             if now_rate:
                 wanted_s = left_s
@@ -283,6 +292,11 @@ def _limited(
         )
     if ear.note:
         notes.append(ear.note)
+
+
+def _check_rate(path: Path, rate: int) -> None:
+    if rate not in RATES:
+        raise MediaError(f"{path} says that it has {rate} samples a second, which no sound has: convert it again.")
 
 
 def _resampled(blocks: Iterator[tuple[np.ndarray, int]], wanted_rate: int) -> Iterator[np.ndarray]:

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,7 @@ class Track:
         origin_s: When its first stream begins, by its own clock; all times are counted from there.
         start_s: When this stream begins, in seconds from there; None where the file doesn't say.
         choice: Number of this stream among those of its kind.
+        recording: Which stretch of the file it is of; None for all.
     """
 
     path: Path
@@ -73,6 +73,13 @@ class Track:
     origin_s: float
     start_s: float | None
     choice: int
+    recording: Recording | None = None
+
+    def __enter__(self) -> "Track":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
 
     @property
     def timed(self) -> bool:
@@ -131,7 +138,7 @@ def open_track(path: Path, kind: str, recording: Recording | None = None) -> Tra
             origin_s = 0.0
         start = chosen.start_time
         start_s = None if start is None else float(start * chosen.time_base) - origin_s
-        return Track(path, container, chosen, origin_s, start_s, streams.index(chosen))
+        return Track(path, container, chosen, origin_s, start_s, streams.index(chosen), recording)
     except BaseException:
         container.close()
         raise
@@ -154,10 +161,14 @@ def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
     exact = container.format.name != "wav" or stream.codec_context.name.startswith("pcm_")
     any_yet, error = False, None
     try:
-        if start_s > 0 and stream.time_base is not None and exact and _is_one_of(container, INDEXED):
-            moment_s = max(start_s - WARM_UP_S, 0) + track.origin_s
-            with suppress(av.FFmpegError):  # then it is decoded from its beginning
+        if start_s > WARM_UP_S and stream.time_base is not None and exact and _is_one_of(container, INDEXED):
+            moment_s = start_s - WARM_UP_S + track.origin_s
+            try:
                 container.seek(int(moment_s / stream.time_base), stream=stream)
+            except av.FFmpegError:  # nobody knows where it stands now
+                with open_track(path, stream.type, track.recording) as again:
+                    yield from frames_of(again, 0.0, notes)
+                return
         for packet in _packets(container, stream):
             if (
                 packet is not None and not packet.size and packet.pts is not None
@@ -177,6 +188,8 @@ def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
             notes.append("its last packet isn't whole and was left out")
         elif error is not None:
             raise error
+    except MediaError:
+        raise
     except Exception as problem:  # whatever broken bytes make of a decoder
         raise MediaError(f"{path} can't be decoded ({words_of(problem)}): copy or convert it again.") from problem
 

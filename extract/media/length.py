@@ -85,8 +85,7 @@ def _reading(path: Path, parts: list[Recording], modality: str, length_s: float)
         if sound is not None:
             with sound:
                 return " ".join([*found, f"mix of {sound.channels}"] if sound.channels > 2 else found)
-    track = open_track(path, "audio" if modality == "speech" else "video")
-    with track.container:
+    with open_track(path, "audio" if modality == "speech" else "video") as track:
         if track.choice:
             found.append(f"track {track.choice}")
         if track.start_s is not None and abs(track.start_s) >= (5e-4 if modality == "speech" else SLIGHT_S):

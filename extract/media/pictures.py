@@ -125,8 +125,7 @@ def _pictures(path: Path, start_s: float, end_s: float) -> Iterator[tuple[Any, f
     if _is_animated_webp(path):
         yield from _webp_pictures(path, start_s)
         return
-    track = open_track(path, "video")
-    with track.container:
+    with open_track(path, "video") as track:
         stream = track.stream
         stream.thread_type = "AUTO"
         shape = shape_of(stream)
@@ -143,6 +142,7 @@ def _pictures(path: Path, start_s: float, end_s: float) -> Iterator[tuple[Any, f
                 _check_moment(track, last[1], from_s)
             until = from_s + (length_s if moment_s is not None else counted_s)
             if last is None:  # the first picture stands for what is before it
+                check_step(track, max(from_s - start_s, 0.0), from_s)
                 from_s = min(from_s, start_s)
             last = (frame, shape), from_s
             if from_s <= start_s:

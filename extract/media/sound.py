@@ -178,8 +178,7 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, start_s: float) ->
 
 def _av_blocks(path: Path, part: Recording, start_s: float, notes: list[str]) -> Iterator[Sound]:
     """Yield what FFmpeg decodes from `start_s` on, with silence where the file has nothing to play."""
-    track = open_track(path, "audio", part)
-    with track.container:
+    with open_track(path, "audio", part) as track:
         gap_s = EXACT_GAP_S if "mov" in track.container.format.name else GAP_S
         at_s: float | None = None  # where the next sample belongs, by the samples before it
         clock_s = 0.0  # where it belongs by the frames' own times
@@ -191,6 +190,7 @@ def _av_blocks(path: Path, part: Recording, start_s: float, notes: list[str]) ->
             if at_s is None:
                 at_s = _first_s(track, frame, start_s, gap_s)
                 late_s = 0.0 if moment_s is None else max(moment_s - at_s, 0.0)
+                check_step(track, late_s, at_s + late_s)
             elif moment_s is None:
                 late_s = 0.0
             else:

@@ -1,6 +1,5 @@
 """Turns a file that FFmpeg reads into its streams on one clock, and says whether bytes of it are missing."""
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import av
 
 from gia_mic.extract.errors import MediaError, words_of
+from gia_mic.extract.media.films import missing_bytes
 from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "is_credible",
     "is_guessed",
     "measured_s",
-    "missing_bytes",
     "open_container",
     "open_track",
     "stated_s",
@@ -170,9 +169,8 @@ def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
                     yield from frames_of(again, 0.0, notes)
                 return
         for packet in _packets(container, stream):
-            if (
-                packet is not None and not packet.size and packet.pts is not None
-            ):  # the picture before stays, or nothing is heard
+            # an empty one in between: the picture before stays, or nothing is heard
+            if packet is not None and not packet.size and packet.pts is not None:
                 continue
             try:
                 decoded = stream.decode() if packet is None else packet.decode()
@@ -181,6 +179,8 @@ def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
                 continue
             if error is not None and decoded and any_yet:
                 raise error
+            if error is not None and decoded and start_s <= WARM_UP_S:
+                notes.append("its first packets can't be decoded and were left out")
             any_yet = any_yet or bool(decoded)
             error = None if decoded else error
             yield from decoded
@@ -283,64 +283,6 @@ def is_credible(length_s: float, path: Path) -> bool:
 def is_guessed(container: Any) -> bool:
     """Whether the length of a file is FFmpeg's guess."""
     return bool(_names(container) & GUESSED)
-
-
-def missing_bytes(path: Path) -> int | None:
-    """Return how many bytes a film's header promises and aren't there; None where it doesn't say."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-        try:
-            if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
-                return _missing_in_boxes(file, size)
-            if head[:4] == b"\x1a\x45\xdf\xa3":
-                return _missing_in_segment(head, size)
-            if head[:4] == b"RIFF":
-                [length] = struct.unpack_from("<I", head, 4)
-                return max(length + 8 - size, 0) if 0 < length < 0x7FFF0000 else None
-            place = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # ASF's file properties
-            if place >= 0:
-                [length] = struct.unpack_from("<Q", head, place + 40)
-                [flags] = struct.unpack_from("<I", head, place + 88)
-                return max(length - size, 0) if length and not flags & 1 else None
-        except (struct.error, IndexError):
-            return None
-    return None
-
-
-def _missing_in_boxes(file: Any, size: int) -> int:
-    """Walk the boxes of an MP4 or MOV."""
-    at = 0
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(16)
-        [length] = struct.unpack_from(">I", head)
-        if length == 1:
-            [length] = struct.unpack_from(">Q", head, 8)
-        if length == 0:
-            return 0
-        if length < 8:
-            break
-        at += length
-    return max(at - size, 0)
-
-
-def _missing_in_segment(head: bytes, size: int) -> int | None:
-    """Read the length of a Matroska file's segment, which may be unknown."""
-    at = 4
-    length, width = _vint(head, at)
-    at += width + length
-    if head[at : at + 4] != b"\x18\x53\x80\x67":
-        return None
-    length, width = _vint(head, at + 4)
-    if length == (1 << (7 * width)) - 1:
-        return None
-    return max(at + 4 + width + length - size, 0)
-
-
-def _vint(data: bytes, at: int) -> tuple[int, int]:
-    width = 9 - data[at].bit_length()
-    return int.from_bytes(data[at : at + width], "big") & ((1 << (7 * width)) - 1), width
 
 
 def open_container(path: Path, recording: Recording | None = None) -> Any:

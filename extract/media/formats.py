@@ -15,6 +15,9 @@ PLACEHOLDER = 1 << 16
 TRAILING = re.compile(rb"LIST|id3 |ID3 |bext|fact|cue |smpl|PEAK|JUNK|iXML|_PMX|afsp|DISP|inst|axml|chna|cart|MD5 ")
 """Chunks that may follow the sound of a WAV whose size is unknown."""
 
+SLIGHTLY_S = 0.25
+"""What follows the sound that an MP3's header counts is read as another recording if it is longer than this."""
+
 TAIL = 1 << 20
 """Bytes at the end of a WAV in which such chunks are looked for."""
 
@@ -210,7 +213,9 @@ def _mp3(data: mmap.mmap, begin: int, size: int) -> Recording | None:
     if promised > size - at:
         return _cut(begin, size, promised, size - at, promised / length_s)
     end = at + promised
-    follows = data[end : end + 3] == b"ID3" or (data[end : end + 1] == b"\xff" and data[end + 1] & 0xE0 == 0xE0)
+    # a frame more or less is how programs count; what is longer is another recording
+    longer = (size - end) * length_s / promised > SLIGHTLY_S and re.match(rb"\xff[\xe0-\xff]", data[end : end + 2])
+    follows = data[end : end + 3] == b"ID3" or longer
     return Recording(begin, end if follows else size)
 
 

@@ -8,6 +8,7 @@ follows, as `cat` and radio streams make them.
 import io
 import mmap
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from gia_mic.extract.errors import MediaError, words_of
@@ -114,16 +115,22 @@ def recordings(path: Path) -> list[Recording]:
         MediaError: It can't be read.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found: list[Recording] = []
-            begin = 0
-            while begin < size:
-                one = recording_at(data, begin, size)
-                if one is None:
-                    break
-                found.append(one)
-                begin = one.end
+        status = path.stat()
+        return list(_recordings(path, status.st_size, status.st_mtime_ns))
     except (OSError, ValueError) as error:
         raise MediaError(f"{path} can't be read ({words_of(error)}): check the file and its permissions.") from error
-    return found or [Recording(0, size)]
+
+
+@lru_cache(maxsize=256)
+def _recordings(path: Path, size: int, _: int) -> tuple[Recording, ...]:
+    """Look for them once, however many clips a file has, as long as its size and time stay."""
+    found: list[Recording] = []
+    begin = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while begin < size:
+            one = recording_at(data, begin, size)
+            if one is None:
+                break
+            found.append(one)
+            begin = one.end
+    return tuple(found) or (Recording(0, size),)

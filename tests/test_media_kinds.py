@@ -1,7 +1,9 @@
 """Recordings as people have them: each is read whole, on one clock, as players play it, or fails with a sentence."""
 
+import os
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -433,6 +435,18 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path):
     (tmp_path / "a.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
     with pytest.raises(MediaError, match=r"is a pointer of git-lfs.*`git lfs pull`"):
         heard(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a:1", "50 % – ü", os.fsdecode(b"caf\xe9")])
+def test_a_file_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    sound, pictures = Path(f"{name}.wav"), Path(f"{name}.mp4")
+    soundfile.write(tmp_path / "a.wav", ladder(1.0), RATE)
+    film(tmp_path / "a.mp4", LEVELS[:10], sounds=(ladder(1.0),))
+    (tmp_path / "a.wav").rename(sound)
+    (tmp_path / "a.mp4").rename(pictures)
+    assert steps(heard(sound)[0]) == steps(heard(pictures)[0])[:4] == [0, 1, 2, 3]
+    assert len(seen(pictures)[1]) == 4
 
 
 def test_a_cover_is_no_film(tmp_path):

@@ -9,7 +9,7 @@ import av
 
 from gia_mic.extract.errors import MediaError, words_of
 from gia_mic.extract.media.films import missing_bytes
-from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording
+from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording, is_plain
 
 __all__ = [
     "Track",
@@ -292,9 +292,9 @@ def open_container(path: Path, recording: Recording | None = None) -> Any:
         MediaError: It can't be read.
     """
     whole = recording is None or (recording.begin == 0 and recording.end == path.stat().st_size)
-    source: Any = str(path)
-    if recording is not None and (not whole or recording.patches):
-        source = Part(path, recording)
+    source: Any = str(path.absolute())  # in a relative one "a:b" would be a protocol
+    if not is_plain(path) or (recording is not None and (not whole or recording.patches)):
+        source = Part(path, recording or Recording(0, path.stat().st_size))
     try:
         # only local files: a playlist from a stranger must not make us open addresses
         container = av.open(source, options={"protocol_whitelist": "file"}, metadata_errors="replace")

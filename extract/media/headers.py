@@ -14,7 +14,7 @@ from pathlib import Path
 from gia_mic.extract.errors import MediaError, words_of
 from gia_mic.extract.media.formats import Recording, recording_at
 
-__all__ = ["TOLERANCE_S", "Part", "Recording", "check_file", "check_parts", "recordings"]
+__all__ = ["TOLERANCE_S", "Part", "Recording", "check_file", "check_parts", "is_plain", "recordings"]
 
 TOLERANCE_S = 0.25
 """How far a recording may fall short of its clip's end or its own header, in seconds; both get rounded."""
@@ -71,6 +71,15 @@ class Part(io.RawIOBase):
         """Close the file, too."""
         self._file.close()
         super().close()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file's name is text; on Linux it may be any bytes, which libraries don't take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_file(path: Path) -> None:

@@ -12,7 +12,7 @@ import soxr
 
 from gia_mic.extract.errors import MediaError, words_of
 from gia_mic.extract.media.container import Track, check_is_whole, check_step, frames_of, measured_s, open_track
-from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording, check_file, check_parts, recordings
+from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording, check_file, check_parts, is_plain, recordings
 from gia_mic.extract.media.mixing import Sound, mixed, usual_layout
 from gia_mic.extract.media.voice import Ear
 
@@ -108,7 +108,8 @@ def open_sound(path: Path, recording: Recording) -> soundfile.SoundFile | None:
     if recording.unknown:
         return None
     whole = recording.begin == 0 and recording.end == path.stat().st_size and not recording.patches
-    source = str(path) if whole and path.suffix.lower() != ".raw" else Part(path, recording)
+    is_named = whole and path.suffix.lower() != ".raw" and is_plain(path)
+    source = str(path) if is_named else Part(path, recording)
     with suppress(soundfile.SoundFileError, TypeError):
         return soundfile.SoundFile(source)
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
-from gia_mic.extract.errors import MediaError, StoreError
+from gia_mic.extract.errors import StoreError
 from gia_mic.extract.files import size_text
 from gia_mic.extract.parts import Builder
 from gia_mic.extract.progress import time_text
@@ -156,7 +156,7 @@ def _seconds(todo: Sequence[EncodeJob], encoder: Encoder, device: str) -> float:
         try:
             for window in encoder.pieces(job):
                 encoder.encode([window])
-        except MediaError:
+        except Exception:  # extraction says what is wrong with the file, and goes on with the others
             continue
         if number == 0 and len(spread) > 1:
             begun = time.perf_counter()

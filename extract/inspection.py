@@ -54,7 +54,7 @@ def inspect(path: Path) -> str:
         lines.append(f"  {'missing':18} {one_line(missing)}")
     if partial := store.partial:
         items = [f"{utterance_id} ({what})" for utterance_id, what in partial.items()]
-        lines.append(f"  {'not whole':18} {len(items)} utterances: {one_line(items)}")
+        lines.append(f"  {'with a note':18} {len(items)} utterances: {one_line(items)}")
     for utterance_id, status, reason in zip(store.ids, store.status, store.reasons, strict=True):
         if status == FAILED:
             lines.append(f"  {'failed':18} {utterance_id}: {reason}")

@@ -5,9 +5,11 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from gia_mic.extract import files, media
+from gia_mic.extract.address import address_of
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import CorpusError, MediaError
@@ -50,7 +52,7 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
         corpus or failed.
 
     Raises:
-        CorpusError: A path leads out of the corpus root.
+        CorpusError: A path leads out of the corpus root, or that is gone.
     """
     modality = encoder.header.modality
     rows = shard.rows(len(corpus))
@@ -62,10 +64,15 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
         return [replace(job, size=encoder.size(job)) for job in to_encode], others
 
     clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
+    if not corpus.root.is_dir() and address_of(corpus.root) is None:
+        raise CorpusError(
+            f"The folder of the corpus {corpus.name!r}, {corpus.root}, is gone: mount it or put it back, or run "
+            "`mer prepare` again with where its files are now."
+        )
     named = {clip.path: clip for clip in clips.values() if clip is not None}
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as workers:
         paths = dict(zip(named, workers.map(corpus.path, named.values()), strict=True))
-        probes = dict(zip(paths, workers.map(_probe, paths.values()), strict=True))
+        probes = dict(zip(paths, workers.map(partial(_probe, modality), paths.values()), strict=True))
     to_encode = []
     for utterance_id, clip in clips.items():
         if clip is None:
@@ -73,8 +80,9 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
         elif isinstance(probe := probes[clip.path], str):
             others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=probe)
         else:
-            file_digest, length_s = probe
-            source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}")
+            file_digest, seen = probe
+            length_s, reading = seen.duration_s, seen.reading and f" {seen.reading}"
+            source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}{reading}")
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
             to_encode.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
     return [replace(job, size=encoder.size(job)) for job in to_encode], others
@@ -95,11 +103,12 @@ def require_modality(corpus: Corpus, modality: str) -> None:
         raise MediaError(f"The corpus {corpus.name!r} has no {COLUMNS[modality]}: choose another --modality.")
 
 
-def _probe(path: Path) -> tuple[str, float] | str:
-    """Return a file's digest and length in seconds, or what is wrong with it."""
+def _probe(modality: str, path: Path) -> tuple[str, media.Look] | str:
+    """Return a file's digest and what its headers say, or what is wrong with it."""
     try:
-        return files.digest(path), media.duration_s(path)
-    except (MediaError, OSError) as error:
+        seen = media.look(path, modality)
+        return files.digest(path), seen
+    except Exception as error:  # whatever one file does to what reads it, the others go on
         return reason(error)
 
 

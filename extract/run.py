@@ -26,6 +26,7 @@ from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revisi
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
 from gia_mic.extract.inspection import find_features
+from gia_mic.extract.media import NO_VOICE
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.plan import WHOLE, Shard
@@ -77,7 +78,8 @@ class ExtractionResult:
         extracted: Number of utterances encoded by this run.
         reused: Number of utterances that were finished before.
         changed: Number of those `extracted` whose input had changed since.
-        partial: Number of utterances of which something was left out, such as pictures without a face.
+        partial: Number of utterances with a note, such as on pictures without a face; `mer inspect` says what.
+        silent: Number of those `partial` in whose sound there is no voice to hear.
         missing: Number of utterances that the corpus doesn't have in this modality.
         failed: Why each other utterance has no frames, by id.
     """
@@ -87,6 +89,7 @@ class ExtractionResult:
     reused: int
     changed: int
     partial: int
+    silent: int
     missing: int
     failed: dict[str, str]
 
@@ -95,7 +98,8 @@ class ExtractionResult:
             "extracted": self.extracted,
             "of them changed since": self.changed,
             "reused": self.reused,
-            "not whole (see mer inspect)": self.partial,
+            "with a note (see mer inspect)": self.partial,
+            "of them without a voice to hear": self.silent,
             "missing in the corpus": self.missing,
             "failed": len(self.failed),
         }
@@ -266,12 +270,14 @@ def extract(
         else:
             logger.info(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
     failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
+    noted = {} if builder.complete is None else builder.complete.partial
     return ExtractionResult(
         path=builder.path,
         extracted=0 if finish else len(todo.keys() - failed.keys()),
         reused=len(jobs) - len(todo),
         changed=len(changed - failed.keys()),
-        partial=0 if builder.complete is None else len(builder.complete.partial),
+        partial=len(noted),
+        silent=sum(NO_VOICE in note for note in noted.values()),
         missing=sum(item.status == MISSING for item in others.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )

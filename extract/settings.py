@@ -9,6 +9,7 @@ A setting is a field of a frozen dataclass that is declared with `setting`, as `
     ['width is 0, and must be at least 1']
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -77,7 +78,9 @@ class Setting:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is in the range; no number is in none."""
+        """Whether a value is in the range; no number is in none, and no range goes up to infinity."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         if self.choices:
             return all(item in self.choices for item in (value if isinstance(value, tuple) else (value,)))
         return (

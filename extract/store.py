@@ -204,7 +204,7 @@ class Store:
 
     @property
     def partial(self) -> dict[str, str]:
-        """What was left out of the frames of an utterance, by id, for those of which something was."""
+        """What was noted of an utterance, such as what was left out of its frames, by id, where something was."""
         rows = zip(self.ids, self.status, self.reasons, strict=True)
         return {utterance_id: reason for utterance_id, status, reason in rows if status == EXTRACTED and reason}
 

@@ -16,7 +16,7 @@ from gia_mic.extract.device import batch_positions
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.names import mended
-from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
+from gia_mic.extract.pipeline import encode_all, encode_one, reason, side_by_side
 from gia_mic.extract.store import FAILED, Item
 from gia_mic.rebuild import rebuild
 from gia_mic.window import SpeechWindow
@@ -220,8 +220,8 @@ class Encoders:
             if modality in utterance.by_modality():
                 try:
                     jobs.append(_sized(utterance.job(modality), encoder))
-                except MediaError as error:
-                    encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=str(error))
+                except (MediaError, OSError, ValueError) as error:
+                    encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=reason(error))
         budget = batch_positions(self.device)
         if len(jobs) == 1:
             encoded[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)

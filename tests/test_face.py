@@ -153,7 +153,7 @@ def test_a_contact_sheet_shows_every_picture_that_was_taken(people, tmp_path, mo
     detector()
     monkeypatch.chdir(tmp_path)
 
-    assert "1 not whole" in mer("extract", "--modality", "visual", "--encoder", "tiny", "--crop", "face").stdout
+    assert "1 with a note" in mer("extract", "--modality", "visual", "--encoder", "tiny", "--crop", "face").stdout
     assert "some (no face in 2 of 4 pictures)" in mer("inspect").stdout
     answer = mer("inspect", "--frames", "some", "--out", "sheets")
     assert answer.exit_code == 0, answer.output

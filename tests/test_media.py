@@ -4,9 +4,8 @@ import soundfile
 from made_media import tone, video
 from PIL import Image
 
-from gia_mic.extract import media
 from gia_mic.extract.errors import MediaError
-from gia_mic.extract.media import Framing, duration_s, stream_audio, stream_pictures
+from gia_mic.extract.media import Framing, duration_s, sound, stream_audio, stream_pictures
 
 SMALL = Framing((8, 8))
 
@@ -72,7 +71,7 @@ def test_a_stretch_of_a_video_files_sound_equals_that_part_of_the_whole(tmp_path
 def test_streaming_in_blocks_changes_nothing(tmp_path, monkeypatch):
     path = tone(tmp_path / "a.wav", 3.0, rate=44100)
     whole = samples(path)
-    monkeypatch.setattr(media, "BLOCK_S", 0.1)
+    monkeypatch.setattr(sound, "BLOCK_S", 0.1)
     np.testing.assert_allclose(samples(path), whole, atol=1e-6)
 
 

@@ -141,7 +141,10 @@ def test_odd_inputs_have_answers(run, tmp_path, make):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: written(folder, np.zeros(48)), r"a\.wav has 3 ms of sound; tiny needs at least 25 ms"),
+        (
+            lambda folder: written(folder, np.zeros(48)),
+            r"a\.wav has 3 ms of sound, 48 samples at .* needs at least 400",
+        ),
         (lambda folder: written(folder, np.zeros(0)), "no samples"),
         (lambda folder: {"audio": folder / "none.wav"}, "There is no file .*none.wav"),
         (lambda folder: {"audio": ROOT / "README.md"}, "no sound or video that can be read"),

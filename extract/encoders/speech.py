@@ -127,12 +127,14 @@ class SpeechEncoder(Pretrained):
         Raises:
             MediaError: It can't be decoded, or is shorter than one frame.
         """
+        notes: list[str] = []
         if self._log_mel is not None:
-            yield from self._log_mel_pieces(job)
+            yield from self._log_mel_pieces(job, notes)
             return
-        stream = _Samples(self._stream(job), keep=self._samples(self._window))
+        stream = _Samples(self._stream(job, notes), keep=self._samples(self._window))
         if stream.count < (1 if self._whisper else self._receptive_field):
             raise self._too_short(job, stream.count)
+        note = "; ".join(notes)
         if not self._whisper:
             frames = (stream.count - self._receptive_field) // self._hop + 1
         else:
@@ -145,9 +147,9 @@ class SpeechEncoder(Pretrained):
             ]
             if self._whisper:
                 spectrum = self._spectrogram(values, sampling_rate=self._rate, return_tensors="np").input_features[0]
-                yield Window(spectrum, keep, self._window)
+                yield Window(spectrum, keep, self._window, note)
             else:
-                yield Window(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step)
+                yield Window(((values - mean) * scale).astype(np.float32), keep, (end - begin) * self._step, note)
 
     def to(self, device: str) -> "SpeechEncoder":
         """Load the weights onto a device.
@@ -244,18 +246,18 @@ class SpeechEncoder(Pretrained):
             )
         self._hop, self._step = self._hop * step, step
 
-    def _log_mel_pieces(self, job: EncodeJob) -> Iterator[Window]:
+    def _log_mel_pieces(self, job: EncodeJob, notes: list[str]) -> Iterator[Window]:
         assert self._log_mel is not None
-        frames = self._log_mel(self._stream(job))
+        frames = self._log_mel(self._stream(job, notes))
         if not len(frames):
             raise self._too_short(job, sum(len(block) for block in self._stream(job)))
         for begin, end, keep in piece_windows(len(frames), self._window, self._context):
-            yield Window(frames[begin:end], keep, (end - begin) * self._step)
+            yield Window(frames[begin:end], keep, (end - begin) * self._step, "; ".join(notes))
 
     def _too_short(self, job: EncodeJob, samples: int) -> MediaError:
         return MediaError(
-            f"{job.path or job.id} has {1000 * samples / self._rate:.0f} ms of sound; {self.spec.name} needs "
-            f"at least {1000 * self._receptive_field / self._rate:.0f} ms: leave the utterance out."
+            f"{job.path or job.id} has {1000 * samples / self._rate:.4g} ms of sound, {samples} samples at "
+            f"{self._rate} Hz; {self.spec.name} needs at least {self._receptive_field}: leave the utterance out."
         )
 
     def _model_class(self) -> Any:
@@ -296,12 +298,12 @@ class SpeechEncoder(Pretrained):
         """Return how many samples so many frames see."""
         return (frames - 1) * self._hop + self._receptive_field
 
-    def _stream(self, job: EncodeJob) -> Iterator[np.ndarray]:
+    def _stream(self, job: EncodeJob, notes: list[str] | None = None) -> Iterator[np.ndarray]:
         if job.sound is not None:
-            return media.stream_samples(*job.sound, self._rate)
+            return media.stream_samples(*job.sound, self._rate, notes)
         assert job.path is not None
         start_s, end_s = (job.clip.start_s, job.clip.end_s) if job.clip else (None, None)
-        return media.stream_audio(job.path, self._rate, start_s, end_s)
+        return media.stream_audio(job.path, self._rate, start_s, end_s, notes)
 
 
 class _Samples:

@@ -7,7 +7,7 @@ import click
 
 @click.command()
 @click.argument("encoders", nargs=-1, metavar="[ENCODER|RUN]...")
-@click.option("--revision", help="Commit, tag or branch of the hub's models.  [default: main; of a RUN: as recorded]")
+@click.option("--revision", help="Commit, tag or branch of the hub ids; a RUN has recorded its own.  [default: main]")
 def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
     """Download encoders from the Hugging Face hub into its local cache, whole.
 
@@ -24,6 +24,8 @@ def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
     models: dict[tuple[str, str | None], None] = {}
     for encoder in encoders or DEFAULT_MODELS.values():
         run = Path(encoder)
+        if revision and run.is_dir():
+            raise click.UsageError(f"--revision is of hub ids; the run {run} recorded its own: leave one of them out.")
         wanted = recorded_models(read_config(find_run_dirs(run)[0])) if run.is_dir() else [(encoder, revision)]
         models.update(dict.fromkeys(wanted))
     total = 0

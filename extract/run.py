@@ -301,7 +301,10 @@ def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
         commit = recorded_revision(spec)
     except EncoderError:
         return None
-    logger.info(f"{model} is taken at commit {commit[:12]}, as for {path}; --revision main takes what the hub has now.")
+    if commit == spec["weights"]:  # else `_tell_of_other_files` says why it is another
+        logger.info(
+            f"{model} is taken at commit {commit[:12]}, as for {path}; --revision main takes what the hub has now."
+        )
     return commit
 
 
@@ -322,15 +325,22 @@ def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
             continue
         old, new = str(spec.get("weights", "")), str(header.spec["weights"])
         reasons = []
-        if old != new:
+        if old != new and len(old) == len(new) == COMMIT_DIGITS:
             reasons.append(f"by commit {old[:12]}, and the weights are now taken from commit {new[:12]}")
+        elif old != new:
+            reasons.append("by other files of that name")
         if spec.get("layers") == [-1] != header.spec["layers"]:
-            reasons.append(f"of its last layer, and now those of layers {header.spec['layers']} are made")
+            reasons.append(f"of its last layer, and now --layers {_layers_option(header.spec['layers'])} is taken")
         if reasons:
             logger.info(
                 f"{path} has frames of {spec['model']} {', and '.join(reasons)}: a new file is made. Training can go "
                 f"on with the old one by --encoder {path.stem}."
             )
+
+
+def _layers_option(layers: str | Sequence[int]) -> str:
+    """Return layers of a spec as --layers takes them."""
+    return layers if isinstance(layers, str) else ",".join(map(str, layers))
 
 
 def _given_up(builder: Builder, todo: Sequence[EncodeJob]) -> dict[str, Item]:

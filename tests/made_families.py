@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import tempfile
+import textwrap
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,9 +158,9 @@ def _saved(model_type: str, modality: str, folder: Path) -> Any:
             model = find_network(config)(config).eval()
     except Exception as error:
         library = re.search(r"requires the (\w+) library", str(error))
-        raise NotTriedError(f"wants {library[1]}" if library else "no tiny configuration") from error
+        raise NotTriedError(f"wants {library[1]}" if library else "has no tiny configuration") from error
     if sum(parameter.numel() for parameter in model.parameters()) > 30_000_000:
-        raise NotTriedError("no tiny configuration")
+        raise NotTriedError("has no tiny configuration")
     model.save_pretrained(folder)
     if modality == "text":
         save_tokenizer(folder)
@@ -231,7 +232,8 @@ def sections(verdicts: dict[str, Verdict]) -> str:
     for modality in INPUTS:
         of = {name: found for name, found in verdicts.items() if found.modality == modality}
         works = [f"`{name}`" for name, found in of.items() if found.verdict == "works"]
-        lines += [f"### {modality.capitalize()}\n", f"Work ({len(works)}): {', '.join(works)}.\n"]
+        listed = textwrap.fill(f"Work ({len(works)}): {', '.join(works)}.", 120, break_on_hyphens=False)
+        lines += [f"### {modality.capitalize()}\n", f"{listed}\n"]
         for verdict in ("refused", "not tried"):
             reasons: dict[str, list[str]] = {}
             for name, found in of.items():
@@ -246,17 +248,18 @@ def sections(verdicts: dict[str, Verdict]) -> str:
 def recorded() -> dict[str, Verdict]:
     """Return the verdicts that docs/encoders.md states."""
     verdicts: dict[str, Verdict] = {}
-    modality = verdict = ""
-    for line in DOCS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("### "):
-            modality = line[4:].lower()
-        elif line.startswith("Work ("):
-            verdicts |= {name: Verdict(modality, "works") for name in re.findall(r"`([^`]+)`", line)}
-        elif line.startswith("| ") and line.endswith("| types |"):
-            verdict = line[2:].partition(",")[0]
-        elif modality in INPUTS and line.startswith("| "):
-            reason, _, names = line[2:].partition(" | ")
-            verdicts |= {name: Verdict(modality, verdict, reason) for name in re.findall(r"`([^`]+)`", names)}
+    modality = ""
+    for block in DOCS.read_text(encoding="utf-8").split("\n\n"):
+        if block.startswith("### "):
+            modality = block[4:].lower()
+        elif block.startswith("Work ("):
+            verdicts |= {name: Verdict(modality, "works") for name in re.findall(r"`([^`]+)`", block)}
+        elif modality in INPUTS and block.startswith("| "):
+            head, _, *rows = block.splitlines()
+            verdict = head[2:].partition(",")[0]
+            for row in rows:
+                reason, _, names = row[2:].partition(" | ")
+                verdicts |= {name: Verdict(modality, verdict, reason) for name in re.findall(r"`([^`]+)`", names)}
     return verdicts
 
 

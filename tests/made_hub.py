@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
@@ -18,7 +19,8 @@ class Hub(ThreadingHTTPServer):
     """Serves repositories that are held in memory.
 
     `faults` of a repository: gated, private; busy: answers 429 so many times; status: {file: code}; closed: files whose
-    connection is closed before an answer; cut: {file: so many bytes, then the connection breaks, once}.
+    connection is closed before an answer; cut: {file: so many bytes, then the connection breaks, once}; slow: {file:
+    bytes a second}.
     """
 
     daemon_threads = True
@@ -137,7 +139,13 @@ class Handler(BaseHTTPRequestHandler):
         if cut and hub.strikes(name, file, "cut", times=1):
             self.wfile.write(part[:cut])
             return self.hang_up()
-        return self.wfile.write(part)
+        step = faults.get("slow", {}).get(file, 20 * len(part) + 20) // 20
+        with suppress(ConnectionError):  # whoever asked may have hung up
+            for begin in range(0, len(part), step):
+                self.wfile.write(part[begin : begin + step])
+                if step < len(part):
+                    threading.Event().wait(0.05)
+        return None
 
     def say(self, code, content, headers=None):
         body = json.dumps(content).encode()

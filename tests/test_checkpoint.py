@@ -100,6 +100,14 @@ def test_damaged_files_are_named(tmp_path, content):
         read_checkpoint(tmp_path / "a.bin")
 
 
+def test_a_zip_archive_that_was_cut_off_is_named(tmp_path):
+    torch.save({"a": torch.ones(1000)}, tmp_path / "a.bin")
+    whole = (tmp_path / "a.bin").read_bytes()
+    (tmp_path / "a.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EncoderError, match=r"a.bin is no readable .* \(the end of its zip archive is missing\)"):
+        read_checkpoint(tmp_path / "a.bin")
+
+
 def test_parts_are_put_together_and_none_is_read_from_elsewhere(tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "pytorch_model-00001-of-00002.bin")
     torch.save({"b": torch.zeros(1)}, tmp_path / "pytorch_model-00002-of-00002.bin")

@@ -314,6 +314,14 @@ def test_weights_of_another_architecture_are_refused_not_drawn_at_random(tmp_pat
         make_encoder("speech", str(folder)).to("cpu")
 
 
+def test_weights_of_other_shapes_than_the_configuration_says_are_refused(tmp_path):
+    folder = save(tmp_path / "vit", *VISUAL["vit"])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 7}))
+    with pytest.raises(EncoderError, match=r"weights of vit have other shapes than its config.json says \(.* more \("):
+        make_encoder("visual", str(folder)).to("cpu")
+
+
 def test_a_clip_is_encoded_as_if_it_were_the_whole_file(tmp_path):
     encoder = make_encoder("speech", "tiny").to("cpu")
     path = tone(tmp_path / "a.wav", 2.0)
@@ -371,13 +379,20 @@ def test_frames_behind_an_adapter_have_their_own_rate(tmp_path, layers, rate):
     assert len(frames_of(encoder, job)) == pytest.approx(8.0 * rate, abs=1)
 
 
-def test_log_mel_frames_are_those_of_transformers(tmp_path):
+@pytest.mark.parametrize("nested", [False, True])
+def test_log_mel_frames_are_those_of_transformers(tmp_path, nested):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     folder = save(tmp_path / "w2v-bert", "Wav2Vec2Bert", sizes)
     transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+    if nested:  # as a processor of transformers 5 saves it
+        settings = json.loads((folder / "preprocessor_config.json").read_text())
+        (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": settings}))
     encoder = make_encoder("speech", str(folder)).to("cpu")
     (samples,) = encoder._stream(job := EncodeJob("u", "", path=tone(tmp_path / "a.wav", 1.375), duration_s=1.375))
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    if nested:
+        (folder / "preprocessor_config.json").unlink()
+        assert make_encoder("speech", str(folder)).header.dim == encoder.header.dim
     wanted = extractor(samples, sampling_rate=16000, return_tensors="np")
     (piece,) = encoder.pieces(job)
     np.testing.assert_allclose(piece.values, wanted.input_features[0][wanted.attention_mask[0] == 1], atol=1e-4)

@@ -473,7 +473,7 @@ def test_whoever_has_the_last_layer_of_an_encoder_is_told_of_the_new_default(tmp
     (mean,) = run(corpus, "speech", model, device="cpu")
     assert open_store(mean.path).spec["layers"] == "mean"
     (line,) = caplog.messages
-    assert line.startswith(f"{last.path} has frames of hubert of its last layer, and now those of layers mean are made")
+    assert line.startswith(f"{last.path} has frames of hubert of its last layer, and now --layers mean is taken:")
     assert line.endswith(f"with the old one by --encoder {last.path.stem}.")
     list(run(corpus, "speech", model, device="cpu"))
     assert len(caplog.messages) == 1

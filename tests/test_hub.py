@@ -1,8 +1,10 @@
 """Encoders as the hub has them: one commit for everything, the same ever after, or one sentence on what is wrong."""
 
+import _thread
 import errno
 import json
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -311,6 +313,31 @@ def test_pixels_are_scaled_as_the_settings_say(models, tmp_path, settings):
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"size": {"longest_edge": 32}}, "size is {'longest_edge': 32}, crop_size None"),
+        ({"size": [32, 32]}, "'list' object"),
+        ({"size": -1}, "'height': -1"),
+        ({"image_mean": "x"}, "image_mean is 'x'"),
+        ({"image_std": [0, 0, 0]}, r"image_std is \[0, 0, 0\]"),
+        ({"rescale_factor": 0}, "division by zero"),
+        ({"resample": 9}, "9 is not a valid Resampling"),
+    ],
+)
+def test_settings_of_pictures_that_are_not_understood_are_refused(models, tmp_path, settings, said):
+    folder = preprocessor(shutil.copytree(models / "clip", tmp_path / "clip"), **settings)
+    with pytest.raises(EncoderError, match=rf"clip doesn't say .* how its pictures are scaled .*{said}.*: check its"):
+        make_encoder("visual", str(folder))
+
+
+@pytest.mark.parametrize("rate", ["16000", 0, 1])
+def test_a_sampling_rate_that_is_none_is_refused(models, tmp_path, rate):
+    folder = preprocessor(shutil.copytree(models / "speech", tmp_path / "speech"), sampling_rate=rate)
+    with pytest.raises(EncoderError, match=rf"wants a sampling rate of {rate!r} Hz, and a whole number from 1000"):
+        make_encoder("speech", str(folder))
+
+
+@pytest.mark.parametrize(
     "fault", [{"status": {"preprocessor_config.json": 503}}, {"closed": ["preprocessor_config.json"]}]
 )
 def test_settings_that_cannot_be_had_are_not_settings_that_are_not_there(hub, models, fault):
@@ -374,9 +401,32 @@ def test_a_full_disk_is_named_before_and_while_it_fills(hub, models, monkeypatch
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
     with pytest.raises(EncoderError, match=r"cache .* is full, and lab/model can't be stored: free some room"):
         make_encoder("speech", "lab/model")
+
+
+def test_a_cache_folder_that_cannot_be_is_named(hub, models, tmp_path, monkeypatch):
+    hub.add("lab/model", models / "speech")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EncoderError, match=r"cache .*file can't be written to store lab/model: set HF_HOME"):
+        make_encoder("speech", "lab/model")
+
+
+def test_ctrl_c_ends_a_download_at_once_and_the_same_command_completes_it(hub, models):
+    hub.add("lab/model", models / "speech")
+    hub.faults["lab/model"] = {"slow": {"model.safetensors": 10_000}}
+    size = (models / "speech" / "model.safetensors").stat().st_size
+    assert size > 100_000  # ten seconds
+    begun = time.monotonic()
+    threading.Timer(1.5, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(fetch([("lab/model", None)]))
+    assert time.monotonic() - begun < 5
+    hub.faults.clear()
+    [fetched] = fetch([("lab/model", None)])
+    assert fetched.folder.joinpath("model.safetensors").stat().st_size == size == fetched.downloaded
 
 
 def test_a_refusal_has_one_line_and_no_traceback(hub, models, tmp_path, monkeypatch):
@@ -385,7 +435,11 @@ def test_a_refusal_has_one_line_and_no_traceback(hub, models, tmp_path, monkeypa
     assert answer.exit_code == 1
     assert answer.output.startswith("Error: 'lab/nothing' is neither")
     assert answer.output.count("\n") == 1
-    assert "folders need no fetching" in CliRunner().invoke(cli.main, ["fetch", "no/such/folder"]).output
+    for name in ("no/such/folder", "../folder", "tiny"):
+        assert "folders and tiny need no fetching" in CliRunner().invoke(cli.main, ["fetch", name]).output
+    answer = CliRunner().invoke(cli.main, ["fetch", ".", "--revision", "v1"])
+    assert answer.exit_code == 2
+    assert "--revision is of hub ids" in answer.output
 
 
 # the commands

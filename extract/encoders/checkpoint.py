@@ -23,6 +23,9 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 PROTOCOL = 1001
 
+ZIP = b"PK\x03\x04"
+"""What a zip archive begins with."""
+
 DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -155,6 +158,9 @@ def _read_zip(path: Path) -> Any:
 
 def _read_legacy(path: Path) -> Any:
     with path.open("rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            raise ValueError("the end of its zip archive is missing")
+        file.seek(0)
         if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
             raise ValueError("it begins as no such file does")
         if not _Unpickler(file).load().get("little_endian", True):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gia_mic.extract.encoders.contract import TINY
 from gia_mic.extract.encoders.hub import resolve
 from gia_mic.extract.encoders.weights import HUB_ID
 from gia_mic.extract.errors import EncoderError
@@ -45,9 +46,9 @@ def fetch(models: Iterable[tuple[str, str | None]]) -> Iterator[FetchedModel]:
         EncoderError: One can't be found or had; those before it are there.
     """
     for model, revision in models:
-        if not HUB_ID.fullmatch(model):
+        if model == TINY or not HUB_ID.fullmatch(model):
             raise EncoderError(
-                f"{model!r} can't be fetched: a hub id looks like owner/name, and folders need no fetching."
+                f"{model!r} can't be fetched: a hub id looks like owner/name, and folders and {TINY} need no fetching."
             )
         snapshot = resolve(model, revision)
         names = (*snapshot.settings, *snapshot.weights)

@@ -96,7 +96,7 @@ def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> En
                 f"The disk of the hub's cache {cache} is full, and {model} can't be stored: free some room, or set "
                 "HF_HOME to a folder on another disk."
             )
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             return EncoderError(
                 f"The hub's cache {cache} can't be written to store {model}: set HF_HOME to a folder that can be."
             )
@@ -137,7 +137,7 @@ def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> En
     if _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes):
         return UnreachableError(
             f"The connection to the hub broke off while it gave {_file(causes[0])}{model} ({first_line(causes[-1])}): "
-            "check the network and run this again; it goes on from there."
+            "check the network and run this again; files that came whole are kept."
         )
     return EncoderError(f"The hub gave no {model} ({first_line(causes[0])}): check the name and the network.")
 

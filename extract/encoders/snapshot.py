@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from gia_mic.extract.encoders.hub_errors import ask_hub
@@ -126,23 +125,12 @@ class Snapshot:
             )
         self._check_room(missing)
 
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+        from huggingface_hub import hf_hub_download
 
-        class Bar(tqdm):  # one of the library's bars would show in files and pipes as well
-            def __init__(self, *args: Any, **options: Any) -> None:
-                options.setdefault("disable", None)
-                super().__init__(*args, **options)
-
-        def download() -> object:
-            damaged = any(_size(self.folder / name) is not None for name in missing)
-            return snapshot_download(
-                self.model,
-                revision=self.commit,
-                allow_patterns=list(missing),
-                force_download=damaged,
-                tqdm_class=Bar,
-            )
+        def download() -> None:
+            for name in missing:  # one after the other in this thread, which Ctrl-C ends at once
+                damaged = _size(self.folder / name) is not None
+                hf_hub_download(self.model, name, revision=self.commit, force_download=damaged)
 
         ask_hub(self.model, self.commit, download, ())  # the library itself asks again
         if left := self.missing(names):

@@ -27,6 +27,8 @@ CONTEXT_S = 2.0
 WHISPER_WINDOW_S = 30.0
 WANTED = "a wav2vec2-like one or Whisper"
 
+SAMPLING_RATES_HZ = range(1000, 10**6)
+
 DEFAULT_LAYERS = "mean"
 """Of pretrained models. Their last layer is made for what they were trained on and tells emotions worse than the mean
 over all (SUPERB, arXiv:2105.01051; Pepino et al., arXiv:2104.03502; Li et al., arXiv:2210.02595)."""
@@ -66,6 +68,12 @@ class SpeechEncoder(Pretrained):
         if layers is None:
             layers = (-1,) if self._weights is None else DEFAULT_LAYERS
         settings = {} if self._weights is None else load_settings(self._weights, "feature_extractor")
+        rate = settings.get("sampling_rate", 16000)
+        if not isinstance(rate, int) or rate not in SAMPLING_RATES_HZ:
+            raise EncoderError(
+                f"{self._named['model']} wants a sampling rate of {rate!r} Hz, and a whole number from "
+                f"{SAMPLING_RATES_HZ.start} is needed: check its preprocessor_config.json, or choose {WANTED}."
+            )
         self._whisper = self._config.model_type == "whisper"
         self._log_mel: LogMel | None = None
         self._step = 1  # positions that the model computes for each frame
@@ -101,7 +109,7 @@ class SpeechEncoder(Pretrained):
             modality="speech",
             **self._named,
             layers=layers,
-            sampling_rate_hz=settings.get("sampling_rate", 16000),
+            sampling_rate_hz=rate,
             window_s=window_s,
             context_s=CONTEXT_S,
             normalise=not self._whisper and settings.get("do_normalize", True),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from gia_mic.extract import media
 from gia_mic.extract.config import EncoderConfig
@@ -74,8 +75,14 @@ class VisualEncoder(Pretrained):
         else:
             settings = load_settings(self._weights, "image_processor")
         self._config = getattr(self._config, "vision_config", None) or self._config
-        self._framing = _framing(settings, getattr(self._config, "image_size", 224))
-        self._mean, self._std = _normalisation(settings)
+        try:
+            self._framing = _framing(settings, getattr(self._config, "image_size", 224))
+            self._mean, self._std = _normalisation(settings)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise EncoderError(
+                f"{self._named['model']} doesn't say in a way known here how its pictures are scaled and cut "
+                f"({first_line(error)}): check its preprocessor_config.json, or choose {WANTED}."
+            ) from error
         self._look(options.get("layers", (-1,)))
         if frame_rate_hz is None:
             frame_rate_hz = EncoderConfig.frame_rate_hz if self._clip is None else CLIP_FRAME_RATE_HZ
@@ -253,8 +260,17 @@ class VisualEncoder(Pretrained):
 
 
 def _normalisation(settings: dict[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
-    """Return what is taken from a pixel in 0 … 1, and what it is divided by, in each colour."""
+    """Return what is taken from a pixel in 0 … 1, and what it is divided by, in each colour.
+
+    Raises:
+        ValueError: The settings have no such numbers.
+    """
     mean, std = settings.get("image_mean", (0.5, 0.5, 0.5)), settings.get("image_std", (0.5, 0.5, 0.5))
+    for name, values in (("image_mean", mean), ("image_std", std)):
+        if len(values) not in (1, 3) or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"{name} is {values!r}")
+    if 0 in std:
+        raise ValueError(f"image_std is {std!r}")
     if not settings.get("do_normalize", True):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     scale = 255 * settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 255.0
@@ -264,18 +280,25 @@ def _normalisation(settings: dict[str, Any]) -> tuple[Sequence[float], Sequence[
 
 
 def _framing(settings: dict[str, Any], image_size: int | Sequence[int]) -> media.Framing:
-    """Read how a checkpoint wants its pictures from its preprocessor settings, in any of the forms these have had."""
+    """Read how a checkpoint wants its pictures from its preprocessor settings, in any of the forms these have had.
+
+    Raises:
+        ValueError: They are in another form, such as only a longest edge.
+    """
     side = image_size if isinstance(image_size, int) else image_size[0]
     size = settings.get("size", {"height": side, "width": side})
     resample = settings.get("resample", BICUBIC)
     crop = settings.get("crop_size") if settings.get("do_center_crop", "crop_size" in settings) else None
     if isinstance(size, int):
         size = {"shortest_edge": size} if crop else {"height": size, "width": size}
-    if "shortest_edge" not in size:
-        return media.Framing((size["height"], size["width"]), None, resample)
-    edge = size["shortest_edge"]
-    if crop is None:
+    edge = size.get("shortest_edge")
+    if edge is None:
+        crop = size
+    elif crop is None:
         crop = edge
     if isinstance(crop, int):
         crop = {"height": crop, "width": crop}
-    return media.Framing((crop["height"], crop["width"]), edge, resample)
+    sides: tuple[Any, Any] = crop.get("height"), crop.get("width")
+    if not all(isinstance(side, int) and side > 0 for side in (*sides, sides[0] if edge is None else edge)):
+        raise ValueError(f"size is {size!r}, crop_size {settings.get('crop_size')!r}")
+    return media.Framing(sides, edge, int(Image.Resampling(resample)))

@@ -31,7 +31,7 @@ __all__ = [
 COMMIT_DIGITS = 40
 """Of a hub's commit; a folder's digest has 64."""
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 WEIGHT_FILES = ("*.safetensors", *SETTINGS)
 
@@ -132,7 +132,8 @@ def load_config(weights: Weights) -> "PreTrainedConfig":
         return AutoConfig.from_pretrained(weights.location, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EncoderError(
-            f"{weights.name} has no configuration that transformers knows ({first_line(error)}): choose another."
+            f"{weights.name} has no configuration that transformers knows ({first_line(error)}): check its "
+            "config.json, or choose another encoder."
         ) from error
 
 
@@ -201,7 +202,11 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        options: dict[str, Any] = {"dtype": getattr(torch, precision), "output_loading_info": True}
+        options: dict[str, Any] = {
+            "dtype": getattr(torch, precision),
+            "output_loading_info": True,
+            "ignore_mismatched_sizes": True,  # refused below, in a sentence
+        }
         if weights.pickled:
             model, info = _from_pickle(model_class, weights, options)
         else:
@@ -211,11 +216,18 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     except EncoderError:
         raise
     except Exception as error:
-        raise EncoderError(f"{weights.name} can't be loaded ({first_line(error)}): check its files.") from error
+        raise EncoderError(
+            f"{weights.name} can't be loaded ({first_line(error)}): check its files, or choose another encoder."
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
+    if mismatched := sorted(key for key, *_ in info["mismatched_keys"]):
+        raise EncoderError(
+            f"The weights of {weights.name} have other shapes than its config.json says ({one_line(mismatched, 3)}): "
+            "take both from one place, or choose another encoder."
+        )
     # heads that no frame passes through may be missing; anything else would be noise in every value
     random = [key for key in info["missing_keys"] if "pooler" not in key and "masked_spec_embed" not in key]
     if random:

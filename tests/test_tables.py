@@ -129,6 +129,10 @@ def test_scores_are_no_labels(tmp_path):
     ratings = "id,label,text\n" + "".join(f"u{n},{n % 100},yes\n" for n in range(200))
     with pytest.raises(CorpusError, match="labels that are scores"):
         prepared(tmp_path, ratings)
+    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(2 different"):
+        prepared(
+            tmp_path, "".join(json.dumps({"id": i, "label": 0.5 + i, "text": "a"}) + "\n" for i in (1, 2)), "t.jsonl"
+        )
     few = "id,label,text\n" + "".join(f"u{n},{n % 7},yes\n" for n in range(21))
     assert prepared(tmp_path, few).classes == ("0", "1", "2", "3", "4", "5", "6")
     assert not are_scores({"-1", "0", "1"})
@@ -230,7 +234,7 @@ def test_meld_saved_again_by_pandas_finds_its_clips(tmp_path):
 
 
 def test_folders_of_parts_are_no_classes(tmp_path, log):
-    for part in ("train", "Validation", "test"):
+    for part in ("train", "Validation", "test-clean"):
         tone(tmp_path / f"set/{part}/0.wav", 0.2)
     with pytest.raises(CorpusError, match=r"3 files of sound lie in no folder of a class .*parts, no classes"):
         prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")

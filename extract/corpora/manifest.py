@@ -199,6 +199,8 @@ class _Reader:
         if value is None:
             return None
         text = as_text(value)
+        if column == "label" and isinstance(value, float) and math.isfinite(value):
+            text = text or repr(value)  # a score
         if text is None:
             self.problems.add(f"values in {column} that are not text", f"row {number} ({value!r:.40})")
         elif not encodable(text):

@@ -155,6 +155,24 @@ def test_half_a_surrogate_pair_is_replaced_in_a_text_and_refused_in_a_name(tmp_p
         prepared(tmp_path, json.dumps({**row, "speaker": "\udc00"}), "t.jsonl")
 
 
+def test_a_file_whose_name_looks_the_same_is_named(tmp_path):
+    tone(tmp_path / "cafe\u0301.wav", 0.2)
+    tone(tmp_path / "B.WAV", 0.2)
+    text = "id,label,audio\na,x,caf\u00e9.wav\nb,y,b.wav\nc,y,c.wav\n"
+    with pytest.raises(CorpusError, match=r"but 'cafe\\u0301.wav' is\), b \(b.wav, but 'B.WAV' is\), c \(c.wav\);"):
+        prepared(tmp_path, text)
+
+
+def test_ids_that_look_alike_are_named_where_features_do_not_fit(tmp_path, log):
+    files = npy(tmp_path, 2)
+    (tmp_path / "t.csv").write_text("id,label\nU0,x\nu1,y\n")
+    import_features(files, "speech", tmp_path / "f", "x", labels=tmp_path / "t.csv")
+    assert "doesn't have them: u0. These differ in nothing but capitals, width or what isn't visible" in log.text
+    (tmp_path / "t.csv").write_text("id,label\nU0,x\nU1,y\n")
+    with pytest.raises(CorpusError, match="'U0' and 'u0'"):
+        import_features(files, "speech", tmp_path / "f", "y", labels=tmp_path / "t.csv")
+
+
 # -- the table's shape ------------------------------------------------------------------------------------------------
 
 

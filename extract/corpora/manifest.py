@@ -23,7 +23,7 @@ from gia_mic.extract.corpora.cells import (
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
 from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
-from gia_mic.extract.names import encodable, mended
+from gia_mic.extract.names import encodable, mended, same_name
 
 __all__ = ["CLIPS", "check_rows", "prepare_table"]
 
@@ -173,6 +173,7 @@ class _Reader:
         self.root, self.labels, self.features_only, self.follow_links = root, labels, features_only, follow_links
         self.real_root = root.resolve()
         self.problems = Problems()
+        self.names: dict[Path, dict[str, str]] = {}
         self.mended: list[str] = []
         self.files: dict[str, str | None] = {}
         self.durations_s: dict[str, float] = {}
@@ -263,8 +264,8 @@ class _Reader:
             elif not encodable(path):
                 self.problems.add("file names that can't be written as UTF-8", f"{utterance_id} ({path!r})")
             elif not there:
-                target = f" to {real}" if whole.is_symlink() else ""
-                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{target})")
+                hint = f" to {real}" if whole.is_symlink() else self._look_alike(whole)
+                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{hint})")
             elif Path(path).is_absolute() and not outside:
                 self.files[path] = real.relative_to(self.real_root).as_posix()
             else:
@@ -274,6 +275,15 @@ class _Reader:
     def _links(self, path: str) -> bool:
         """Whether a path is below the root as it is written, so that only a link can lead out."""
         return (self.root / path).is_relative_to(self.root)
+
+    def _look_alike(self, path: Path) -> str:
+        """Return what to say of a file beside the place of a missing one whose name looks the same."""
+        folder = path.parent
+        if folder not in self.names:
+            there = folder.iterdir() if folder.is_dir() else ()
+            self.names[folder] = {same_name(file.name): file.name for file in there}
+        other = self.names[folder].get(same_name(path.name))
+        return f", but {other!a} is" if other else ""
 
     def _time(self, utterance_id: str, kind: str, value: Any) -> float | None:
         try:

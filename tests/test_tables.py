@@ -73,7 +73,9 @@ def test_a_missing_path_time_and_text_are_missing_too(tmp_path):
 
 def test_a_class_called_none_is_refused_with_the_way_to_keep_it(tmp_path):
     text = "id,label,text\nu0,none,a\nu1,sad,b\nu2,None,c\n"
-    with pytest.raises(CorpusError, match=r"without a label: u0, u2; .*None, none is taken .* --missing nan,na,n/a"):
+    with pytest.raises(
+        CorpusError, match=r"without a label: u0, u2; .*None, none is taken .* --missing 'nan,na,n/a,<na>"
+    ):
         prepared(tmp_path, text)
     assert prepared(tmp_path, text.replace("None", "none"), missing=("nan",)).classes == ("none", "sad")
     assert prepared(tmp_path, text.replace("None", "none"), labels=["sad", "none"]).classes == ("sad", "none")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -152,9 +153,8 @@ def check_rows(
     lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
     if lost:
         others = [text for text in missing if text not in {label.casefold() for label in lost}]
-        remedy += (
-            f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {','.join(others)})"
-        )
+        texts = shlex.quote(",".join(others))
+        remedy += f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {texts})"
     reader.problems.raise_if_any(where, remedy)
     if reader.mended:
         logger.warning(

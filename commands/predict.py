@@ -205,7 +205,7 @@ def _predict_table(
     from gia_mic.predictor import Input
 
     json_lines = as_json or path.suffix.lower() not in (".csv", ".tsv")
-    failed: dict[str, str] = {}
+    failed: list[tuple[str, str]] = []
     with TemporaryDirectory() as scratch:
         batch = read_batch(path, Path(scratch), missing)
         probabilities = ["probabilities"] if json_lines else [f"p_{name}" for name in predictor.classes]
@@ -218,7 +218,7 @@ def _predict_table(
                 answers = batch.answers(predictor, allow_failures=allow_failures)
                 for name, row, given, answer in zip(batch.names, batch.rows, batch.inputs, answers, strict=True):
                     if isinstance(answer, MediaError):
-                        failed[name] = str(answer)
+                        failed.append((name, str(answer)))
                         cells: dict[str, Any] = {"error": str(answer)}
                     else:
                         cells = _row(answer) if json_lines else _cells(answer)
@@ -234,7 +234,7 @@ def _predict_table(
             columns = [*batch.columns, *free.values()]
             _write_csv(columns, answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
     if failed and not allow_failures:
-        listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed.items())
+        listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed)
         raise MediaError(f"{len(failed)} of {len(batch.rows)} inputs have no answer: {listed}.")
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ def plan_runs(
     parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
     for fold in selected_folds:
         split.refuse_one_class(corpus, fold, parts[fold.number][0])
-    for sentence in split.one_sided_classes(corpus, selected_folds):
+    trained = [replace(fold, train=parts[fold.number][0]) for fold in selected_folds]
+    for sentence in split.one_sided_classes(corpus, trained):
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name = valid_name(experiment.run_name(list(stores)))

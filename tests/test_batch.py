@@ -133,13 +133,13 @@ def test_a_row_that_makes_no_input_stays_and_says_why(tmp_path):
 
 def test_broken_and_empty_rows_keep_their_place_among_the_answers(demo, tmp_path, mer):
     tone(tmp_path / "a.wav", 0.8)
-    (tmp_path / "t.csv").write_text("id,audio,audio_start_s\na,a.wav,\nb,a.wav,soon\n,,\nd,a.wav,0.1\n")
+    (tmp_path / "t.csv").write_text("id,audio,audio_start_s\na,a.wav,\nb,a.wav,soon\n,,\nd,a.wav,0.1\nb,gone.wav,\n")
     answer = answered(mer, demo, tmp_path / "t.csv")
     assert answer.exit_code == 1
     table = pandas.read_csv(io.StringIO(answer.stdout))
-    assert table["label"].isna().tolist() == [False, True, True, False]
-    assert table["error"].isna().tolist() == [True, False, False, True]
-    assert "2 of 4 inputs have no answer: b (audio: 'soon' is no time" in answer.stderr
+    assert table["label"].isna().tolist() == [False, True, True, False, True]
+    assert table["error"].isna().tolist() == [True, False, False, True, False]
+    assert "3 of 5 inputs have no answer: b (audio: 'soon' is no time" in answer.stderr
 
 
 def test_missing_values_as_text_are_missing(tmp_path, log):

@@ -73,7 +73,9 @@ def test_a_missing_path_time_and_text_are_missing_too(tmp_path):
 
 def test_a_class_called_none_is_refused_with_the_way_to_keep_it(tmp_path):
     text = "id,label,text\nu0,none,a\nu1,sad,b\nu2,None,c\n"
-    with pytest.raises(CorpusError, match=r"without a label: u0, u2; .*None, none is taken .* --missing nan,na,n/a"):
+    with pytest.raises(
+        CorpusError, match=r"without a label: u0, u2; .*None, none is taken .* --missing 'nan,na,n/a,<na>"
+    ):
         prepared(tmp_path, text)
     assert prepared(tmp_path, text.replace("None", "none"), missing=("nan",)).classes == ("none", "sad")
     assert prepared(tmp_path, text.replace("None", "none"), labels=["sad", "none"]).classes == ("sad", "none")
@@ -129,6 +131,10 @@ def test_scores_are_no_labels(tmp_path):
     ratings = "id,label,text\n" + "".join(f"u{n},{n % 100},yes\n" for n in range(200))
     with pytest.raises(CorpusError, match="labels that are scores"):
         prepared(tmp_path, ratings)
+    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(2 different"):
+        prepared(
+            tmp_path, "".join(json.dumps({"id": i, "label": 0.5 + i, "text": "a"}) + "\n" for i in (1, 2)), "t.jsonl"
+        )
     few = "id,label,text\n" + "".join(f"u{n},{n % 7},yes\n" for n in range(21))
     assert prepared(tmp_path, few).classes == ("0", "1", "2", "3", "4", "5", "6")
     assert not are_scores({"-1", "0", "1"})
@@ -149,6 +155,24 @@ def test_half_a_surrogate_pair_is_replaced_in_a_text_and_refused_in_a_name(tmp_p
     assert "u2" in log.text
     with pytest.raises(CorpusError, match="values in speaker that can't be written as UTF-8: u2"):
         prepared(tmp_path, json.dumps({**row, "speaker": "\udc00"}), "t.jsonl")
+
+
+def test_a_file_whose_name_looks_the_same_is_named(tmp_path):
+    tone(tmp_path / "cafe\u0301.wav", 0.2)
+    tone(tmp_path / "B.WAV", 0.2)
+    text = "id,label,audio\na,x,caf\u00e9.wav\nb,y,b.wav\nc,y,c.wav\n"
+    with pytest.raises(CorpusError, match=r"but 'cafe\\u0301.wav' is\), b \(b.wav, but 'B.WAV' is\), c \(c.wav\);"):
+        prepared(tmp_path, text)
+
+
+def test_ids_that_look_alike_are_named_where_features_do_not_fit(tmp_path, log):
+    files = npy(tmp_path, 2)
+    (tmp_path / "t.csv").write_text("id,label\nU0,x\nu1,y\n")
+    import_features(files, "speech", tmp_path / "f", "x", labels=tmp_path / "t.csv")
+    assert "doesn't have them: u0. These differ in nothing but capitals, width or what isn't visible" in log.text
+    (tmp_path / "t.csv").write_text("id,label\nU0,x\nU1,y\n")
+    with pytest.raises(CorpusError, match="'U0' and 'u0'"):
+        import_features(files, "speech", tmp_path / "f", "y", labels=tmp_path / "t.csv")
 
 
 # -- the table's shape ------------------------------------------------------------------------------------------------
@@ -230,7 +254,7 @@ def test_meld_saved_again_by_pandas_finds_its_clips(tmp_path):
 
 
 def test_folders_of_parts_are_no_classes(tmp_path, log):
-    for part in ("train", "Validation", "test"):
+    for part in ("train", "Validation", "test-clean"):
         tone(tmp_path / f"set/{part}/0.wav", 0.2)
     with pytest.raises(CorpusError, match=r"3 files of sound lie in no folder of a class .*parts, no classes"):
         prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine")

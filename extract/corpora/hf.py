@@ -8,12 +8,13 @@ byte.
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract.corpora.cells import MISSING_TEXTS
+from gia_mic.extract.corpora.cells import MISSING_TEXTS, as_text
 from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import read_table
 from gia_mic.extract.corpus import Corpus, valid_name, write_corpus
@@ -141,7 +142,9 @@ def _from_class_folders(folder: Path) -> Iterator[Row]:
         relative = path.relative_to(folder)
         if path.suffix.lower() not in _SOUND or path.name.startswith("."):
             continue
-        names = [name for name in relative.parts[:-1] if not part_of(name) and same_name(name) not in _NO_CLASSES]
+        names = [
+            name for name in relative.parts[:-1] if not _part_of_folder(name) and same_name(name) not in _NO_CLASSES
+        ]
         if names:
             labelled += 1
             yield {"label": names[-1], "file": relative.as_posix(), "part": _part(relative.as_posix())}
@@ -158,7 +161,12 @@ def _from_class_folders(folder: Path) -> Iterator[Row]:
 
 
 def _part(path: str) -> str | None:
-    return next((part for name in Path(path).parts[:-1] if (part := part_of(name))), None)
+    return next((part for name in Path(path).parts[:-1] if (part := _part_of_folder(name))), None)
+
+
+def _part_of_folder(name: str) -> str | None:
+    """Return the part that a folder is of; beside its name there may be more, as in train-clean or test2."""
+    return part_of(name) or part_of(re.split(r"[\W\d_]", same_name(name))[0])
 
 
 def _labelled(rows: Sequence[Row], source: str, column: str) -> list[Row]:
@@ -186,16 +194,16 @@ def _tell_ids_apart(rows: Sequence[Row], source: str, column: str | None) -> Non
     Raises:
         CorpusError: A part has an id twice.
     """
-    if column is None or len({str(row["id"]) for row in rows}) == len(rows):
+    if column is None or len({as_text(row["id"]) for row in rows}) == len(rows):
         return
-    counts = Counter((row["split"], str(row["id"])) for row in rows)
+    counts = Counter((row["split"], as_text(row["id"])) for row in rows)
     if twice := [name for (_, name), count in counts.items() if count > 1]:
         raise CorpusError(
             f"{source} has ids twice in the column {column}: {one_line(twice)}; name another column with "
             "--column id=NAME, or have the utterances numbered with --column id=."
         )
     for row in rows:
-        row["id"] = f"{row['split'] or 'all'}-{row['id']}"
+        row["id"] = f"{row['split'] or 'all'}-{as_text(row['id'])}"
     logger.info(f"{source}: each part counts the ids in the column {column} anew, so they have the part before them.")
 
 

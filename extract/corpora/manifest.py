@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from gia_mic.extract.corpora.cells import (
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
 from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
-from gia_mic.extract.names import encodable, mended
+from gia_mic.extract.names import encodable, mended, same_name
 
 __all__ = ["CLIPS", "check_rows", "prepare_table"]
 
@@ -152,9 +153,8 @@ def check_rows(
     lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
     if lost:
         others = [text for text in missing if text not in {label.casefold() for label in lost}]
-        remedy += (
-            f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {','.join(others)})"
-        )
+        texts = shlex.quote(",".join(others))
+        remedy += f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {texts})"
     reader.problems.raise_if_any(where, remedy)
     if reader.mended:
         logger.warning(
@@ -173,6 +173,7 @@ class _Reader:
         self.root, self.labels, self.features_only, self.follow_links = root, labels, features_only, follow_links
         self.real_root = root.resolve()
         self.problems = Problems()
+        self.names: dict[Path, dict[str, str]] = {}
         self.mended: list[str] = []
         self.files: dict[str, str | None] = {}
         self.durations_s: dict[str, float] = {}
@@ -199,6 +200,8 @@ class _Reader:
         if value is None:
             return None
         text = as_text(value)
+        if column == "label" and isinstance(value, float) and math.isfinite(value):
+            text = text or repr(value)  # a score
         if text is None:
             self.problems.add(f"values in {column} that are not text", f"row {number} ({value!r:.40})")
         elif not encodable(text):
@@ -261,8 +264,8 @@ class _Reader:
             elif not encodable(path):
                 self.problems.add("file names that can't be written as UTF-8", f"{utterance_id} ({path!r})")
             elif not there:
-                target = f" to {real}" if whole.is_symlink() else ""
-                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{target})")
+                hint = f" to {real}" if whole.is_symlink() else self._look_alike(whole)
+                self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{hint})")
             elif Path(path).is_absolute() and not outside:
                 self.files[path] = real.relative_to(self.real_root).as_posix()
             else:
@@ -272,6 +275,15 @@ class _Reader:
     def _links(self, path: str) -> bool:
         """Whether a path is below the root as it is written, so that only a link can lead out."""
         return (self.root / path).is_relative_to(self.root)
+
+    def _look_alike(self, path: Path) -> str:
+        """Return what to say of a file beside the place of a missing one whose name looks the same."""
+        folder = path.parent
+        if folder not in self.names:
+            there = folder.iterdir() if folder.is_dir() else ()
+            self.names[folder] = {same_name(file.name): file.name for file in there}
+        other = self.names[folder].get(same_name(path.name))
+        return f", but {other!a} is" if other else ""
 
     def _time(self, utterance_id: str, kind: str, value: Any) -> float | None:
         try:

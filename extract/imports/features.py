@@ -23,7 +23,7 @@ from gia_mic.extract.imports.formats import (
     read_segments,
     read_utterances,
 )
-from gia_mic.extract.names import part_of
+from gia_mic.extract.names import look_alikes, part_of
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, write_store
 
 __all__ = ["import_features"]
@@ -95,13 +95,16 @@ def import_features(
     corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
     ids = set(corpus.ids)
     others = [utterance_id for utterance_id in imported if utterance_id not in ids]
+    alike = look_alikes([*others, *(utterance_id for utterance_id in corpus.ids if utterance_id not in imported)])
+    suspects = one_line((" and ".join(map(ascii, group)) for group in alike), 3)
+    hint = f" These differ in nothing but capitals, width or what isn't visible: {suspects}." if alike else ""
     if len(others) == len(imported):
         raise CorpusError(
             f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(others, 3)}, "
-            f"the corpus has {one_line(corpus.ids, 3)}."
+            f"the corpus has {one_line(corpus.ids, 3)}.{hint}"
         )
     if others:
-        logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.")
+        logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.{hint}")
     return _write_features(corpus, modality, imported, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 

@@ -186,6 +186,8 @@ def frames_of(track: Track, start_s: float, notes: list[str]) -> Iterator[Any]:
             yield from decoded
         if error is not None and any_yet and is_guessed(container):
             notes.append("its last packet isn't whole and was left out")
+        elif error is not None and any_yet:
+            raise MediaError(f"{path} is cut short or broken at its end ({words_of(error)}): copy it again.")
         elif error is not None:
             raise error
     except MediaError:

@@ -24,6 +24,9 @@ BLOCK_S = 10.0
 MOST_SAMPLES = 1 << 24
 """Samples decoded at a time, of all channels, however many a header says that a second has."""
 
+LONGEST_S = 1e7
+"""A header that promises more seconds than this promises nothing."""
+
 RATES = range(1_000, 1_000_001)
 """Sampling rates that sound may have, in Hz; a damaged header may say anything."""
 
@@ -174,6 +177,11 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, start_s: float) ->
                     "it again."
                 )
     except (soundfile.SoundFileError, OSError, ValueError) as error:
+        if rate in RATES and sound.frames < LONGEST_S * rate:
+            raise MediaError(
+                f"{path} is cut short or broken ({words_of(error)}): its header promises {sound.frames / rate:.2f} s, "
+                "and not all of it can be decoded; copy it again."
+            ) from error
         raise MediaError(f"{path} can't be decoded ({words_of(error)}): copy or convert it again.") from error
 
 

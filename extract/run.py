@@ -288,22 +288,22 @@ def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
 
     None where there are none yet, where they are of several commits, or where that commit can't be had any more.
     """
-    folder, commits = corpus.folder / modality, {}
+    folder = corpus.folder / modality
+    commits: set[str] = set()
+    files: dict[str, Path] = {}  # by the commit that they name: of earlier versions it may be another
     for path in sorted([*folder.glob("*.h5"), *folder.glob("*.parts/*.h5")]):
-        with suppress(StoreError):
+        with suppress(StoreError, EncoderError):
             spec = open_store(path).spec
             if spec.get("model") == model and len(str(spec.get("weights"))) == COMMIT_DIGITS:
-                commits[spec["weights"]] = path, spec
+                commits.add(recorded_revision(spec))
+                files[spec["weights"]] = path
     if len(commits) != 1:
         return None
-    [(path, spec)] = commits.values()
-    try:
-        commit = recorded_revision(spec)
-    except EncoderError:
-        return None
-    if commit == spec["weights"]:  # else `_tell_of_other_files` says why it is another
+    [commit] = commits
+    if commit in files:
         logger.info(
-            f"{model} is taken at commit {commit[:12]}, as for {path}; --revision main takes what the hub has now."
+            f"{model} is taken at commit {commit[:12]}, as for {files[commit]}; --revision main takes what the hub has "
+            "now."
         )
     return commit
 

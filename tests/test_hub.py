@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -519,6 +520,18 @@ def test_a_corpus_stays_with_a_commit_and_features_of_another_stand_beside(hub, 
         str(first.path) in line and "Training can go on with the old one by --encoder" in line
         for line in caplog.messages
     )
+
+
+def test_a_corpus_stays_with_a_commit_that_an_earlier_version_recorded_as_mains(hub, models, tmp_path):
+    corpus = prepare_table(make_corpus(tmp_path, 2), tmp_path / "features", "mine")
+    main = hub.add("lab/model", models / "bin")
+    hub.pull("lab/model", 1, models / "speech")
+    [first] = run(corpus, "speech", "lab/model", device="cpu")
+    with h5py.File(shutil.copyfile(first.path, first.path.with_name("model-000000000000.h5")), "r+") as file:
+        file.attrs["spec"] = json.dumps({**json.loads(file.attrs["spec"]), "weights": main})
+    hub.add("lab/model", models / "other")
+    [again] = run(corpus, "speech", "lab/model", device="cpu")
+    assert (again.path, again.reused) == (first.path, 2)
 
 
 def test_a_commit_that_the_hub_no_longer_has_gives_way_to_main(hub, models, tmp_path):

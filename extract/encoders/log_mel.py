@@ -10,7 +10,7 @@ from gia_mic.extract.errors import EncoderError, first_line
 __all__ = ["KIND", "LogMel"]
 
 KIND = "SeamlessM4TFeatureExtractor"
-"""Name that preprocessor_config.json has for these frames."""
+"""Name of what makes these frames in the settings of a model."""
 
 WIDTH_S, STEP_S = 0.025, 0.010
 """Sound that one spectrum sees, and how far the next one lies."""
@@ -23,7 +23,7 @@ class LogMel:
     in memory: 0.1 GB an hour.
 
     Args:
-        settings: Of preprocessor_config.json.
+        settings: Of the feature extractor, as `load_settings` gives them.
 
     Attributes:
         rate: Sampling rate in Hz.
@@ -43,7 +43,7 @@ class LogMel:
             self._extractor = SeamlessM4TFeatureExtractor(**{key: settings[key] for key in fields if key in settings})
         except Exception as error:
             raise EncoderError(
-                f"preprocessor_config.json makes no log-mel spectra ({first_line(error)}): take it from the hub again."
+                f"The settings of the feature extractor make no log-mel spectra ({first_line(error)}): take them anew."
             ) from error
         self._mels, self._stride = self._extractor.num_mel_bins, self._extractor.stride
         self.rate: int = self._extractor.sampling_rate

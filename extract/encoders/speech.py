@@ -94,7 +94,7 @@ class SpeechEncoder(Pretrained):
                 if settings.get("feature_extractor_type") != KIND:
                     raise EncoderError(
                         f"{name} takes spectra, of a kind that is unknown here "
-                        f"({settings.get('feature_extractor_type', 'preprocessor_config.json names none')}): choose "
+                        f"({settings.get('feature_extractor_type', 'its settings name none')}): choose "
                         f"{WANTED}."
                     )
                 self._log_mel = LogMel(settings)

@@ -33,12 +33,12 @@ def find_network(config: Any) -> Any:
     from transformers import MODEL_MAPPING, PreTrainedModel
 
     if type(config) in MODEL_MAPPING:
-        known = MODEL_MAPPING[type(config)]
-        return known[0] if isinstance(known, tuple | list) else known
-    place = type(config).__module__.replace(".configuration_", ".modeling_")
-    if not place.startswith("transformers.models.") or place == type(config).__module__:
+        network = MODEL_MAPPING[type(config)]
+        return network[0] if isinstance(network, tuple | list) else network
+    module_name = type(config).__module__.replace(".configuration_", ".modeling_")
+    if not module_name.startswith("transformers.models.") or module_name == type(config).__module__:
         return None
-    beside: list[Any] = [value for value in vars(import_module(place)).values() if inspect.isclass(value)]
+    beside: list[Any] = [value for value in vars(import_module(module_name)).values() if inspect.isclass(value)]
     fitting = [
         value
         for value in beside

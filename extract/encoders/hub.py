@@ -92,18 +92,18 @@ def _look(model: str, revision: str, *, conversions: bool, only_equal: bool) -> 
     own = hub.snapshot(hub.commit())
     if own.safe or not conversions:
         return own
-    found = []
+    pulls = []
     for number in hub.pull_requests():
         commit, *before = hub.history(f"refs/pr/{number}")
         if before[:1] == [own.commit] and (pull := hub.snapshot(commit)).safe:
-            found.append(pull)
-    contents = {tuple(hub.digests[pull.commit, name] for name in pull.weights) for pull in found}
+            pulls.append(pull)
+    contents = {tuple(hub.digests[pull.commit, name] for name in pull.weights) for pull in pulls}
     if only_equal and len(contents) > 1:
         raise EncoderError(
-            f"{model} has {len(found)} conversions of commit {own.commit[:12]} with different weights, and the record "
+            f"{model} has {len(pulls)} conversions of commit {own.commit[:12]} with different weights, and the record "
             "doesn't say which it means: run `mer extract` and `mer fuse-train` again."
         )
-    return found[0] if found else own
+    return pulls[0] if pulls else own
 
 
 class _Hub:

@@ -70,7 +70,7 @@ class LogMel:
 
     def _spectra(self, samples: np.ndarray) -> np.ndarray:
         """Return spectra (T, mels) of samples; the last one may be filled up with nothing."""
-        made = self._extractor(
+        spectra = self._extractor(
             samples, sampling_rate=self.rate, do_normalize_per_mel_bins=False, return_tensors="np"
         ).input_features
-        return made[0].reshape(-1, self._mels)
+        return spectra[0].reshape(-1, self._mels)

@@ -154,8 +154,8 @@ def make_recogniser(model: str, revision: str | None = None, language: str | Non
     Raises:
         EncoderError: The model can't be found, or recognises no words.
     """
-    found = Recogniser(model, revision, language)
-    kinds, revision = found.kinds, found.revision
+    recogniser = Recogniser(model, revision, language)
+    kinds, revision = recogniser.kinds, recogniser.revision
     if any(kind == "WhisperForConditionalGeneration" for kind in kinds):
         return _Whisper(model, revision, language)
     if not any(kind.endswith("ForCTC") for kind in kinds):

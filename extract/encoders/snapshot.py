@@ -214,5 +214,5 @@ def cached(model: str, revision: str) -> Snapshot | None:
         return noted
     folder = model_cache(model) / "snapshots" / commit
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()}
-    found = Snapshot(model, commit, sizes, listed=False)
-    return found if found.weights and "config.json" in sizes else None
+    snapshot = Snapshot(model, commit, sizes, listed=False)
+    return snapshot if snapshot.weights and "config.json" in sizes else None

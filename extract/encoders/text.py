@@ -174,14 +174,14 @@ class TextEncoder(Pretrained):
         """
         if not self._tokenizer.is_fast:
             raise EncoderError(f"The tokenizer of {self.spec.name} can't say where in a text its tokens stand.")
-        found = self._tokenizer(
+        encoding = self._tokenizer(
             job.text,
             add_special_tokens=True,
             verbose=False,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
-        both = zip(found["offset_mapping"], found["special_tokens_mask"], strict=True)
+        both = zip(encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
         return [None if special else (int(span[0]), int(span[1])) for span, special in both]
 
     def _tokens(self, job: EncodeJob) -> list[int]:

@@ -152,15 +152,15 @@ def load_settings(weights: Weights, part: str) -> dict[str, Any]:
     """
     nested = _read_settings(weights, "processor_config.json") or {}
     names = (part, "audio_processor") if part == "feature_extractor" else (part,)
-    found = next((nested[name] for name in names if isinstance(nested.get(name), dict)), None)
-    if found is None:
-        found = _read_settings(weights, "preprocessor_config.json")
-    if found is None and weights.snapshot is not None and not weights.snapshot.lacks("preprocessor_config.json"):
+    settings = next((nested[name] for name in names if isinstance(nested.get(name), dict)), None)
+    if settings is None:
+        settings = _read_settings(weights, "preprocessor_config.json")
+    if settings is None and weights.snapshot is not None and not weights.snapshot.lacks("preprocessor_config.json"):
         raise EncoderError(
             f"The hub's local cache has no preprocessor_config.json of {weights.name}, and can't say whether there is "
             f"one: run `mer fetch {weights.name}` where there is a network."
         )
-    return {name: value for name, value in (found or {}).items() if value is not None}
+    return {name: value for name, value in (settings or {}).items() if value is not None}
 
 
 def _read_settings(weights: Weights, name: str) -> dict[str, Any] | None:

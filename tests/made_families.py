@@ -220,7 +220,7 @@ def _short(sentence: str) -> str:
         return "keeps its weights under names of another class"
     if "don't belong together" in sentence:
         return "has a vocabulary of fewer tokens than bytes"
-    if "can't be loaded" in sentence:
+    if "can't be loaded" in sentence or "have other shapes than its config.json says" in sentence:
         return "can't be loaded from a folder"
     said = sentence.partition(": choose")[0].partition(" model) ")[2] or sentence
     return re.sub(r" \(.*\)|\d+(, \d+)*", lambda found: "" if found[0].startswith(" (") else "…", said)

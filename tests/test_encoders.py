@@ -459,3 +459,13 @@ def test_frames_that_a_batch_changes_are_seen():
     assert exact_together(alone, pieces, "float32")
     assert not exact_together(padded, pieces, "float32")
     assert exact_together(padded, pieces, "bfloat16")
+
+
+def test_rounding_is_no_change_where_frames_hardly_lie_apart():
+    pieces = [Window(np.zeros(length), slice(0, length), length) for length in (2, 5)]
+
+    def changed_by(part):
+        return lambda batch: [np.ones((len(piece.values), 4)) * (1 + part * len(batch)) for piece in batch]
+
+    assert exact_together(changed_by(1e-6), pieces, "float32")
+    assert not exact_together(changed_by(1e-4), pieces, "float32")

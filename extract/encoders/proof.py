@@ -16,6 +16,10 @@ __all__ = ["check_repeatable", "difference", "exact_together"]
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference taken for rounding: for float32 what storing frames in float16 costs, for others some ulps."""
 
+LEAST_SPREAD = 0.01
+"""Least distance of frames from their mean, as a part of their length, that differences are held against: the frames of
+a text of unknown words alone hardly lie apart, and rounding isn't to be taken for more."""
+
 Encode = Callable[[Sequence[Window]], list[np.ndarray]]
 
 
@@ -23,7 +27,7 @@ def check_repeatable(encode: Encode, piece: Window, precision: str, name: str) -
     """Refuse a network that gives other frames when it sees the same input again.
 
     Raises:
-        EncoderError: As said.
+        EncoderError: Its frames differ by more than rounding.
     """
     first, second = (encode([piece])[0] for _ in range(2))
     if difference([first], [second]) > TOLERANCES[precision]:
@@ -58,6 +62,7 @@ def difference(frames: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> fl
     if [part.shape for part in frames] != [part.shape for part in wanted]:
         return float("inf")
     given, expected = np.concatenate(frames), np.concatenate(wanted)
-    spread = np.sqrt(((expected - expected.mean(axis=0)) ** 2).sum(axis=1).mean()) or np.linalg.norm(expected)
+    deviation = np.sqrt(((expected - expected.mean(axis=0)) ** 2).sum(axis=1).mean())
+    spread = max(deviation, LEAST_SPREAD * np.linalg.norm(expected, axis=1).mean())
     largest = np.linalg.norm(given - expected, axis=1).max()
     return float(largest / spread) if spread else float(largest)

@@ -3,10 +3,10 @@
 import errno
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlparse
 
+from gia_mic.extract.encoders.quiet import quietly
 from gia_mic.extract.errors import EncoderError, first_line
 
 __all__ = ["WAITS_S", "UnreachableError", "ask_hub", "status_of"]
@@ -30,9 +30,11 @@ def ask_hub(model: str, revision: str, ask: Callable[[], Answer], waits_s: tuple
     Raises:
         EncoderError: It doesn't answer, or refuses; the message says why, and what to do.
     """
+    from huggingface_hub.utils import logging
+
     for wait_s in (*waits_s, None):
         try:
-            with _quietly():
+            with quietly(logging):
                 return ask()
         except Exception as error:  # the hub's libraries raise many kinds
             causes = tuple(_causes(error))
@@ -40,19 +42,6 @@ def ask_hub(model: str, revision: str, ask: Callable[[], Answer], waits_s: tuple
                 raise _refusal(model, revision, causes) from error
             time.sleep(wait_s)
     raise AssertionError("the last round returns or raises")
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the remarks of the hub's library, of which the errors say all that matters."""
-    from huggingface_hub.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

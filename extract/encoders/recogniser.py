@@ -5,7 +5,6 @@ for each frame, for Whisper one for each token that it says.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from gia_mic.extract.encoders.contract import EncodeJob, Window
+from gia_mic.extract.encoders.quiet import quietly
 from gia_mic.extract.encoders.speech import WHISPER_WINDOW_S, SpeechEncoder
 from gia_mic.extract.encoders.weights import load_model
 from gia_mic.extract.errors import EncoderError, MediaError, first_line
@@ -128,24 +128,14 @@ class _Whisper(Recogniser):
     @torch.inference_mode()
     def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's token ids (T, 1) float32."""
+        from transformers.utils import logging
+
         model: Any = self._model
         spectra = torch.from_numpy(np.stack([piece.values for piece in pieces])).to(model.device, model.dtype)
         options = {} if self.language is None else {"language": self.language}
-        with _quietly():  # it remarks on its own way of suppressing tokens, at every call
+        with quietly(logging):  # it remarks on its own way of suppressing tokens, at every call
             said = model.generate(spectra, do_sample=False, num_beams=1, max_new_tokens=MOST_TOKENS, **options)
         return [row[:, None].astype(np.float32) for row in said.cpu().numpy()]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def make_recogniser(model: str, revision: str | None = None, language: str | None = None) -> Recogniser:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -291,9 +292,9 @@ def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
     folder = corpus.folder / modality
     commits: set[str] = set()
     files: dict[str, Path] = {}  # by the commit that they name: of earlier versions it may be another
-    for path in sorted([*folder.glob("*.h5"), *folder.glob("*.parts/*.h5")]):
-        with suppress(StoreError, EncoderError):
-            spec = open_store(path).spec
+    begun = (spec for parts in sorted(folder.glob("*.parts")) for spec in islice(_specs(parts), 1))  # all have the same
+    for path, spec in (*_specs(folder), *begun):
+        with suppress(EncoderError):
             if spec.get("model") == model and len(str(spec.get("weights"))) == COMMIT_DIGITS:
                 commits.add(recorded_revision(spec))
                 files[spec["weights"]] = path
@@ -316,11 +317,7 @@ def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
     folder = corpus.folder / header.modality
     if (folder / header.file_name).exists():
         return
-    for path in sorted(folder.glob("*.h5")):
-        try:
-            spec = open_store(path).spec
-        except StoreError:
-            continue
+    for path, spec in _specs(folder):
         if spec.get("model") != header.spec["model"]:
             continue
         old, new = str(spec.get("weights", "")), str(header.spec["weights"])
@@ -336,6 +333,13 @@ def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
                 f"{path} has frames of {spec['model']} {', and '.join(reasons)}: a new file is made. Training can go "
                 f"on with the old one by --encoder {path.stem}."
             )
+
+
+def _specs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Give the feature files in a folder and their specs, but for those that can't be read."""
+    for path in sorted(folder.glob("*.h5")):
+        with suppress(StoreError):
+            yield path, open_store(path).spec
 
 
 def _layers_option(layers: str | Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gia_mic.extract.corpus import MODALITIES
-from gia_mic.fuse.runs.robustness import Condition, Robustness, subsets
+from gia_mic.fuse.runs.robustness import SCORES, Condition, Robustness, subsets
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.group import Group
 from gia_mic.report.summary import MeanStd, Summary, mean_std
@@ -16,8 +16,6 @@ from gia_mic.report.table import Column, Table
 from gia_mic.report.tables import percent
 
 __all__ = ["damage", "fold_robustness", "hidden_modalities", "run_robustness"]
-
-SCORES = ("WA", "UA")
 
 
 def fold_robustness(run: Run) -> dict[int, Robustness]:

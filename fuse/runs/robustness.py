@@ -17,7 +17,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import digest, write_json
 from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, is_number, read_entries
 
-__all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
+__all__ = ["SCORES", "Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
 
 LEVELS = {"noise": ("deviation", 1e6), "lost_frames": ("share", 1)}
 """Strength of each kind of damage: its name in the file, and its greatest value."""

@@ -50,6 +50,13 @@ def mer():
     return run
 
 
+@pytest.fixture
+def log(caplog):
+    """What is said at level INFO and above."""
+    caplog.set_level("INFO", "gia_mic")
+    return caplog
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """The toy corpus of 80 utterances. All tests share it: none may write into its folder."""

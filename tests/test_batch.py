@@ -16,12 +16,7 @@ from gia_mic.extract.corpus import Clip
 from gia_mic.extract.errors import CorpusError, MediaError
 from gia_mic.predictor import Input
 
-
-@pytest.fixture(autouse=True)
-def log(caplog):
-    """What is said at level INFO and above."""
-    caplog.set_level("INFO", "gia_mic")
-    return caplog
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def read(tmp_path, text, name="t.csv", **options):

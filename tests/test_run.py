@@ -20,15 +20,10 @@ from gia_mic.fuse.runs.history import write_history
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.fuse.train import predict
 
+pytestmark = pytest.mark.usefixtures("log")
+
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog):
-    """What is said at level INFO and above."""
-    caplog.set_level("INFO", "gia_mic")
-    return caplog
 
 
 def train(corpus, stores, runs, **options):

@@ -26,6 +26,8 @@ from gia_mic.extract.store import EXTRACTED, MISSING, open_store
 from gia_mic.fuse.audit import audit
 from gia_mic.fuse.split import folds, one_sided_classes, refuse_one_class
 
+pytestmark = pytest.mark.usefixtures("log")
+
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 
 
@@ -34,13 +36,6 @@ def offline(monkeypatch, tmp_path):
     """Keep the library's cache in the test's folder, and off the network."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-
-
-@pytest.fixture(autouse=True)
-def log(caplog):
-    """What is said at level INFO and above."""
-    caplog.set_level("INFO", "gia_mic")
-    return caplog
 
 
 def prepared(tmp_path, text, name="t.csv", **options):

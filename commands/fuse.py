@@ -230,43 +230,113 @@ def fuse_train(
 
 
 @click.command()
-@click.option("--fold", type=int, default=1, show_default=True, help="Fold whose training part is used, from 1.")
+@click.option(
+    "--fold",
+    default="all",
+    callback=parse_fold,
+    show_default=True,
+    metavar="K|all",
+    help="Fold to search for and test on, from 1, or all.",
+)
 @frames_options
-@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
-@click.option("--trials", type=int, default=20, show_default=True, help="Number of settings tried.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search and of every training.")
+@click.option(
+    "--fusion",
+    "fusions",
+    multiple=True,
+    default=("gia-mic",),
+    show_default=True,
+    metavar="NAME|all",
+    help="Model; `mer fusions` lists them. May be repeated.",
+)
+@click.option(
+    "--trials", type=int, default=8, show_default=True, help="Settings that each model tries, its own defaults first."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the search and its trainings; with --seeds, the first.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs with the settings chosen."
+)
+@click.option(
+    "--name", help="Name of the runs, before that of each of several models.  [default: as usual, and -tuned]"
+)
 @protocol_option
-@setting_options(TrainingConfig, without=tuple(SPACE))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all trials.")
+@click.option(
+    "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
+)
+@setting_options(TrainingConfig)
+@click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_settings,
+    help="Any setting of the fusion, as `mer fusions` lists them.",
+)
+@computing_options
 @engine_options
 @features_option
+@runs_option
 def tune(
     corpus: str | None,
     modalities: str | None,
     encoders: tuple[str, ...],
+    fusions: tuple[str, ...],
+    trials: int,
+    seed: int,
+    seeds: int,
+    name: str | None,
+    others: dict[str, str],
     engine: str,
     address: str | None,
     features: Path,
+    runs: Path,
     **options: Any,
 ) -> None:
-    """Search settings on the training part of one fold.
+    """Search settings inside each fold's training part, then train and test with them.
 
-    Its test part is never looked at. Needs Optuna: pip install 'gia-mic[tune]'.
+    All models try the same settings, drawn at random. They are scored on a part of the training part; the fold's test
+    part is looked at only in the end. A setting that is given is not searched.
     """
     from gia_mic.fuse.data import find_stores
-    from gia_mic.fuse.experiment import Experiment
+    from gia_mic.fuse.experiment import Execution, Experiment
+    from gia_mic.fuse.models.registry import FUSIONS, configure
+    from gia_mic.fuse.run import refuse_problems, train_here
     from gia_mic.fuse.tune import refuse_search, tune
+    from gia_mic.report.render import render_headline
 
-    training, seeds = chosen_training(options, engine), (options.pop("seed"),)
-    experiment = Experiment(training=training, seeds=seeds, **typed_settings(Experiment, options))
-    refuse_search(experiment, options["trials"])
+    space = {setting: values for setting, values in SPACE.items() if options.get(setting) is None}
+    space = {setting: values for setting, values in space.items() if setting not in others}
+    training, shared = chosen_training(options, engine), typed_settings(Experiment, options)
+    wanted = tuple(FUSIONS) if "all" in fusions else tuple(dict.fromkeys(fusions))
+    experiments = [
+        Experiment(
+            fusion=fusion,
+            model=configure(fusion, others),
+            training=training,
+            seeds=range(seed, seed + seeds),
+            name=name and (name if len(wanted) == 1 else f"{name}-{fusion}"),
+            **shared,
+        )
+        for fusion in wanted
+    ]
+    for experiment in experiments:
+        refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
+        refuse_search(experiment, trials, space)
     prepared = ready_corpus(features, corpus)
-    if engine == "ray":
-        from gia_mic.fuse.on_ray import ray_search
-
-        options["engine"] = ray_search(address)
-    best = tune(prepared, find_stores(prepared, modalities, encoders), experiment, **options)
-    click.echo(f"UA {best.ua:.3f} on the part set apart, at epoch {best.epoch}: {best.options()}")
+    stores = find_stores(prepared, modalities, encoders)
+    train = choose_engine(engine, address) or train_here
+    execution = Execution(command=typed(), **typed_settings(Execution, options))
+    folders = [
+        folder
+        for experiment in experiments
+        for folder in tune(prepared, stores, experiment, execution, runs=runs, trials=trials, space=space, train=train)
+    ]
+    click.echo(render_headline(runs, prepared.name, {folder.parent.parent.name for folder in folders}))
 
 
 @click.command()

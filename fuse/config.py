@@ -32,7 +32,7 @@ PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "sc
 SELECTIONS = ("last", "dev", "test")
 """Rules that choose a run's epoch: the last one, the best on a part of the training, the best on the test fold."""
 
-OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance")
+OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance", "trials")
 """Entries of a run's `config.json` that don't tell one configuration from another."""
 
 RENAMED = {
@@ -50,13 +50,13 @@ ABLATIONS = ("gate", "interaction", "generator")
 CONSTRAINTS = ("similarity", "cosine", "cmd", "adversarial", "none")
 
 SPACE: dict[str, tuple[float, ...]] = {
-    "learning_rate": (1e-3, 3e-3, 6e-3),
+    "learning_rate": (5e-4, 1e-3, 3e-3, 6e-3),
     "weight_decay": (0.01, 0.1, 0.3),
-    "modality_dropout": (0.0, 0.2, 0.4),
-    "feature_dropout": (0.0, 0.2, 0.4),
+    "epochs": (10, 20, 30),
     "dropout": (0.1, 0.3, 0.5),
+    "width": (32, 64, 128),
 }
-"""What `mer tune` searches, and where: settings of training, and the dropout of the fusion."""
+"""What `mer tune` searches, and where: settings of training, and of the fusion."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,26 @@
 """Turns the choices of an experiment into frozen values: what is trained and tested, and how that is carried out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.fuse.config import TrainingConfig
 
-__all__ = ["Execution", "Experiment", "default_name"]
+__all__ = ["Execution", "Experiment", "Search", "default_name"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What chose the settings of an experiment, for the record.
+
+    Attributes:
+        search: `trials`, how many settings were tried; `seed`, that drew them; `space`, the values of each setting.
+        trials: Settings of each trial, and `UA`, its score on the inner part of the training part, in 0 … 1.
+    """
+
+    search: Mapping[str, Any]
+    trials: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,8 @@ class Experiment:
         seeds: Seeds, each at least 0; each gives a run for every fold.
         name: Name of the runs; None takes `default_name`.
         allow_shared: Accept folds that share speakers (or scenarios) between training and test.
+        inner: Train and test inside each fold's training part alone, see `split.inner_fold`.
+        search: What chose the settings; None where nothing did.
     """
 
     fusion: str = "gia-mic"
@@ -35,6 +50,8 @@ class Experiment:
     seeds: Sequence[int] = (0,)
     name: str | None = None
     allow_shared: bool = False
+    inner: bool = False
+    search: Search | None = None
 
     def run_name(self, modalities: Sequence[str]) -> str:
         """Return the name of its runs on these modalities."""

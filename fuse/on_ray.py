@@ -1,4 +1,4 @@
-"""Turns trainings into tasks for a Ray cluster: models × folds × seeds, or the trials of a search.
+"""Turns trainings into tasks for a Ray cluster: models × folds × seeds.
 
 Every task trains as one machine would and writes the same run folders, which all machines must see; so a finished run
 is kept here too, and the same command goes on after any end.
@@ -6,7 +6,6 @@ is kept here too, and the same command goes on after any end.
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from logging.handlers import QueueHandler
@@ -18,12 +17,10 @@ from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.corpus import Corpus, load_corpus
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import split
-from gia_mic.fuse.config import SPACE
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
-from gia_mic.fuse.tune import Engine, Search, Tell
 
-__all__ = ["ray_search", "train_on_ray"]
+__all__ = ["train_on_ray"]
 
 
 def train_on_ray(
@@ -82,49 +79,6 @@ def train_on_ray(
         folds = len(by_seed) // len(experiment.seeds)
         run_dirs += [run_dir for fold in range(folds) for run_dir in by_seed[fold::folds]]
     return run_dirs
-
-
-def ray_search(address: str | None = None) -> Engine:
-    """Return what `tune.tune` needs to try settings on a Ray cluster, with Ray Tune over Optuna.
-
-    Which settings are tried depends on which trials are done first, so a search need not repeat itself.
-
-    Raises:
-        MerError: Ray isn't installed, or there is no such cluster.
-    """
-    connect(address)
-
-    def engine(search: Search, trials: int, tell: Tell) -> None:
-        import optuna
-        from ray import tune
-        from ray.tune.search.optuna import OptunaSearch
-
-        corpus_location = (Path.cwd(), search.corpus.folder.parent, search.corpus.name)
-        stores, experiment = search.stores, search.experiment
-
-        def trial(settings: Mapping[str, Any]) -> None:
-            score, epoch = Search(_load(*corpus_location), stores, experiment).scorer()(settings)
-            tune.report({"UA": score, "epoch": epoch})
-
-        with tempfile.TemporaryDirectory() as folder:
-            results = tune.Tuner(
-                tune.with_resources(trial, {"cpu": 1}),
-                param_space={name: tune.choice(values) for name, values in SPACE.items()},
-                tune_config=tune.TuneConfig(
-                    metric="UA",
-                    mode="max",
-                    num_samples=trials,
-                    search_alg=OptunaSearch(sampler=optuna.samplers.TPESampler(seed=experiment.seeds[0])),
-                ),
-                run_config=tune.RunConfig(storage_path=folder, verbose=0),
-            ).fit()
-            for error in results.errors:
-                raise error
-            for number in range(len(results)):
-                settings, scores = results[number].config or {}, results[number].metrics or {}
-                tell(settings, scores["UA"], scores["epoch"])
-
-    return engine
 
 
 def _parts(corpus: Corpus, experiment: Experiment, *, by_fold: bool) -> list[Experiment]:

@@ -1,7 +1,7 @@
-"""Turns a corpus, its features and an experiment into run folders, one for each fold and seed.
+"""Turns a corpus, its features and experiments into run folders, one for each fold and seed.
 
 1. `plan_runs` lists the runs, each with its configuration and whether it is finished.
-2. `train_folds` trains those that aren't, side by side or in stacks.
+2. `train_here` trains those that aren't, side by side or in stacks.
 3. Each is tested and written as soon as it is trained.
 
 What a run folder holds stands in `runs/folder.py`. A finished fold whose configuration is the same is not trained
@@ -12,10 +12,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,7 @@ class Task:
     """One run of an experiment: a fold and a seed.
 
     Attributes:
+        experiment: The experiment that it is a run of.
         fold: The fold that is tested on.
         seed: Seed of the weights, the order and the dropout, at least 0.
         run_dir: Folder that the run is written into.
@@ -74,6 +78,7 @@ class Task:
         steps: Batches in an epoch, the same in all runs of the corpus.
     """
 
+    experiment: Experiment
     fold: split.SplitFold
     seed: int
     run_dir: Path
@@ -106,22 +111,7 @@ def train_folds(
         StoreError: A feature file is broken or lacks utterances, or the run folder can't be written.
         Interrupted: Ctrl-C; finished runs are kept.
     """
-    experiment, execution = experiment or Experiment(), execution or Execution()
-    refuse_problems(experiment, execution, stores)
-    if execution.tensorboard:
-        need_tensorboard()
-    opened = _open_stores(stores)
-    tasks = plan_runs(corpus, opened, experiment, runs)
-    for task in tasks:
-        if task.state == "changed":
-            logger.warning(f"{task.run_dir}: trained before with other settings; training it again.")
-    unfinished = [task for task in tasks if task.state != "finished"]
-    if len(unfinished) < len(tasks):
-        name = experiment.run_name(list(opened))
-        logger.info(f"{name}: {len(tasks) - len(unfinished)} of {len(tasks)} runs are finished and kept.")
-    if unfinished:
-        _train_tasks(unfinished, corpus, opened, experiment, execution)
-    return [task.run_dir for task in tasks]
+    return train_here(corpus, stores, [experiment or Experiment()], execution, runs=runs)
 
 
 def train_here(
@@ -132,12 +122,35 @@ def train_here(
     *,
     runs: Path,
 ) -> list[Path]:
-    """Train experiments one after the other, on this machine, each as `train_folds` does; return all run folders."""
-    return [
-        run_dir
-        for experiment in experiments
-        for run_dir in train_folds(corpus, stores, experiment, execution, runs=runs)
-    ]
+    """Train experiments on this machine, and return all run folders, experiment by experiment.
+
+    The frames are read once, and runs of different experiments are trained side by side. Arguments and errors are those
+    of `train_folds`.
+    """
+    execution = execution or Execution()
+    for experiment in experiments:
+        refuse_problems(experiment, execution, stores)
+    if execution.tensorboard:
+        need_tensorboard()
+    opened = _open_stores(stores)
+    tasks = [task for experiment in experiments for task in plan_runs(corpus, opened, experiment, runs)]
+    for task in tasks:
+        if task.state == "changed":
+            logger.warning(f"{task.run_dir}: trained before with other settings; training it again.")
+    planned = Counter(_name_of(task) for task in tasks)
+    finished = Counter(_name_of(task) for task in tasks if task.state == "finished")
+    for name, count in finished.items():
+        logger.info(f"{name}: {count} of {planned[name]} runs are finished and kept.")
+    device = torch.device(execution.device or usual_device())
+    by_frames: dict[tuple[Any, ...], list[Task]] = {}
+    for task in tasks:
+        if task.state != "finished":
+            training = task.experiment.training
+            frames = (training.speech_stride, training.layer_weights, rounds_frames(training, device))
+            by_frames.setdefault(frames, []).append(task)
+    for unfinished in by_frames.values():
+        _train_tasks(unfinished, corpus, opened, execution)
+    return [task.run_dir for task in tasks]
 
 
 def plan_runs(
@@ -155,12 +168,14 @@ def plan_runs(
         RunError: There are no such folds, a single class to train on, or nothing to choose an epoch on.
     """
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
+    if experiment.inner:
+        folds = [split.inner_fold(corpus, fold) for fold in folds]
     selected_folds = split.choose(folds, experiment.fold)
     parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
     for fold in selected_folds:
         split.refuse_one_class(corpus, fold, parts[fold.number][0])
     trained = [replace(fold, train=parts[fold.number][0]) for fold in selected_folds]
-    for sentence in split.one_sided_classes(corpus, trained):
+    for sentence in split.one_sided_classes(corpus, trained) if not experiment.inner else ():
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name = valid_name(experiment.run_name(list(stores)))
@@ -177,13 +192,17 @@ def plan_runs(
     }
     if experiment.allow_shared:
         shared["allow_shared"] = True
+    if experiment.inner:
+        shared["inner"] = True
+    if experiment.search is not None:
+        shared |= asdict(experiment.search)
     tasks = []
     for fold in selected_folds:
         for seed in experiment.seeds:
             run_dir = run_folder.run_dir_of(runs / corpus.name / name, fold.number, seed)
             config = {**shared, "fold": fold.number, "fold_value": fold.value, "seed": seed}
             state = run_folder.state(run_dir, config)
-            tasks.append(Task(fold, seed, run_dir, config, state, *parts[fold.number], steps))
+            tasks.append(Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps))
     return tasks
 
 
@@ -249,16 +268,27 @@ def _parts(corpus: Corpus, fold: split.SplitFold, select: str) -> tuple[np.ndarr
     return fold.train, fold.test if select == "test" else None
 
 
+def _name_of(task: Task) -> str:
+    """Return the name of a run's folder."""
+    return task.run_dir.parents[1].name
+
+
+def _stacks(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
+    """Give neighbours of one experiment, at most so many, which are trained as one stack."""
+    for _, group in groupby(tasks, key=lambda task: id(task.experiment)):
+        alike = list(group)
+        yield from (alike[first : first + size] for first in range(0, len(alike), size))
+
+
 def _train_tasks(
     tasks: Sequence[Task],
     corpus: Corpus,
     stores: Mapping[str, stores_on_disk.Store],
-    experiment: Experiment,
     execution: Execution,
 ) -> None:
-    """Read the frames and train the runs, in stacks and side by side as is asked for."""
+    """Read the frames, the same for all, and train the runs, in stacks and side by side as is asked for."""
     device_name = execution.device or usual_device()
-    device, training = torch.device(device_name), experiment.training
+    device, training = torch.device(device_name), tasks[0].experiment.training
     data = read_data(
         corpus,
         stores,
@@ -267,16 +297,17 @@ def _train_tasks(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )
-    together = execution.stack or (len(tasks) if device.type == "cuda" else 1)
-    stacks = [tasks[first : first + together] for first in range(0, len(tasks), together)]
+    stacks = list(_stacks(tasks, execution.stack or (len(tasks) if device.type == "cuda" else 1)))
     side_by_side = 1
     if device.type == "cpu":
         side_by_side = min(execution.jobs or cores(), len(stacks))
         prepare_cpu(side_by_side)
     data = data.to(device, frames=_fits(data, device, execution.memory_gib))
     provenance = record_provenance(execution.command, device_name, stores)
-    trainer = _Trainer(corpus, data, experiment, provenance, execution.tensorboard)
-    name, total = experiment.run_name(list(stores)), len(tasks) * training.epochs
+    trainer = _Trainer(corpus, data, provenance, execution.tensorboard)
+    names = list(dict.fromkeys(map(_name_of, tasks)))
+    name = names[0] if len(names) == 1 else f"{len(names)} models"
+    total = sum(task.experiment.training.epochs for task in tasks)
     failed = threading.Event()
     with (
         progress(total, name, "epoch", leave=False) as bar,
@@ -305,32 +336,30 @@ def _train_tasks(
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains the runs of an experiment, on frames that are read.
+    """Trains runs on frames that are read.
 
     Attributes:
         corpus: The corpus.
         data: Frames of the corpus, on the device to train on.
-        experiment: The experiment that is trained.
         provenance: Time, versions and device of the training, for each run's `config.json`.
         tensorboard: Whether histories are written for TensorBoard too.
     """
 
     corpus: Corpus
     data: Data
-    experiment: Experiment
     provenance: Mapping[str, Any]
     tensorboard: bool
 
     def train(self, tasks: Sequence[Task], report: Report) -> None:
-        """Train runs in one stack, then test each and write its folder."""
-        start = time.perf_counter()
+        """Train runs of one experiment in one stack, then test each and write its folder."""
+        start, experiment = time.perf_counter(), tasks[0].experiment
         with ExitStack() as locks:
             for task in tasks:
                 locks.enter_context(lock(task.run_dir / ".lock"))
                 run_folder.begin(task.run_dir, {**task.config, "provenance": self.provenance})
-            select, training = self.experiment.select, self.experiment.training
-            specs = [RunSpec(task.rows, task.seed, task.choose, select, report) for task in tasks]
-            results = fit_together(self.build, self.data, specs, training, steps=tasks[0].steps)
+            specs = [RunSpec(task.rows, task.seed, task.choose, experiment.select, report) for task in tasks]
+            build = partial(self.build, experiment)
+            results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
             broken = []
             for task, result in zip(tasks, results, strict=True):
@@ -343,12 +372,10 @@ class _Trainer:
             if broken:
                 raise broken[0]
 
-    def build(self) -> nn.Module:
-        """Make the fusion, untrained."""
+    def build(self, experiment: Experiment) -> nn.Module:
+        """Make the fusion of an experiment, untrained."""
         classes, data = len(self.corpus.classes), self.data
-        return fusions.find_fusion(self.experiment.fusion).make(
-            data.dims, classes, _model_config(self.experiment), data.layers
-        )
+        return fusions.find_fusion(experiment.fusion).make(data.dims, classes, _model_config(experiment), data.layers)
 
     def finish(self, task: Task, result: TrainResult, seconds: float) -> None:
         """Test a trained model and write all that is left of its run folder.

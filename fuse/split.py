@@ -6,7 +6,7 @@ the corpus says about its utterances and never from row counts, so shuffled rows
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,12 +22,15 @@ __all__ = [
     "choose",
     "development",
     "folds",
+    "inner_fold",
     "one_sided_classes",
     "refuse_one_class",
 ]
 
 TEST, TRAIN, DEVELOPMENT = "test", "train", "dev"
 DEVELOPMENT_SHARE = 0.15
+WIDEST_FIRST = ("session", "speaker", "scenario", "dialog")
+"""Columns whose values may stay whole in a development part, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +112,23 @@ def choose(all_folds: list[SplitFold], number: int | None) -> list[SplitFold]:
 
 
 def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the training part into what is trained on and what the epoch is chosen on.
+    """Divide the training part into what is trained on and what is chosen on, as training and test are apart.
 
-    Whole dialogs go to one side (where the corpus names none, whole speakers), taken in an order that depends on their
-    names alone, until the second side has 15 % of the utterances. A corpus's own development part is taken instead.
+    Whole sessions go to one side where the fold has none on both of its own sides; else whole speakers, scenarios or
+    dialogs that it has on one side alone. They are taken in an order that depends on their names alone, until the
+    second side has 15 % of the utterances. Fewer than three of them would leave too little to train on, so then the
+    next column is tried. A corpus's own development part is taken instead.
 
     Returns:
         Rows to train on and rows to choose on, int64.
 
     Raises:
-        RunError: The training part has a single dialog, or the corpus names neither dialogs nor speakers.
+        RunError: No such column is filled, and there are no two dialogs or speakers either.
     """
     if len(fold.development):
         return fold.train, fold.development
-    for name in ("dialog", "speaker"):
-        column = np.array(corpus.column(name), dtype=object)[fold.train]
-        groups = sorted({value for value in column if value is not None}, key=_shuffled)
-        if len(groups) > 1 and not any(value is None for value in column):
-            break
-    else:
-        raise RunError(
-            f"Fold {fold.number} of {corpus.name} has no two dialogs or speakers to choose an epoch on: "
-            "fill the column dialog, or choose --select last."
-        )
+    column = _column_to_divide(corpus, fold)
+    groups = sorted(set(column), key=_shuffled)
     dev_groups: set[str] = set()
     for group in groups[:-1]:
         if dev_groups and np.isin(column, list(dev_groups)).mean() >= DEVELOPMENT_SHARE:
@@ -139,6 +136,16 @@ def development(corpus: Corpus, fold: SplitFold) -> tuple[np.ndarray, np.ndarray
         dev_groups.add(group)
     in_dev = np.array([value in dev_groups for value in column])
     return fold.train[~in_dev], fold.train[in_dev]
+
+
+def inner_fold(corpus: Corpus, fold: SplitFold) -> SplitFold:
+    """Return a fold inside the training part of another, whose test part it lacks: `development` is tested on.
+
+    Raises:
+        RunError: As `development`.
+    """
+    train_rows, dev_rows = development(corpus, fold)
+    return replace(fold, train=train_rows, test=dev_rows, development=np.empty(0, dtype=np.int64))
 
 
 def one_sided_classes(corpus: Corpus, found: list[SplitFold]) -> list[str]:
@@ -175,6 +182,25 @@ def refuse_one_class(corpus: Corpus, fold: SplitFold, rows: np.ndarray) -> None:
             f"Fold {fold.number} ({fold.value}) of {corpus.name} has the class {one_line(labels)} alone to train on, "
             "so there is nothing to learn: choose another --protocol or --fold."
         )
+
+
+def _column_to_divide(corpus: Corpus, fold: SplitFold) -> np.ndarray:
+    """Return the column by which the training part is divided, (B,) in its order.
+
+    Raises:
+        RunError: There is none.
+    """
+    for names, least, apart in ((WIDEST_FIRST, 3, True), (("dialog", "speaker"), 2, False)):
+        for name in names:
+            column = np.array(corpus.column(name), dtype=object)
+            values = set(column[fold.train])
+            shared = values & set(column[fold.test])
+            if None not in values and len(values) >= least and not (apart and shared):
+                return column[fold.train]
+    raise RunError(
+        f"Fold {fold.number} of {corpus.name} has no two dialogs or speakers in its training part, so nothing can be "
+        "chosen on a part of it: fill the column dialog, or choose nothing (--select last)."
+    )
 
 
 def _listed(found: list[SplitFold]) -> str:

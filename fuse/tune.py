@@ -1,221 +1,147 @@
-"""Turns the training part of one fold into settings that do better on a part of it; the test part is never looked at.
+"""Turns the training part of each fold into settings that do better on a part of it; its test part is never looked at.
 
-The search is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), seeded; Optuna comes with the extra
-`gia-mic[tune]`.
+The search is nested and small: every fusion tries the same few settings, drawn at random, with its own defaults first.
+A trial is a run like any other, but inside a fold's training part. The best one's settings are then trained on the
+whole training part, and tested on the fold.
 """
 
-import json
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.extract.files import write_json
-from gia_mic.fuse import split
 from gia_mic.fuse.config import SPACE, TrainingConfig
-from gia_mic.fuse.data import read_data
-from gia_mic.fuse.experiment import Experiment
-from gia_mic.fuse.models import registry as fusions
-from gia_mic.fuse.train import RunSpec, fit, prepare_cpu, rounds_frames, steps_per_epoch
+from gia_mic.fuse.experiment import Execution, Experiment, Search
+from gia_mic.fuse.models.registry import find_fusion
+from gia_mic.fuse.run import refuse_problems, train_here
+from gia_mic.fuse.runs.fold import read_fold
 
-__all__ = ["Engine", "Search", "TuneResult", "refuse_search", "tune"]
+__all__ = ["TRIALS", "draw_settings", "refuse_search", "tune"]
 
-logger = logging.getLogger(__name__)
+TRIALS = 8
+"""Settings that each fusion tries by default, its own defaults among them."""
 
+SEARCH = "search"
+"""Folder of the trials' runs, in that of the runs that are trained with what they show."""
 
-@dataclass(frozen=True)
-class TuneResult:
-    """What a search gives.
-
-    Attributes:
-        ua: Best UA on the part of the training that was set apart.
-        epoch: Epoch at which it was reached.
-        experiment: The search's experiment with the best settings; with `fold` None it trains all folds.
-        trials: Settings and UA of each trial, in order.
-    """
-
-    ua: float
-    epoch: int
-    experiment: Experiment
-    trials: list[dict[str, Any]]
-
-    def options(self) -> str:
-        """Return the best settings as options of `mer fuse-train`: those searched, and others than the defaults.
-
-        Without `patience`: by default the epoch isn't chosen there, so nothing stops early.
-        """
-        training, best = self.experiment.training, max(self.trials, key=lambda trial: trial["UA"])
-        default = _typed_options(Experiment(training=TrainingConfig(patience=training.patience)))
-        settings = {name: value for name, value in _typed_options(self.experiment).items() if value != default[name]}
-        settings |= {name: value for name, value in best.items() if name != "UA"}
-        flags = {True: "--{}", False: "--no-{}"}
-        return " ".join(
-            flags[value].format(option) if isinstance(value, bool) else f"--{option} {value}"
-            for option, value in ((name.replace("_", "-"), value) for name, value in settings.items())
-        )
-
-
-@dataclass(frozen=True)
-class Search:
-    """What every trial of a search has in common.
-
-    Attributes:
-        corpus: A prepared corpus.
-        stores: Feature file by modality.
-        experiment: The settings that are not searched; its fold's training part is used, and its first seed.
-    """
-
-    corpus: Corpus
-    stores: Mapping[str, Path]
-    experiment: Experiment
-
-    def scorer(self) -> Callable[[Mapping[str, Any]], tuple[float, int]]:
-        """Read the frames, and return what gives the best UA of some settings, and the epoch that had it."""
-        experiment = self.experiment
-        folds = split.folds(self.corpus, experiment.protocol, allow_shared=experiment.allow_shared)
-        [fold] = split.choose(folds, experiment.fold)
-        train_rows, dev_rows = split.development(self.corpus, fold)
-        split.refuse_one_class(self.corpus, fold, train_rows)
-        opened = {name: stores_on_disk.open_store(path) for name, path in self.stores.items()}
-        data = read_data(
-            self.corpus,
-            opened,
-            speech_stride=experiment.training.speech_stride,
-            layer_weights=experiment.training.layer_weights,
-            rounded=rounds_frames(experiment.training, torch.device("cpu")),
-        )
-        entry = fusions.find_fusion(experiment.fusion)
-        spec = RunSpec(train_rows, experiment.seeds[0], dev_rows)
-        prepare_cpu()
-
-        def score(settings: Mapping[str, Any]) -> tuple[float, int]:
-            trial = self.with_settings(settings)
-            result = fit(
-                lambda: entry.make(data.dims, len(self.corpus.classes), trial.model, data.layers),
-                data,
-                spec,
-                trial.training,
-                steps=steps_per_epoch([len(train_rows)], trial.training.batch_size),
-            )
-            return float(np.max([row["dev_UA"] for row in result.history])), result.epoch
-
-        return score
-
-    def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
-        """Return the experiment with settings of `config.SPACE` that were chosen."""
-        training_settings = {name: value for name, value in settings.items() if name != "dropout"}
-        return replace(
-            self.experiment,
-            model=fusions.find_fusion(self.experiment.fusion).config(dropout=settings["dropout"]),
-            training=replace(self.experiment.training, **training_settings),
-        )
-
-
-Tell = Callable[[Mapping[str, Any], float, int], None]
-"""Called with a trial's settings, UA in 0 … 1 and epoch from 1."""
-
-Engine = Callable[[Search, int, Tell], None]
-"""Tries so many settings of a search, and tells of each."""
+Settings = Mapping[str, Any]
+Space = Mapping[str, Sequence[Any]]
 
 
 def tune(
     corpus: Corpus,
     stores: Mapping[str, Path],
     experiment: Experiment | None = None,
+    execution: Execution | None = None,
     *,
-    trials: int = 20,
-    engine: Engine | None = None,
-    out: Path | None = None,
-) -> TuneResult:
-    """Search the settings of `SPACE` on the training part of one fold.
+    runs: Path,
+    trials: int = TRIALS,
+    space: Space = SPACE,
+    train: Callable[..., list[Path]] = train_here,
+) -> list[Path]:
+    """Choose settings for each fold on a part of its training part, train with them, and return the run folders.
 
-    Each trial trains on the training part less whole dialogs and is scored by the best UA on these
-    (`split.development`), so the fold's test score stays an honest one.
+    Each trial trains on the training part less whole sessions, speakers or dialogs (`split.inner_fold`), and is scored
+    by the UA of its last epoch on these. The trials lie in `runs/<corpus>/<name>/search`, as runs that are kept: a
+    search that was stopped goes on, and one of more trials tries only the new ones.
 
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        experiment: The settings that are not searched. Its fold (by default the first) is used, and its first seed for
-            the search and every training; its model's config, selection and name are not.
-        trials: Number of settings tried.
-        engine: Tries the settings; by default one after the other, here.
-        out: JSON file for all trials; None writes none.
+        experiment: The first trial, and all that is not searched; the trials have its first seed, what is trained in
+            the end has all of them. By default the runs are called as usual, with -tuned at the end.
+        execution: Device, memory and the like; None takes the defaults.
+        runs: Folder of all runs.
+        trials: Number of settings tried, the experiment's own among them.
+        space: Values of each setting that is searched; what a fusion lacks is left out.
+        train: Trains experiments, as `run.train_here` does side by side and `on_ray.train_on_ray` on a cluster.
 
     Raises:
-        RunError: Optuna is missing, a setting is out of range, or there is nothing to choose on.
+        RunError: A setting is out of range, there is nothing to choose on, or as `run.train_folds`.
     """
     experiment = experiment or Experiment()
-    experiment = replace(experiment, fold=1 if experiment.fold is None else experiment.fold, seeds=experiment.seeds[:1])
-    refuse_search(experiment, trials)
-    import optuna
-
-    search = Search(corpus, stores, experiment)
-    results: list[dict[str, Any]] = []
-    epochs: list[int] = []
-
-    def tell(settings: Mapping[str, Any], score: float, epoch: int) -> None:
-        results.append({**settings, "UA": score})
-        epochs.append(epoch)
-        logger.info(f"trial {len(results)} of {trials}: UA {score:.3f} with {json.dumps(settings)}")
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    (engine or _try_here)(search, trials, tell)
-    best = int(np.argmax([trial["UA"] for trial in results]))
-    if out is not None:
-        shared = {
-            "fusion": experiment.fusion,
-            "fold": experiment.fold,
-            "protocol": experiment.protocol,
-            "seed": experiment.seeds[0],
-            "training": asdict(experiment.training),
-        }
-        write_json(out, {"format": 1, "corpus": corpus.digest, **shared, "trials": results})
-    settings = {name: value for name, value in results[best].items() if name != "UA"}
-    return TuneResult(results[best]["UA"], epochs[best], search.with_settings(settings), results)
+    refuse_search(experiment, trials, space)
+    name = experiment.name or f"{experiment.run_name(list(stores))}-tuned"
+    drawn = draw_settings(experiment, trials, space)
+    candidates = [
+        replace(
+            with_settings(experiment, settings),
+            seeds=experiment.seeds[:1],
+            name=f"{experiment.fusion}-trial-{number}",
+            inner=True,
+        )
+        for number, settings in enumerate(drawn, start=1)
+    ]
+    run_dirs = train(corpus, stores, candidates, execution, runs=runs / corpus.name / name / SEARCH)
+    by_fold: dict[int, list[float]] = {}
+    for run_dir in run_dirs:
+        fold = read_fold(run_dir)
+        by_fold.setdefault(fold.number, []).append(fold.metrics["UA"])
+    search = {"trials": trials, "seed": experiment.seeds[0], "space": _searched(experiment, space)}
+    chosen = []
+    for fold_number, scores in by_fold.items():
+        settings = drawn[scores.index(max(scores))]
+        record = Search(search, [{**tried, "UA": score} for tried, score in zip(drawn, scores, strict=True)])
+        chosen.append(replace(with_settings(experiment, settings), fold=fold_number, name=name, search=record))
+    return train(corpus, stores, chosen, execution, runs=runs)
 
 
-def refuse_search(experiment: Experiment, trials: int) -> None:
-    """Refuse settings that no search can begin with; the command does so before it prepares a corpus.
+def draw_settings(experiment: Experiment, trials: int, space: Space = SPACE) -> list[dict[str, Any]]:
+    """Return the settings to try: first the experiment's own, then others of the space, drawn at random.
+
+    What is drawn depends on the space and the experiment's first seed alone, so all fusions try the same. A longer
+    list begins with the shorter one.
+    """
+    searched = _searched(experiment, space)
+    own = {**asdict(_model_config(experiment)), **asdict(experiment.training)}
+    drawn: list[dict[str, Any]] = []
+    generator = random.Random(experiment.seeds[0])
+    while len(drawn) < trials - 1:
+        settings = {name: generator.choice(values) for name, values in space.items()}
+        settings = {name: settings[name] for name in searched}
+        if settings not in drawn:
+            drawn.append(settings)
+    return [{name: own[name] for name in searched}, *drawn]
+
+
+def refuse_search(experiment: Experiment, trials: int, space: Space = SPACE) -> None:
+    """Refuse a search that can't begin; the command does so before it prepares a corpus.
 
     Raises:
-        RunError: Optuna is missing, or something is out of range: all that is, is named.
+        RunError: As `run.refuse_problems`; or there are not so many settings to try.
     """
-    if find_spec("optuna") is None:
-        raise RunError("Tuning needs Optuna, which isn't installed: run `pip install 'gia-mic[tune]'`.")
-    fusions.find_fusion(experiment.fusion)
-    problems = experiment.training.problems()
-    if trials < 1:
-        problems.append(f"{trials} trials are none: give at least 1")
-    if problems:
-        raise RunError(f"Tuning can't begin: {'; '.join(problems)}.")
+    refuse_problems(experiment)
+    different = math.prod(len(set(values)) for values in _searched(experiment, space).values())
+    if not 1 <= trials <= different:
+        raise RunError(
+            f"{trials} trials are not between 1 and {different}, the number of different settings to try: choose "
+            "another number, or leave more settings to the search."
+        )
+    for settings in draw_settings(experiment, trials, space):
+        refuse_problems(with_settings(experiment, settings))
 
 
-def _typed_options(experiment: Experiment) -> dict[str, Any]:
-    """Return what can be typed of an experiment and isn't searched, by name."""
-    return {"fusion": experiment.fusion, "protocol": experiment.protocol, **asdict(experiment.training)}
-
-
-def _try_here(search: Search, trials: int, tell: Tell) -> None:
-    """Try settings one after the other."""
-    import optuna
-
-    score = search.scorer()
-
-    def objective(trial: Any) -> float:
-        settings = {name: trial.suggest_categorical(name, values) for name, values in SPACE.items()}
-        ua, epoch = score(settings)
-        tell(settings, ua, epoch)
-        return ua
-
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.experiment.seeds[0])
+def with_settings(experiment: Experiment, settings: Settings) -> Experiment:
+    """Return an experiment with some settings of its training and of its fusion."""
+    of_training = {field.name for field in fields(TrainingConfig)}
+    return replace(
+        experiment,
+        training=replace(experiment.training, **{name: settings[name] for name in settings if name in of_training}),
+        model=replace(
+            _model_config(experiment), **{name: settings[name] for name in settings if name not in of_training}
+        ),
     )
-    study.optimize(objective, n_trials=trials)
+
+
+def _searched(experiment: Experiment, space: Space) -> dict[str, list[Any]]:
+    """Return the part of a space that the experiment has."""
+    names = {field.name for config in (_model_config(experiment), experiment.training) for field in fields(config)}
+    return {name: list(values) for name, values in space.items() if name in names}
+
+
+def _model_config(experiment: Experiment) -> Any:
+    return find_fusion(experiment.fusion).config() if experiment.model is None else experiment.model

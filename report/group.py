@@ -70,7 +70,12 @@ class Group:
         The training part of a fold is taken to be the test parts of all others, as under every protocol but `split`.
         """
         run = self.rows[self.best].run
-        if run.protocol == "split" or run.expected < 2 or run.numbers != list(range(1, run.expected + 1)):
+        if (
+            run.protocol == "split"
+            or run.config.get("inner")
+            or run.expected < 2
+            or run.numbers != list(range(1, run.expected + 1))
+        ):
             return {}
         first = {fold.number: fold.predictions for fold in reversed(run.folds)}
         folds = [first[number] for number in run.numbers]
@@ -121,6 +126,8 @@ def _caveat(run: Run) -> str:
     reasons = []
     if run.select == "test":
         reasons.append("epoch chosen on the test fold")
+    if run.config.get("inner"):
+        reasons.append("tested on a part of the training folds")
     if run.config.get("allow_shared"):
         kept_apart = "scenarios" if run.protocol == "scenario" else "speakers"
         reasons.append(f"training and test share {kept_apart}")

@@ -12,6 +12,7 @@ from gia_mic.report.robustness import damage, hidden_modalities
 from gia_mic.report.sections import sections
 from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
 from gia_mic.report.tables import confusions, headline
+from gia_mic.report.tuning import chosen_settings
 
 __all__ = ["FORMATS", "render", "render_headline", "tables"]
 
@@ -45,7 +46,7 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
-    """Return only the headline tables, those of robustness and what made them, for the terminal.
+    """Return only the headline tables, those of robustness and tuning, and what made them, for the terminal.
 
     Args:
         runs: The runs folder, or the folder of one corpus or one run in it.
@@ -63,12 +64,16 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
     return "\n\n\n".join(
         "\n\n".join(
             [
-                *(terminal(table) for table in (headline(group), hidden_modalities(group), damage(group)) if table),
+                *(terminal(table) for table in _short(group) if table),
                 _footer(group),
             ]
         )
         for group in groups(chosen)
     )
+
+
+def _short(group: Group) -> list[Table | None]:
+    return [headline(group), chosen_settings(group), hidden_modalities(group), damage(group)]
 
 
 def _read_chosen(runs: Path, names: Iterable[str] | None) -> list[Run]:

@@ -5,6 +5,7 @@ from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
 from gia_mic.report.tables import folds, recalls
+from gia_mic.report.tuning import chosen_settings
 
 __all__ = ["sections"]
 
@@ -16,6 +17,7 @@ def sections(group: Group, reference: str | None = None) -> list[Table]:
         contrasts.evidence(group),
         contrasts.ablation(group, row) if row is not None and len(group.rows) > 1 else None,
         contrasts.subsets(group),
+        chosen_settings(group),
         robustness.hidden_modalities(group),
         robustness.damage(group),
         published(group),

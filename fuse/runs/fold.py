@@ -140,6 +140,7 @@ def read_fold(folder: Path) -> FoldRun:
 def _problems(config: Mapping[str, Any]) -> list[str]:
     """Return what a report would stumble over inside the entries."""
     corpus, provenance = config["corpus"], config["provenance"]
+    search, trials = config.get("search"), config.get("trials")
     classes, ceiling = corpus.get("classes"), corpus.get("ceiling")
     return [
         problem
@@ -152,6 +153,7 @@ def _problems(config: Mapping[str, Any]) -> list[str]:
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
             "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
+            "the search of its settings isn't described": search is not None and not _is_search(search, trials),
             f"it is fold {config['fold']} of {config['folds']}": not 1
             <= config["fold"]
             <= config["folds"]
@@ -167,3 +169,13 @@ def _is_text(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
+
+
+def _is_search(search: Any, trials: Any) -> bool:
+    return (
+        isinstance(search, dict)
+        and isinstance(search.get("space"), dict)
+        and isinstance(trials, list)
+        and trials != []
+        and all(isinstance(trial, dict) and is_number(trial.get("UA")) for trial in trials)
+    )

@@ -97,8 +97,16 @@ def begin(run_dir: Path, config: Mapping[str, Any]) -> None:
 
 
 def shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a configuration that all folds and seeds of a run have in common."""
-    return {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
+    """Return the entries of a configuration that all folds and seeds of a run have in common.
+
+    Settings that were searched are chosen for each fold, so they aren't among them.
+    """
+    entries = {key: value for key, value in config.items() if key not in OF_ONE_FOLD}
+    search = config.get("search")
+    if isinstance(search, dict) and isinstance(search.get("space"), dict):
+        for part in ("model", "training"):
+            entries[part] = {name: value for name, value in config[part].items() if name not in search["space"]}
+    return entries
 
 
 def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _scores(run: Run, evidence: Evidence) -> str:
         for name, interval in (("WA", evidence.wa), ("UA", evidence.ua))
     ]
     lines.append(f"| pooled | | {' | '.join(pooled)} |")
-    drawn = f"{evidence.dialogs} {'dialogs' if evidence.by_dialog else 'utterances'}"
+    drawn = f"{evidence.groups} {evidence.over}"
     lines.append(f"\nIn brackets {100 * LEVEL:.0f} % bootstrap intervals over {drawn}.")
     recalls = ", ".join(
         f"{name} {'—' if value is None else _points(value)}" for name, value in summary.pooled["recall"].items()

@@ -21,6 +21,9 @@ __all__ = ["SIGNIFICANCE", "Comparison", "Evidence", "best", "compare", "gather"
 SIGNIFICANCE = 0.05
 """A difference whose corrected p is below it is taken as one."""
 
+FEWEST_SPEAKERS = 10
+"""Speakers below which drawing them tells less of the spread than drawing utterances."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -34,11 +37,11 @@ class Evidence:
         predicted: (N,) class indices.
         weight: (N,) what an answer counts: 1 / number of its fold's seeds.
         seed: (N,) seed of the training.
-        dialog: (N,) dialog numbers, the same in all runs gathered together.
+        group: (N,) group numbers, the same in all runs gathered together.
         names: Utterance id → utterance number.
         classes: Number of classes, C.
-        dialogs: Number of dialogs, or of utterances where they name none.
-        by_dialog: Whether they name dialogs.
+        groups: Number of groups, whose utterances resemble each other.
+        over: What a group is: dialogs, or speakers where not all runs name dialogs, or utterances.
         wa: Interval of the pooled WA.
         ua: Interval of the pooled UA.
         bins: Calibration.
@@ -50,11 +53,11 @@ class Evidence:
     predicted: NDArray[np.int64] = field(repr=False)
     weight: NDArray[np.float64] = field(repr=False)
     seed: NDArray[np.int64] = field(repr=False)
-    dialog: NDArray[np.int64] = field(repr=False)
+    group: NDArray[np.int64] = field(repr=False)
     names: Mapping[str, int] = field(repr=False)
     classes: int
-    dialogs: int
-    by_dialog: bool
+    groups: int
+    over: str
     wa: Interval
     ua: Interval
     bins: list[Bin] = field(repr=False)
@@ -91,10 +94,9 @@ def gather(runs: Sequence[Run]) -> list[Evidence]:
     Raises:
         RunError: A predictions file is broken.
     """
-    columns = [fold.predictions.about("dialog") for run in runs for fold in run.folds]
-    by_dialog = all(column is not None and None not in column for column in columns)
-    utterances, dialogs = _Numbers(), _Numbers()
-    return [_evidence(run, utterances, dialogs if by_dialog else None) for run in runs]
+    grouped_by = _widest_group(runs)
+    utterances, values = _Numbers(), _Numbers()
+    return [_evidence(run, utterances, grouped_by, values) for run in runs]
 
 
 def best(rows: Sequence[Summary]) -> int:
@@ -123,7 +125,17 @@ def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | N
     return comparisons
 
 
-def _evidence(run: Run, utterances: "_Numbers", dialogs: "_Numbers | None") -> Evidence:
+def _widest_group(runs: Sequence[Run]) -> str:
+    """Return the column whose values are drawn: dialogs; speakers, where there are some more; or utterances."""
+    for name, fewest in (("dialog", 1), ("speaker", FEWEST_SPEAKERS)):
+        columns = [fold.predictions.about(name) for run in runs for fold in run.folds]
+        values = {value for column in columns for value in ([None] if column is None else set(column))}
+        if None not in values and len(values) >= fewest:
+            return name
+    return "utterance"
+
+
+def _evidence(run: Run, utterances: "_Numbers", grouped_by: str, groups: "_Numbers") -> Evidence:
     C = len(run.classes)
     predictions = [fold.predictions for fold in run.folds]
     trainings = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
@@ -132,13 +144,9 @@ def _evidence(run: Run, utterances: "_Numbers", dialogs: "_Numbers | None") -> E
     true = np.concatenate([entry.true for entry in predictions])
     predicted = np.concatenate([entry.predicted for entry in predictions])
     weight = np.repeat([1 / trainings[fold.number] for fold in run.folds], sizes)
-    if dialogs is None:
-        dialog = utterance
-    else:
-        dialog = np.concatenate(
-            [dialogs.of(column) for entry in predictions if (column := entry.about("dialog")) is not None]
-        )
-    tables = _tables(true, predicted, dialog, weight, C)
+    columns = [column for entry in predictions if (column := entry.about(grouped_by)) is not None]
+    group = np.concatenate([groups.of(column) for column in columns]) if columns else utterance
+    tables = _tables(true, predicted, group, weight, C)
     confidence = np.concatenate([entry.probabilities.max(axis=1) for entry in predictions])
     bins = statistics.calibration(predicted == true, confidence, weight)
     wa, ua = statistics.bootstrap(tables, [measure.wa_of, measure.ua_of])
@@ -148,11 +156,11 @@ def _evidence(run: Run, utterances: "_Numbers", dialogs: "_Numbers | None") -> E
         predicted=predicted,
         weight=weight,
         seed=np.repeat([fold.seed for fold in run.folds], sizes),
-        dialog=dialog,
+        group=group,
         names=utterances.known,
         classes=C,
-        dialogs=len(tables),
-        by_dialog=dialogs is not None,
+        groups=len(tables),
+        over=f"{grouped_by}s",
         wa=wa,
         ua=ua,
         bins=bins,
@@ -168,12 +176,12 @@ def _pair(one: Evidence, other: Evidence) -> tuple[int, Difference, float] | Non
     common: NDArray[np.bool_] = np.all(labels >= 0, axis=0)
     if one.classes != other.classes or not common.any() or not np.array_equal(labels[0, common], labels[1, common]):
         return None
-    dialogs = int(max(one.dialog.max(), other.dialog.max())) + 1
+    groups = int(max(one.group.max(), other.group.max())) + 1
     tables = []
     for side in (one, other):
         in_both = common[side.utterance]
-        chosen = (side.true[in_both], side.predicted[in_both], side.dialog[in_both], side.weight[in_both])
-        tables.append(_tables(*chosen, side.classes, dialogs))
+        chosen = (side.true[in_both], side.predicted[in_both], side.group[in_both], side.weight[in_both])
+        tables.append(_tables(*chosen, side.classes, groups))
     used = tables[0].any(axis=(1, 2))
     return (
         int(common.sum()),
@@ -197,17 +205,17 @@ def _mcnemar(one: Evidence, other: Evidence, common: NDArray[np.bool_]) -> float
 def _tables(
     true: NDArray[np.int64],
     predicted: NDArray[np.int64],
-    dialog: NDArray[np.int64],
+    group: NDArray[np.int64],
     weight: NDArray[np.float64],
     classes: int,
-    dialogs: int | None = None,
+    groups: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return a confusion matrix a dialog; with `dialogs` for each of so many, else for those that occur."""
-    if dialogs is None:
-        _, dialog = np.unique(dialog, return_inverse=True)
-        return statistics.grouped_confusions(true, predicted, dialog, classes, weight)
-    tables = np.zeros((dialogs, classes, classes))
-    occurring = statistics.grouped_confusions(true, predicted, dialog, classes, weight)
+    """Return a confusion matrix a group; with `groups` for each of so many, else for those that occur."""
+    if groups is None:
+        _, group = np.unique(group, return_inverse=True)
+        return statistics.grouped_confusions(true, predicted, group, classes, weight)
+    tables = np.zeros((groups, classes, classes))
+    occurring = statistics.grouped_confusions(true, predicted, group, classes, weight)
     tables[: len(occurring)] = occurring
     return tables
 

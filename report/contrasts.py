@@ -18,7 +18,7 @@ from gia_mic.report.tables import mean_std_text, modalities, percent
 __all__ = ["ablation", "evidence", "subsets"]
 
 FEW = 20
-"""Dialogs below which a bootstrap interval is told to be rough."""
+"""Dialogs or speakers below which a bootstrap interval is told to be rough."""
 
 
 def evidence(group: Group) -> Table:
@@ -143,8 +143,9 @@ def _changed(base: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[s
 
 def _how(group: Group) -> str:
     group_evidence = group.evidence
-    what = "dialogs" if group_evidence[0].by_dialog else "utterances (they name no dialogs)"
-    counts = sorted({entry.dialogs for entry in group_evidence})
+    over = group_evidence[0].over
+    what = over if over == "dialogs" else f"{over} (they name no dialogs)"
+    counts = sorted({entry.groups for entry in group_evidence})
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
     drawn = "Intervals and p" if len(group_evidence) > 1 else "Interval"

@@ -1,7 +1,7 @@
 """Turns test predictions into intervals, comparisons and calibration: how far a number can be believed.
 
-Utterances of one dialog resemble each other, so what is resampled is whole dialogs: an interval over single utterances
-would be too narrow. Everything is drawn from one seed, so a report made twice says the same.
+Utterances of one dialog or speaker resemble each other, so whole dialogs or speakers are drawn: an interval over single
+utterances would be too narrow. Everything is drawn from one seed, so a report made twice says the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,10 @@ __all__ = [
     "calibration_error",
     "grouped_confusions",
     "holm",
+    "interval",
     "mcnemar",
     "paired_bootstrap",
+    "paired_draws",
 ]
 
 LEVEL = 0.95
@@ -122,7 +124,7 @@ def bootstrap(
         RunError: There is no group.
     """
     (drawn,) = _drawn([np.asarray(tables, dtype=float)], draws)
-    return [_interval(score(drawn), level) for score in scores]
+    return [interval(score(drawn), level) for score in scores]
 
 
 def paired_bootstrap(
@@ -144,19 +146,37 @@ def paired_bootstrap(
         RunError: The groups differ, or there is none.
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    differences = paired_draws(first, second, score, draws)
+    side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return Difference(
+        value=float(score(first.sum(axis=0)) - score(second.sum(axis=0))),
+        interval=interval(differences, level),
+        p=min(1.0, 2 * (side + 1) / (draws + 1)),
+    )
+
+
+def paired_draws(
+    first: ArrayLike, second: ArrayLike, score: Score = measure.ua_of, draws: int = DRAWS
+) -> NDArray[np.float64]:
+    """Return the differences of a score between two models in bootstrap samples, (draws,); see `paired_bootstrap`.
+
+    Raises:
+        RunError: The groups differ, or there is none.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if first.shape != second.shape:
         raise RunError(
             f"The models to compare have confusion matrices of the shapes {first.shape} and {second.shape}: "
             "compare them on the same utterances and classes."
         )
     drawn = _drawn([first, second], draws)
-    differences = score(drawn[0]) - score(drawn[1])
-    side = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    return Difference(
-        value=float(score(first.sum(axis=0)) - score(second.sum(axis=0))),
-        interval=_interval(differences, level),
-        p=min(1.0, 2 * (side + 1) / (draws + 1)),
-    )
+    return score(drawn[0]) - score(drawn[1])
+
+
+def interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """Return between which values of a bootstrap distribution a part of it lies, as much below as above."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
@@ -258,8 +278,3 @@ def _weights(G: int, draws: int) -> NDArray[np.float64]:
     """Return how often each of G groups is drawn in each sample of G, (draws, G)."""
     chosen = np.random.default_rng(SEED).integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
     return np.bincount(chosen.ravel(), minlength=draws * G).reshape(draws, G).astype(float)
-
-
-def _interval(values: NDArray[np.float64], level: float) -> Interval:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))

@@ -111,9 +111,23 @@ def test_runs_without_a_common_utterance_or_with_other_labels_are_not_compared(t
 def test_without_dialogs_the_intervals_say_so(tmp_path):
     make_fold(tmp_path, TRUE, wrong(0.3, 1), folds=1)
     (group,) = groups(read_runs(tmp_path))
-    assert not group.evidence[0].by_dialog
-    assert group.evidence[0].dialogs == B
+    assert group.evidence[0].over == "utterances"
+    assert group.evidence[0].groups == B
     assert "over 80 utterances (they name no dialogs)" in render(tmp_path)
+
+
+def test_without_dialogs_speakers_are_drawn_if_there_are_some(tmp_path):
+    speakers = [f"speaker {row // 8}" for row in range(B)]
+    make_fold(tmp_path / "ten", TRUE, wrong(0.3, 1), folds=1, about={"speaker": speakers})
+    make_fold(tmp_path / "nine", TRUE[:72], wrong(0.3, 1)[:72], folds=1, about={"speaker": speakers[:72]})
+    (ten,), (nine,) = (groups(read_runs(tmp_path / name)) for name in ("ten", "nine"))
+    tables = statistics.grouped_confusions(TRUE, wrong(0.3, 1), np.arange(B) // 8, 4)
+    assert (ten.evidence[0].over, ten.evidence[0].groups) == ("speakers", 10)
+    assert [ten.evidence[0].ua] == statistics.bootstrap(tables)
+    assert nine.evidence[0].over == "utterances"
+    assert "over 10 speakers (they name no dialogs), 5,000 draws. Fewer than 20" in " ".join(
+        render(tmp_path / "ten").split()
+    )
 
 
 def test_the_best_row_and_those_like_it_are_marked(tmp_path):

@@ -47,13 +47,11 @@ def test_only_what_costs_time_is_said(monkeypatch):
         ("fuse-train --fold 1 --epochs 1 --device cpu", None, 0),
         ("fuse-train --fold 1 --epochs 1 --device cpu", True, 0),
         ("ablate --epochs 1 --width 8 --heads 2 --device cpu", False, 1),
-        ("tune --trials 1 --epochs 1", False, 1),
+        ("tune --trials 1 --epochs 1 --device cpu", False, 1),
         ("extract --modality text --encoder tiny --device cpu", False, 1),
     ],
 )
 def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines, mer):
-    if command.startswith("tune"):
-        pytest.importorskip("optuna")
     monkeypatch.setattr(device, "has_products", lambda precision: has)
     monkeypatch.chdir(tmp_path)
     make_stores(make_corpus(tmp_path / "features"))

@@ -13,15 +13,16 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import MerError, RunError
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
-from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_here
+from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.fuse.tune import tune
 
 ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
 
 from gia_mic.extract.on_ray import ray_engine  # noqa: E402
-from gia_mic.fuse.on_ray import ray_search, train_on_ray  # noqa: E402
+from gia_mic.fuse.on_ray import train_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -131,9 +132,14 @@ def test_what_is_wrong_with_a_training_is_said_as_here(corpus, stores, tmp_path,
         train_on_ray(corpus, stores, [Experiment("nonsense")], Execution(device="cpu"), runs=tmp_path / "runs")
 
 
-def test_a_search_tries_settings_on_the_cluster(corpus, stores, engine):
-    experiment = Experiment("concat", training=TrainingConfig(epochs=1))
-    result = tune(corpus, stores, experiment, trials=2, engine=ray_search())
-    assert len(result.trials) == 2
-    assert result.ua == max(trial["UA"] for trial in result.trials)
-    assert all(set(trial) == {*SPACE, "UA"} for trial in result.trials)
+def test_a_search_on_the_cluster_is_that_of_one_machine(corpus, stores, tmp_path, engine):
+    quick = Experiment("concat", training=TrainingConfig(epochs=1), fold=1)
+    space, on_cpu = {"learning_rate": (1e-3, 5e-3)}, Execution(device="cpu")
+    results = []
+    for name, train in (("here", train_here), ("there", train_on_ray)):
+        [run_dir] = tune(corpus, stores, quick, on_cpu, runs=tmp_path / name, trials=2, space=space, train=train)
+        results.append(read_fold(run_dir))
+    here, there = results
+    assert len(here.config["trials"]) == 2
+    assert here.config["trials"] == there.config["trials"]
+    assert here.metrics["confusion"] == there.metrics["confusion"]

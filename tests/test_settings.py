@@ -16,7 +16,7 @@ from gia_mic.commands.settings_page import settings_page
 from gia_mic.config import ListenConfig
 from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.settings import out_of_range, setting, settings_of
-from gia_mic.fuse.config import RENAMED, SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import RENAMED, GiaMicConfig, TrainingConfig
 from gia_mic.fuse.models.registry import FUSIONS, configure
 from gia_mic.fuse.runs.folder import read_config
 
@@ -32,7 +32,7 @@ CONFIGS = list(
     [
         (fuse_train, TRAINING | MODEL, set()),
         (ablate, TRAINING | MODEL - {"without"}, {"without"}),
-        (tune, TRAINING - set(SPACE), set(SPACE)),
+        (tune, TRAINING, set()),
         (extract, {field.name for field in fields(EncoderConfig)}, set()),
         (listen, {field.name for field in fields(ListenConfig)}, set()),
     ],

@@ -5,7 +5,7 @@ import pytest
 from made_features import make_corpus, utterances
 
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse.split import choose, development, folds
+from gia_mic.fuse.split import choose, development, folds, inner_fold
 
 
 def members(corpus, rows):
@@ -43,22 +43,51 @@ def test_a_scenario_is_never_on_both_sides_of_a_scenario_fold(tmp_path):
         assert not set(scenarios[fold.train]) & set(scenarios[fold.test])
 
 
-def test_development_takes_whole_dialogs_of_the_training_part(tmp_path):
-    corpus = make_corpus(tmp_path)
-    dialogs = np.array(corpus.column("dialog"))
-    for fold in folds(corpus):
+@pytest.mark.parametrize(
+    ("protocol", "same", "whole"),
+    [
+        ("session", {}, "session"),
+        ("session", {"dialog": None, "speaker": None}, "session"),
+        ("speaker", {}, "speaker"),
+        ("speaker", {"dialog": None, "session": None}, "speaker"),
+        ("scenario", {}, "dialog"),  # two scenarios are left to train on, and each session is on both sides
+        ("scenario", {"dialog": None}, "speaker"),
+    ],
+)
+def test_development_is_apart_as_the_fold_is(tmp_path, protocol, same, whole):
+    corpus = make_corpus(tmp_path, utterances(**same))
+    values = np.array(corpus.column(whole))
+    for fold in folds(corpus, protocol):
         train_rows, dev_rows = development(corpus, fold)
         assert sorted([*train_rows, *dev_rows]) == sorted(fold.train)
-        assert not set(dialogs[train_rows]) & set(dialogs[dev_rows])
+        assert not set(values[train_rows]) & set(values[dev_rows])
         assert 0.1 <= len(dev_rows) / len(fold.train) <= 0.3
 
 
-def test_development_falls_back_on_speakers(tmp_path):
-    corpus = make_corpus(tmp_path, utterances(dialog=None))
-    speakers = np.array(corpus.column("speaker"))
-    train_rows, dev_rows = development(corpus, folds(corpus)[0])
-    assert len(dev_rows) > 0
-    assert not set(speakers[train_rows]) & set(speakers[dev_rows])
+def test_development_shares_speakers_only_where_the_fold_does(tmp_path):
+    parts = {row.dialog: "test" if number % 3 == 0 else "train" for number, row in enumerate(utterances(24))}
+    rows = [
+        type(row)(id=row.id, label=row.label, speaker="one", dialog=row.dialog, split=parts[row.dialog])
+        for row in utterances()
+        if row.dialog in parts
+    ]
+    corpus = make_corpus(tmp_path, rows)
+    [fold] = folds(corpus, "split", allow_shared=True)
+    train_rows, dev_rows = development(corpus, fold)
+    dialogs = np.array(corpus.column("dialog"))
+    assert len(dev_rows)
+    assert not set(dialogs[train_rows]) & set(dialogs[dev_rows])
+
+
+def test_a_fold_inside_a_fold_is_tested_on_its_development_part(tmp_path):
+    corpus = make_corpus(tmp_path)
+    for fold in folds(corpus):
+        train_rows, dev_rows = development(corpus, fold)
+        inner = inner_fold(corpus, fold)
+        assert (inner.number, inner.value) == (fold.number, fold.value)
+        assert (inner.train.tolist(), inner.test.tolist()) == (train_rows.tolist(), dev_rows.tolist())
+        assert not set(inner.train) & set(inner.test)
+        assert not {*inner.train, *inner.test} & set(fold.test)
 
 
 def split_rows():
@@ -128,6 +157,6 @@ def test_an_unknown_fold_names_those_there_are(tmp_path):
 
 
 def test_nothing_to_choose_an_epoch_on_is_refused(tmp_path):
-    corpus = make_corpus(tmp_path, utterances(dialog=None, speaker=None))
-    with pytest.raises(RunError, match="has no two dialogs or speakers"):
-        development(corpus, folds(corpus)[0])
+    corpus = make_corpus(tmp_path, utterances(dialog=None, speaker=None, session=None))
+    with pytest.raises(RunError, match="has no two dialogs or speakers in its training part"):
+        development(corpus, folds(corpus, "scenario")[0])

@@ -27,7 +27,7 @@ from gia_mic.extract.imports.features import import_features
 from gia_mic.extract.inspection import find_features
 from gia_mic.fuse import measure, split
 from gia_mic.fuse.ablate import REFERENCE, ablations
-from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
 from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.models.registry import FUSIONS
@@ -35,7 +35,7 @@ from gia_mic.fuse.run import train_here
 from gia_mic.fuse.runs.fold import FoldRun, read_fold
 from gia_mic.fuse.runs.folder import shared
 from gia_mic.fuse.runs.runs import Run
-from gia_mic.fuse.tune import TRIALS, tune
+from gia_mic.fuse.tune import tune
 from gia_mic.report import statistics
 from gia_mic.report.compare import gather
 from gia_mic.report.group import groups

@@ -19,7 +19,7 @@ from gia_mic.commands.options import (
     typed,
 )
 from gia_mic.commands.settings import setting_options, typed_settings
-from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from gia_mic.extract.corpus import Corpus
@@ -100,7 +100,7 @@ def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(SELECTIONS),
         default="last",
         show_default=True,
-        help="Epoch to test: last, dev (best on held-out training dialogs) or test (best on the test fold: "
+        help="Epoch to test: last, dev (best on a held-out part of the training) or test (best on the test fold: "
         "optimistic).",
     )(command)
 
@@ -249,7 +249,11 @@ def fuse_train(
     help="Model; `mer fusions` lists them. May be repeated.",
 )
 @click.option(
-    "--trials", type=int, default=8, show_default=True, help="Settings that each model tries, its own defaults first."
+    "--trials",
+    type=int,
+    default=TRIALS,
+    show_default=True,
+    help="Settings that each model tries, its own defaults first.",
 )
 @click.option(
     "--seed",

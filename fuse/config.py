@@ -16,6 +16,7 @@ __all__ = [
     "RENAMED",
     "SELECTIONS",
     "SPACE",
+    "TRIALS",
     "GiaMicConfig",
     "LmfConfig",
     "MisaConfig",
@@ -57,6 +58,9 @@ SPACE: dict[str, tuple[float, ...]] = {
     "width": (32, 64, 128),
 }
 """What `mer tune` searches, and where: settings of training, and of the fusion."""
+
+TRIALS = 8
+"""Settings that each fusion tries in a search, its own defaults among them."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,13 @@ from typing import Any
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse.config import SPACE, TrainingConfig
+from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment, Search
 from gia_mic.fuse.models.registry import find_fusion
 from gia_mic.fuse.run import refuse_problems, train_here
 from gia_mic.fuse.runs.fold import read_fold
 
-__all__ = ["TRIALS", "draw_settings", "refuse_search", "tune"]
-
-TRIALS = 8
-"""Settings that each fusion tries by default, its own defaults among them."""
+__all__ = ["draw_settings", "refuse_search", "tune", "with_settings"]
 
 SEARCH = "search"
 """Folder of the trials' runs, in that of the runs that are trained with what they show."""

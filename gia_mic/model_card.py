@@ -95,6 +95,8 @@ def _data(run: Run) -> str:
         for name, value in settings.items()
         if name != "name"
     )
+    if "search" in run.config:
+        listed += f"; and by fold, as `mer tune` chose them: {', '.join(run.config['search']['space'])}"
     return (
         "## Data and protocol\n\n"
         f"Corpus {run.corpus}, {corpus['utterances']} utterances (manifest {corpus['digest'][:12]}). Folds by "

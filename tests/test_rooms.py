@@ -106,7 +106,7 @@ def test_only_one_room_knows_the_files_of_a_run():
 
 
 def test_only_what_spreads_work_imports_ray():
-    assert importers("ray") == {"extract/cluster.py", "extract/on_ray.py", "fuse/on_ray.py"}
+    assert importers("ray") == {"extract/cluster.py", "extract/on_ray.py"}
 
 
 @pytest.mark.parametrize("module", ["cli", "extract.config", "extract.corpus", "extract.errors", "extract.files"])

@@ -14,7 +14,7 @@ from gia_mic.fuse import train as train_module
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import read_data
 from gia_mic.fuse.experiment import Execution, Experiment, default_name
-from gia_mic.fuse.run import plan_runs, train_folds
+from gia_mic.fuse.run import plan_runs, train_folds, train_here
 from gia_mic.fuse.runs import folder
 from gia_mic.fuse.runs.history import write_history
 from gia_mic.fuse.runs.weights import load_fusion
@@ -135,6 +135,22 @@ def test_results_do_not_depend_on_what_is_trained_beside(corpus, stores, tmp_pat
     assert contents(together[6]) != contents(together[7])
 
 
+def test_experiments_beside_each_other_become_what_they_are_alone(corpus, stores, tmp_path, log):
+    experiments = [
+        Experiment(model=SMALL, training=QUICK, fold=2),
+        Experiment("concat", training=replace(QUICK, epochs=2), fold=4),
+        Experiment("late", training=replace(QUICK, speech_stride=2), fold=1),
+    ]
+    execution = Execution(device="cpu", jobs=2)
+    together = train_here(corpus, stores, experiments, execution, runs=tmp_path / "together")
+    for experiment, run_dir in zip(experiments, together, strict=True):
+        [alone] = train_folds(corpus, stores, experiment, execution, runs=tmp_path / "alone")
+        assert contents(alone) == contents(run_dir)
+    messages(log)
+    assert train_here(corpus, stores, experiments, execution, runs=tmp_path / "together") == together
+    assert messages(log) == [f"{name}: 1 of 1 runs are finished and kept." for name in ("gia-mic", "concat", "late")]
+
+
 def test_a_plan_writes_nothing_and_says_what_is_finished(corpus, stores, tmp_path):
     from gia_mic.extract.store import open_store
 
@@ -144,7 +160,7 @@ def test_a_plan_writes_nothing_and_says_what_is_finished(corpus, stores, tmp_pat
     assert not (tmp_path / "runs").exists()
     assert [(task.fold.number, task.seed) for task in tasks] == [(k, seed) for k in range(1, 6) for seed in (0, 7)]
     assert {task.state for task in tasks} == {"new"}
-    assert {task.steps for task in tasks} == {4}
+    assert {task.steps for task in tasks} == {3}  # 48 utterances: a session of 16 is set apart
     for task in tasks:
         assert not {*task.rows.tolist(), *task.choose.tolist()} & {*task.fold.test.tolist()}
     assert train_folds(corpus, stores, replace(experiment, fold=2), runs=tmp_path / "runs") == [

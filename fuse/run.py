@@ -263,7 +263,7 @@ def _train_tasks(
         corpus,
         stores,
         memory_gib=execution.memory_gib,
-        speech_stride=training.speech_stride,
+        speech_rate_hz=training.speech_rate_hz,
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )

@@ -88,7 +88,7 @@ class Search:
         data = read_data(
             self.corpus,
             opened,
-            speech_stride=experiment.training.speech_stride,
+            speech_rate_hz=experiment.training.speech_rate_hz,
             layer_weights=experiment.training.layer_weights,
             rounded=rounds_frames(experiment.training, torch.device("cpu")),
         )

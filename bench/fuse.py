@@ -312,7 +312,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of GIA-MIC")
     arguments = parser.parse_args()
     if arguments.whole:
-        return whole(arguments)
+        whole(arguments)
+        return
     settings = configure("gia-mic", dict(setting.split("=") for setting in arguments.set))
     ratio = (on_cpu if arguments.device == "cpu" else on_gpu)(arguments, settings)
     print(f"ratio {ratio:.1f}")

@@ -75,12 +75,7 @@ class FileFrames:
     @cached_property
     def offsets(self) -> np.ndarray:
         """(U + 1,) int64: utterance u of the file has the rows offsets[u] to offsets[u + 1]."""
-        return _ends(-(-np.diff(self.store.offsets) // self.group))
-
-    @cached_property
-    def _bounds(self) -> np.ndarray:
-        """(N + 1,) int64: row n is the mean of the file's rows bounds[n] to bounds[n + 1]."""
-        return _ends(_group_sizes(np.diff(self.store.offsets), self.group))
+        return np.concatenate([[0], np.cumsum(-(-np.diff(self.store.offsets) // self.group))])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,7 +123,10 @@ class FileFrames:
         block = -(-BLOCK_FRAMES // self.group)
         for first in range(0, len(means), block):
             target = means[first : first + block]
-            bounds = self._bounds[start + first :][: len(target) + 1]
+            rows = start + first + np.arange(len(target) + 1)
+            utterances = np.searchsorted(self.offsets, rows, side="right") - 1
+            # row n is the mean of the file's rows bounds[n] to bounds[n + 1]
+            bounds = self.store.offsets[utterances] + (rows - self.offsets[utterances]) * self.group
             frames = np.empty((bounds[-1] - bounds[0], self.store.dim), self.store.header.dtype)
             self.store.fill([(int(bounds[0]), frames)])
             target[:] = _means(torch.from_numpy(frames), np.diff(bounds))
@@ -244,11 +242,6 @@ def _means(frames: Tensor, sizes: np.ndarray) -> Tensor:
     groups = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
     sums = torch.zeros(len(sizes), frames.shape[1]).index_add_(0, groups, frames.float())
     return (sums / torch.from_numpy(sizes).unsqueeze(1)).to(frames.dtype)
-
-
-def _ends(counts: np.ndarray) -> np.ndarray:
-    """Return 0 and the sums of counts up to each, (U + 1,) int64."""
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def _batch_length(length: int) -> int:

@@ -2,11 +2,13 @@
 
     python bench/fuse.py                                        two CPU cores: utterances per second, ours / theirs
     python bench/fuse.py --set width=64 --set latents=4         another GIA-MIC than the default one
+    python bench/fuse.py --whole                                five folds by the shipped defaults: minutes
     python bench/fuse.py --device cuda                          all 5 folds × 5 seeds stacked, against 25 single runs
 
 Frames are random, as many as IEMOCAP has: 5,531 utterances, speech of 1–15 s at 50 Hz, about 15 tokens, 2 pictures a
 second, 768 features each. The naive baseline keeps one HDF5 dataset for each utterance, reads them in a DataLoader with
-two workers, pads to the corpus maximum in float32, and trains one fold at a time.
+two workers, pads to the corpus maximum in float32, and trains one fold at a time. Ours reads the same frames, and then
+speech as it is averaged by default (`--speech-rate`).
 """
 
 import argparse
@@ -26,16 +28,20 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.device import PRODUCT_CACHES, has_products
-from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
-from gia_mic.fuse.data import Data, epoch
+from gia_mic.fuse.config import PRECISIONS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.data import Data, epoch, find_stores, speech_group
+from gia_mic.fuse.experiment import Execution
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.models.registry import configure
-from gia_mic.fuse.packed import PackedFrames
+from gia_mic.fuse.packed import PackedFrames, average
+from gia_mic.fuse.run import train_folds
 from gia_mic.fuse.train import RunSpec, fit, fit_together, prepare_cpu, steps_per_epoch
 
 PLAIN = {"unimodal_weight": 0.0, "soft_target": 0.0}  # the naive baseline minimises cross-entropy, so do we
+SPEECH_HZ = 50
 CLASSES = ("angry", "happy", "neutral", "sad")
 D = 768
 EPOCHS = 3  # of 30, the first of which doesn't count: it pages memory in and meets nearly all lengths of batches
@@ -45,7 +51,7 @@ def lengths(count: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     seconds = np.clip(random.lognormal(np.log(3.7), 0.62, count), 1, 15)
     return {
-        "speech": (seconds * 50).astype(np.int64),
+        "speech": (seconds * SPEECH_HZ).astype(np.int64),
         "text": np.clip(random.poisson(seconds * 15 / 4.5), 2, 60).astype(np.int64),
         "visual": np.maximum((seconds * 2).astype(np.int64), 1),
     }
@@ -62,6 +68,17 @@ def pack(count: int) -> Data:
         starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
         modalities[name] = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(frames))
     return Data(modalities, torch.randint(0, 4, (count,), generator=generator), CLASSES)
+
+
+def averaged(data: Data) -> Data:
+    """Return the same with speech averaged as by default."""
+    speech = data.modalities["speech"]
+    assert isinstance(speech.values, torch.Tensor)
+    group = speech_group(SPEECH_HZ, TrainingConfig().speech_rate_hz)
+    values, counts = average(speech.values, speech.lengths.numpy(), group)
+    starts = np.cumsum(counts) - counts
+    fewer = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(counts))
+    return Data({**data.modalities, "speech": fewer}, data.labels, data.classes)
 
 
 class OneDatasetEach(Dataset):
@@ -186,15 +203,18 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     torch.set_num_threads(cores)
     prepare_cpu(cores)
     data = pack(arguments.utterances)
-    ready = {"float32": data}
-    if has_products("bfloat16"):
-        ready["bfloat16"] = data.rounded()
+    precisions = [precision for precision in PRECISIONS if has_products(precision)]
+    cases = {
+        f"mer, {cores} folds side by side, speech {rate}, {precision}": (some, precision)
+        for rate, some in {"at 50 Hz": data, "averaged": averaged(data)}.items()
+        for precision in precisions
+    }
     random = np.random.default_rng(1)
     rows = random.permutation(arguments.utterances)
     few, fold = rows[: arguments.steps * 32], rows[: arguments.utterances * 4 // 5]
     peak = peak_gflops(cores)
-    names = ("theirs", *ready)
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    theirs = "one HDF5 dataset each, DataLoader, padded, float32"
+    rates: dict[str, list[float]] = {name: [] for name in (theirs, *cases)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one-each.h5"
         write_one_each(path, data, few)
@@ -202,29 +222,48 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own_process:
                 task = own_process.submit(their_rate, path, arguments.utterances, few, arguments.steps, cores, settings)
                 round_rates = [task.result()]
-            round_rates += [ours(ready[precision], fold, cores, precision, settings) for precision in names[1:]]
+            round_rates += [ours(some, fold, cores, precision, settings) for some, precision in cases.values()]
             if round_:  # the first warms up
-                for name, rate in zip(names, round_rates, strict=True):
+                for name, rate in zip(rates, round_rates, strict=True):
                     rates[name].append(rate)
     medians = {name: statistics.median(round_rates) for name, round_rates in rates.items()}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    share = medians["float32"] * flops_per_utterance(data, fold, settings) / 1e9 / peak
+    ratios = {name: median / medians[theirs] for name, median in medians.items()}
+    equal, fewer = (max(ratios[name] for name in cases if rate in name) for rate in ("at 50 Hz", "averaged"))
+    share = medians[next(iter(cases))] * flops_per_utterance(data, fold, settings) / 1e9 / peak
     frames = sum(int(packed.lengths.sum()) for packed in data.modalities.values())
     print(f"{arguments.utterances} utterances, {frames:,} frames of {D}, {cores} cores, {settings}")
-    print("| trainer                                            | utterances per second | ratio |")
-    print("|----------------------------------------------------|----------------------:|------:|")
-    labels = {name: f"mer, {cores} folds side by side, {name}" for name in ready}
-    labels["theirs"] = "one HDF5 dataset each, DataLoader, padded, float32"
-    for name in names:
-        print(f"| {labels[name]:50} | {medians[name]:21.1f} | {medians[name] / medians['theirs']:5.1f} |")
+    print("| trainer                                                | utterances per second | ratio |")
+    print("|--------------------------------------------------------|----------------------:|------:|")
+    for name, median in medians.items():
+        print(f"| {name:54} | {median:21.1f} | {ratios[name]:5.1f} |")
     print(f"matrix multiplication in float32: {peak:.0f} GFLOP/s measured; training reaches {share:.0%} of it")
     frames_gib = frames * D * 2 / 2**30
     print(f"peak memory of the process: {memory:.2f} GiB, of which {frames_gib:.2f} GiB are frames in float16", end="")
-    if "bfloat16" in ready:
+    if "bfloat16" in precisions:
         print(" and as many in bfloat16; `mer fuse-train` holds one of them")
     else:
         print("\nbfloat16 is not measured: this processor has no instructions for it")
-    return max(medians[name] for name in ready) / medians["theirs"]
+    print(f"ratio with speech averaged by default {fewer:.1f}, and at equal frames")
+    return equal
+
+
+def whole(arguments: argparse.Namespace) -> None:
+    """Train five folds by the shipped defaults, from feature files to run folders, and print how long that takes."""
+    from fuse_memory import make_corpus  # which imports this module
+
+    execution = Execution(device="cpu", jobs=arguments.cores)
+    with tempfile.TemporaryDirectory() as folder:
+        make_corpus(Path(folder), arguments.utterances)
+        corpus = load_corpus(Path(folder), "bench")
+        start = now()
+        runs = train_folds(corpus, find_stores(corpus), execution=execution, runs=Path(folder) / "runs")
+        minutes = (now() - start) / 60
+    epochs, rate_hz = TrainingConfig().epochs, TrainingConfig().speech_rate_hz
+    print(f"{arguments.utterances} utterances, speech at {SPEECH_HZ} Hz, averaged to about {rate_hz:g}")
+    print(
+        f"{len(runs)} folds of {epochs} epochs on {arguments.cores} cores, read, trained and tested: {minutes:.1f} min"
+    )
 
 
 def on_gpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
@@ -262,6 +301,7 @@ def on_gpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--whole", action="store_true", help="train five folds from feature files, and nothing else")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--utterances", type=int, default=5531)
     parser.add_argument("--cores", type=int, default=2)
@@ -271,6 +311,9 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=2, help="single runs measured, times 25 (GPU)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of GIA-MIC")
     arguments = parser.parse_args()
+    if arguments.whole:
+        whole(arguments)
+        return
     settings = configure("gia-mic", dict(setting.split("=") for setting in arguments.set))
     ratio = (on_cpu if arguments.device == "cpu" else on_gpu)(arguments, settings)
     print(f"ratio {ratio:.1f}")

@@ -1,4 +1,4 @@
-"""Measure the peak memory of `mer fuse-train` with all frames in memory and with `--memory 0`, and their times.
+"""Measure the peak memory and time of `mer fuse-train` with all frames, with speech averaged, and with `--memory 0`.
 
     python bench/fuse_memory.py                        # IEMOCAP's size, five minutes
     python bench/fuse_memory.py --utterances 500       # a quick look
@@ -25,7 +25,13 @@ from gia_mic.fuse.data import find_stores
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_folds
 
-CASES = {"all frames in memory": None, "--memory 0": 0.0}
+CASES = {
+    "all frames in memory": (0.0, None),
+    "--memory 0": (0.0, 0.0),
+    "speech averaged": (TrainingConfig.speech_rate_hz, None),
+    "averaged, --memory 0": (TrainingConfig.speech_rate_hz, 0.0),
+}
+"""Frames of speech per second, 0 for all there are, and most memory for frames in GiB."""
 
 
 def make_corpus(features: Path, count: int) -> None:
@@ -48,17 +54,17 @@ def make_corpus(features: Path, count: int) -> None:
         frames = packed.values.split(packed.lengths.tolist())
         write_store(
             corpus.folder / name / "bench-0.h5",
-            Header(name, "bench", "0", {}, fuse.D),
+            Header(name, "bench", "0", {}, fuse.D, frame_rate_hz=fuse.SPEECH_HZ if name == "speech" else None),
             [Item(row.id, "s", values.numpy()) for row, values in zip(rows, frames, strict=True)],
         )
 
 
-def measure(features: Path, bound: float | None, sender: Connection) -> None:
+def measure(features: Path, rate_hz: float, bound: float | None, sender: Connection) -> None:
     """Train, and send the seconds that took, and the process's peak in GiB before and at the end."""
     corpus = load_corpus(features, "bench")
     torch.zeros(1).exp()
     before, begun = memory(), time.perf_counter()
-    experiment = Experiment(training=TrainingConfig(epochs=1), fold=1)
+    experiment = Experiment(training=TrainingConfig(epochs=1, speech_rate_hz=rate_hz), fold=1)
     execution = Execution(jobs=1, memory_gib=bound)
     with tempfile.TemporaryDirectory() as runs:
         train_folds(corpus, find_stores(corpus), experiment, execution, runs=Path(runs))
@@ -76,8 +82,8 @@ def main() -> None:
         in_a_process(prepare, Path(name), arguments.utterances)
         size = sum(path.stat().st_size for path in Path(name).glob("bench/*/*.h5")) / 2**30
         for _ in range(arguments.rounds):
-            for case, bound in CASES.items():
-                measurements[case].append(in_a_process(measure, Path(name), bound))
+            for case, (rate_hz, bound) in CASES.items():
+                measurements[case].append(in_a_process(measure, Path(name), rate_hz, bound))
     print(f"{arguments.utterances} utterances, {size:.2f} GiB of feature files; medians of {arguments.rounds} rounds")
     print(f"{'':24}{'imports':>12}{'peak':>12}{'time':>10}")
     medians = {
@@ -85,7 +91,7 @@ def main() -> None:
     }
     for case, (seconds, before, peak) in medians.items():
         print(f"{case:24}{before:8.2f} GiB{peak:8.2f} GiB{seconds:8.1f} s")
-    (_, _, most), (_, _, least) = medians.values()
+    most, least, *_ = (peak for _, _, peak in medians.values())
     print(f"ratio {most / least:.2f}")
 
 

@@ -110,7 +110,12 @@ class TrainingConfig:
     precision: str = setting(
         "float32", "Type of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS
     )
-    speech_stride: int = setting(1, "Use every n-th frame of speech, the longest modality.", at_least=1)
+    speech_rate_hz: float = setting(
+        12.0,
+        "Frames of speech per second, about: of features with more, neighbours are averaged when they are read; 0 "
+        "averages none.",
+        at_least=0,
+    )
     layer_weights: bool = setting(
         True,
         "Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they are one "

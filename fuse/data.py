@@ -1,7 +1,8 @@
 """Turns feature files and a manifest into batches of padded frames.
 
-Frames are read once and stay end to end in one array for each modality, in half precision where they were stored so. A
-batch is padded to its own longest utterance, so an epoch costs one copy of its frames and no worker processes.
+Frames are read once, those of speech averaged to fewer, and stay end to end in one array for each modality, in half
+precision where they were stored so. A batch is padded to its own longest utterance, so an epoch costs one copy of its
+frames and no worker processes.
 """
 
 import math
@@ -21,7 +22,7 @@ from gia_mic.extract.store import Store
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames, rows_not_finite
 
-__all__ = ["Data", "epoch", "find_stores", "layer_count", "read_data", "sorted_batches"]
+__all__ = ["Data", "epoch", "find_stores", "layer_count", "read_data", "sorted_batches", "speech_group"]
 
 POOL = 2
 """Batches by which an utterance may move from its place by length, so that it doesn't always meet the same ones."""
@@ -143,7 +144,7 @@ def read_data(
     stores: Mapping[str, Store],
     *,
     memory_gib: float | None = None,
-    speech_stride: int = 1,
+    speech_rate_hz: float = 0,
     layer_weights: bool = True,
     rounded: bool = False,
 ) -> Data:
@@ -153,7 +154,7 @@ def read_data(
         corpus: A prepared corpus; its order is the order of all rows here.
         stores: Feature files by modality, in the project's order.
         memory_gib: Most memory for frames; more than that stay in their files. None sets no bound.
-        speech_stride: Use every n-th frame of speech.
+        speech_rate_hz: Frames of speech per second, about; 0 leaves them as they are.
         layer_weights: Whether a model is to weigh the layers of features that keep several.
         rounded: Whether what is held in memory is `PackedFrames.rounded`; the frames themselves then stay in
             their files.
@@ -163,35 +164,51 @@ def read_data(
         RunError: A frame is not a finite number.
     """
     ids = corpus.ids
+    files = {
+        name: FileFrames(store, speech_group(store.frame_rate_hz, speech_rate_hz) if name == "speech" else 1)
+        for name, store in stores.items()
+    }
     # float32 frames are half as many bytes once they are rounded
-    size = sum(2 * math.prod(store.shape) if rounded else store.nbytes for store in stores.values())
+    size = sum(2 * math.prod(frames.shape) if rounded else frames.nbytes for frames in files.values())
     in_memory = memory_gib is None or size <= memory_gib * 2**30
     packed = {}
-    for name, store in stores.items():
+    for name, frames in files.items():
+        store, offsets = frames.store, frames.offsets
         rows = store.index(ids)
-        starts, lengths = store.offsets[:-1][rows], np.diff(store.offsets)[rows]
-        values: Tensor | FileFrames = FileFrames(store)
+        starts, lengths = offsets[:-1][rows], np.diff(offsets)[rows]
+        values: Tensor | FileFrames = frames
         if not len(values):
             values = torch.from_numpy(np.zeros((1, store.dim), store.header.dtype))
         elif in_memory and not rounded:
             values = values[:]
         bad_frames = rows_not_finite(values)
         if len(bad_frames):
-            bad_rows = np.unique(np.searchsorted(store.offsets, bad_frames, side="right") - 1)
+            bad_rows = np.unique(np.searchsorted(offsets, bad_frames, side="right") - 1)
             bad_ids = one_line(store.ids[row] for row in bad_rows)
             raise RunError(
                 f"{store.path} has frames that are no finite numbers, in {bad_ids}: extract them again in float32."
             )
-        stride = speech_stride if name == "speech" else 1
         packed[name] = PackedFrames(
             values,
-            torch.from_numpy(starts.astype(np.int64)),
-            torch.from_numpy(-(-lengths // stride)),
-            stride,
+            torch.from_numpy(starts),
+            torch.from_numpy(lengths),
             layer_count(store.spec) if layer_weights else 1,
         )
     data = Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
     return data.rounded() if in_memory and rounded else data
+
+
+def speech_group(frame_rate_hz: float | None, speech_rate_hz: float) -> int:
+    """Return how many neighbouring frames of speech are averaged to one, at least 1.
+
+    Args:
+        frame_rate_hz: Frames per second of the features; None where they aren't evenly spaced, and stay as they are.
+        speech_rate_hz: Frames per second that are wanted; 0 averages none.
+
+    >>> [speech_group(rate, 12) for rate in (50, 25, 12.5, 2, None)]
+    [4, 2, 1, 1, 1]
+    """
+    return max(round(frame_rate_hz / speech_rate_hz), 1) if frame_rate_hz and speech_rate_hz else 1
 
 
 def layer_count(spec: Mapping[str, Any]) -> int:

@@ -1,12 +1,15 @@
 """Turns utterances' frames, end to end in memory or in their file, into padded batches.
 
+Neighbouring frames may be averaged, which happens where they are read, a block after the other.
+
 Where the frames are more than the memory allowed, they stay in their file, of which each batch reads its own. For
 training in bfloat16 on a CPU the array in memory holds rounded frames, and what needs the frames themselves, the
 scaler's statistics and every evaluation, reads the file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 from gia_mic.extract.store import Store
 from gia_mic.fuse.models.layers import PaddedFrames
 
-__all__ = ["Bfloat16Frames", "FileFrames", "PackedFrames", "rows_not_finite"]
+__all__ = ["Bfloat16Frames", "FileFrames", "PackedFrames", "average", "rows_not_finite"]
 
 
 ORIGIN_FRAMES = 2**12
@@ -23,7 +26,7 @@ ORIGIN_FRAMES = 2**12
 
 
 BLOCK_FRAMES = 2**12
-"""Frames that are rounded or looked through at a time."""
+"""Frames that are rounded, averaged or looked through at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,26 @@ class Bfloat16Frames:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """Frames (N, D) that stay in their file, N ≥ 1; as much of a tensor as is needed here.
+    """Frames (N, D) that stay in their file; as much of a tensor as is needed here.
 
     They are read when they are asked for, not mapped: the pages of a map would count as memory of this process until
     the system takes them back, and a scheduler that bounds memory ends the process before.
+
+    Attributes:
+        store: The feature file.
+        group: Neighbouring frames of the file that are averaged to one, at least 1.
     """
 
     store: Store
+    group: int = 1
 
     def __len__(self) -> int:
-        return self.store.shape[0]
+        return int(self.offsets[-1])
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """(U + 1,) int64: utterance u of the file has the rows offsets[u] to offsets[u + 1]."""
+        return np.concatenate([[0], np.cumsum(-(-np.diff(self.store.offsets) // self.group))])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -71,39 +84,52 @@ class FileFrames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames in the file."""
-        return self.store.nbytes
+        """Bytes of all frames, as a tensor of them would have."""
+        return len(self) * self.store.dim * np.dtype(self.store.header.dtype).itemsize
 
     def __getitem__(self, selection: slice) -> Tensor:
         """Return rows (R, D)."""
         rows = range(len(self))[selection]
         frames = np.empty((len(rows), self.store.dim), self.store.header.dtype)
-        self.store.fill([(rows.start, frames)] if rows.step == 1 else zip(rows, frames[:, None], strict=True))
-        return torch.from_numpy(frames)
+        return self._fill(frames, *(([rows.start], [frames]) if rows.step == 1 else (rows, frames[:, None])))
 
     def split(self, count: int) -> Iterator[Tensor]:
         """Give all rows in order, `count` at a time."""
         return (self[start : start + count] for start in range(0, len(self), count))
 
-    def padded(self, starts: Tensor, mask: Tensor, stride: int) -> Tensor:
-        """Return (B, T, D): every `stride`-th row from each start (B,) on where the mask (B, T) is True, then zeros."""
+    def padded(self, starts: Tensor, mask: Tensor) -> Tensor:
+        """Return (B, T, D): the rows from each start (B,) on where the mask (B, T) is True, then zeros."""
         frames = np.zeros((*mask.shape, self.store.dim), self.store.header.dtype)
         rows = [row[:count] for row, count in zip(frames, mask.sum(1).tolist(), strict=True)]
-        return self._fill(frames, starts, rows, stride)
+        return self._fill(frames, starts.tolist(), rows)
 
-    def joined(self, starts: Tensor, lengths: Tensor, stride: int) -> Tensor:
-        """Return (S, D): so many rows (B,), every `stride`-th, from each start (B,) on, one after the other."""
+    def joined(self, starts: Tensor, lengths: Tensor) -> Tensor:
+        """Return (S, D): so many rows (B,) from each start (B,) on, one after the other."""
         frames = np.empty((int(lengths.sum()), self.store.dim), self.store.header.dtype)
-        return self._fill(frames, starts, np.split(frames, lengths.cumsum(0)[:-1].numpy()), stride)
+        return self._fill(frames, starts.tolist(), np.split(frames, lengths.cumsum(0)[:-1].numpy()))
 
-    def _fill(self, frames: np.ndarray, starts: Tensor, parts: Sequence[np.ndarray], stride: int) -> Tensor:
+    def _fill(self, frames: np.ndarray, starts: Sequence[int], parts: Iterable[np.ndarray]) -> Tensor:
         """Read each of the parts of an array from its start on, and return the array."""
-        if stride == 1:
-            self.store.fill(zip(starts.tolist(), parts, strict=True))
+        spans = zip(starts, parts, strict=True)
+        if self.group == 1:
+            self.store.fill(spans)
         else:
-            for start, part in zip(starts.tolist(), parts, strict=True):
-                part[:] = self[start : start + len(part) * stride][::stride]
+            for start, part in spans:
+                self._average(start, part)
         return torch.from_numpy(frames)
+
+    def _average(self, start: int, means: np.ndarray) -> None:
+        """Read the rows from a start on, and no more than a block of the file's at a time."""
+        block = -(-BLOCK_FRAMES // self.group)
+        for first in range(0, len(means), block):
+            target = means[first : first + block]
+            rows = start + first + np.arange(len(target) + 1)
+            utterances = np.searchsorted(self.offsets, rows, side="right") - 1
+            # row n is the mean of the file's rows bounds[n] to bounds[n + 1]
+            bounds = self.store.offsets[utterances] + (rows - self.offsets[utterances]) * self.group
+            frames = np.empty((bounds[-1] - bounds[0], self.store.dim), self.store.header.dtype)
+            self.store.fill([(int(bounds[0]), frames)])
+            target[:] = _means(torch.from_numpy(frames), np.diff(bounds))
 
 
 @dataclass(frozen=True)
@@ -113,8 +139,7 @@ class PackedFrames:
     Attributes:
         values: (N, D) float16 or float32, in memory or in their file.
         starts: (U,) int64, first row of each utterance.
-        lengths: (U,) int64, frames of each that are used; 0 where it has none.
-        stride: Every n-th row is used.
+        lengths: (U,) int64, frames of each; 0 where it has none.
         layers: Number of encoder layers L that lie side by side in D and are to be weighed, at least 1.
         rounded: The same frames in bfloat16, for training in bfloat16 on a CPU; None otherwise.
     """
@@ -122,7 +147,6 @@ class PackedFrames:
     values: Tensor | FileFrames
     starts: Tensor
     lengths: Tensor
-    stride: int = 1
     layers: int = 1
     rounded: Bfloat16Frames | None = None
 
@@ -147,9 +171,9 @@ class PackedFrames:
         mask = steps < lengths.unsqueeze(1)
         values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
         if isinstance(values, FileFrames):
-            frames = values.padded(self.starts[rows], mask, self.stride)
+            frames = values.padded(self.starts[rows], mask)
         else:  # padding shows the last row, whose values mean nothing there
-            indices = torch.where(mask, self.starts[rows].unsqueeze(1) + steps * self.stride, len(values) - 1)
+            indices = torch.where(mask, self.starts[rows].unsqueeze(1) + steps, len(values) - 1)
             frames = values.index_select(0, indices.flatten()).view(*indices.shape, -1)
         return PaddedFrames(frames.to(device), mask.to(device))
 
@@ -181,12 +205,43 @@ class PackedFrames:
         """Return the frames (S, D) of utterances (B,)."""
         lengths = self.lengths[rows]
         if isinstance(self.values, FileFrames):
-            return self.values.joined(self.starts[rows], lengths, self.stride)
+            return self.values.joined(self.starts[rows], lengths)
         size = int(lengths.sum())
         first = torch.repeat_interleave(self.starts[rows], lengths, output_size=size)
         before = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=size)
         steps = torch.arange(size, device=rows.device) - before
-        return self.values.index_select(0, first + steps * self.stride)
+        return self.values.index_select(0, first + steps)
+
+
+def average(frames: Tensor, lengths: np.ndarray, group: int) -> tuple[Tensor, np.ndarray]:
+    """Average each `group` neighbouring frames of an utterance to one, in float32; the last ones may be fewer.
+
+    Args:
+        frames: (N, D), the frames of utterances end to end.
+        lengths: (U,) frames of each.
+        group: Frames that are averaged, at least 1; 1 changes nothing.
+
+    Returns:
+        Frames (S, D) of the same type, and how many each utterance has, (U,) ceil(lengths / group).
+    """
+    if group > 1:
+        frames = _means(frames, _group_sizes(lengths, group))
+    return frames, -(-lengths // group)
+
+
+def _group_sizes(lengths: np.ndarray, group: int) -> np.ndarray:
+    """Return (S,) how many frames are averaged to each, where utterances have so many (U,)."""
+    ends = np.cumsum(-(-lengths // group))
+    sizes = np.full(ends[-1] if len(ends) else 0, group)
+    sizes[ends[lengths > 0] - 1] -= -lengths[lengths > 0] % group
+    return sizes
+
+
+def _means(frames: Tensor, sizes: np.ndarray) -> Tensor:
+    """Return the means (S, D) of so many frames each, one after the other, whatever stands beside them."""
+    groups = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
+    sums = torch.zeros(len(sizes), frames.shape[1]).index_add_(0, groups, frames.float())
+    return (sums / torch.from_numpy(sizes).unsqueeze(1)).to(frames.dtype)
 
 
 def _batch_length(length: int) -> int:

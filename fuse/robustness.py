@@ -63,7 +63,8 @@ def evaluate(
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
-            data = read_data(corpus, opened, memory_gib=memory_gib, speech_stride=config["training"]["speech_stride"])
+            rate_hz = config["training"]["speech_rate_hz"]
+            data = read_data(corpus, opened, memory_gib=memory_gib, speech_rate_hz=rate_hz)
         fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
         labels = data.labels[torch.from_numpy(fold.test)].numpy()
 

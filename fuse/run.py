@@ -146,7 +146,7 @@ def train_here(
     for task in tasks:
         if task.state != "finished":
             training = task.experiment.training
-            frames = (training.speech_stride, training.layer_weights, rounds_frames(training, device))
+            frames = (training.speech_rate_hz, training.layer_weights, rounds_frames(training, device))
             by_frames.setdefault(frames, []).append(task)
     for unfinished in by_frames.values():
         _train_tasks(unfinished, corpus, opened, execution)
@@ -293,7 +293,7 @@ def _train_tasks(
         corpus,
         stores,
         memory_gib=execution.memory_gib,
-        speech_stride=training.speech_stride,
+        speech_rate_hz=training.speech_rate_hz,
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )

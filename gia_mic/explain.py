@@ -109,7 +109,7 @@ def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = Fa
     seconds = {}
     for name in present:
         if rate := predictor.config["features"][name]["frame_rate_hz"]:
-            seconds[name] = (predictor.stride if name == "speech" else 1) / rate
+            seconds[name] = (predictor.speech_group if name == "speech" else 1) / rate
     without = {}
     for name in present if len(present) > 1 else ():
         probabilities = predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1))

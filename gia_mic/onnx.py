@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, first_line
 from gia_mic.extract.files import replacing
 from gia_mic.fuse.models.attention import CrossAttention
 from gia_mic.fuse.models.layers import PaddedFrames
+from gia_mic.fuse.runs.record import recorded_speech_group
 from gia_mic.fuse.runs.weights import load_fusion
 
 __all__ = ["write_onnx"]
@@ -23,22 +25,34 @@ OPSET = 18
 class _Mean(nn.Module):
     """The mean of the probabilities of several fusions, with tensors instead of a dictionary."""
 
-    def __init__(self, models: Sequence[nn.Module], modalities: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[nn.Module], modalities: Sequence[str], speech_group: int) -> None:
         super().__init__()
-        self.models, self.modalities = nn.ModuleList(models), tuple(modalities)
+        self.models, self.modalities, self.speech_group = nn.ModuleList(models), tuple(modalities), speech_group
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Return (B, C) from (B, T, D) and (B, T) of each modality in turn."""
         batch = {name: PaddedFrames(*tensors[2 * n : 2 * n + 2]) for n, name in enumerate(self.modalities)}
+        if "speech" in batch and self.speech_group > 1:
+            batch["speech"] = _averaged(batch["speech"], self.speech_group)
         return torch.stack([model(batch).logits.softmax(-1) for model in self.models]).mean(0)
+
+
+def _averaged(frames: PaddedFrames, group: int) -> PaddedFrames:
+    """Average each `group` neighbouring frames to one, as `packed.average` does."""
+    values = torch.where(frames.mask.unsqueeze(-1), frames.values, 0).transpose(1, 2)
+    # both are divided by as many frames, however many the last window has
+    shares = avg_pool1d(frames.mask.unsqueeze(1).float(), group, ceil_mode=True)
+    values = avg_pool1d(values, group, ceil_mode=True) / shares.clamp(min=0.5 / group)
+    return PaddedFrames(values.transpose(1, 2), shares.squeeze(1) > 0)
 
 
 def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
     """Write the fusions of finished runs, and the mean over them, as one ONNX file.
 
-    For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames (of speech every
-    `speech_stride`-th), and `m_mask` (B, T_m) bool, True at a frame. An utterance without a modality has no True in its
-    mask, T_m ≥ 1. The output `probabilities` is (B, C). B and all T_m are free.
+    For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames, and `m_mask` (B, T_m)
+    bool, True at a frame. An utterance without a modality has no True in its mask, T_m ≥ 1. Where the runs average
+    neighbouring frames of speech, so does the file, without rounding the means to the type of the features. The output
+    `probabilities` is (B, C). B and all T_m are free.
 
     Raises:
         RunError: The packages of the extra aren't installed, or PyTorch can't export the fusion.
@@ -51,7 +65,7 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
     loaded = [load_fusion(run_dir) for run_dir in run_dirs]
     config = loaded[0][1]
     modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
-    whole = _Mean([model for model, _ in loaded], modalities).eval()
+    whole = _Mean([model for model, _ in loaded], modalities, recorded_speech_group(config)).eval()
     for module in whole.modules():
         if isinstance(module, CrossAttention):
             module.folded = False  # which way is shorter depends on the lengths, and those are free here

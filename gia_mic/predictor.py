@@ -19,8 +19,9 @@ from gia_mic.extract.device import find_devices
 from gia_mic.extract.errors import MediaError, RunError, one_line
 from gia_mic.fuse import train
 from gia_mic.fuse.data import Data
-from gia_mic.fuse.packed import PackedFrames
+from gia_mic.fuse.packed import PackedFrames, average
 from gia_mic.fuse.runs import folder as run_folder
+from gia_mic.fuse.runs.record import recorded_speech_group
 from gia_mic.fuse.runs.weights import load_fusion
 from gia_mic.inputs import Encoders, Input, InputFrames
 from gia_mic.rebuild import from_folder
@@ -72,6 +73,7 @@ class Predictor:
         config: The common configuration; fold, seed and provenance are the first one's.
         classes: Class names, in the order of probabilities.
         modalities: Names of the modalities that the runs take.
+        speech_group: Neighbouring frames of speech that the runs average to one, at least 1.
         encoders: The encoders of these, each loaded when an input first needs it.
 
     Raises:
@@ -89,9 +91,10 @@ class Predictor:
     ) -> None:
         self.run_dirs = tuple(Path(run_dir).absolute() for run_dir in run_dirs)
         self.device = find_devices(device)[0]
-        models, configs = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
+        models, configs, groups = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
         self.models: tuple[Any, ...] = models
         self.config: dict[str, Any] = configs[0]
+        self.speech_group: int = groups[0]
         if len({json.dumps(run_folder.shared(config), sort_keys=True) for config in configs}) > 1:
             raise RunError(
                 f"The folds in {self.run_dirs[0].parents[1]} are of several configurations, which can't be averaged: "
@@ -117,11 +120,6 @@ class Predictor:
         elif transcribe is not None:
             self.encoders.listen_with(transcribe)
 
-    @property
-    def stride(self) -> int:
-        """Stride of the speech frames, at least 1: every so many of them are used."""
-        return int(self.config["training"].get("speech_stride", 1))
-
     def data(self, frames: Sequence[Mapping[str, np.ndarray]]) -> Data:
         """Return frames (T, D) by modality, of several inputs, as the fusions take them."""
         packed = {}
@@ -131,13 +129,10 @@ class Predictor:
             lengths = np.array([len(part) for part in parts])
             if not lengths.any():
                 continue
-            stride = self.stride if modality == "speech" else 1
-            packed[modality] = PackedFrames(
-                torch.from_numpy(np.concatenate(parts)),
-                torch.from_numpy(np.cumsum(lengths) - lengths),
-                torch.from_numpy(-(-lengths // stride)),
-                stride,
-            )
+            group = self.speech_group if modality == "speech" else 1
+            values, lengths = average(torch.from_numpy(np.concatenate(parts)), lengths, group)
+            starts = np.cumsum(lengths) - lengths
+            packed[modality] = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(lengths))
         labels = torch.zeros(len(frames), dtype=torch.int64)
         return Data(packed, labels, self.classes).to(torch.device(self.device))
 
@@ -275,14 +270,15 @@ def load_predictor(path: str | Path, **options: Any) -> Predictor:
     return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
-def _load(run_dir: Path, device: str) -> tuple[Any, dict[str, Any]]:
-    """Return a run's fusion and configuration; the folder may come from a stranger.
+def _load(run_dir: Path, device: str) -> tuple[Any, dict[str, Any], int]:
+    """Return a run's fusion, configuration and group of speech frames; the folder may come from a stranger.
 
     Raises:
         RunError: It is no finished run, or its configuration makes no sense.
     """
     try:
         model, config = load_fusion(run_dir, device)
-        return model, {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
+        config = {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
+        return model, config, recorded_speech_group(config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run_dir / run_folder.CONFIG} is damaged ({error!r}): copy or train the run again.") from error

@@ -81,7 +81,7 @@ def demo(tmp_path_factory):
     runs = folder / "runs"
     train_demo(corpus, stores, runs, fold=1, command="mer fuse-train --secret")
     train_demo(corpus, stores, runs, fold=2, seeds=(0, 1))
-    train_demo(corpus, speech_text, runs, fold=1, training=TrainingConfig(epochs=2, batch_size=8, speech_stride=3))
+    train_demo(corpus, speech_text, runs, fold=1, training=TrainingConfig(epochs=2, batch_size=8, speech_rate_hz=17))
     train_demo(corpus, {"text": stores["text"]}, runs, fold=1)
     train_demo(corpus, stores, runs, fold=1, fusion="late", model=PooledConfig(width=8))
     for path in stores.values():

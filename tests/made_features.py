@@ -41,8 +41,12 @@ def make_stores(
     shown: float = 0.9,
     missing: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
+    speech_hz: float | None = None,
 ) -> dict[str, Path]:
-    """Write a feature file for each modality; `missing` names by modality the utterances that lack it."""
+    """Write a feature file for each modality.
+
+    `missing` names by modality the utterances that lack it, `speech_hz` is the frame rate of speech.
+    """
     random = np.random.default_rng(seed)
     paths = {}
     for modality, dim in (dims or {"speech": 6, "text": 5, "visual": 4}).items():
@@ -61,5 +65,8 @@ def make_stores(
                 else Item(utterance.id, "digest", frames.astype(np.float16))
             )
         paths[modality] = corpus.folder / modality / "tiny-0123.h5"
-        write_store(paths[modality], Header(modality, "tiny", "0123", {"seed": seed}, dim), items)
+        rate_hz = speech_hz if modality == "speech" else None
+        write_store(
+            paths[modality], Header(modality, "tiny", "0123", {"seed": seed}, dim, frame_rate_hz=rate_hz), items
+        )
     return paths

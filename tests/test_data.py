@@ -1,14 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from made_features import CLASSES, make_corpus, make_stores, utterances
 
 from gia_mic.extract.errors import RunError, StoreError
-from gia_mic.extract.store import Header, Item, open_store, write_store
+from gia_mic.extract.store import Header, Item, Store, open_store, write_store
+from gia_mic.fuse import packed as packed_frames
 from gia_mic.fuse.data import epoch, find_stores, read_data, sorted_batches
-from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames
+from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames, average
 
 
 def data_of(corpus, paths):
@@ -18,6 +17,18 @@ def data_of(corpus, paths):
 @pytest.fixture
 def corpus(tmp_path):
     return make_corpus(tmp_path)
+
+
+@pytest.fixture
+def opened(corpus):
+    """Feature files of which some utterances lack speech or text, with 50 frames of speech per second."""
+    missing = {"speech": ["u000", "u040", "u079"], "text": ["u005"]}
+    return {name: open_store(path) for name, path in make_stores(corpus, missing=missing, speech_hz=50).items()}
+
+
+def means(frames, group):
+    parts = [frames[first : first + group].astype(np.float64).mean(0) for first in range(0, len(frames), group)]
+    return np.array(parts).reshape(-1, frames.shape[1])
 
 
 def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
@@ -34,12 +45,10 @@ def test_a_batch_holds_each_utterances_own_frames_padded_to_the_longest(corpus):
     assert data.batch(rows)["text"].present.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("stride", [1, 3])
-def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus, stride):
-    paths = make_stores(corpus, missing={"text": ["u005"]})
-    opened = {name: open_store(path) for name, path in paths.items()}
-    data = read_data(corpus, opened, rounded=True, speech_stride=stride)
-    plain_data = read_data(corpus, opened, speech_stride=stride)
+@pytest.mark.parametrize("rate_hz", [0, 17])
+def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_few_lengths(corpus, opened, rate_hz):
+    data = read_data(corpus, opened, rounded=True, speech_rate_hz=rate_hz)
+    plain_data = read_data(corpus, opened, speech_rate_hz=rate_hz)
     rows, lengths = torch.arange(80), set()
     for some in (rows, rows[:3], rows[5:6]):
         plain = plain_data.batch(some)
@@ -53,9 +62,8 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
             assert torch.equal(padded.values[:, :longest][mask], wanted[mask])
             again = data.batch(some)[name]
             assert torch.equal(again.values[again.mask], values[mask])
-    speech = data.modalities["speech"]
     for count in range(1, 1000):
-        one = replace(speech, lengths=torch.full_like(speech.lengths, count), stride=1)
+        one = PackedFrames(torch.zeros(1000, 1), torch.zeros(1, dtype=torch.int64), torch.tensor([count]))
         lengths.add(one.gather(rows[:1], for_bfloat16=True).mask.shape[1])
     assert lengths > {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20}
     assert len(lengths) == 8 + 4 * 7
@@ -87,10 +95,12 @@ def test_features_are_aligned_by_id_and_not_by_row(corpus, tmp_path):
     assert data.labels[17] == again.labels[62]
 
 
-@pytest.mark.parametrize("stride", [1, 3])
-def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
-    opened = {name: open_store(path) for name, path in make_stores(corpus, missing={"text": ["u005"]}).items()}
-    whole, filed = (read_data(corpus, opened, memory_gib=bound, speech_stride=stride) for bound in (None, 0))
+@pytest.mark.parametrize("block", [1, 7, 2**12])
+@pytest.mark.parametrize("rate_hz", [0, 17])
+def test_frames_that_stay_in_their_file_are_the_same(corpus, opened, rate_hz, block, monkeypatch):
+    whole = read_data(corpus, opened, speech_rate_hz=rate_hz)
+    monkeypatch.setattr(packed_frames, "BLOCK_FRAMES", block)
+    filed = read_data(corpus, opened, memory_gib=0, speech_rate_hz=rate_hz)
     assert whole.size == filed.size
     assert all(isinstance(packed.values, FileFrames) for packed in filed.modalities.values())
     rows = torch.tensor([7, 5, -1, 40])
@@ -105,14 +115,58 @@ def test_frames_that_stay_in_their_file_are_the_same(corpus, stride):
             assert torch.equal(one, other)
 
 
-def test_a_stride_takes_every_nth_frame_of_speech_alone(corpus):
-    opened = {name: open_store(path) for name, path in make_stores(corpus).items()}
-    data = read_data(corpus, opened, speech_stride=3)
-    batch = data.batch(torch.tensor([7]))
-    np.testing.assert_array_equal(batch["speech"].values[0].numpy(), opened["speech"].frames("u007")[::3])
-    np.testing.assert_array_equal(batch["text"].values[0].numpy(), opened["text"].frames("u007"))
-    taken = np.concatenate([opened["speech"].frames(name)[::3] for name in corpus.ids]).astype(np.float64)
-    np.testing.assert_allclose(data.modalities["speech"].statistics(np.arange(80))[0], taken.mean(0), rtol=1e-5)
+def test_a_speech_rate_averages_neighbours_of_speech_alone_and_what_is_left_of_them(corpus, opened):
+    data = read_data(corpus, opened, speech_rate_hz=12)
+    batch = data.batch(torch.arange(80))
+    lengths = [opened["speech"].length(name) for name in corpus.ids]
+    assert {length % 4 for length in lengths} == {0, 1, 2, 3}
+    assert batch["speech"].values.dtype == torch.float16
+    assert batch["speech"].mask.sum(1).tolist() == [-(-length // 4) for length in lengths]
+    averaged = [means(opened["speech"].frames(name), 4) for name in corpus.ids]
+    for row, (values, mask) in enumerate(zip(*batch["speech"], strict=True)):
+        np.testing.assert_allclose(values[mask], averaged[row], rtol=2**-10)
+        text, there = (tensor[row] for tensor in batch["text"])
+        np.testing.assert_array_equal(text[there], opened["text"].frames(corpus.ids[row]))
+    mean, deviation = data.modalities["speech"].statistics(np.arange(80))
+    np.testing.assert_allclose(mean, np.concatenate(averaged).mean(0), rtol=1e-3)
+    np.testing.assert_allclose(deviation, np.concatenate(averaged).std(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("speech_hz", "rate_hz"), [(None, 12), (2, 12), (12.5, 12), (50, 50), (50, 0)])
+def test_speech_of_few_frames_or_without_a_frame_rate_stays_as_it_is(corpus, speech_hz, rate_hz):
+    opened = {name: open_store(path) for name, path in make_stores(corpus, speech_hz=speech_hz).items()}
+    data = read_data(corpus, opened, speech_rate_hz=rate_hz)
+    np.testing.assert_array_equal(data.modalities["speech"].values, opened["speech"].values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_means_are_of_each_utterance_by_itself_and_do_not_overflow(dtype):
+    frames = torch.full((7, 2), 60000, dtype=dtype)
+    frames[3:] = torch.arange(4, dtype=dtype).unsqueeze(1)
+    values, lengths = average(frames, np.array([0, 3, 0, 4, 0]), 4)
+    assert values.dtype == dtype
+    assert values.tolist() == [[60000, 60000], [1.5, 1.5]]
+    assert lengths.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_averaged_frames_fit_into_less_memory_and_are_read_a_block_after_the_other(corpus, opened, monkeypatch):
+    most, fill = [], Store.fill
+
+    def watch(store, spans):
+        spans = list(spans)
+        most.append(max(len(frames) for _, frames in spans))
+        fill(store, spans)
+
+    speech = {"speech": opened["speech"]}
+    size = read_data(corpus, speech, speech_rate_hz=12).size
+    assert size < opened["speech"].nbytes / 3
+    monkeypatch.setattr(Store, "fill", watch)
+    monkeypatch.setattr(packed_frames, "BLOCK_FRAMES", 32)
+    for bound, kind in [(size, torch.Tensor), (size - 1, FileFrames)]:
+        data = read_data(corpus, speech, memory_gib=bound / 2**30, speech_rate_hz=12)
+        assert isinstance(data.modalities["speech"].values, kind)
+    assert len(most) > 2 * opened["speech"].shape[0] // 32
+    assert max(most) <= 32
 
 
 def test_nobody_is_an_utterance_without_frames(corpus):

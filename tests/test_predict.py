@@ -61,14 +61,16 @@ def test_a_corpuss_own_test_utterances_get_the_stored_predictions(demo, name):
 
 
 @pytest.mark.parametrize(
-    ("options", "stride"), [({"layers": (1, 2), "pool": "2"}, 2), ({"layers": "mean", "dtype": "float32"}, 1)]
+    ("options", "rate_hz"), [({"layers": (1, 2), "pool": "2"}, 8), ({"layers": "mean", "dtype": "float32"}, 0)]
 )
-def test_so_do_those_of_other_layers_pooling_and_stride(tmp_path, options, stride):
+def test_so_do_those_of_other_layers_pooling_and_speech_rates(tmp_path, options, rate_hz):
     corpus, stores = make_demo(tmp_path, 20, **options)
-    training = TrainingConfig(epochs=1, batch_size=8, speech_stride=stride)
+    training = TrainingConfig(epochs=1, batch_size=8, speech_rate_hz=rate_hz)
     [run_dir] = train_demo(corpus, stores, tmp_path / "runs", fold=1, training=training)
     stored = pandas.read_parquet(run_dir / "predictions.parquet")
-    answers = load_predictor(run_dir, device="cpu").predict_many(inputs(corpus, stored["id"]))
+    predictor = load_predictor(run_dir, device="cpu")
+    assert predictor.speech_group == (3 if rate_hz else 1)
+    answers = predictor.predict_many(inputs(corpus, stored["id"]))
     found = [list(answer.probabilities.values()) for answer in answers]
     np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
 
@@ -217,6 +219,8 @@ def changed(run_dir, folder, **entries):
         ({"model__width": 32}, "doesn't fit its configuration"),
         ({"model__width": "wide"}, "config.json is damaged"),
         ({"corpus": None}, "config.json is damaged"),
+        ({"training__speech_rate_hz": "slow"}, "config.json is damaged"),
+        ({"training__speech_stride": 3}, "trained with speech_stride 3, and this version averages frames instead"),
     ],
 )
 def test_a_run_of_another_version_is_refused(demo, sound, tmp_path, entries, message):

@@ -139,7 +139,7 @@ def test_experiments_beside_each_other_become_what_they_are_alone(corpus, stores
     experiments = [
         Experiment(model=SMALL, training=QUICK, fold=2),
         Experiment("concat", training=replace(QUICK, epochs=2), fold=4),
-        Experiment("late", training=replace(QUICK, speech_stride=2), fold=1),
+        Experiment("late", training=replace(QUICK, speech_rate_hz=6), fold=1),
     ]
     execution = Execution(device="cpu", jobs=2)
     together = train_here(corpus, stores, experiments, execution, runs=tmp_path / "together")

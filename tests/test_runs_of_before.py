@@ -14,17 +14,19 @@ from gia_mic.fuse.runs.folder import read_config
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.weights import load_fusion
 
-TRAINING = TrainingConfig(epochs=2, clip_norm=0.5, warmup=0.2, unimodal_weight=0.5, soft_target=0.3)
+TRAINING = TrainingConfig(epochs=2, clip_norm=0.5, warmup=0.2, unimodal_weight=0.5, soft_target=0.3, speech_rate_hz=0.0)
 MODEL = GiaMicConfig(width=8, heads=2, constraint_weight=0.2)
 
 
 def make_old(folder):
-    """Give the settings of a run folder the names of before."""
+    """Give the settings of a run folder the names of before, and speech the stride it had."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
     before = {new: old for old, new in RENAMED.items()}
     for part in ("model", "training"):
         config[part] = {before.get(name, name): value for name, value in config[part].items()}
+    del config["training"]["speech_rate_hz"]
+    config["training"]["speech_stride"] = 1
     assert config["training"]["warm_up"] == 0.2
     assert config["training"].keys() >= {"clip", "alone", "evidence", "drop_modality", "drop_features"}
     assert config["model"]["weight"] == 0.2

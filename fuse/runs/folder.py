@@ -110,7 +110,9 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
-    """Return a run folder's configuration, with renamed settings of an old run under their present names.
+    """Return a run folder's configuration, with the settings of an old run as they are said at present.
+
+    Renamed settings have their present names, and a run of before `speech_rate_hz` averaged no frames.
 
     Args:
         run_dir: The run folder.
@@ -125,6 +127,10 @@ def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dic
     for part in ("model", "training"):
         if isinstance(config.get(part), dict):
             config[part] = {RENAMED.get(name, name): value for name, value in config[part].items()}
+    if isinstance(training := config.get("training"), dict):
+        if training.get("speech_stride") == 1:
+            del training["speech_stride"]
+        training.setdefault("speech_rate_hz", 0.0)
     return config
 
 

@@ -14,8 +14,9 @@ import torch
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import device_name
 from gia_mic.extract.store import Store
+from gia_mic.fuse.data import speech_group
 
-__all__ = ["about_corpus", "about_features", "provenance"]
+__all__ = ["about_corpus", "about_features", "provenance", "recorded_speech_group"]
 
 
 def about_corpus(corpus: Corpus, modalities: Sequence[str]) -> dict[str, Any]:
@@ -43,6 +44,12 @@ def about_features(corpus: Corpus, store: Store) -> dict[str, Any]:
         "dim": store.dim,
         "frame_rate_hz": store.frame_rate_hz,
     }
+
+
+def recorded_speech_group(config: Mapping[str, Any]) -> int:
+    """Return how many neighbouring frames of speech the run of a configuration averages to one, at least 1."""
+    rate_hz = config["features"].get("speech", {}).get("frame_rate_hz")
+    return speech_group(rate_hz, config["training"]["speech_rate_hz"])
 
 
 def provenance(command: str | None, device: str, stores: Mapping[str, Store]) -> dict[str, Any]:

@@ -33,6 +33,11 @@ def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, dict[str
     config = read_config(run_dir)
     if not (run_dir / METRICS).exists():
         raise RunError(f"{run_dir} is not finished ({METRICS} is missing): run `mer fuse-train` again.")
+    if stride := config["training"].get("speech_stride"):
+        raise RunError(
+            f"{run_dir} was trained with speech_stride {stride}, and this version averages frames instead: train the "
+            "fold again, with --speech-rate."
+        )
     dims = {name: config["features"][name]["dim"] for name in config["modalities"]}
     weighed = config["training"].get("layer_weights", False)
     layers = {name: layer_count(config["features"][name].get("spec", {})) if weighed else 1 for name in dims}

@@ -18,6 +18,8 @@ REFERENCE = "gia-mic"
 def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicConfig]:
     """Return configs by run name: the whole model, then without each part, then with each other constraint."""
     configs = {name: config}
+    if config.unimodal_width:
+        configs[f"{name}-without-unimodal-heads"] = replace(config, unimodal_width=0)
     for part in ABLATIONS:
         configs[f"{name}-without-{part}"] = replace(config, without=(part,))
     for constraint in CONSTRAINTS:
@@ -30,8 +32,8 @@ def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicCon
 def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
     """Return the experiments that show what each part of GIA-MIC is worth, itself first.
 
-    One more than the variants is the whole model trained on cross-entropy and its constraint, without learning each
-    modality by itself.
+    Two more than the variants are the whole model trained on cross-entropy and its constraint, without learning each
+    modality by itself, and the equations alone: so trained, and without unimodal heads.
 
     Args:
         whole: The experiment with all of GIA-MIC; with the name of its runs, if it has one, begin those of the others.
@@ -45,7 +47,10 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
     ]
     if training.unimodal_weight:
         plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
-        experiments.append(replace(whole, name=f"{name}-without-unimodal", training=plain))
+        experiments.append(replace(whole, name=f"{name}-without-unimodal-loss", training=plain))
+        if whole.model.unimodal_width:
+            equations = replace(whole.model, unimodal_width=0)
+            experiments.append(replace(whole, name=f"{name}-equations", model=equations, training=plain))
     experiments += [
         replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
         for fusion in baselines

@@ -147,6 +147,12 @@ class GiaMicConfig:
         at_least=0,
         below=1,
     )
+    unimodal_width: int = setting(
+        64,
+        "Features of the hidden layer of each modality's own head. The mean of these heads is the answer that the "
+        "interactions correct; 0 goes without them.",
+        at_least=0,
+    )
     constraint: str = setting("similarity", "Modality-invariant constraint, L_MIC.", choices=CONSTRAINTS)
     constraint_weight: float = setting(0.1, "λ of loss = cross-entropy + λ L_MIC.", at_least=0)
     without: tuple[str, ...] = setting((), "Parts to leave out.", choices=ABLATIONS)

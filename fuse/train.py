@@ -33,6 +33,7 @@ __all__ = [
     "fit_scalers",
     "fit_together",
     "hide",
+    "log_frequencies",
     "mixed",
     "modality_masks",
     "objective",
@@ -183,15 +184,21 @@ def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
 
 
 def objective(
-    logits: Tensor, unimodal: Sequence[Tensor], present: Tensor, label_targets: Tensor, config: TrainingConfig
+    logits: Tensor,
+    unimodal: Sequence[Tensor],
+    present: Tensor,
+    label_targets: Tensor,
+    log_prior: Tensor,
+    config: TrainingConfig,
 ) -> Tensor:
     """Return the loss of a step but for the fusion's own constraint.
 
-        q ∝ Π_m p_m                                  over the modalities m that an utterance has
+        q ∝ π Π_m (p_m / π)                          over the modalities m that an utterance has
         target = (1 − ε) label + ε q
         loss = CE(p, target) + α mean over m of CE(p_m, label)
 
-    p is what the model says of all modalities together and p_m of m alone, α = `unimodal_weight` and ε = `soft_target`.
+    p is what the model says of all modalities together and p_m of m alone, π is how frequent the classes are, which q
+    counts once, α = `unimodal_weight` and ε = `soft_target`.
     Models of several modalities lean on the one that is learnt fastest, and then learn by heart what it gets wrong; by
     itself each modality is learnt as well as it can be (Du et al. 2023, arXiv:2305.01233). And where an utterance's
     modalities contradict its label, a part of the target follows them (bootstrapping: Reed et al. 2015,
@@ -202,6 +209,7 @@ def objective(
         unimodal: Logits (…, B, C) of each modality by itself; empty where there is only one.
         present: (M, …, B) bool, True where the utterance has the modality.
         label_targets: Targets (…, B, C) by the labels, times the class's weight; all 0 for nobody.
+        log_prior: log π (…, C), see `log_frequencies`.
         config: Settings of the training, of which α and ε are used.
 
     Returns:
@@ -214,7 +222,8 @@ def objective(
         log_p = torch.stack([logits_m.float().log_softmax(-1) for logits_m in unimodal]) * present.unsqueeze(-1)
         counts = (label_targets.sum(-1) * present).sum(-1)
         unimodal_loss = (-(log_p * label_targets).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
-        product = log_p.detach().sum(0).softmax(-1) * label_targets.sum(-1, keepdim=True)
+        likelihoods = log_p.detach() - log_prior.unsqueeze(-2) * present.unsqueeze(-1)
+        product = (likelihoods.sum(0) + log_prior.unsqueeze(-2)).softmax(-1) * label_targets.sum(-1, keepdim=True)
         target = torch.lerp(label_targets, product, config.soft_target)
     return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.unimodal_weight * unimodal_loss
 
@@ -334,6 +343,17 @@ def targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.
     return table.to(device)
 
 
+def log_frequencies(targets: Tensor, labels: Tensor) -> Tensor:
+    """Return log π (C,) of the classes in a training part, as its loss weighs them.
+
+    Args:
+        targets: Target distribution of each class, (C, C), times its weight.
+        labels: Class indices (B,) of the training part.
+    """
+    mass = targets[labels].sum(0)
+    return (mass / mass.sum()).clamp(min=1e-6).log()
+
+
 class _Run:
     """What belongs to one run: its model and generator, its history and its best weights so far."""
 
@@ -349,6 +369,8 @@ class _Run:
         fit_scalers(self.model, data, self.rows)
         self.model.to(data.labels.device)
         self.targets = targets(data, self.rows, config, data.labels.device)
+        labels = data.labels.cpu()[torch.from_numpy(self.rows)]
+        self.log_prior = log_frequencies(self.targets.cpu(), labels).to(data.labels.device)
         self.stopped = False
         self._patience = config.patience if spec.choose_by == "dev" else 0
         self._history: list[dict[str, Any]] = []
@@ -383,6 +405,7 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
     """
     device, costs, true = data.labels.device, data.costs, data.labels.cpu()
     tables = learner.join([run.targets for run in runs])
+    log_prior = learner.join([run.log_prior for run in runs])
     groups = learner.parameter_groups(config.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
     for number in range(config.epochs):
@@ -399,7 +422,7 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             filled = rows != NOBODY
             output, unimodal, present = _forward(learner, runs, members, data, rows, config)
             label_targets = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * filled.unsqueeze(-1)
-            losses = objective(output.logits, unimodal, present, label_targets, config) + output.constraint
+            losses = objective(output.logits, unimodal, present, label_targets, log_prior, config) + output.constraint
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()
             if config.clip_norm:

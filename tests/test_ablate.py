@@ -30,5 +30,5 @@ def test_one_call_gives_the_table(corpus, stores, tmp_path):
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")
     for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
         assert name in text
-    assert re.search(r"gia-mic-without-unimodal +unimodal_weight 0\.0, soft_target 0\.0", text)
+    assert re.search(r"gia-mic-without-unimodal-loss +unimodal_weight 0\.0, soft_target 0\.0", text)
     assert re.search(r"gia-mic-without-gate +without gate\n", text)

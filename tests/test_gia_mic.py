@@ -155,8 +155,9 @@ def test_tokens_read_the_frames_that_are_there():
         torch.testing.assert_close(found[0, token], shares @ values[0, :3])
 
 
-def test_the_whole_model_equals_its_formula():
-    whole = model()
+@pytest.mark.parametrize("unimodal_width", [0, 6])
+def test_the_whole_model_equals_its_formula(unimodal_width):
+    whole = model(replace(CONFIG, unimodal_width=unimodal_width))
     given = batch({name: [4] for name in DIMS})
     found = whole(given).logits[0]
     h = {name: whole.norm[name](whole.project[name](given[name].values[0].float())) for name in DIMS}
@@ -176,6 +177,9 @@ def test_the_whole_model_equals_its_formula():
         x = layer.norm(x + sum(naive_refinement(layer, x, h[name]) for name in DIMS))
     pooled.append(sum(x) / len(x))
     expected = whole.head[1](torch.relu(whole.head[0](torch.cat(pooled))))
+    if unimodal_width:
+        heads = zip(DIMS, whole.unimodal.encode, whole.unimodal.decide, strict=True)
+        expected += sum(second(torch.relu(first(given[name].values[0].mean(0)))) for name, first, second in heads) / 3
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -184,10 +188,15 @@ VARIANTS = [
     *(replace(CONFIG, constraint=name) for name in CONSTRAINTS[1:]),
     *(replace(CONFIG, without=(part,)) for part in ABLATIONS),
     replace(CONFIG, without=ABLATIONS),
+    replace(CONFIG, unimodal_width=0),
 ]
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=lambda config: f"{config.constraint}-{'-'.join(config.without)}")
+def describe(config):
+    return "-".join([config.constraint, *config.without, str(config.unimodal_width)])
+
+
+@pytest.mark.parametrize("config", VARIANTS, ids=describe)
 @pytest.mark.parametrize("names", [("speech",), ("text", "visual"), tuple(DIMS)], ids="-".join)
 def test_padding_missing_modalities_and_gradients(config, names):
     dims = {name: DIMS[name] for name in names}
@@ -229,9 +238,10 @@ def test_a_present_modality_matters_and_a_missing_one_does_not():
     assert (whole(nothing).logits - whole(given).logits).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("unimodal_width", [0, 6])
 @pytest.mark.parametrize("without", [(), ("interaction",), ("gate", "generator")])
-def test_training_also_gives_what_each_modality_says_by_itself(without):
-    whole = model(replace(CONFIG, without=without)).train()
+def test_training_also_gives_what_each_modality_says_by_itself(without, unimodal_width):
+    whole = model(replace(CONFIG, without=without, unimodal_width=unimodal_width)).train()
     given = batch({"speech": [9, 4, 7, 0], "text": [3, 0, 1, 4], "visual": [2, 5, 3, 1]})
     keep = (torch.rand(4, whole.dropouts, whole.width, generator=torch.Generator().manual_seed(0)) < 0.5) * 2.0
     alone = whole(given, keep).unimodal

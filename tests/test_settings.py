@@ -146,7 +146,7 @@ def test_an_ablation_is_of_the_settings_that_were_typed(tmp_path, mer):
     answer = mer("ablate", *words.split(), *more.split(), *folders)
     assert answer.exit_code == 0, answer.output
     runs = {run_dir.name: read_config(run_dir / "fold-1" / "seed-0") for run_dir in own.parent.glob("small*")}
-    assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-unimodal"} <= set(runs)
+    assert {"small", "small-without-gate", "small-constraint-similarity", "small-without-unimodal-loss"} <= set(runs)
     assert "small-mult" in runs
     for name, config in runs.items():
         assert (config["training"]["learning_rate"], config["training"]["batch_size"]) == (0.002, 40), name

@@ -20,6 +20,7 @@ from gia_mic.fuse.train import (
     fit,
     fit_scalers,
     hide,
+    log_frequencies,
     modality_masks,
     objective,
     predict,
@@ -260,22 +261,23 @@ def test_a_wrong_config_names_every_problem():
 
 
 def test_the_objective_equals_its_formula():
-    """loss = CE(p, (1 − ε) label + ε q) + α mean over m of CE(p_m, label), q ∝ Π_m p_m, utterance by utterance."""
+    """loss = CE(p, (1 − ε) label + ε q) + α mean over m of CE(p_m, label), q ∝ π Π_m (p_m / π), by utterance."""
     random = np.random.default_rng(0)
     M, B, C, alone, evidence = 3, 5, 4, 0.7, 0.4
     logits, singles = random.normal(size=(B, C)), random.normal(size=(M, B, C))
     present = np.array([[1, 1, 0, 1, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 1]], dtype=bool)
     labels, weights = random.integers(0, C, B), random.uniform(0.5, 2, B)
+    prior = random.dirichlet(np.ones(C))
 
     def shares(scores):
         return np.exp(scores) / np.exp(scores).sum()
 
     together, apart = 0.0, np.zeros(M)
     for utterance in range(B):
-        product = np.ones(C)
+        product = prior.copy()
         for m in range(M):
             if present[m, utterance]:
-                product *= shares(singles[m, utterance])
+                product *= shares(singles[m, utterance]) / prior
                 apart[m] -= weights[utterance] * np.log(shares(singles[m, utterance])[labels[utterance]])
         product /= product.sum()
         for c in range(C):
@@ -287,20 +289,30 @@ def test_the_objective_equals_its_formula():
     wanted = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
     tensors = [torch.from_numpy(one).float().requires_grad_() for one in (logits, *singles)]
     config = TrainingConfig(unimodal_weight=alone, soft_target=evidence)
-    found = objective(tensors[0], tensors[1:], torch.from_numpy(present), wanted, config)
+    log_prior = torch.from_numpy(prior).float().log()
+    found = objective(tensors[0], tensors[1:], torch.from_numpy(present), wanted, log_prior, config)
     assert found.item() == pytest.approx(expected, abs=1e-5)
     # a modality learns from the label alone, not from how it is used as a target
     found.backward()
-    only = objective(
-        tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, replace(config, soft_target=0.0)
-    )
+    plain = replace(config, soft_target=0.0)
+    only = objective(tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, log_prior, plain)
     [expected_gradient] = torch.autograd.grad(only, tensors[1])
     torch.testing.assert_close(tensors[1].grad, expected_gradient)
 
 
+def test_classes_are_as_frequent_as_the_loss_weighs_them():
+    labels = torch.tensor([0, 0, 0, 1])
+    torch.testing.assert_close(log_frequencies(torch.eye(2), labels).exp(), torch.tensor([0.75, 0.25]))
+    weighted = torch.diag(torch.tensor([4 / 6, 4 / 2]))
+    torch.testing.assert_close(log_frequencies(weighted, labels).exp(), torch.tensor([0.5, 0.5]))
+    absent = log_frequencies(torch.eye(3), labels)
+    assert absent.isfinite().all()
+
+
 def test_without_views_the_objective_is_cross_entropy():
     logits, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
-    found = objective(logits, [], torch.ones(1, 6, dtype=torch.bool), torch.eye(4)[labels], TrainingConfig())
+    present, log_prior = torch.ones(1, 6, dtype=torch.bool), torch.full((4,), 0.25).log()
+    found = objective(logits, [], present, torch.eye(4)[labels], log_prior, TrainingConfig())
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
 
 

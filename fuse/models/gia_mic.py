@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from gia_mic.fuse.config import GiaMicConfig
 from gia_mic.fuse.models import constraint as constraints
 from gia_mic.fuse.models.attention import CrossAttention, attend
-from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, drop, mean, project, scaled, scalers
+from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, drop, mean, pool, project, scaled, scalers
+from gia_mic.fuse.models.pooled import UnimodalHeads
 
 __all__ = ["GatedInteractiveAttention", "Generator", "GiaMic"]
 
@@ -142,11 +143,17 @@ class GiaMic(nn.Module):
 
         H_m = LayerNorm(W_m X_m)
         S_i = LayerNorm(H_i + W_o [P_{i←j} ; P_{i←k}])                     one P for each other modality
-        logits = W_2 ReLU(W_1 [pool S_s ; pool S_t ; pool S_v ; pool x] + b_1) + b_2
+        c = W_2 ReLU(W_1 [pool S_s ; pool S_t ; pool S_v ; pool x] + b_1) + b_2
+        v_m = V_m ReLU(A_m pool X_m + a_m) + b_m
+        logits = c + mean over present m of v_m
 
     pool is the mean over an utterance's frames (or tokens); a missing modality pools to 0 and its P are 0. With one
     modality alone there is no P, and S = LayerNorm(H). Without interaction, S_i = LayerNorm(H_i + W_o A(H_i)), where A
     is multi-head self-attention; without generator the head sees no x and there is no constraint.
+
+    v_m, what each modality says by itself, is our addition: what late fusion knows needn't be learnt by interactions,
+    which only correct it. Where an utterance has one of several modalities, nothing is corrected. Without unimodal
+    heads the logits are c.
 
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
@@ -159,8 +166,12 @@ class GiaMic(nn.Module):
         self, dims: Mapping[str, int], classes: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
-        self.modalities = tuple(dims)
-        self.width, self.dropout, self.dropouts = config.width, config.dropout, len(dims) + 1
+        self.modalities, self.dims = tuple(dims), dict(dims)
+        self.width, self.dropout, self.dropouts = (
+            max(config.width, config.unimodal_width),
+            config.dropout,
+            len(dims) + 1,
+        )
         self.heads, self.weight, self.constraint = config.heads, config.constraint_weight, config.constraint
         d, interaction = config.width, "interaction" not in config.without
         self.scalers = scalers(dims, layers)
@@ -192,6 +203,9 @@ class GiaMic(nn.Module):
             constraints.Adversary(d, len(dims)) if generator and config.constraint == "adversarial" else None
         )
         self.head = nn.ModuleList([nn.Linear((len(dims) + generator) * d, d), nn.Linear(d, classes)])
+        self.unimodal: UnimodalHeads | None = None
+        if config.unimodal_width:
+            self.unimodal = UnimodalHeads(list(scaled(dims, layers).values()), config.unimodal_width, classes)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch.
@@ -202,11 +216,7 @@ class GiaMic(nn.Module):
             details: Also return `gate/i_j` (B, T_i, d), `attention/i_j` (B, heads, T_i, T_j), `invariant` (B, K, d).
         """
         # a modality that nobody in the batch has costs nothing: it reads nothing, and nothing reads it
-        frames = {
-            name: self._project(name, batch[name], keep, slot)
-            for slot, name in enumerate(self.modalities)
-            if name in batch
-        }
+        frames = {name: self._project(name, batch[name]) for name in self.modalities if name in batch}
         tensors: dict[str, Tensor] = {}
         specific = {name: self._specific(name, frames, tensors if details else None) for name in frames}
         several = self.training and len(frames) > 1
@@ -223,6 +233,10 @@ class GiaMic(nn.Module):
                 if self.constraint != "none":
                     present = {name: padded.present for name, padded in frames.items()}
                     loss = self.weight * self._constraint_loss(unimodal_invariant, present)
+        if self.unimodal is not None:
+            correction = self._decide(specific, invariant, keep)
+            logits, alone = self._corrected(correction, batch, keep)
+            return Output(logits, loss, tensors, alone if several else ())
         unimodal_logits = []
         for name in batch if several else ():
             # who reads nobody else says the same by itself
@@ -263,9 +277,18 @@ class GiaMic(nn.Module):
         joined = torch.cat(vectors if invariant is None else [*vectors, invariant], -1)
         return self.head[1](drop(torch.relu(self.head[0](joined)), keep, self.dropouts - 1))
 
-    def _project(self, name: str, padded: PaddedFrames, keep: Tensor | None, slot: int) -> PaddedFrames:
+    def _corrected(self, correction: Tensor, batch: Batch, keep: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the mean of what the modalities say by themselves, corrected; and what each in the batch says."""
+        assert self.unimodal is not None
+        vectors, present = pool(batch, self.scalers, self.dims)
+        alone, together = self.unimodal(vectors, present, keep)
+        several = present.sum(1, keepdim=True) >= min(2, len(self.modalities))
+        by_name = dict(zip(self.modalities, alone, strict=True))
+        return together + correction * several, tuple(by_name[name] for name in batch)
+
+    def _project(self, name: str, padded: PaddedFrames) -> PaddedFrames:
         values = self.norm[name](project(padded.values, self.scalers[name], self.project[name]))
-        return PaddedFrames(drop(values, keep, slot), padded.mask)
+        return PaddedFrames(values, padded.mask)
 
     def _constraint_loss(self, z: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         if self.adversary is not None:

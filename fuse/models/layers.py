@@ -7,7 +7,7 @@ models (`torch.func.vmap`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -24,6 +24,7 @@ __all__ = [
     "initialise",
     "mean",
     "missing",
+    "pool",
     "project",
     "scaled",
     "scalers",
@@ -103,12 +104,12 @@ def drop(values: Tensor, keep: Tensor | None, slot: int) -> Tensor:
 
     Args:
         values: (B, d) or (B, T, d).
-        keep: (B, P, d), 0 or 1 / (1 − p); None drops nothing.
+        keep: (B, P, W ≥ d), 0 or 1 / (1 − p), of which the first d features count; None drops nothing.
         slot: Number of the mask, from 0 to P − 1.
     """
     if keep is None:
         return values
-    mask = keep[:, slot].to(values.dtype)
+    mask = keep[:, slot, : values.shape[-1]].to(values.dtype)
     return values * (mask if values.dim() == 2 else mask.unsqueeze(1))
 
 
@@ -203,6 +204,19 @@ def project(values: Tensor, scaler: nn.Module, linear: nn.Module) -> Tensor:
     return F.linear(scaler.centred(values), weight)
 
 
+def pool(batch: Batch, scalers: nn.ModuleDict, dims: Mapping[str, int]) -> tuple[list[Tensor], Tensor]:
+    """Return the mean u_m (B, D_m / L_m) of each modality's scaled frames, and who has which, (B, M) bool.
+
+    Args:
+        batch: Raw frames by modality.
+        scalers: Scaler of each modality.
+        dims: Features of each modality's frames, D_m, in the order of the answer.
+    """
+    complete = missing(dims, batch)
+    vectors = [mean(PaddedFrames(scalers[name](values), mask)) for name, (values, mask) in complete.items()]
+    return vectors, torch.stack([padded.present for padded in complete.values()], 1)
+
+
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Draw every matrix Xavier-uniform from the generator; biases become 0, what is left (norms, PReLU) stays."""
     for name, parameter in model.named_parameters():
@@ -214,16 +228,16 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 parameter.zero_()
 
 
-def missing(dims: Mapping[str, int], batch: Batch, modalities: Sequence[str]) -> dict[str, PaddedFrames]:
-    """Return the batch with one padding frame for each modality that it leaves out, in the order of `modalities`."""
+def missing(dims: Mapping[str, int], batch: Batch) -> dict[str, PaddedFrames]:
+    """Return the batch with one padding frame for each modality that it leaves out, in the order of `dims`."""
     like = next(iter(batch.values()))
     count, device = like.mask.shape[0], like.mask.device
     return {
         name: batch[name]
         if name in batch
         else PaddedFrames(
-            torch.zeros(count, 1, dims[name], dtype=like.values.dtype, device=device),
+            torch.zeros(count, 1, dim, dtype=like.values.dtype, device=device),
             torch.zeros(count, 1, dtype=torch.bool, device=device),
         )
-        for name in modalities
+        for name, dim in dims.items()
     }

@@ -89,7 +89,6 @@ class Mult(nn.Module):
         self.sources = {name: tuple(other for other in dims if other != name) or (name,) for name in dims}
         self.joined = d * max(len(dims) - 1, 1)
         self.width, self.dropout, self.dropouts = self.joined * len(dims), config.dropout, len(dims) + 1
-        self.frame_width = d
         self.scalers = scalers(dims, layers)
         self.project = nn.ModuleDict(
             {name: nn.Linear(dim, d, bias=False) for name, dim in scaled(dims, layers).items()}
@@ -118,8 +117,7 @@ class Mult(nn.Module):
         for slot, name in enumerate(self.modalities):
             if name in batch:
                 projected = project(batch[name].values, self.scalers[name], self.project[name])
-                frame_keep = None if keep is None else keep[..., : self.frame_width]
-                frames[name] = PaddedFrames(drop(projected, frame_keep, slot) + _positions(projected), batch[name].mask)
+                frames[name] = PaddedFrames(drop(projected, keep, slot) + _positions(projected), batch[name].mask)
         last = {name: self._last(name, frames) for name in frames}
         nothing = torch.zeros_like(next(iter(last.values())))
         h = torch.cat([last.get(name, nothing) for name in self.modalities], -1)

@@ -4,15 +4,15 @@ u_m (B, D_m) is the mean over an utterance's scaled frames. A missing modality h
 or averages, no part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gia_mic.fuse.config import LmfConfig, PooledConfig, TfnConfig
-from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, drop, mean, missing, scaled, scalers
+from gia_mic.fuse.models.layers import Batch, Output, drop, pool, scaled, scalers
 
-__all__ = ["Attention", "Concat", "Late", "Lmf", "Pool", "Tfn"]
+__all__ = ["Attention", "Concat", "Late", "Lmf", "Pool", "Tfn", "UnimodalHeads"]
 
 
 class Pool(nn.Module):
@@ -34,9 +34,7 @@ class Pool(nn.Module):
 
     def pool(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Return u_m (B, D_m) of each modality, and who has which, (B, M) bool."""
-        complete = missing(self.dims, batch, self.modalities)
-        vectors = [mean(PaddedFrames(self.scalers[name](values), mask)) for name, (values, mask) in complete.items()]
-        return vectors, torch.stack([padded.present for padded in complete.values()], 1)
+        return pool(batch, self.scalers, self.dims)
 
     def encoders(self, out: int) -> nn.ModuleList:
         """Return a layer D_m → out for each modality."""
@@ -50,6 +48,36 @@ class Pool(nn.Module):
         """Apply the head to features (B, …)."""
         hidden = drop(torch.relu(head[0](features)), keep, self.dropouts - 1)
         return Output(head[1](hidden), hidden.new_zeros(()), {})
+
+
+class UnimodalHeads(nn.Module):
+    """What each modality says by itself, v_m = V_m ReLU(W_m u_m + b_m) + c_m, and the mean over those that are there.
+
+    Args:
+        features: Size D_m of each modality's vector u_m, in the order of modalities.
+        width: Features of the hidden layers.
+        classes: C.
+    """
+
+    def __init__(self, features: Sequence[int], width: int, classes: int) -> None:
+        super().__init__()
+        self.encode = nn.ModuleList(nn.Linear(size, width) for size in features)
+        self.decide = nn.ModuleList(nn.Linear(width, classes) for _ in features)
+
+    def forward(self, vectors: Sequence[Tensor], present: Tensor, keep: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """Return the logits (B, C) of each modality, and their mean over the modalities that are there.
+
+        Args:
+            vectors: u_m (B, D_m) of each modality.
+            present: (B, M) bool, who has which.
+            keep: (B, P, d) dropout masks, the first M of them for the hidden layers; None drops nothing.
+        """
+        logits = [
+            decide(drop(torch.relu(encode(vector)), keep, slot))
+            for slot, (encode, decide, vector) in enumerate(zip(self.encode, self.decide, vectors, strict=True))
+        ]
+        share = present.to(logits[0].dtype) / present.sum(1, keepdim=True).clamp(min=1)
+        return logits, (torch.stack(logits, 1) * share.unsqueeze(-1)).sum(1)
 
 
 class Concat(Pool):
@@ -76,18 +104,12 @@ class Late(Pool):
         self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
-        self.encode = self.encoders(config.width)
-        self.decide = nn.ModuleList(nn.Linear(config.width, classes) for _ in dims)
+        self.heads = UnimodalHeads(self.outs, config.width, classes)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
         vectors, present = self.pool(batch)
-        votes = [
-            decide(drop(torch.relu(encode(vector)), keep, slot))
-            for slot, (encode, decide, vector) in enumerate(zip(self.encode, self.decide, vectors, strict=True))
-        ]
-        share = present.to(votes[0].dtype) / present.sum(1, keepdim=True).clamp(min=1)
-        logits = (torch.stack(votes, 1) * share.unsqueeze(-1)).sum(1)
+        _, logits = self.heads(vectors, present, keep)
         return Output(logits, logits.new_zeros(()), {})
 
 
@@ -183,6 +205,6 @@ def _with_constant(model: Tfn | Lmf, batch: Batch, keep: Tensor | None) -> list[
     extended = []
     for slot, (encode, vector) in enumerate(zip(model.encode, vectors, strict=True)):
         hidden = torch.relu(encode(vector)) * present[:, slot, None]
-        hidden = drop(hidden, None if keep is None else keep[..., : hidden.shape[-1]], slot)
+        hidden = drop(hidden, keep, slot)
         extended.append(torch.cat([torch.ones_like(hidden[:, :1]), hidden], -1))
     return extended

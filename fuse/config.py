@@ -99,8 +99,8 @@ class TrainingConfig:
         below=1,
     )
     feature_dropout: float = setting(
-        0.0,
-        "Probability that a feature of a modality's frames is hidden from a whole step; helps small corpora.",
+        0.2,
+        "Probability that a feature of a modality's frames is hidden from a whole step.",
         at_least=0,
         below=1,
     )

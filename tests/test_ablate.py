@@ -8,8 +8,9 @@ from gia_mic.report.render import render
 
 def test_every_part_and_every_constraint_has_a_variant():
     found = variants(GiaMicConfig())
-    assert len(found) == 1 + 3 + 4
+    assert len(found) == 1 + 1 + 3 + 4
     assert found["gia-mic"] == GiaMicConfig()
+    assert found["gia-mic-without-unimodal-heads"].unimodal_width == 0
     assert found["gia-mic-without-gate"].without == ("gate",)
     assert found["gia-mic-without-constraint"].constraint == "none"
     assert len(set(found.values())) == len(found)
@@ -26,9 +27,10 @@ def test_one_call_gives_the_table(corpus, stores, tmp_path):
         runs=tmp_path / "runs",
         baselines=("concat",),
     )
-    assert len(folders) == 10 * 5
+    assert len(folders) == 12 * 5
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")
     for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
         assert name in text
     assert re.search(r"gia-mic-without-unimodal-loss +unimodal_weight 0\.0, soft_target 0\.0", text)
+    assert re.search(r"gia-mic-equations +.*unimodal_width 0", text)
     assert re.search(r"gia-mic-without-gate +without gate\n", text)

@@ -79,7 +79,7 @@ def test_late_is_the_mean_of_the_votes_of_those_that_are_there():
     given["text"].mask[1] = False
     votes = [
         decide(torch.relu(encode(u)))
-        for encode, decide, u in zip(model.encode, model.decide, vectors(model, given), strict=True)
+        for encode, decide, u in zip(model.heads.encode, model.heads.decide, vectors(model, given), strict=True)
     ]
     found = model(given).logits
     torch.testing.assert_close(found[0], (votes[0] + votes[1] + votes[2])[0] / 3)

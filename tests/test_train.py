@@ -200,7 +200,7 @@ def test_every_option_trains(corpus, data, change):
 
 
 def test_weight_decay_shrinks_matrices_alone(corpus, data):
-    config = replace(QUICK, epochs=2, weight_decay=100.0)
+    config = replace(QUICK, epochs=2, weight_decay=150.0)
     weights = dict(trained(data, folds(corpus)[0].train, config).model.named_parameters())
     assert max(weight.abs().max() for weight in weights.values() if weight.dim() >= 2) < 0.01
     norms = [weight for name, weight in weights.items() if "norm" in name and name.endswith("weight")]

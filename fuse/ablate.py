@@ -32,8 +32,8 @@ def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicCon
 def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
     """Return the experiments that show what each part of GIA-MIC is worth, itself first.
 
-    Two more than the variants are the whole model trained on cross-entropy and its constraint, without learning each
-    modality by itself, and the equations alone: so trained, and without unimodal heads.
+    Beside the variants of the model stand those of its training: without learning each modality by itself, without
+    feature dropout, and the equations alone, without anything that is ours.
 
     Args:
         whole: The experiment with all of GIA-MIC; with the name of its runs, if it has one, begin those of the others.
@@ -45,12 +45,19 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
     experiments = [
         replace(whole, model=model, name=variant_name) for variant_name, model in variants(whole.model, name).items()
     ]
-    if training.unimodal_weight:
-        plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
-        experiments.append(replace(whole, name=f"{name}-without-unimodal-loss", training=plain))
-        if whole.model.unimodal_width:
-            equations = replace(whole.model, unimodal_width=0)
-            experiments.append(replace(whole, name=f"{name}-equations", model=equations, training=plain))
+    plain = {"unimodal_weight": 0.0, "soft_target": 0.0}
+    for part, off in (("unimodal-loss", plain), ("feature-dropout", {"feature_dropout": 0.0})):
+        changed = replace(training, **off)
+        if changed != training:
+            experiments.append(replace(whole, name=f"{name}-without-{part}", training=changed))
+    equations = replace(
+        whole,
+        name=f"{name}-equations",
+        model=replace(whole.model, unimodal_width=0),
+        training=replace(training, **plain, feature_dropout=0.0),
+    )
+    if all((equations.model, equations.training) != (one.model, one.training) for one in experiments):
+        experiments.append(equations)
     experiments += [
         replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
         for fusion in baselines

@@ -27,7 +27,7 @@ def test_one_call_gives_the_table(corpus, stores, tmp_path):
         runs=tmp_path / "runs",
         baselines=("concat",),
     )
-    assert len(folders) == 12 * 5
+    assert len(folders) == 13 * 5
     text = render(tmp_path / "runs" / "toy", "terminal", "gia-mic")
     for name in ("gia-mic-without-gate", "gia-mic-without-constraint", "gia-mic-constraint-cmd", "concat"):
         assert name in text

@@ -38,8 +38,8 @@ def prepare() -> None:
 
 @prepare.command("demo")
 @click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
-@click.option("--seed", type=int, default=3, show_default=True, help="Seed of everything random in it.")
-@click.option("--utterances", type=int, default=600, show_default=True, help="Number of utterances.")
+@click.option("--seed", type=int, default=4, show_default=True, help="Seed of everything random in it.")
+@click.option("--utterances", type=int, default=1000, show_default=True, help="Number of utterances.")
 @click.option(
     "--cue",
     "cues",

@@ -46,7 +46,7 @@ def test_corpus_is_balanced_and_complete(small):
 
 def test_whole_plan_has_unique_ids_and_five_equal_sessions():
     utterances, displays = demo.plan_demo(Demo())
-    assert len({u.id for u in utterances}) == len(utterances) == len(displays) == 600
+    assert len({u.id for u in utterances}) == len(utterances) == len(displays) == 1000
     for session in {u.session for u in utterances}:
         assert [sum(u.session == session and u.label == label for u in utterances) for label in demo.EMOTIONS] == [
             30

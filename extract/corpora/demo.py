@@ -56,8 +56,8 @@ class Demo:
         cues: For each modality's letter, the probability (0.25 to 1) that it displays the true emotion.
     """
 
-    seed: int = 3
-    utterances: int = 600
+    seed: int = 4
+    utterances: int = 1000
     cues: Mapping[str, float] = field(default_factory=lambda: dict(CUES))
 
 

@@ -91,7 +91,8 @@ def speech(emotion: str, speaker: Voice, duration_s: float, rng: np.random.Gener
     loudness = 0.05 * 10 ** ((manner.level_db + rng.normal(0, 1.0)) / 20)
     sound *= loudness / np.sqrt(np.mean(np.square(sound)))
     sound += rng.normal(0, 4e-4, count)  # the room
-    return np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+    # the loudest would be clipped, and are turned down instead
+    return np.round(sound * (32766 / max(np.abs(sound).max(), 1))).astype(np.int16)
 
 
 def write_wav(path: Path, samples: NDArray[np.int16]) -> None:

@@ -39,6 +39,12 @@ class _Module(_DummyBackendModule):
     def empty_cache(self) -> None:
         pass
 
+    def get_rng_state(self, device: Any = None) -> torch.Tensor:  # `fork_rng` asks for it
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: torch.Tensor, device: Any = None) -> None:
+        pass
+
 
 _setup_privateuseone_for_python_backend("pretended", _Module())
 HERE = torch.device("pretended:0")

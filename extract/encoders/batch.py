@@ -26,26 +26,25 @@ class Batch:
 
     Attributes:
         values: (B, n, ...), of the type of the windows' values.
-        lengths: (B,) int64, how many of the n are a window's own.
         ragged: Whether they differ in length.
     """
 
     def __init__(self, windows: Sequence[Window], device: torch.device, padding: int = 0) -> None:
         self._keeps = [window.keep for window in windows]
         self._counts = [keep.stop - keep.start for keep in self._keeps]
-        lengths = [len(window.values) for window in windows]
-        self.ragged = min(lengths) < max(lengths)
+        self._lengths = [len(window.values) for window in windows]
+        self.ragged = min(self._lengths) < max(self._lengths)
         values = windows[0].values
-        padded = host_buffer((len(windows), max(lengths), *values.shape[1:]), values.dtype, device)
+        padded = host_buffer((len(windows), max(self._lengths), *values.shape[1:]), values.dtype, device)
         for row, window in zip(padded.numpy(), windows, strict=True):
             row[: len(window.values)] = window.values
             row[len(window.values) :] = padding
-        # row r of all that is kept, which is window b's, is frame r + shift + b T of a batch of T frames each
-        shifts = np.array([keep.start for keep in self._keeps]) - np.cumsum([0, *self._counts[:-1]])
-        numbers = host_buffer((3, len(windows)), np.dtype(np.int64), device)
-        numbers.numpy()[:] = lengths, self._counts, shifts
         self.values = padded.to(device, non_blocking=True)
-        self.lengths, self._row_counts, self._shifts = numbers.to(device, non_blocking=True)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B,) int64, how many of the n are a window's own."""
+        return self._numbers[0]
 
     def mask(self) -> torch.Tensor:
         """Return (B, n), True where a window has a value of its own."""
@@ -55,10 +54,22 @@ class Batch:
         """Return of (B, T, D) the frames that the windows keep, one after the other, (N, D)."""
         if hidden.device.type == "cpu" or len(hidden) == 1:
             return torch.cat([frames[keep] for frames, keep in zip(hidden, self._keeps, strict=True)])
+        _, counts, shifts = self._numbers
         steps = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
         count = sum(self._counts)  # said here, or the host would wait for the sum on the device
-        shifts = torch.repeat_interleave(self._shifts + steps, self._row_counts, output_size=count)
-        return hidden.flatten(0, 1)[shifts + torch.arange(count, device=hidden.device)]
+        rows = torch.repeat_interleave(shifts + steps, counts, output_size=count)
+        return hidden.flatten(0, 1)[rows + torch.arange(count, device=hidden.device)]
+
+    @cached_property
+    def _numbers(self) -> torch.Tensor:
+        """Return lengths, counts and shifts, (3, B).
+
+        Row r of all that is kept, which is window b's, is frame r + shift + b T of a batch of T frames each.
+        """
+        shifts = np.array([keep.start for keep in self._keeps]) - np.cumsum([0, *self._counts[:-1]])
+        numbers = host_buffer((3, len(self._keeps)), np.dtype(np.int64), self.values.device)
+        numbers.numpy()[:] = self._lengths, self._counts, shifts
+        return numbers.to(self.values.device, non_blocking=True)
 
 
 class Pending:

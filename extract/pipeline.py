@@ -14,7 +14,7 @@ import numpy as np
 from gia_mic.extract.device import empty_cache, is_out_of_memory, kind_of
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder, EncoderSpec, Window, pool
 from gia_mic.extract.errors import MerError
-from gia_mic.extract.store import FAILED, Item
+from gia_mic.extract.store import FAILED, Item, checksum
 
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.batch import Pending
@@ -243,7 +243,8 @@ class _Begun:
             with np.errstate(over="ignore"):  # found by their infinities
                 frames = pool(np.concatenate(self._parts[job.id]), self._spec.pool).astype(self._spec.dtype, copy=False)
             if self._spec.pool == "none" or np.isfinite(frames).all():
-                return Item(job.id, job.source, frames, reason=self.notes.get(job.id, ""))
+                note = self.notes.get(job.id, "")
+                return Item(job.id, job.source, frames, reason=note, checksum=checksum(frames))
         return Item(job.id, job.source, status=FAILED, reason=self.failed.get(job.id, self._beyond))
 
     @property

@@ -1,7 +1,7 @@
 """Turns a corpus and an encoder into a feature file: decode ahead, encode, write behind, go on after any end.
 
 Batches are planned over the whole corpus, not over what is left, so that a run that was killed and repeated computes
-what an undisturbed one would have, to the last bit. A CPU's threads are spread over as many workers as there are
+what an undisturbed one would have, on a CPU to the last bit. Its threads are spread over as many workers as there are
 batches for: two models on one core each do more than one on two.
 """
 

@@ -31,6 +31,7 @@ __all__ = [
     "Header",
     "Item",
     "Store",
+    "checksum",
     "open_store",
     "write_store",
 ]
@@ -329,7 +330,7 @@ class Store:
     def damaged(self) -> Iterator[str]:
         """Read every byte and give the ids whose frames are not those that were written."""
         for row, utterance_id in enumerate(self.ids):
-            if _checksum(self.read(utterance_id)) != self.checksums[row]:
+            if checksum(self.read(utterance_id)) != self.checksums[row]:
                 yield utterance_id
 
 
@@ -377,7 +378,7 @@ def write_store(path: Path, header: Header, items: Sequence[Item], stores: Mappi
                     file_end.copy(store, item.id)
                     continue
                 stored = _stored(item.id, item.frames, header)
-                checksums[row] = _checksum(stored) if item.checksum is None else item.checksum
+                checksums[row] = checksum(stored) if item.checksum is None else item.checksum
                 file_end.append(stored)
         file.create_dataset("offsets", data=offsets)
         file.create_dataset("id", data=[item.id for item in items], dtype=text)
@@ -527,5 +528,6 @@ def _stored(utterance_id: str, frames: np.ndarray | None, header: Header) -> np.
     return np.ascontiguousarray(frames, dtype=header.dtype)
 
 
-def _checksum(stored: np.ndarray) -> int:
+def checksum(stored: np.ndarray) -> int:
+    """Return the CRC-32 of frames as they are stored."""
     return zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data) if stored.size else 0

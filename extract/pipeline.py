@@ -61,10 +61,10 @@ def encode_all(
     results: queue.Queue[list[Item] | None] = queue.Queue(maxsize=8)
     done = threading.Event()  # nobody takes results any more
     cores = torch.get_num_threads()
-    side_by_side = max(cores, FEWEST_DECODERS)
-    with ThreadPoolExecutor(side_by_side, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
+    at_once = max(cores, FEWEST_DECODERS)
+    with ThreadPoolExecutor(at_once, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
         threads = max(cores // len(encoders), 1)
-        feed = _Feed(encoders[0], batches, decoders, ahead=side_by_side + len(encoders), stop=stop)
+        feed = _Feed(encoders[0], batches, decoders, ahead=at_once + len(encoders), stop=stop)
         running = [models.submit(_run, _Model(encoder, budget), feed, results, done, threads) for encoder in encoders]
         try:
             left = len(running)

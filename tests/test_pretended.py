@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from made_models import SPEECH, TEXT, VISUAL, save, save_text
+from made_models import SPEECH, TEXT, VISUAL, save, save_ctc, save_text
 from made_recordings import TINY_SPEECH, make_corpus
 
 from gia_mic.extract import forecast
@@ -15,6 +15,7 @@ from gia_mic.extract.device import use_tf32
 from gia_mic.extract.encoders import fast
 from gia_mic.extract.encoders.contract import EncodeJob, Window
 from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.recogniser import make_recogniser
 from gia_mic.extract.errors import EncoderError
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
@@ -221,3 +222,19 @@ def test_a_dry_run_times_batches():
         seen.watch = watch
         assert forecast._seconds(jobs, encoder, "pretended") > 0
     assert max(counts) == 20
+
+
+def test_a_recogniser_hears_what_it_hears_on_the_cpu_and_waits_once(tmp_path):
+    folder = save_ctc(tmp_path / "recogniser")
+    rng = np.random.default_rng(0)
+    jobs = [EncodeJob("", "", sound=(rng.normal(size=n), 16000)) for n in (16000, 9000, 12345)]
+    heard = []
+    with pretended() as seen:
+        for device in ("cpu", "pretended"):
+            recogniser = make_recogniser(str(folder)).to(device)
+            pieces = [piece for job in jobs for piece in recogniser.pieces(job)]
+            seen.reset()
+            heard.append(recogniser.encode(pieces))
+        assert sum(seen.waits.values()) == 1
+    for one, other in zip(*heard, strict=True):
+        np.testing.assert_array_equal(one, other)

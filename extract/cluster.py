@@ -1,6 +1,7 @@
 """Turns an address, or none, into a connection to a Ray cluster; the only module that starts Ray."""
 
 import logging
+import math
 import os
 from typing import Any
 
@@ -61,4 +62,5 @@ def share_out(ray: Any, workers: int | None, device: str | None) -> tuple[int, d
         usable = "cpu or cuda" if gpus else "cpu"
         raise MerError(f"The Ray cluster has no GPU for the device {device!r}: choose {usable}.")
     count = workers or gpus
-    return count, {"num_cpus": 1, "num_gpus": gpus / count}, kind
+    # Ray takes whole GPUs or a part of one; each worker decodes on the cores it asks for
+    return count, {"num_cpus": max(cores // count, 1), "num_gpus": 1 / math.ceil(count / gpus)}, kind

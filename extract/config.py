@@ -18,7 +18,7 @@ DEFAULT_MODELS = {
 
 DEFAULT_REVISION = "main"
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 DTYPES = ("float16", "float32")
 
 CROPS = {
@@ -55,7 +55,11 @@ class EncoderConfig:
         parse=parse_layers,
     )
     pool: str = setting("none", "Frames to average: none, a number of neighbours, or utterance, for all of them.")
-    precision: str = setting("float32", "What the model computes in.", choices=PRECISIONS)
+    precision: str = setting(
+        "float32",
+        "What the model computes in; tf32 is float32 with products of 10 bits, on NVIDIA's GPUs.",
+        choices=PRECISIONS,
+    )
     dtype: str = setting("float16", "What is stored.", choices=DTYPES)
     window_s: float = setting(
         20.0, "Longest sound seen at once, in seconds; longer sound goes through in windows. Whisper's is 30.", above=0

@@ -4,25 +4,35 @@ import ctypes
 import os
 import platform
 import textwrap
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from gia_mic.extract.errors import EncoderError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 __all__ = [
     "PRODUCT_CACHES",
     "batch_positions",
+    "check_precision",
     "choices",
     "device_name",
+    "dtype_of",
     "empty_cache",
     "find_devices",
     "free_bytes",
     "hand_back_freed",
     "has_products",
+    "host_buffer",
     "is_out_of_memory",
     "keep_freed",
     "keep_products",
     "kind_of",
     "slow",
+    "to_host",
+    "use_tf32",
     "usual_device",
     "why_unusable",
 ]
@@ -35,6 +45,9 @@ On a CPU a batch is what one core does at a time: larger ones make none of it qu
 
 PRODUCT_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many compiled products oneDNN keeps, and torch in front of it."""
+
+COPYING = ("cuda", "xpu")
+"""Kinds of accelerators that copy by themselves between their memory and pinned memory of the host."""
 
 OUT_OF_MEMORY = (
     "out of memory",  # torch's own allocators: CUDA, HIP, MPS, XPU
@@ -143,6 +156,35 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
+def host_buffer(shape: tuple[int, ...], dtype: "np.dtype", device: "torch.device") -> "torch.Tensor":
+    """Return memory of the host, of any content, that a device copies from or to by itself where it can.
+
+    torch keeps freed pinned memory for the next buffer, once no copy uses it any more.
+    """
+    import numpy as np
+    import torch
+
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    return torch.empty(shape, dtype=kind, pin_memory=device.type in COPYING)
+
+
+def to_host(values: "torch.Tensor") -> "Callable[[], torch.Tensor]":
+    """Begin to copy (n,) values to the host, behind what is queued on their device; what is returned waits for them."""
+    import torch
+
+    if values.device.type not in COPYING:
+        return values.cpu
+    copied = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    copied.copy_(values, non_blocking=True)
+    done = getattr(torch, values.device.type).current_stream(values.device).record_event()
+
+    def wait() -> torch.Tensor:
+        done.synchronize()
+        return copied
+
+    return wait
+
+
 def empty_cache() -> None:
     """Hand the memory that torch keeps for later on this machine's accelerator, if there is one, back to it."""
     import torch
@@ -199,18 +241,59 @@ def has_products(precision: str) -> bool | None:
     return None if probe is None else probe()
 
 
+def dtype_of(precision: str) -> "torch.dtype":
+    """Return the type that a model's weights have in a precision; tf32 only multiplies otherwise than float32."""
+    import torch
+
+    return torch.float32 if precision == "tf32" else getattr(torch, precision)
+
+
+def use_tf32(allowed: bool) -> None:
+    """Let CUDA round what it multiplies in float32 to the 10 bits of TF32, or not; for the whole process.
+
+    torch allows it for convolutions by itself, so that float32 would mean another thing on a GPU than on a CPU.
+    """
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse a precision that a device can't compute in, under whose name it would compute in another.
+
+    Raises:
+        EncoderError: It is tf32, and the device isn't a GPU that has it.
+    """
+    import torch
+
+    if precision != "tf32":
+        return
+    if kind_of(device) != "cuda" or (torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] < 8):
+        raise EncoderError(
+            f"{device} has no tf32, which NVIDIA's GPUs have from Ampere on: choose --precision float32."
+        )
+
+
 def slow(precision: str, device: str | None) -> str | None:
     """Return the line to say where a precision costs time instead of saving it; None where it isn't known to.
 
-    torch multiplies by itself what oneDNN can't.
+    torch multiplies by itself what oneDNN can't, and CUDA computes in float32 what a GPU before Ampere can't.
 
     Args:
-        precision: float32, bfloat16 or float16.
+        precision: float32, tf32, bfloat16 or float16.
         device: Where to compute; None is `usual_device`.
     """
-    if kind_of(device or usual_device()) != "cpu" or has_products(precision) is not False:
-        return None
-    return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
+    import torch
+
+    device = device or usual_device()
+    if kind_of(device) == "cpu" and has_products(precision) is False:
+        return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
+    if kind_of(device) == "cuda" and precision == "bfloat16" and torch.cuda.is_available():
+        with torch.cuda.device(device):
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return "This GPU has no instructions for bfloat16: choose --precision float16 or float32."
+    return None
 
 
 def _glibc() -> ctypes.CDLL | None:

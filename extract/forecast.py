@@ -1,17 +1,21 @@
 """Turns a plan of extraction into what it will take: hours of recordings, room on the disk, time."""
 
 import shutil
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from gia_mic.extract import plan
 from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.device import batch_positions
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.files import size_text
 from gia_mic.extract.parts import Builder
+from gia_mic.extract.pipeline import encode_all, encode_one, side_by_side
 from gia_mic.extract.progress import time_text
 from gia_mic.extract.store import FAILED, MISSING, Header
 
@@ -145,24 +149,23 @@ def _room(todo: Sequence[EncodeJob], jobs: Sequence[EncodeJob], header: Header) 
 
 
 def _seconds(todo: Sequence[EncodeJob], encoder: Encoder, device: str) -> float:
-    """Time utterances from all over the corpus until the sample is long enough; the first warms up."""
+    """Time batches from all over the corpus, as extraction makes them, until the sample is long enough."""
     if not todo:
         return 0.0
-    encoder = encoder.to(device)
-    spread = sorted(todo, key=lambda job: job.source)
+    encoder, budget = encoder.to(device), batch_positions(device)
+    encode_one(encoder, min(todo, key=lambda job: job.size), budget)  # warms up
+    batches = plan.batches(todo, budget, seed=encoder.header.fingerprint)
+    sizes = {job.id: job.size for job in todo}
     size = 0
-    begun = time.perf_counter()
-    for number, job in enumerate(spread):
-        try:
-            for window in encoder.pieces(job):
-                encoder.encode([window])
-        except Exception:  # extraction says what is wrong with the file, and goes on with the others
-            continue
-        if number == 0 and len(spread) > 1:
-            begun = time.perf_counter()
-            continue
-        size += job.size
-        if time.perf_counter() - begun > SAMPLE_SECONDS:
-            break
-    elapsed = time.perf_counter() - begun
-    return elapsed * sum(job.size for job in todo) / max(size, 1)
+    stop = threading.Event()
+    begun = now = time.perf_counter()
+    encoders = side_by_side(encoder, device, len(batches))
+    with closing(encode_all(encoders, batches, budget, stop)) as results:
+        for items in results:
+            if now - begun > SAMPLE_SECONDS:  # what was begun before it was over counts neither way
+                continue
+            size += sum(sizes[item.id] for item in items)
+            now = time.perf_counter()
+            if now - begun > SAMPLE_SECONDS:
+                stop.set()
+    return (now - begun) * sum(sizes.values()) / max(size, 1)

@@ -3,23 +3,31 @@
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gia_mic.extract.device import empty_cache, is_out_of_memory, kind_of
-from gia_mic.extract.encoders.contract import EncodeJob, Encoder, Window, pool
+from gia_mic.extract.encoders.contract import EncodeJob, Encoder, EncoderSpec, Window, pool
 from gia_mic.extract.errors import MerError
-from gia_mic.extract.store import FAILED, Item
+from gia_mic.extract.store import FAILED, Item, checksum
+
+if TYPE_CHECKING:
+    from gia_mic.extract.encoders.batch import Pending
 
 __all__ = ["encode_all", "encode_one", "reason", "side_by_side"]
 
 logger = logging.getLogger(__name__)
 
-DECODERS = 4
-"""Batches decoded ahead of the models."""
+FEWEST_DECODERS = 4
+"""Batches decoded side by side, ahead of the models, where there are fewer cores."""
+
+AHEAD = 2
+"""Batches whose frames are taken while the next are computed."""
 
 LONG_UTTERANCE_WINDOWS = 8
 """Windows of a long utterance that wait decoded; a shorter one, or a batch of them, waits whole."""
@@ -52,9 +60,11 @@ def encode_all(
 
     results: queue.Queue[list[Item] | None] = queue.Queue(maxsize=8)
     done = threading.Event()  # nobody takes results any more
-    with ThreadPoolExecutor(DECODERS, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
-        threads = max(torch.get_num_threads() // len(encoders), 1)
-        feed = _Feed(encoders[0], batches, decoders, ahead=DECODERS + len(encoders), stop=stop)
+    cores = torch.get_num_threads()
+    at_once = max(cores, FEWEST_DECODERS)
+    with ThreadPoolExecutor(at_once, "decode") as decoders, ThreadPoolExecutor(len(encoders), "encode") as models:
+        threads = max(cores // len(encoders), 1)
+        feed = _Feed(encoders[0], batches, decoders, ahead=at_once + len(encoders), stop=stop)
         running = [models.submit(_run, _Model(encoder, budget), feed, results, done, threads) for encoder in encoders]
         try:
             left = len(running)
@@ -89,7 +99,7 @@ def encode_one(encoder: Encoder, job: EncodeJob, budget: int) -> Item:
         except Exception as error:
             yield job, reason(error)
 
-    [item] = _Model(encoder, budget).items([job], decoded())
+    [item] = _Model(encoder, budget).begin([job], decoded()).items()
     return item
 
 
@@ -154,61 +164,92 @@ class _Model:
     def __init__(self, encoder: Encoder, budget: int) -> None:
         self._encoder, self._budget = encoder, budget
 
-    def items(self, batch: Sequence[EncodeJob], decoded: Iterator[_Decoded]) -> list[Item]:
-        """Encode a batch, in as many calls as the budget asks for."""
-        frames: dict[str, list[np.ndarray]] = {job.id: [] for job in batch}
-        failed: dict[str, str] = {}
-        notes: dict[str, str] = {}
+    def begin(self, batch: Sequence[EncodeJob], decoded: Iterator[_Decoded]) -> "_Begun":
+        """Have a batch encoded, in as many calls as the budget asks for."""
+        begun = _Begun(self._encoder.spec, batch)
         group: list[tuple[EncodeJob, Window]] = []
         for job, window in decoded:
             if isinstance(window, str):
-                failed[job.id] = window
+                begun.failed[job.id] = window
                 continue
-            notes[job.id] = window.note or notes.get(job.id, "")
+            begun.notes[job.id] = window.note or begun.notes.get(job.id, "")
             largest = max(window.size, *(other.size for _, other in group), 0)
             if group and (len(group) + 1) * largest > SLACK * self._budget:
-                self._encode(group, frames, failed)
+                self._begin(group, begun)
                 group = []
             group.append((job, window))
         if group:
-            self._encode(group, frames, failed)
-        return [self._item(job, frames[job.id], failed.get(job.id), notes.get(job.id, "")) for job in batch]
+            self._begin(group, begun)
+        return begun
 
-    def _encode(
-        self, group: Sequence[tuple[EncodeJob, Window]], frames: dict[str, list[np.ndarray]], failed: dict[str, str]
-    ) -> None:
+    def _begin(self, group: Sequence[tuple[EncodeJob, Window]], begun: "_Begun") -> None:
         try:
-            encoded = self._encoder.encode([window for _, window in group])
+            pending = self._encoder.begin([window for _, window in group], begun.dtype)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(group) == 1:
-                failed[group[0][0].id] = f"not enough memory to encode even {group[0][1].size} positions alone"
+                begun.failed[group[0][0].id] = f"not enough memory to encode even {group[0][1].size} positions alone"
                 return
             self._budget = max(self._budget // 2, 1)
             logger.warning(f"Out of memory: going on with batches of {self._budget} positions.")
         else:
-            pooled = self._encoder.spec.pool != "none"
-            for (job, _), part in zip(group, encoded, strict=True):
-                frames[job.id].append(part if pooled else self._stored(part))
+            begun.add([job.id for job, _ in group], pending)
             return
         empty_cache()  # only here is the error, and what it holds, gone
         half = len(group) // 2
-        self._encode(group[:half], frames, failed)
-        self._encode(group[half:], frames, failed)
+        self._begin(group[:half], begun)
+        self._begin(group[half:], begun)
 
-    def _item(self, job: EncodeJob, parts: list[np.ndarray], failure: str | None, note: str) -> Item:
-        if failure is None:
-            spec = self._encoder.spec
-            stored = self._stored(pool(np.concatenate(parts), spec.pool))
-            if np.isfinite(stored).all():
-                return Item(job.id, job.source, stored, reason=note)
-            failure = f"{spec.name} gave values that {spec.dtype} can't hold"
-        return Item(job.id, job.source, status=FAILED, reason=failure)
 
-    def _stored(self, frames: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # found by their infinities
-            return frames.astype(self._encoder.spec.dtype, copy=False)
+class _Begun:
+    """A batch whose frames a device may still be computing.
+
+    Attributes:
+        dtype: What the frames are wanted in.
+        failed: Why an utterance has no frames, by id.
+        notes: What there is to note of one, by id.
+    """
+
+    def __init__(self, spec: EncoderSpec, batch: Sequence[EncodeJob]) -> None:
+        self._spec, self._batch = spec, batch
+        self.dtype = spec.dtype if spec.pool == "none" else "float32"
+        self.failed: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self._parts: dict[str, list[np.ndarray]] = {job.id: [] for job in batch}
+        self._pending: deque[tuple[Sequence[str], Pending]] = deque()
+
+    def add(self, ids: Sequence[str], pending: "Pending") -> None:
+        """Take the next windows of utterances; of a long one, what was there before is waited for."""
+        self._pending.append((ids, pending))
+        while len(self._pending) > AHEAD:
+            self._collect()
+
+    def items(self) -> list[Item]:
+        """Wait for the frames, and return the utterances: with frames, or failed with the reason."""
+        while self._pending:
+            self._collect()
+        return [self._item(job) for job in self._batch]
+
+    def _collect(self) -> None:
+        ids, pending = self._pending.popleft()
+        for utterance_id, frames, finite in zip(ids, pending.frames(), pending.finite(), strict=True):
+            self._parts[utterance_id].append(frames)
+            if not finite:
+                self.failed.setdefault(utterance_id, self._beyond)
+
+    def _item(self, job: EncodeJob) -> Item:
+        if job.id not in self.failed:
+            with np.errstate(over="ignore"):  # found by their infinities
+                frames = pool(np.concatenate(self._parts[job.id]), self._spec.pool).astype(self._spec.dtype, copy=False)
+            if self._spec.pool == "none" or np.isfinite(frames).all():
+                note = self.notes.get(job.id, "")
+                return Item(job.id, job.source, frames, reason=note, checksum=checksum(frames))
+        return Item(job.id, job.source, status=FAILED, reason=self.failed.get(job.id, self._beyond))
+
+    @property
+    def _beyond(self) -> str:
+        return f"{self._spec.name} gave values that {self._spec.dtype} can't hold"
 
 
 def _run(
@@ -218,13 +259,22 @@ def _run(
     done: threading.Event,
     threads: int,
 ) -> None:
-    """Encode what the feed gives until it ends."""
+    """Encode what the feed gives until it ends; meanwhile another thread takes the frames of the batches before."""
     import torch
+
+    def take(begun: _Begun) -> None:
+        _offer(results, begun.items(), done)
 
     try:
         torch.set_num_threads(threads)
-        while (taken := feed.take()) is not None:
-            _offer(results, model.items(*taken), done)
+        with ThreadPoolExecutor(1, "take") as taker:
+            taking: deque[Future[None]] = deque()
+            while (taken := feed.take()) is not None:
+                taking.append(taker.submit(take, model.begin(*taken)))
+                if len(taking) > AHEAD:
+                    taking.popleft().result()
+            for future in taking:
+                future.result()
     finally:
         _offer(results, None, done)
 

@@ -1,7 +1,7 @@
 """Turns a corpus and an encoder into a feature file: decode ahead, encode, write behind, go on after any end.
 
 Batches are planned over the whole corpus, not over what is left, so that a run that was killed and repeated computes
-what an undisturbed one would have, to the last bit. A CPU's threads are spread over as many workers as there are
+what an undisturbed one would have, on a CPU to the last bit. Its threads are spread over as many workers as there are
 batches for: two models on one core each do more than one on two.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from gia_mic.extract import plan
 from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 from gia_mic.extract.corpus import MODALITIES, Corpus
-from gia_mic.extract.device import batch_positions, find_devices, hand_back_freed, slow
+from gia_mic.extract.device import batch_positions, check_precision, find_devices, hand_back_freed, kind_of, slow
 from gia_mic.extract.encoders.contract import TINY, EncodeJob, Encoder
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
@@ -146,8 +146,12 @@ def run(
         raise EncoderError(f"{model!r} is the encoder of one modality: name that with --modality, not all.")
     devices = find_devices(device)
     precision = str(options.get("precision") or EncoderConfig.precision)
+    for computing in devices if engine is None else [engine.kind]:
+        check_precision(precision, computing)
     if engine is None and not finish and (line := slow(precision, devices[0])):
         logger.warning(line)
+    if precision == "float32" and "cuda" in {kind_of(each) for each in devices}:
+        logger.info("float32 takes several times as long on a GPU as --precision bfloat16 or tf32.")
     failed: dict[str, str] = {}
     for name in MODALITIES.values() if modality == "all" else [modality]:
         if modality == "all" and not plan.has_modality(corpus, name):

@@ -1,16 +1,20 @@
 """What is said of devices, against what torch and the system say of them."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from made_features import make_corpus, make_stores
 from made_runs import make_fold
 
 from gia_mic.extract import device
+from gia_mic.extract.cluster import share_out
 from gia_mic.extract.corpus import Clip, Utterance, write_corpus
+from gia_mic.extract.errors import EncoderError
 
 LINE = "This processor has no instructions for bfloat16: here it takes several times as long as float32."
 ABOUT = Path("/proc/cpuinfo")
@@ -159,3 +163,54 @@ def test_an_accelerator_is_asked_for_its_memory_by_its_own_kind(monkeypatch, kin
 def test_a_device_nobody_knows_gets_the_batches_of_an_accelerator():
     assert device.batch_positions("npu:0") == device.batch_positions("cuda") > device.batch_positions("cpu")
     assert device.free_bytes("npu:0") is None
+
+
+def test_only_gpus_that_have_tf32_take_it(monkeypatch):
+    device.check_precision("float32", "cpu")
+    with pytest.raises(EncoderError, match="cpu has no tf32, which NVIDIA's GPUs have from Ampere on"):
+        device.check_precision("tf32", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda on: (7, 5))
+    with pytest.raises(EncoderError, match="cuda:1 has no tf32"):
+        device.check_precision("tf32", "cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda on: (8, 0))
+    device.check_precision("tf32", "cuda:1")
+    assert device.dtype_of("tf32") == torch.float32
+
+
+def test_a_gpu_without_bfloat16_is_told_of(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda on: nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert "no instructions for bfloat16" in device.slow("bfloat16", "cuda")
+    assert device.slow("float16", "cuda") is None
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert device.slow("bfloat16", "cuda") is None
+
+
+def test_what_copies_by_itself_is_waited_for_where_it_is_wanted(monkeypatch):
+    waits = []
+    event = SimpleNamespace(synchronize=lambda: waits.append("wait"))
+    stream = SimpleNamespace(record_event=lambda: event)
+    monkeypatch.setattr(device, "COPYING", ("cpu",))
+    monkeypatch.setattr(torch, "cpu", SimpleNamespace(current_stream=lambda on: stream))
+    empty, pinned = torch.empty, []
+
+    def remember(*shape, pin_memory=False, **options):
+        pinned.append(pin_memory)
+        return empty(*shape, **options)
+
+    monkeypatch.setattr(torch, "empty", remember)
+    buffer = device.host_buffer((2, 3), np.dtype(np.float32), torch.device("cpu"))
+    assert (buffer.shape, buffer.dtype) == ((2, 3), torch.float32)
+    take = device.to_host(torch.arange(3))
+    assert not waits
+    assert take().tolist() == [0, 1, 2]
+    assert waits == ["wait"]
+    assert pinned == [True, True]
+
+
+@pytest.mark.parametrize(("workers", "count", "share"), [(None, 8, 1), (3, 3, 1), (12, 12, 0.5), (16, 16, 0.5)])
+def test_a_worker_asks_ray_for_a_gpu_or_a_part_of_one(workers, count, share):
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 64.0, "GPU": 8.0})
+    assert share_out(ray, workers, None) == (count, {"num_cpus": 64 // count, "num_gpus": share}, "cuda")

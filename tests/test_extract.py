@@ -67,7 +67,7 @@ def test_a_second_run_does_nothing(tmp_path, monkeypatch):
     path = extract(corpus, TINY_SPEECH).path
     before = path.stat()
     monkeypatch.setattr(
-        "gia_mic.extract.encoders.speech.SpeechEncoder.encode", lambda *_: pytest.fail("nothing is left to encode")
+        "gia_mic.extract.encoders.speech.SpeechEncoder.begin", lambda *_: pytest.fail("nothing is left to encode")
     )
     result = extract(corpus, TINY_SPEECH)
     assert (result.extracted, result.reused) == (0, 11)
@@ -222,14 +222,14 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, cap
     corpus = make_corpus(tmp_path)
     wanted = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
     values = np.array(wanted.values)
-    encode = SpeechEncoder.encode
+    begin = SpeechEncoder.begin
 
-    def small(self, pieces):
+    def small(self, pieces, dtype):
         if len(pieces) > 2:
             raise MemoryError
-        return encode(self, pieces)
+        return begin(self, pieces, dtype)
 
-    monkeypatch.setattr(SpeechEncoder, "encode", small)
+    monkeypatch.setattr(SpeechEncoder, "begin", small)
     caplog.set_level("INFO", "gia_mic")
     next((corpus.folder / "speech").glob("*.h5")).unlink()
     halved = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800).path)
@@ -242,22 +242,22 @@ def test_an_utterance_too_large_for_the_memory_fails_alone(tmp_path, monkeypatch
     from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
-    encode = SpeechEncoder.encode
+    begin = SpeechEncoder.begin
     longest = max(next(TINY_SPEECH().pieces(job)).size for job in plan.jobs(corpus, TINY_SPEECH())[0])
 
-    def small(self, pieces):
+    def small(self, pieces, dtype):
         if any(piece.size == longest for piece in pieces):
             raise MemoryError
-        return encode(self, pieces)
+        return begin(self, pieces, dtype)
 
-    monkeypatch.setattr(SpeechEncoder, "encode", small)
+    monkeypatch.setattr(SpeechEncoder, "begin", small)
     result = extract(corpus, TINY_SPEECH, budget=800)
     assert list(result.failed.values()) == [f"not enough memory to encode even {longest} positions alone"]
     assert result.extracted == 10
 
 
 def test_an_error_in_the_model_is_not_swallowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(SpeechEncoder, "encode", lambda *_: 1 / 0)
+    monkeypatch.setattr(SpeechEncoder, "begin", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         extract(make_corpus(tmp_path), TINY_SPEECH)
 
@@ -284,17 +284,17 @@ def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkey
     corpus = make_corpus(tmp_path, count=40)
     undisturbed = content(extract(corpus, TINY_SPEECH, budget=100).path)
     next((corpus.folder / "speech").glob("*.h5")).unlink()
-    encode = SpeechEncoder.encode
+    begin = SpeechEncoder.begin
     calls = []
 
-    def interrupting(self, pieces):
+    def interrupting(self, pieces, dtype):
         calls.append(len(pieces))
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
-        return encode(self, pieces)
+        return begin(self, pieces, dtype)
 
-    monkeypatch.setattr(SpeechEncoder, "encode", interrupting)
+    monkeypatch.setattr(SpeechEncoder, "begin", interrupting)
     with pytest.raises(Interrupted, match=r"Stopped after \d+ of 39 utterances; they are kept: run the same command"):
         extract(corpus, TINY_SPEECH, budget=100)
     done = sum(calls)
@@ -394,7 +394,7 @@ def test_a_dry_run_foresees_the_size_and_writes_nothing(tmp_path, modality):
 def test_an_extraction_the_disk_can_not_hold_is_refused_before_it_begins(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
     monkeypatch.setattr("gia_mic.extract.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    monkeypatch.setattr(SpeechEncoder, "encode", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(SpeechEncoder, "begin", lambda *_: pytest.fail("it began"))
     with pytest.raises(StoreError, match=r"has 1\.0 kB free, and extracting 11 utterances takes about .* kB"):
         extract(corpus, TINY_SPEECH)
 

@@ -10,6 +10,8 @@ from made_demo import train_demo
 from made_recordings import TINY_SPEECH, make_corpus
 
 from gia_mic.extract.device import find_devices
+from gia_mic.extract.encoders.contract import Window
+from gia_mic.extract.encoders.speech import SpeechEncoder
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
 from gia_mic.predictor import load_predictor
@@ -23,14 +25,83 @@ def test_it_is_taken_where_there_is_one():
     assert find_devices(None) == [GPU]
 
 
-def test_frames_are_those_of_the_cpu(tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-5), ("tf32", 3e-3), ("float16", 3e-3), ("bfloat16", 3e-2)]
+)
+def test_frames_are_those_of_the_cpu(tmp_path, precision, tolerance):
     recordings = make_corpus(tmp_path)
     frames = []
-    for device in ("cpu", GPU):
-        path = extract(recordings, partial(TINY_SPEECH, dtype="float32"), devices=(device,), quiet=True).path
+    for device, computed in (("cpu", "float32"), (GPU, precision)):
+        make = partial(TINY_SPEECH, dtype="float32", precision=computed)
+        path = extract(recordings, make, devices=(device,), quiet=True).path
+        frames.append(np.array(open_store(path).values))
+        path.unlink()
+    assert np.linalg.norm(frames[1] - frames[0]) <= tolerance * np.linalg.norm(frames[0])
+
+
+def test_an_extraction_that_runs_out_of_memory_goes_on_in_smaller_batches(tmp_path, log):
+    recordings = make_corpus(tmp_path, count=200)
+    make = partial(TINY_SPEECH, dtype="float32")
+    path = extract(recordings, make, devices=(GPU,), quiet=True).path
+    wanted = np.array(open_store(path).values)
+    path.unlink()
+    encoder = make().to(GPU)
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 60 * 2**20) / total)
+    try:
+        result = extract(recordings, lambda: encoder, devices=(GPU,), quiet=True)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert not result.failed
+    assert any("Out of memory: going on" in line for line in log.messages)
+    np.testing.assert_allclose(open_store(result.path).values, wanted, atol=1e-4)
+
+
+def test_a_batch_waits_for_the_gpu_only_for_its_frames():
+    rng = np.random.default_rng(0)
+    encoder = TINY_SPEECH().to(GPU)
+    counts = rng.integers(5, 40, 24)
+    pieces = [Window(rng.normal(size=(n - 1) * 320 + 400).astype(np.float32), slice(0, int(n)), int(n)) for n in counts]
+    encoder.encode(pieces)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = encoder.begin(pieces, "float16")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [len(frames) for frames in pending.frames()] == counts.tolist()
+
+
+def test_an_extraction_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    recordings = make_corpus(tmp_path)
+    whole = extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True).path
+    wanted = np.array(open_store(whole).values, np.float32)
+    whole.unlink()
+    begin, calls = SpeechEncoder.begin, []
+
+    def stops(self, pieces, dtype="float32"):
+        calls.append(len(pieces))
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return begin(self, pieces, dtype)
+
+    monkeypatch.setattr(SpeechEncoder, "begin", stops)
+    with pytest.raises(KeyboardInterrupt):
+        extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True)
+    monkeypatch.setattr(SpeechEncoder, "begin", begin)
+    path = extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True).path
+    np.testing.assert_allclose(np.array(open_store(path).values, np.float32), wanted, atol=1e-2)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here")
+def test_two_gpus_make_what_one_makes(tmp_path):
+    recordings = make_corpus(tmp_path)
+    frames = []
+    for devices in ((f"{GPU}:0",), (f"{GPU}:0", f"{GPU}:1")):
+        path = extract(recordings, TINY_SPEECH, devices=devices, budget=100, quiet=True).path
         frames.append(np.array(open_store(path).values, np.float32))
         path.unlink()
-    np.testing.assert_allclose(frames[1], frames[0], atol=2e-2)
+    np.testing.assert_allclose(frames[1], frames[0], atol=1e-2)
 
 
 def test_a_run_is_trained_on_it_and_answers_alike_on_both(demo, corpus, stores, tmp_path):

@@ -156,8 +156,8 @@ import time
 from gia_mic.extract import progress, run
 from gia_mic.extract.encoders.speech import SpeechEncoder
 progress.LINE_SECONDS, run.batch_positions = 0.2, lambda device: 25
-encode = SpeechEncoder.encode
-SpeechEncoder.encode = lambda *given: (time.sleep(0.05), encode(*given))[1]
+begin = SpeechEncoder.begin
+SpeechEncoder.begin = lambda *given: (time.sleep(0.05), begin(*given))[1]
 from gia_mic.cli import main
 main()
 """

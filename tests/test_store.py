@@ -119,6 +119,35 @@ def test_what_the_system_reads_in_pieces_is_read_whole(tmp_path, monkeypatch):
     np.testing.assert_array_equal(opened.read("ü4"), ITEMS[3].frames)
 
 
+@pytest.mark.parametrize("system", ["copies", "can't copy", "copies in pieces", "copies the half"])
+def test_frames_are_copied_from_file_to_file_whatever_the_system_can(tmp_path, monkeypatch, system):
+    copy, calls = getattr(os, "copy_file_range", None), []
+
+    def copies(source, target, count, offset):
+        calls.append(count)
+        if system == "copies the half" and len(calls) > 1:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return copy(source, target, count if system == "copies" else min(count, 5), offset)
+
+    if system == "can't copy":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    elif copy is None:
+        pytest.skip("this system has no copy_file_range")
+    else:
+        monkeypatch.setattr(os, "copy_file_range", copies)
+    write_store(tmp_path / "a.h5", HEADER, ITEMS)
+    before = (tmp_path / "a.h5").read_bytes()
+    opened = open_store(tmp_path / "a.h5")
+    rows = [opened.item(name) for name in opened.ids]
+    stores = {name: opened for name in opened.ids if opened.length(name)}
+    write_store(tmp_path / "b.h5", HEADER, rows, stores)
+    copied = open_store(tmp_path / "b.h5")
+    np.testing.assert_array_equal(copied.values, opened.values)
+    assert not list(copied.damaged())
+    assert (tmp_path / "a.h5").read_bytes() == before
+    assert bool(calls) == (system != "can't copy")
+
+
 def open_files():
     return len(list(Path("/dev/fd").iterdir()))
 

@@ -156,17 +156,17 @@ def test_a_model_that_recognises_no_words_is_refused(tmp_path, corpus, ctc):
 
 
 def test_ctrl_c_says_how_many_texts_are_kept(corpus, ctc, monkeypatch):
-    hear = _Ctc.encode
+    hear = _Ctc.begin
     calls = []
 
-    def interrupting(self, pieces):
+    def interrupting(self, pieces, dtype):
         calls.append(len(pieces))
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
-        return hear(self, pieces)
+        return hear(self, pieces, dtype)
 
-    monkeypatch.setattr(_Ctc, "encode", interrupting)
+    monkeypatch.setattr(_Ctc, "begin", interrupting)
     monkeypatch.setattr("gia_mic.extract.transcribe.batch_positions", lambda device: 1)
     with pytest.raises(Interrupted, match="Stopped after 2 of 3 utterances; they are kept"):
         transcribe(corpus, str(ctc), device="cpu")

@@ -20,6 +20,8 @@ from gia_mic.extract.store import Header
 if TYPE_CHECKING:
     import torch
 
+    from gia_mic.extract.encoders.batch import Pending
+
 __all__ = [
     "TINY",
     "EncodeJob",
@@ -197,6 +199,9 @@ class Encoder(Protocol):
 
     def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
         """Return each piece's kept frames (T, D) float32; what else is in the batch changes nothing."""
+
+    def begin(self, pieces: Sequence[Window], dtype: str = "float32") -> "Pending":
+        """Have frames computed as `encode` does, in the type they are stored in, without waiting for an accelerator."""
 
     def to(self, device: str) -> "Encoder":
         """Load the weights, if they aren't yet, onto a device, and return the encoder."""

@@ -1,14 +1,19 @@
 """Turns a model's name into its configuration at once, and into a network on a device when frames are wanted."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from gia_mic.extract.device import dtype_of, is_out_of_memory, use_tf32
 from gia_mic.extract.encoders import fast, tiny
-from gia_mic.extract.encoders.contract import TINY
+from gia_mic.extract.encoders.batch import Pending
+from gia_mic.extract.encoders.contract import TINY, EncoderSpec, Window
+from gia_mic.extract.encoders.masks import take_masks_as_they_are
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
+from gia_mic.extract.errors import EncoderError
 
 __all__ = ["Pretrained", "frozen"]
 
@@ -16,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class Pretrained:
-    """What the encoders of all modalities begin with.
+    """What the encoders of all modalities have in common.
+
+    Attributes:
+        spec: What shapes the frames.
 
     Args:
         model: Hub id, local folder, or "tiny".
@@ -27,11 +35,14 @@ class Pretrained:
         EncoderError: The model can't be found.
     """
 
+    spec: EncoderSpec
+
     def __init__(self, model: str, revision: str | None, build_tiny: Callable[[], Any]) -> None:
         self._weights: Weights | None = None
         self._build_tiny = build_tiny
         self._model: Any = None
         self._device = "cpu"
+        self._exact_together = False  # whether other inputs in a batch change nothing
         if model == TINY:
             self._config = build_tiny().config
             self._named: dict[str, Any] = {"model": TINY, "weights": f"tiny-{tiny.VERSION}"}
@@ -60,6 +71,32 @@ class Pretrained:
         assert self._model is not None, "call to() first"
         return self._model
 
+    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
+        """Return each piece's kept frames (T, D) float32; what else is in the batch changes nothing."""
+        return self.begin(pieces).frames()
+
+    @torch.inference_mode()
+    def begin(self, pieces: Sequence[Window], dtype: str = "float32") -> Pending:
+        """Have frames computed as `encode` does, and stored in a type; an accelerator may still be at it afterwards."""
+        use_tf32(self.spec.precision == "tf32")
+        together = [pieces] if self._exact_together else [[piece] for piece in pieces]
+        rows = torch.cat([self._outcome(self._rows(some)) for some in together])
+        return Pending(rows, [piece.keep.stop - piece.keep.start for piece in pieces], dtype)
+
+    @torch.inference_mode()
+    def _together(self, pieces: Sequence[Window]) -> list[np.ndarray]:
+        """Return each piece's kept frames (T, D) float32 of one batch, whatever that does to them."""
+        use_tf32(self.spec.precision == "tf32")
+        return Pending(self._rows(pieces), [piece.keep.stop - piece.keep.start for piece in pieces], "float32").frames()
+
+    def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
+        """Return the kept frames of all pieces, one after the other, (N, D), computed in one batch."""
+        raise NotImplementedError
+
+    def _outcome(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what is wanted of frames (N, D): the frames."""
+        return rows
+
     def _load(
         self, device: str, precision: str, model_class: Any = None, part: Callable[[Any], Any] = lambda whole: whole
     ) -> bool:
@@ -73,14 +110,27 @@ class Pretrained:
 
         Returns:
             Whether it was loaded now.
+
+        Raises:
+            EncoderError: It can't be loaded, or doesn't fit there.
         """
         if self._model is not None and device == self._device:
             return False
         whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
-        self._model = part(whole).to(device, getattr(torch, precision))
+        try:
+            self._model = part(whole).to(device, dtype_of(precision))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise EncoderError(
+                f"{device} has too little memory free for the weights of {self._named['model']}: end what else runs "
+                "there, or choose another --device."
+            ) from error
         frozen(getattr(self._model, "config", None))
         if fast.suits(device):
             fast.accelerate(self._model)
+        else:
+            take_masks_as_they_are(self._model)
         self._device = device
         logger.debug(f"Loaded {self._named['model']} ({self._named['weights']}) onto {device} in {precision}.")
         return True

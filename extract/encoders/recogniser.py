@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from gia_mic.extract.device import use_tf32
+from gia_mic.extract.encoders.batch import Pending
 from gia_mic.extract.encoders.contract import EncodeJob, Window
 from gia_mic.extract.encoders.quiet import quietly
 from gia_mic.extract.encoders.speech import WHISPER_WINDOW_S, SpeechEncoder
@@ -91,13 +93,9 @@ class _Ctc(Recogniser):
         self._head: nn.Module = whole.lm_head
         return whole.base_model
 
-    @torch.inference_mode()
-    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's token ids (T, 1) float32."""
-        device = next(self._head.parameters()).device
-        frames = super().encode(pieces)
-        scores = [self._head(torch.from_numpy(part).to(device)) for part in frames]
-        return [score.argmax(-1, keepdim=True).float().cpu().numpy() for score in scores]
+    def _outcome(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the token ids (N, 1) of frames (N, D)."""
+        return self._head(rows).argmax(-1, keepdim=True)
 
 
 class _Whisper(Recogniser):
@@ -126,16 +124,17 @@ class _Whisper(Recogniser):
         return self
 
     @torch.inference_mode()
-    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's token ids (T, 1) float32."""
+    def begin(self, pieces: Sequence[Window], dtype: str = "float32") -> Pending:
+        """Have the token ids (T, 1) of each piece computed."""
         from transformers.utils import logging
 
+        use_tf32(False)
         model: Any = self._model
         spectra = torch.from_numpy(np.stack([piece.values for piece in pieces])).to(model.device, model.dtype)
         options = {} if self.language is None else {"language": self.language}
         with quietly(logging):  # it remarks on its own way of suppressing tokens, at every call
             said = model.generate(spectra, do_sample=False, num_beams=1, max_new_tokens=MOST_TOKENS, **options)
-        return [row[:, None].astype(np.float32) for row in said.cpu().numpy()]
+        return Pending(said.reshape(-1, 1), [said.shape[1]] * len(pieces), dtype)
 
 
 def make_recogniser(model: str, revision: str | None = None, language: str | None = None) -> Recogniser:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gia_mic.extract import media
 from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.architecture import SPEECH_INPUTS, check_inputs, find_network, outline
+from gia_mic.extract.encoders.batch import Batch
 from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
+from gia_mic.extract.encoders.first_layer import FirstLayer, take_first_layer
 from gia_mic.extract.encoders.log_mel import KIND, LogMel
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
@@ -76,6 +77,7 @@ class SpeechEncoder(Pretrained):
             )
         self._whisper = self._config.model_type == "whisper"
         self._log_mel: LogMel | None = None
+        self._first: FirstLayer | None = None  # where it was taken out of the model
         self._step = 1  # positions that the model computes for each frame
         name = f"{self._named['model']} (a {self._config.model_type} model)"
         network = find_network(self._config)
@@ -167,36 +169,22 @@ class SpeechEncoder(Pretrained):
         """
         if self._load(device, self.spec.precision, self._model_class(), self._wanted):
             if not fast.suits(device):
-                _normalise_each_alone(self._model)
+                self._first = take_first_layer(self._model)
                 # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
             self._try()
         return self
 
-    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        together = [pieces] if self._exact_together else [[piece] for piece in pieces]
-        return [frames for some in together for frames in self._encode(some)]
-
-    @torch.inference_mode()
-    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
+    def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         parameter = next(self.model.parameters())
-        if self._whisper:
-            inputs, mask = torch.from_numpy(np.stack([piece.values for piece in pieces])), None
-        else:
-            lengths = [len(piece.values) for piece in pieces]
-            padded = np.zeros((len(pieces), max(lengths), *pieces[0].values.shape[1:]), np.float32)
-            for row, piece in zip(padded, pieces, strict=True):
-                row[: len(piece.values)] = piece.values
-            inputs, mask = torch.from_numpy(padded), torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
-            _NormaliseEachAlone.set_lengths(self._model, lengths)
+        batch = Batch(pieces, parameter.device)
+        inputs = batch.values.to(parameter.dtype)
         outputs = self.model(
-            inputs.to(parameter.device, parameter.dtype),
-            attention_mask=None if mask is None or mask.all() else mask.to(parameter.device),
+            inputs if self._first is None else self._first(inputs, batch.lengths),
+            attention_mask=batch.mask() if batch.ragged else None,
             output_hidden_states=self.spec.layers != (-1,),
         )
-        frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
-        return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+        return batch.kept(pick_layers(outputs, self.spec.layers))
 
     def _try(self) -> None:
         """Encode noises, to see whether they become the same frames again, and the same in a batch.
@@ -212,9 +200,9 @@ class SpeechEncoder(Pretrained):
         noise = np.random.default_rng(0).normal(0, 0.1, self._samples(PROBE_FRAMES[-1])).astype(np.float32)
         sounds = [noise[: self._samples(frames)] for frames in PROBE_FRAMES]
         pieces = [next(self.pieces(EncodeJob("", "", sound=(sound, self._rate)))) for sound in sounds]
-        check_repeatable(self._encode, pieces[-1], self.spec.precision, self.spec.name)
+        check_repeatable(self._together, pieces[-1], self.spec.precision, self.spec.name)
         if not fast.suits(self._device):
-            self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
+            self._exact_together = exact_together(self._together, pieces, self.spec.precision)
 
     def _look(self, network: Any, layers: tuple[int, ...] | str, name: str) -> None:
         """Find out how many layers and features the model has, and how long its frames are.
@@ -361,40 +349,3 @@ class _Window:
             count += len(block)
         self._held = np.concatenate(held)
         return self._held[: wanted.stop - wanted.start]
-
-
-class _NormaliseEachAlone(nn.Module):
-    """The group norm of wav2vec 2.0's first layer, over each recording's own frames only.
-
-    The original takes mean and variance over the padded batch, so that what else is in a batch changes every value.
-    """
-
-    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.norm, self.kernel, self.stride = norm, kernel, stride
-        self.lengths: list[int] = []  # of the recordings in the batch, in samples
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Normalise (B, H, T)."""
-        frames = [(length - self.kernel) // self.stride + 1 for length in self.lengths]
-        if min(frames) == hidden.shape[-1]:
-            return self.norm(hidden)
-        normalised = torch.zeros_like(hidden)
-        for row, count in enumerate(frames):
-            normalised[row, :, :count] = self.norm(hidden[row : row + 1, :, :count])[0]
-        return normalised
-
-    @staticmethod
-    def set_lengths(model: nn.Module, lengths: list[int]) -> None:
-        """Tell every such layer of a model how long the recordings of the next batch are."""
-        for module in model.modules():
-            if isinstance(module, _NormaliseEachAlone):
-                module.lengths = lengths
-
-
-def _normalise_each_alone(model: nn.Module) -> None:
-    """Put `_NormaliseEachAlone` in the place of a first layer's group norm."""
-    for module in list(model.modules()):
-        norm, conv = getattr(module, "layer_norm", None), getattr(module, "conv", None)
-        if isinstance(norm, nn.GroupNorm) and isinstance(conv, nn.Conv1d):
-            module.layer_norm = _NormaliseEachAlone(norm, conv.kernel_size[0], conv.stride[0])

@@ -8,6 +8,7 @@ import torch
 
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.architecture import TEXT_INPUTS, check_inputs, find_network, outline, places
+from gia_mic.extract.encoders.batch import Batch
 from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers, pick_layers, piece_windows
 from gia_mic.extract.encoders.pretrained import Pretrained
 from gia_mic.extract.encoders.proof import check_repeatable, exact_together
@@ -85,7 +86,6 @@ class TextEncoder(Pretrained):
             **options,
         )
         check_layers(self.spec.layers, layer_count, self._named["model"])
-        self._exact_together = False
 
     @property
     def header(self) -> Header:
@@ -122,27 +122,14 @@ class TextEncoder(Pretrained):
             self._try()
         return self
 
-    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's kept frames (T, D) float32, the same in any batch."""
-        if self._exact_together:
-            return self._encode(pieces)
-        return [self._encode([piece])[0] for piece in pieces]
-
-    @torch.inference_mode()
-    def _encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        device = next(self.model.parameters()).device
-        lengths = torch.tensor([len(piece.values) for piece in pieces])
-        tokens = torch.full((len(pieces), int(lengths.max())), self._padding)
-        for row, piece in zip(tokens, pieces, strict=True):
-            row[: len(piece.values)] = torch.from_numpy(piece.values)
-        mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]
+    def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
+        batch = Batch(pieces, next(self.model.parameters()).device, self._padding)
         outputs = self.model(
-            input_ids=tokens.to(device),
-            attention_mask=mask.long().to(device),
+            input_ids=batch.values,
+            attention_mask=batch.mask().long(),
             output_hidden_states=self.spec.layers != (-1,),
         )
-        frames = pick_layers(outputs, self.spec.layers).float().cpu().numpy()
-        return [frames[row, piece.keep] for row, piece in enumerate(pieces)]
+        return batch.kept(pick_layers(outputs, self.spec.layers))
 
     def _try(self) -> None:
         """Encode short texts, to see that they become frames and whether batches change them.
@@ -153,7 +140,7 @@ class TextEncoder(Pretrained):
         pieces = [next(self.pieces(EncodeJob("", "", text=text))) for text in PROBES]
         wanted = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
         try:
-            shapes = [self._encode([piece])[0].shape for piece in pieces]
+            shapes = [self._together([piece])[0].shape for piece in pieces]
         except Exception as error:  # whatever a model does that wants something else
             raise EncoderError(
                 f"{self._name} makes no frames of text alone ({first_line(error)}): choose {WANTED}."
@@ -163,8 +150,8 @@ class TextEncoder(Pretrained):
                 f"{self._name} makes frames of shape {one_line(shapes)} of texts that should give {one_line(wanted)}: "
                 f"choose {WANTED}."
             )
-        check_repeatable(self._encode, pieces[-1], self.spec.precision, self._name)
-        self._exact_together = exact_together(self._encode, pieces, self.spec.precision)
+        check_repeatable(self._together, pieces[-1], self.spec.precision, self._name)
+        self._exact_together = exact_together(self._together, pieces, self.spec.precision)
 
     def spans(self, job: EncodeJob) -> list[tuple[int, int] | None]:
         """Return where in the transcript each token begins and ends; None for one that only marks.

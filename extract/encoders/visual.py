@@ -13,6 +13,7 @@ from PIL import Image
 from gia_mic.extract import media
 from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.crop import stream_cropped
+from gia_mic.extract.device import host_buffer
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.architecture import PICTURE_INPUTS, check_inputs, find_network, outline
 from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, check_layers
@@ -143,6 +144,8 @@ class VisualEncoder(Pretrained):
             EncoderError: They can't be loaded, or give other frames each time.
         """
         if self._load(device, self.spec.precision, self._network):
+            self._exact_together = True  # pictures, or clips of them, don't see each other
+            self._normalisation = [torch.tensor(values, device=device) for values in (self._mean, self._std)]
             ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
             check_repeatable(
                 self.encode,
@@ -152,17 +155,15 @@ class VisualEncoder(Pretrained):
             )
         return self
 
-    @torch.inference_mode()
-    def encode(self, pieces: Sequence[Window]) -> list[np.ndarray]:
-        """Return each piece's frames (T, D) float32; pictures, or clips of them, don't see each other."""
+    def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         parameter = next(self.model.parameters())
-        pictures = torch.from_numpy(np.concatenate([piece.values for piece in pieces])).to(parameter.device)
-        mean, std = (torch.tensor(values, device=parameter.device) for values in (self._mean, self._std))
-        pixels = ((pictures.float() / 255 - mean) / std).permute(0, 3, 1, 2).to(parameter.dtype)
-        outputs = self._run(self.model, pixels, self.spec.layers)
-        frames = self._vectors(outputs, self.spec.layers).float().cpu().numpy()
-        ends = np.cumsum([piece.keep.stop for piece in pieces])
-        return np.split(frames, ends[:-1])
+        values = [piece.values for piece in pieces]
+        taken = host_buffer((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype, parameter.device)
+        np.concatenate(values, out=taken.numpy())
+        mean, std = self._normalisation
+        pixels = ((taken.to(parameter.device, non_blocking=True).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        outputs = self._run(self.model, pixels.to(parameter.dtype), self.spec.layers)
+        return self._vectors(outputs, self.spec.layers)
 
     @property
     def _rate(self) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gia_mic.extract.device import dtype_of
 from gia_mic.extract.encoders.hub import resolve, resolve_recorded
 from gia_mic.extract.encoders.snapshot import SETTINGS, Snapshot, pick_weights
 from gia_mic.extract.errors import EncoderError, first_line, one_line
@@ -190,7 +191,6 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     Raises:
         EncoderError: It can't be loaded, or some of its weights are not in the file and would be random.
     """
-    import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -203,7 +203,7 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     logging.set_verbosity_error()
     try:
         options: dict[str, Any] = {
-            "dtype": getattr(torch, precision),
+            "dtype": dtype_of(precision),
             "output_loading_info": True,
             "ignore_mismatched_sizes": True,  # refused below, in a sentence
         }

@@ -108,7 +108,7 @@ def _each(blocks: Iterable[Sound], *, opposed: bool) -> Iterator[tuple[np.ndarra
         if channels == 1 or (channels == 2 and opposed):
             mono = samples[:, 0]
         elif channels == 2:
-            mono = samples.mean(axis=1, dtype=np.float32)
+            mono = (samples[:, 0] + samples[:, 1]) / 2  # the same as their mean, and sooner
         elif layout := block.layout or usual_layout(channels):
             mono = samples @ weights(layout)
         else:

@@ -21,6 +21,9 @@ __all__ = ["BLOCK_S", "open_sound", "stream_audio", "stream_samples"]
 BLOCK_S = 10.0
 """Seconds of sound decoded at a time."""
 
+JOINED_S = 1.0
+"""Seconds of sound that FFmpeg's frames are joined to."""
+
 MOST_SAMPLES = 1 << 24
 """Samples decoded at a time, of all channels, however many a header says that a second has."""
 
@@ -146,7 +149,7 @@ def _sounds(path: Path, parts: list[Recording], start_s: float, notes: list[str]
         if sound is not None:
             yield from _soundfile_blocks(path, sound, left_s)
         else:
-            yield from _av_blocks(path, part, left_s, notes)
+            yield from _joined(_av_blocks(path, part, left_s, notes))
         left_s = 0.0
 
 
@@ -220,6 +223,40 @@ def _av_blocks(path: Path, part: Recording, start_s: float, notes: list[str]) ->
             notes.append(f"{silent_s:.2f} s of its sound are missing and were taken for silence")
         if at_s is not None:
             check_is_whole(track, max(at_s, clock_s))
+
+
+def _joined(sounds: Iterator[Sound]) -> Iterator[Sound]:
+    """Join the frames of a codec, some 20 ms each, to blocks that are worth the calls that mix and resample them.
+
+    What was decoded before an error comes before the error: whoever needs no more than that doesn't meet it.
+    """
+    held: list[Sound] = []
+    count = 0
+
+    def join() -> Iterator[Sound]:
+        nonlocal count
+        if held:
+            yield Sound(np.concatenate([sound.samples for sound in held]), held[0].rate, held[0].layout)
+        held.clear()
+        count = 0
+
+    try:
+        for sound in sounds:
+            if held and _kind(sound) != _kind(held[0]):
+                yield from join()
+            held.append(sound)
+            count += len(sound.samples)
+            if count >= JOINED_S * sound.rate:
+                yield from join()
+    except MediaError:
+        yield from join()
+        raise
+    yield from join()
+
+
+def _kind(sound: Sound) -> tuple[int, tuple[str, ...], int]:
+    """Return what sound that is joined must have in common."""
+    return sound.rate, sound.layout, sound.samples.shape[1]
 
 
 def _first_s(track: Track, frame: Any, start_s: float, gap_s: float) -> float:

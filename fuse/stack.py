@@ -5,13 +5,13 @@ optimiser are a few operations, whatever the model is made of. The rows go throu
 `torch.func.vmap`: the operations are as many as for one model, and each does the work of R.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gia_mic.fuse.models.layers import Batch, Output
 
@@ -110,7 +110,10 @@ class Stack:
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._models = models
-        self._template = models[0]
+        self._template = copy.deepcopy(models[0])
+        for module in self._template.modules():
+            if hasattr(module, "stacked"):
+                module.stacked = True
         parameters = dict(self._template.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [shape.numel() for shape in self._shapes.values()]
@@ -145,10 +148,9 @@ class Stack:
             output: Output = functional_call(self._template, {**weights, **buffers}, (batch, keep))
             return output.logits, output.constraint, output.unimodal
 
-        with sdpa_kernel(SDPBackend.MATH):  # of attention's kernels the one that vmap can stack everywhere
-            logits, constraint, unimodal = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
-                weights, buffers, batch, keep
-            )
+        logits, constraint, unimodal = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
+            weights, buffers, batch, keep
+        )
         return Output(logits, constraint, {}, unimodal)
 
     def clip(self, longest: float) -> None:

@@ -25,8 +25,16 @@ from torch import nn
 
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
-from gia_mic.extract.device import choices, free_bytes, usual_device, why_unusable
-from gia_mic.extract.errors import Interrupted, RunError, one_line
+from gia_mic.extract.device import (
+    choices,
+    empty_cache,
+    free_bytes,
+    is_out_of_memory,
+    kind_of,
+    usual_device,
+    why_unusable,
+)
+from gia_mic.extract.errors import Interrupted, RunError, first_line, one_line
 from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import measure, split
@@ -43,9 +51,10 @@ from gia_mic.fuse.runs.weights import write_weights
 from gia_mic.fuse.train import (
     RunSpec,
     TrainResult,
+    bytes_of_run,
     fit_together,
     one_thread,
-    predict,
+    predict_together,
     prepare_cpu,
     rounds_frames,
     steps_per_epoch,
@@ -221,8 +230,19 @@ def refuse_problems(
     device = execution.device if execution else None
     if device is not None and (why := why_unusable(device)) is not None:
         problems.append(f"there is no device {device!r} here ({why}; choose {choices()})")
+    elif experiment.training.precision == "bfloat16" and (why := _no_bfloat16(device)) is not None:
+        problems.append(f"{device} can't train in bfloat16 ({why})")
     if problems:
         raise RunError(f"Training can't begin: {'; '.join(problems)}.")
+
+
+def _no_bfloat16(device: str | None) -> str | None:
+    """Return why a device that can be used doesn't compute in bfloat16; None where it does."""
+    try:
+        torch.autocast(kind_of(device or usual_device()), torch.bfloat16)
+    except RuntimeError as error:
+        return first_line(error)
+    return None
 
 
 def _model_config(experiment: Experiment) -> Any:
@@ -267,15 +287,15 @@ def _train_tasks(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )
-    together = execution.stack or (len(tasks) if device.type == "cuda" else 1)
+    data = data.to(device, frames=_fits(data, device, execution.memory_gib))
+    provenance = record_provenance(execution.command, device_name, stores)
+    trainer = _Trainer(corpus, data, experiment, provenance, execution.tensorboard)
+    together = execution.stack or (1 if device.type == "cpu" else trainer.stack_size(len(tasks)))
     stacks = [tasks[first : first + together] for first in range(0, len(tasks), together)]
     side_by_side = 1
     if device.type == "cpu":
         side_by_side = min(execution.jobs or cores(), len(stacks))
         prepare_cpu(side_by_side)
-    data = data.to(device, frames=_fits(data, device, execution.memory_gib))
-    provenance = record_provenance(execution.command, device_name, stores)
-    trainer = _Trainer(corpus, data, experiment, provenance, execution.tensorboard)
     name, total = experiment.run_name(list(stores)), len(tasks) * training.epochs
     failed = threading.Event()
     with (
@@ -290,7 +310,7 @@ def _train_tasks(
             bar.set(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}")
 
         try:
-            for _ in pool.map(lambda stack: trainer.train(stack, report), stacks):
+            for _ in pool.map(lambda stack: _train_within_memory(trainer, stack, report), stacks):
                 pass
         except BaseException as error:
             failed.set()
@@ -301,6 +321,32 @@ def _train_tasks(
                     f"Stopped after {finished} of {len(tasks)} runs; they are kept: run the same command to go on."
                 ) from error
             raise
+
+
+def _train_within_memory(trainer: "_Trainer", tasks: Sequence[Task], report: Report) -> None:
+    """Train runs in one stack, or where memory doesn't suffice for that in two halves, one after the other.
+
+    Raises:
+        RunError: Memory doesn't suffice for one run.
+    """
+    try:
+        trainer.train(tasks, report)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(tasks) == 1:
+            raise RunError(
+                f"{tasks[0].run_dir}: memory doesn't suffice to train one run ({first_line(error)}): take a smaller "
+                "--batch-size, fewer --jobs, or with --memory 0 leave the frames in their files."
+            ) from error
+    else:
+        return
+    # here, where the error is gone, nothing holds on to the stack any more
+    empty_cache()
+    half = -(-len(tasks) // 2)
+    logger.info(f"Memory doesn't suffice for a stack of {len(tasks)} runs: going on with {half}.")
+    _train_within_memory(trainer, tasks[:half], report)
+    _train_within_memory(trainer, tasks[half:], report)
 
 
 @dataclass(frozen=True)
@@ -332,16 +378,41 @@ class _Trainer:
             specs = [RunSpec(task.rows, task.seed, task.choose, select, report) for task in tasks]
             results = fit_together(self.build, self.data, specs, training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
+            with one_thread():
+                probabilities = predict_together(
+                    [result.model for result in results], self.data, [task.fold.test for task in tasks]
+                )
             broken = []
-            for task, result in zip(tasks, results, strict=True):
+            for task, result, answers in zip(tasks, results, probabilities, strict=True):
                 if self.tensorboard:
                     write_events(task.run_dir, result.history)
                 try:
-                    self.finish(task, result, seconds)
+                    self.finish(task, result, answers, seconds)
                 except RunError as error:
                     broken.append(error)
             if broken:
                 raise broken[0]
+
+    def stack_size(self, runs: int) -> int:
+        """Return how many of so many runs are stacked: all, or so few that memory suffices; stacks of about one size.
+
+        What a step needs is about twice what it keeps for its way back. A wrong guess costs a start: a stack that runs
+        out of memory is divided.
+        """
+        device = self.data.labels.device
+        free = free_bytes(str(device))
+        if free is None or runs == 1:
+            return runs
+        try:
+            each = 2 * bytes_of_run(self.build, self.data, self.experiment.training)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            each = free
+        finally:
+            empty_cache()
+        stacks = -(-runs // max(int(0.8 * free) // each, 1))
+        return -(-runs // stacks)
 
     def build(self) -> nn.Module:
         """Make the fusion, untrained."""
@@ -350,15 +421,19 @@ class _Trainer:
             data.dims, classes, _model_config(self.experiment), data.layers
         )
 
-    def finish(self, task: Task, result: TrainResult, seconds: float) -> None:
-        """Test a trained model and write all that is left of its run folder.
+    def finish(self, task: Task, result: TrainResult, probabilities: np.ndarray, seconds: float) -> None:
+        """Write all that is left of a trained model's run folder.
+
+        Args:
+            task: The run.
+            result: What training gave.
+            probabilities: What the model says of the fold's test part, (B, C).
+            seconds: Time that the training took.
 
         Raises:
             RunError: It has answers that are no numbers; nothing is written.
         """
         run_dir, classes, test = task.run_dir, self.corpus.classes, task.fold.test
-        with one_thread():
-            probabilities = predict(result.model, self.data, test)
         labels = self.data.labels.cpu().numpy()
         if result.unusable:
             logger.warning(f"{run_dir}: {result.unusable} training utterances have no features and were left out.")

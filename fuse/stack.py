@@ -22,7 +22,12 @@ class Learner(Protocol):
     """One model, or R of one kind, as the training loop sees them.
 
     Tensors of a stack have a leading axis R, which those of one model lack; below, … stands for it.
+
+    Attributes:
+        stacked: Whether there is that axis.
     """
+
+    stacked: bool
 
     def train(self) -> None:
         """Go into training mode."""
@@ -39,7 +44,7 @@ class Learner(Protocol):
         Args:
             batch: Frames by modality: values (…, B, T, D), masks (…, B, T).
             keep: Dropout masks (…, B, P, d), or None.
-            feature_masks: Masks of buffers by name, (…, D), as `train.feature_masks` draws them.
+            feature_masks: Masks of buffers by name, (…, D), as `plan.feature_masks` draws them.
 
         Returns:
             Logits (…, B, C), constraint (…), and logits (…, B, C) of each modality by itself, where there are some.
@@ -57,6 +62,8 @@ class Learner(Protocol):
 
 class OneModel:
     """One model that is trained by itself."""
+
+    stacked = False
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -108,6 +115,8 @@ class Stack:
         buffers: Statistics by name, (R, …).
     """
 
+    stacked = True
+
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._models = models
         self._template = copy.deepcopy(models[0])
@@ -128,6 +137,10 @@ class Stack:
     def train(self) -> None:
         """Go into training mode."""
         self._template.train()
+
+    def eval(self) -> None:
+        """Go into evaluation mode."""
+        self._template.eval()
 
     def join(self, tensors: Sequence[Tensor], padding: float = 0) -> Tensor:
         """Pad the tensors at their ends to the longest and stack them, (R, …)."""

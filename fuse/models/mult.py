@@ -84,6 +84,8 @@ class Mult(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
+    gives_unimodal = False
+
     def __init__(
         self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
     ) -> None:
@@ -163,8 +165,8 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, stac
 class _StackedAttention(torch.autograd.Function):
     """torch's attention for a stack of models, which become more utterances of one batch.
 
-    Left to itself `vmap` takes apart what it has no rule for, and keeps scores (T, T_j) for the way back. torch's kernels
-    keep none; `vmap` below calls one where autograd sees it, so its own gradient is the one that is used.
+    Left to itself `vmap` takes apart what it has no rule for, and keeps scores (T, T_j) for the way back. torch's
+    kernels keep none; `vmap` below calls one where autograd sees it, so its own gradient is the one that is used.
     """
 
     @staticmethod

@@ -287,7 +287,7 @@ def _train_tasks(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )
-    data = data.to(device, frames=_fits(data, device, execution.memory_gib))
+    data = _carried(data, device, execution.memory_gib)
     provenance = record_provenance(execution.command, device_name, stores)
     trainer = _Trainer(corpus, data, experiment, provenance, execution.tensorboard)
     together = execution.stack or (1 if device.type == "cpu" else trainer.stack_size(len(tasks)))
@@ -471,14 +471,20 @@ def _class_counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
 
-def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
-    """Whether all frames may stay on the device."""
-    if device.type == "cpu":
-        return True
-    if memory_gib is not None:
-        return data.size <= memory_gib * 2**30
-    free = free_bytes(str(device))
-    return free is None or data.size <= 0.6 * free
+def _carried(data: Data, device: torch.device, memory_gib: float | None) -> Data:
+    """Return the data on a device, with all frames if they fit."""
+    fits = device.type == "cpu"
+    if not fits:
+        free = free_bytes(str(device))
+        most = memory_gib * 2**30 if memory_gib is not None else None if free is None else 0.6 * free
+        fits = most is None or data.size <= most
+    try:
+        return data.to(device, frames=fits)
+    except Exception as error:
+        if not fits or not is_out_of_memory(error):
+            raise
+    empty_cache()
+    return data.to(device, frames=False)
 
 
 def cores() -> int:

@@ -304,7 +304,9 @@ def predict_stack(stack: Stack, data: Data, rows: Sequence[np.ndarray], *, batch
     """
     stack.eval()
     orders = [np.argsort(-data.costs[part], kind="stable") for part in rows]
-    count = max(-(-max(map(len, rows)) // batch_size), 1)
+    most = max(1, *map(len, rows))
+    batch_size = min(batch_size, most)
+    count = -(-most // batch_size)
     arranged = np.full((len(rows), count * batch_size), NOBODY)
     for model_rows, part, order in zip(arranged, rows, orders, strict=True):
         model_rows[: len(part)] = part[order]

@@ -74,13 +74,13 @@ class Data:
         """
         if on_host is None:
             return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
-        known = torch.from_numpy(on_host)
+        known, somebody = torch.from_numpy(on_host), on_host[on_host >= 0]
         return {
             name: packed.gather(
                 rows,
                 for_bfloat16=for_bfloat16,
                 on_host=known,
-                longest=int(np.where(on_host >= 0, self.lengths[name][on_host], 0).max()),
+                longest=int(self.lengths[name][somebody].max(initial=0)),
             )
             for name, packed in self.modalities.items()
         }

@@ -51,8 +51,7 @@ class Step:
         rows: The same, int64, on the device.
         visible: (…, B, M) bool, True where an utterance's modality is seen; None where all are.
         features: Masks of the scalers' buffers by name, (…, D_m), as `feature_masks` draws them.
-        kept: (…, B, P, d) bool for each pass of the step, as `dropout_masks` draws them; empty without dropout.
-        dropout: Probability p that an element is dropped.
+        kept: (…, B, P, d) dropout masks of each pass of the step, 0 or 1 / (1 − p), for `layers.drop`; empty without.
     """
 
     number: int
@@ -61,11 +60,10 @@ class Step:
     visible: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     kept: Sequence[Tensor] = ()
-    dropout: float = 0.0
 
     def keep(self, number: int) -> Tensor | None:
-        """Return the dropout masks of a pass, 0 or 1 / (1 − p), for `layers.drop`."""
-        return self.kept[number].float() / (1 - self.dropout) if self.kept else None
+        """Return the dropout masks of a pass; None without dropout."""
+        return self.kept[number] if self.kept else None
 
 
 def plan_epoch(
@@ -85,8 +83,8 @@ def plan_epoch(
     batches = [epoch(run.rows, data.costs, steps, run.generator, order) for run in runs]
     size, model = max(len(part) for parts in batches for part in parts), runs[0].model
     elements = passes(model, data, config) * model.dropouts * model.width if model.dropout else 0
-    features = 4 * sum(data.dims.values()) if config.feature_dropout else 0
-    block = max(BLOCK_BYTES // (len(runs) * (size * (elements + len(data.dims)) + features)), 1)
+    features = sum(data.dims.values()) if config.feature_dropout else 0
+    block = max(BLOCK_BYTES // (4 * len(runs) * (size * (elements + len(data.dims)) + features)), 1)
     for first in range(0, steps, block):
         parts_of_runs = [parts[first : first + block] for parts in batches]
         yield from _block(runs, parts_of_runs, size, data, config, first, stacked)
@@ -168,7 +166,7 @@ def _block(
                 pass_masks[s, r, :count] = dropout_masks(run.model, count, run.generator)
     on_device = torch.from_numpy(rows).to(device)
     visible = None if visible is None else visible.to(device)
-    kept = [pass_masks.to(device) for pass_masks in kept]
+    kept = [pass_masks.to(device).float() / (1 - model.dropout) for pass_masks in kept]
     features = {name: masks.to(device) for name, masks in features.items()}
     for s in range(S):
         place = s if stacked else (s, 0)
@@ -182,5 +180,4 @@ def _block(
             None if visible is None else visible[place][..., :count, :],
             {name: masks[place] for name, masks in features.items()},
             [pass_masks[place][..., :count, :, :] for pass_masks in kept],
-            model.dropout,
         )

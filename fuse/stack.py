@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from gia_mic.fuse.models.layers import Batch, Output
+from gia_mic.fuse.models.mult import TransformerLayer
 
 __all__ = ["Learner", "OneModel", "Stack", "decays"]
 
@@ -121,7 +122,7 @@ class Stack:
         self._models = models
         self._template = copy.deepcopy(models[0])
         for module in self._template.modules():
-            if hasattr(module, "stacked"):
+            if isinstance(module, TransformerLayer):
                 module.stacked = True
         parameters = dict(self._template.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}

@@ -2,7 +2,8 @@
 
 Everything random comes from one generator: first the matrices, then in each epoch the order and in each step the
 dropout masks. Every run of a corpus makes the same number of steps, visits short and long utterances in the same order
-and computes on one thread, so that it gives the same numbers alone and beside others.
+and computes on one thread, so that on a CPU it gives the same numbers alone and beside others. On other devices some
+sums are added up in whatever order they come, so there numbers agree up to rounding, from one time to the next too.
 """
 
 import copy
@@ -182,10 +183,10 @@ def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingCon
     stack.train()
     rows = np.argsort(-data.costs, kind="stable")[None, : config.batch_size]
     kept = [
-        torch.ones(*rows.shape, model.dropouts, model.width, dtype=torch.bool, device=device)
+        torch.ones(*rows.shape, model.dropouts, model.width, device=device)
         for _ in range(passes(model, data, config) if model.dropout else 0)
     ]
-    step = Step(0, rows, torch.from_numpy(rows).to(device), kept=kept, dropout=model.dropout)
+    step = Step(0, rows, torch.from_numpy(rows).to(device), kept=kept)
     held: dict[StorageWeakRef, int] = {}
 
     def hold(tensor: Tensor) -> Tensor:
@@ -293,13 +294,16 @@ def predict(
     return probabilities
 
 
-def predict_stack(stack: Stack, data: Data, rows: Sequence[np.ndarray], *, batch_size: int = 64) -> list[np.ndarray]:
+def predict_stack(
+    stack: Stack, data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = (), batch_size: int = 64
+) -> list[np.ndarray]:
     """Return what `predict` gives for each model of a stack and rows of its own, in one pass, within float tolerance.
 
     Args:
         stack: The R models.
         data: Frames of the corpus.
         rows: Rows of each model, some of which may be none.
+        hidden: Names of the modalities to go without.
         batch_size: Most utterances of each model in a batch, at least 1.
     """
     stack.eval()
@@ -316,7 +320,8 @@ def predict_stack(stack: Stack, data: Data, rows: Sequence[np.ndarray], *, batch
         for start in range(0, count * batch_size, batch_size):
             place = slice(start, start + batch_size)
             batch = _gather(data, on_device[:, place], arranged[:, place])
-            answers.append(stack(batch, None, {}).logits.float().softmax(-1))
+            visible = {name: frames for name, frames in batch.items() if name not in hidden}
+            answers.append(stack(visible, None, {}).logits.float().softmax(-1))
         together = torch.cat(answers, 1).cpu().numpy()
     probabilities = [np.empty((len(order), len(data.classes)), np.float32) for order in orders]
     for model_probabilities, order, answer in zip(probabilities, orders, together, strict=True):
@@ -324,19 +329,21 @@ def predict_stack(stack: Stack, data: Data, rows: Sequence[np.ndarray], *, batch
     return probabilities
 
 
-def predict_together(models: Sequence[nn.Module], data: Data, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+def predict_together(
+    models: Sequence[nn.Module], data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = ()
+) -> list[np.ndarray]:
     """Return what `predict` gives for each of some models of one kind and rows of its own.
 
     On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice.
     """
     if len(models) > 1 and data.labels.device.type != "cpu":
         try:
-            return predict_stack(Stack(models), data, rows)
+            return predict_stack(Stack(models), data, rows, hidden=hidden)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         empty_cache()
-    return [predict(model, data, part) for model, part in zip(models, rows, strict=True)]
+    return [predict(model, data, part, hidden=hidden) for model, part in zip(models, rows, strict=True)]
 
 
 def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:

@@ -7,7 +7,8 @@ frames and no worker processes.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ class Data:
     modalities: Mapping[str, PackedFrames]
     labels: Tensor
     classes: tuple[str, ...]
+    _statistics: dict[tuple[str, bytes], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def dims(self) -> dict[str, int]:
@@ -52,14 +56,42 @@ class Data:
         """Layers that are to be weighed in each modality."""
         return {name: packed.layers for name, packed in self.modalities.items()}
 
-    @property
+    @cached_property
+    def lengths(self) -> dict[str, np.ndarray]:
+        """(U,) frames of each utterance by modality, on the host."""
+        return {name: packed.lengths.cpu().numpy() for name, packed in self.modalities.items()}
+
+    @cached_property
     def costs(self) -> np.ndarray:
         """(U,) frames of each utterance over all modalities: what it costs to compute, and 0 where it has nothing."""
-        return sum(packed.lengths for packed in self.modalities.values()).cpu().numpy()  # type: ignore[union-attr]
+        return np.sum(list(self.lengths.values()), 0)
 
-    def batch(self, rows: Tensor, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:
-        """Gather the utterances (B,), −1 for nobody, each modality as `PackedFrames.gather` does."""
-        return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
+    def batch(
+        self, rows: Tensor, *, on_host: np.ndarray | None = None, for_bfloat16: bool = False
+    ) -> dict[str, PaddedFrames]:
+        """Gather the utterances (B,), −1 for nobody, each modality as `PackedFrames.gather` does.
+
+        With `on_host`, the same rows, nothing is asked of the device.
+        """
+        if on_host is None:
+            return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
+        known, somebody = torch.from_numpy(on_host), on_host[on_host >= 0]
+        return {
+            name: packed.gather(
+                rows,
+                for_bfloat16=for_bfloat16,
+                on_host=known,
+                longest=int(self.lengths[name][somebody].max(initial=0)),
+            )
+            for name, packed in self.modalities.items()
+        }
+
+    def statistics(self, name: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return `PackedFrames.statistics` of a modality; the runs of a fold ask for the same."""
+        key = (name, rows.tobytes())
+        if key not in self._statistics:
+            self._statistics[key] = self.modalities[name].statistics(rows)
+        return self._statistics[key]
 
     def rounded(self) -> "Data":
         """Return the same with `PackedFrames.rounded` beside the frames."""

@@ -66,8 +66,8 @@ class Execution:
         device: cpu, cuda or cuda:N; None takes cuda where there is one.
         jobs: Runs trained side by side on the CPU, one thread each; None takes as many as there are cores. The results
             don't depend on it.
-        stack: Runs trained as one stack of models; None takes all of them on a GPU, and 1 on the CPU, where stacking
-            measured no faster. A stacked run equals the one trained alone within float tolerance.
+        stack: Runs trained as one stack of models; None takes as many on a GPU as its memory has room for, and 1 on the
+            CPU, where stacking measured no faster. A stacked run equals the one trained alone within float tolerance.
         memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
             carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
         tensorboard: Also write each run's history for TensorBoard, into its folder.

@@ -32,7 +32,7 @@ def train_on_ray(
     runs: Path,
     address: str | None = None,
 ) -> list[Path]:
-    """Train experiments, each run a task; on GPUs all folds of a seed are one task, trained as a stack.
+    """Train experiments, each run a task; on GPUs all folds of as many seeds as a GPU gets are one, trained as a stack.
 
     Args:
         corpus: A prepared corpus.
@@ -50,18 +50,17 @@ def train_on_ray(
     """
     execution = execution or Execution()
     ray = connect(address)
-    _, share, kind = share_out(ray, None, execution.device)
+    workers, share, kind = share_out(ray, None, execution.device)
     share["num_cpus"] = 1
     execution = replace(execution, device=kind, jobs=1)
     remote = ray.remote(_train).options(**share)
     corpus_location = (Path.cwd(), corpus.folder.parent, corpus.name)
-    tasks = [
-        [
-            remote.remote(corpus_location, dict(stores), part, execution, runs)
-            for seed in experiment.seeds
-            for part in _parts(corpus, replace(experiment, seeds=(seed,)), by_fold=kind == "cpu")
-        ]
+    divided = [
+        _by_fold_and_seed(corpus, experiment) if kind == "cpu" else _by_seeds(experiment, workers // len(experiments))
         for experiment in experiments
+    ]
+    tasks = [
+        [remote.remote(corpus_location, dict(stores), part, execution, runs) for part in parts] for parts in divided
     ]
     waiting = [task for of_experiment in tasks for task in of_experiment]
     with progress(len(waiting), "runs", "task", leave=False) as shown:
@@ -73,20 +72,28 @@ def train_on_ray(
                     logger = logging.getLogger(record.name)
                     if logger.isEnabledFor(record.levelno):
                         logger.handle(record)
-    run_dirs = []
-    for experiment, of_experiment in zip(experiments, tasks, strict=True):
-        by_seed = [run_dir for part, _ in ray.get(of_experiment) for run_dir in part]
-        folds = len(by_seed) // len(experiment.seeds)
-        run_dirs += [run_dir for fold in range(folds) for run_dir in by_seed[fold::folds]]
+    run_dirs: list[Path] = []
+    for experiment, parts, of_experiment in zip(experiments, divided, tasks, strict=True):
+        by_seed: dict[int, list[Path]] = {seed: [] for seed in experiment.seeds}
+        for part, (of_part, _) in zip(parts, ray.get(of_experiment), strict=True):
+            for number, seed in enumerate(part.seeds):
+                by_seed[seed] += of_part[number :: len(part.seeds)]
+        run_dirs += [run_dir for of_fold in zip(*by_seed.values(), strict=True) for run_dir in of_fold]
     return run_dirs
 
 
-def _parts(corpus: Corpus, experiment: Experiment, *, by_fold: bool) -> list[Experiment]:
-    """Divide an experiment into one for each fold, if it is to be divided."""
-    if not by_fold:
-        return [experiment]
+def _by_fold_and_seed(corpus: Corpus, experiment: Experiment) -> list[Experiment]:
+    """Divide an experiment into its runs, in the order of seeds, then folds."""
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
-    return [replace(experiment, fold=fold.number) for fold in split.choose(folds, experiment.fold)]
+    numbers = [fold.number for fold in split.choose(folds, experiment.fold)]
+    return [replace(experiment, seeds=(seed,), fold=number) for seed in experiment.seeds for number in numbers]
+
+
+def _by_seeds(experiment: Experiment, parts: int) -> list[Experiment]:
+    """Divide an experiment's seeds into at most so many parts, at least one."""
+    seeds = list(experiment.seeds)
+    size = -(-len(seeds) // max(parts, 1))
+    return [replace(experiment, seeds=tuple(seeds[first : first + size])) for first in range(0, len(seeds), size)]
 
 
 def _results(

@@ -155,7 +155,9 @@ class PackedFrames:
         """Features per frame, D."""
         return self.values.shape[1]
 
-    def gather(self, rows: Tensor, *, for_bfloat16: bool = False) -> PaddedFrames:
+    def gather(
+        self, rows: Tensor, *, for_bfloat16: bool = False, on_host: Tensor | None = None, longest: int | None = None
+    ) -> PaddedFrames:
         """Return the frames of utterances (B,) padded to the longest of them, at least 1.
 
         A row number of −1 is nobody: an utterance without frames. The batch is on the device of `rows`, wherever the
@@ -163,10 +165,14 @@ class PackedFrames:
 
         A batch to be multiplied in bfloat16 on a CPU is of the rounded frames, where there are any, and padded on to
         one of four lengths an octave, because oneDNN compiles a product for each shape anew.
+
+        A device is asked for nothing where `on_host`, the same rows, and the `longest` of their lengths are given.
         """
-        device, rows = rows.device, rows.to(self.starts.device)
+        device = rows.device
+        if device != self.starts.device:
+            rows = rows.to(self.starts.device) if on_host is None else on_host
         lengths = torch.where(rows >= 0, self.lengths[rows], 0)
-        longest = max(int(lengths.max()), 1)
+        longest = max(int(lengths.max()) if longest is None else longest, 1)
         steps = torch.arange(_batch_length(longest) if for_bfloat16 else longest, device=rows.device)
         mask = steps < lengths.unsqueeze(1)
         values = self.rounded.values if for_bfloat16 and self.rounded is not None else self.values
@@ -192,7 +198,7 @@ class PackedFrames:
             if not size:
                 continue
             variance, mean = torch.var_mean(frames.float(), 0, correction=0)
-            variance, mean = variance.double().cpu(), mean.double().cpu()
+            variance, mean = variance.cpu().double(), mean.cpu().double()  # not every device has float64
             difference = mean - (total / count if count else 0)
             squares += variance * size + difference.square() * (count * size / (count + size))
             total += mean * size

@@ -28,8 +28,16 @@ from torch import nn
 
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus, valid_name
-from gia_mic.extract.device import choices, free_bytes, usual_device, why_unusable
-from gia_mic.extract.errors import Interrupted, RunError, one_line
+from gia_mic.extract.device import (
+    choices,
+    empty_cache,
+    free_bytes,
+    is_out_of_memory,
+    kind_of,
+    usual_device,
+    why_unusable,
+)
+from gia_mic.extract.errors import Interrupted, RunError, first_line, one_line
 from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import measure, split
@@ -46,9 +54,10 @@ from gia_mic.fuse.runs.weights import write_weights
 from gia_mic.fuse.train import (
     RunSpec,
     TrainResult,
+    bytes_of_run,
     fit_together,
     one_thread,
-    predict,
+    predict_together,
     prepare_cpu,
     rounds_frames,
     steps_per_epoch,
@@ -240,8 +249,19 @@ def refuse_problems(
     device = execution.device if execution else None
     if device is not None and (why := why_unusable(device)) is not None:
         problems.append(f"there is no device {device!r} here ({why}; choose {choices()})")
+    elif experiment.training.precision == "bfloat16" and (why := _no_bfloat16(device)) is not None:
+        problems.append(f"{device} can't train in bfloat16 ({why})")
     if problems:
         raise RunError(f"Training can't begin: {'; '.join(problems)}.")
+
+
+def _no_bfloat16(device: str | None) -> str | None:
+    """Return why a device that can be used doesn't compute in bfloat16; None where it does."""
+    try:
+        torch.autocast(kind_of(device or usual_device()), torch.bfloat16)
+    except RuntimeError as error:
+        return first_line(error)
+    return None
 
 
 def _model_config(experiment: Experiment) -> Any:
@@ -273,10 +293,11 @@ def _name_of(task: Task) -> str:
     return task.run_dir.parents[1].name
 
 
-def _stacks(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
-    """Give neighbours of one experiment, at most so many, which are trained as one stack."""
+def _stacks(tasks: Sequence[Task], stack_size: Callable[[Experiment, int], int]) -> Iterator[list[Task]]:
+    """Give neighbours of one experiment, at most `stack_size` of them, which are trained as one stack."""
     for _, group in groupby(tasks, key=lambda task: id(task.experiment)):
         alike = list(group)
+        size = stack_size(alike[0].experiment, len(alike))
         yield from (alike[first : first + size] for first in range(0, len(alike), size))
 
 
@@ -297,14 +318,18 @@ def _train_tasks(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )
-    stacks = list(_stacks(tasks, execution.stack or (len(tasks) if device.type == "cuda" else 1)))
+    data = _carried(data, device, execution.memory_gib)
+    provenance = record_provenance(execution.command, device_name, stores)
+    trainer = _Trainer(corpus, data, provenance, execution.tensorboard)
+
+    def stack_size(experiment: Experiment, runs: int) -> int:
+        return execution.stack or (1 if device.type == "cpu" else trainer.stack_size(experiment, runs))
+
+    stacks = list(_stacks(tasks, stack_size))
     side_by_side = 1
     if device.type == "cpu":
         side_by_side = min(execution.jobs or cores(), len(stacks))
         prepare_cpu(side_by_side)
-    data = data.to(device, frames=_fits(data, device, execution.memory_gib))
-    provenance = record_provenance(execution.command, device_name, stores)
-    trainer = _Trainer(corpus, data, provenance, execution.tensorboard)
     names = list(dict.fromkeys(map(_name_of, tasks)))
     name = names[0] if len(names) == 1 else f"{len(names)} models"
     total = sum(task.experiment.training.epochs for task in tasks)
@@ -321,7 +346,7 @@ def _train_tasks(
             bar.set(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}")
 
         try:
-            for _ in pool.map(lambda stack: trainer.train(stack, report), stacks):
+            for _ in pool.map(lambda stack: _train_within_memory(trainer, stack, report), stacks):
                 pass
         except BaseException as error:
             failed.set()
@@ -332,6 +357,32 @@ def _train_tasks(
                     f"Stopped after {finished} of {len(tasks)} runs; they are kept: run the same command to go on."
                 ) from error
             raise
+
+
+def _train_within_memory(trainer: "_Trainer", tasks: Sequence[Task], report: Report) -> None:
+    """Train runs in one stack, or where memory doesn't suffice for that in two halves, one after the other.
+
+    Raises:
+        RunError: Memory doesn't suffice for one run.
+    """
+    try:
+        trainer.train(tasks, report)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(tasks) == 1:
+            raise RunError(
+                f"{tasks[0].run_dir}: memory doesn't suffice to train one run ({first_line(error)}): take a smaller "
+                "--batch-size, fewer --jobs, or with --memory 0 leave the frames in their files."
+            ) from error
+    else:
+        return
+    # here, where the error is gone, nothing holds on to the stack any more
+    empty_cache()
+    half = -(-len(tasks) // 2)
+    logger.info(f"Memory doesn't suffice for a stack of {len(tasks)} runs: going on with {half}.")
+    _train_within_memory(trainer, tasks[:half], report)
+    _train_within_memory(trainer, tasks[half:], report)
 
 
 @dataclass(frozen=True)
@@ -361,31 +412,60 @@ class _Trainer:
             build = partial(self.build, experiment)
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
+            with one_thread():
+                probabilities = predict_together(
+                    [result.model for result in results], self.data, [task.fold.test for task in tasks]
+                )
             broken = []
-            for task, result in zip(tasks, results, strict=True):
+            for task, result, answers in zip(tasks, results, probabilities, strict=True):
                 if self.tensorboard:
                     write_events(task.run_dir, result.history)
                 try:
-                    self.finish(task, result, seconds)
+                    self.finish(task, result, answers, seconds)
                 except RunError as error:
                     broken.append(error)
             if broken:
                 raise broken[0]
+
+    def stack_size(self, experiment: Experiment, runs: int) -> int:
+        """Return how many of an experiment's runs are stacked: all, or so few that memory suffices.
+
+        Stacks are of about one size. What a step needs is about twice what it keeps for its way back. A wrong guess costs a start: a stack that runs
+        out of memory is divided.
+        """
+        device = self.data.labels.device
+        free = free_bytes(str(device))
+        if free is None or runs == 1:
+            return runs
+        try:
+            each = 2 * bytes_of_run(partial(self.build, experiment), self.data, experiment.training)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            each = free
+        finally:
+            empty_cache()
+        stacks = -(-runs // max(int(0.8 * free) // each, 1))
+        return -(-runs // stacks)
 
     def build(self, experiment: Experiment) -> nn.Module:
         """Make the fusion of an experiment, untrained."""
         classes, data = len(self.corpus.classes), self.data
         return fusions.find_fusion(experiment.fusion).make(data.dims, classes, _model_config(experiment), data.layers)
 
-    def finish(self, task: Task, result: TrainResult, seconds: float) -> None:
-        """Test a trained model and write all that is left of its run folder.
+    def finish(self, task: Task, result: TrainResult, probabilities: np.ndarray, seconds: float) -> None:
+        """Write all that is left of a trained model's run folder.
+
+        Args:
+            task: The run.
+            result: What training gave.
+            probabilities: What the model says of the fold's test part, (B, C).
+            seconds: Time that the training took.
 
         Raises:
             RunError: It has answers that are no numbers; nothing is written.
         """
         run_dir, classes, test = task.run_dir, self.corpus.classes, task.fold.test
-        with one_thread():
-            probabilities = predict(result.model, self.data, test)
         labels = self.data.labels.cpu().numpy()
         if result.unusable:
             logger.warning(f"{run_dir}: {result.unusable} training utterances have no features and were left out.")
@@ -423,14 +503,20 @@ def _class_counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
 
-def _fits(data: Data, device: torch.device, memory_gib: float | None) -> bool:
-    """Whether all frames may stay on the device."""
-    if device.type == "cpu":
-        return True
-    if memory_gib is not None:
-        return data.size <= memory_gib * 2**30
-    free = free_bytes(str(device))
-    return free is None or data.size <= 0.6 * free
+def _carried(data: Data, device: torch.device, memory_gib: float | None) -> Data:
+    """Return the data on a device, with all frames if they fit."""
+    fits = device.type == "cpu"
+    if not fits:
+        free = free_bytes(str(device))
+        most = memory_gib * 2**30 if memory_gib is not None else None if free is None else 0.6 * free
+        fits = most is None or data.size <= most
+    try:
+        return data.to(device, frames=fits)
+    except Exception as error:
+        if not fits or not is_out_of_memory(error):
+            raise
+    empty_cache()
+    return data.to(device, frames=False)
 
 
 def cores() -> int:

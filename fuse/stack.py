@@ -5,15 +5,16 @@ optimiser are a few operations, whatever the model is made of. The rows go throu
 `torch.func.vmap`: the operations are as many as for one model, and each does the work of R.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gia_mic.fuse.models.layers import Batch, Output
+from gia_mic.fuse.models.mult import TransformerLayer
 
 __all__ = ["Learner", "OneModel", "Stack", "decays"]
 
@@ -22,7 +23,12 @@ class Learner(Protocol):
     """One model, or R of one kind, as the training loop sees them.
 
     Tensors of a stack have a leading axis R, which those of one model lack; below, … stands for it.
+
+    Attributes:
+        stacked: Whether there is that axis.
     """
+
+    stacked: bool
 
     def train(self) -> None:
         """Go into training mode."""
@@ -39,7 +45,7 @@ class Learner(Protocol):
         Args:
             batch: Frames by modality: values (…, B, T, D), masks (…, B, T).
             keep: Dropout masks (…, B, P, d), or None.
-            feature_masks: Masks of buffers by name, (…, D), as `train.feature_masks` draws them.
+            feature_masks: Masks of buffers by name, (…, D), as `plan.feature_masks` draws them.
 
         Returns:
             Logits (…, B, C), constraint (…), and logits (…, B, C) of each modality by itself, where there are some.
@@ -57,6 +63,8 @@ class Learner(Protocol):
 
 class OneModel:
     """One model that is trained by itself."""
+
+    stacked = False
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -108,9 +116,14 @@ class Stack:
         buffers: Statistics by name, (R, …).
     """
 
+    stacked = True
+
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._models = models
-        self._template = models[0]
+        self._template = copy.deepcopy(models[0])
+        for module in self._template.modules():
+            if isinstance(module, TransformerLayer):
+                module.stacked = True
         parameters = dict(self._template.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [shape.numel() for shape in self._shapes.values()]
@@ -125,6 +138,10 @@ class Stack:
     def train(self) -> None:
         """Go into training mode."""
         self._template.train()
+
+    def eval(self) -> None:
+        """Go into evaluation mode."""
+        self._template.eval()
 
     def join(self, tensors: Sequence[Tensor], padding: float = 0) -> Tensor:
         """Pad the tensors at their ends to the longest and stack them, (R, …)."""
@@ -145,10 +162,9 @@ class Stack:
             output: Output = functional_call(self._template, {**weights, **buffers}, (batch, keep))
             return output.logits, output.constraint, output.unimodal
 
-        with sdpa_kernel(SDPBackend.MATH):  # of attention's kernels the one that vmap can stack everywhere
-            logits, constraint, unimodal = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
-                weights, buffers, batch, keep
-            )
+        logits, constraint, unimodal = vmap(call, in_dims=(0, 0, 0, None if keep is None else 0))(
+            weights, buffers, batch, keep
+        )
         return Output(logits, constraint, {}, unimodal)
 
     def clip(self, longest: float) -> None:

@@ -2,54 +2,54 @@
 
 Everything random comes from one generator: first the matrices, then in each epoch the order and in each step the
 dropout masks. Every run of a corpus makes the same number of steps, visits short and long utterances in the same order
-and computes on one thread, so that it gives the same numbers alone and beside others.
+and computes on one thread, so that on a CPU it gives the same numbers alone and beside others. On other devices some
+sums are added up in whatever order they come, so there numbers agree up to rounding, from one time to the next too.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, cos, isfinite, pi
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from gia_mic.extract.device import keep_freed, keep_products
+from gia_mic.extract.device import empty_cache, is_out_of_memory, keep_freed, keep_products
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
-from gia_mic.fuse.data import Data, epoch, sorted_batches
+from gia_mic.fuse.data import Data, sorted_batches
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, Scaler, initialise
+from gia_mic.fuse.plan import NOBODY, Step, passes, plan_epoch
 from gia_mic.fuse.stack import Learner, OneModel, Stack
 
 __all__ = [
     "RunSpec",
     "TrainResult",
-    "dropout_masks",
-    "feature_masks",
+    "bytes_of_run",
     "fit",
     "fit_scalers",
     "fit_together",
     "hide",
     "log_frequencies",
     "mixed",
-    "modality_masks",
     "objective",
     "one_thread",
     "predict",
+    "predict_stack",
+    "predict_together",
     "prepare_cpu",
     "rounds_frames",
     "schedule",
     "steps_per_epoch",
     "targets",
     "views",
-    "visits",
 ]
-
-NOBODY = -1
-"""Row number of an utterance that isn't there."""
 
 COMPILED_PRODUCTS = 4096
 """Matrix products that are kept compiled; an epoch of IEMOCAP's size needs 1,400 in bfloat16."""
@@ -168,6 +168,43 @@ def fit_together(
     return _train(Stack([run.model for run in runs]), runs, data, config, steps)
 
 
+def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingConfig) -> int:
+    """Return how many bytes of a device one run of a stack takes in the step of the longest utterances.
+
+    These are what the step keeps for its way back, its frames as they are stored, and the weights with gradient and
+    moments. The step is done, without its way back, and counted.
+
+    Args:
+        build: Makes the fusion, untrained.
+        data: Frames, on the device.
+        config: Settings of the training.
+    """
+    device, model = data.labels.device, cast(Any, build()).to(data.labels.device)
+    stack = Stack([model])
+    stack.train()
+    rows = np.argsort(-data.costs, kind="stable")[None, : config.batch_size]
+    kept = [
+        torch.ones(*rows.shape, model.dropouts, model.width, device=device)
+        for _ in range(passes(model, data, config) if model.dropout else 0)
+    ]
+    step = Step(0, rows, torch.from_numpy(rows).to(device), kept=kept)
+    held: dict[StorageWeakRef, int] = {}
+
+    def hold(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[StorageWeakRef(storage)] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        output = _forward(stack, step, data, config)  # held on to, and with it all that is counted
+    frames = sum(
+        rows.size * int(data.lengths[name][rows].max()) * packed.dim * packed.values[:1].element_size()
+        for name, packed in data.modalities.items()
+    )
+    del output
+    return sum(held.values()) + frames + 4 * stack.rows.nbytes
+
+
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     """Return the context in which a model computes in the configured precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False)
@@ -248,46 +285,74 @@ def predict(
         batch_size: Most utterances in a batch, at least 1.
     """
     model.eval()
-    device = data.labels.device
     probabilities = np.empty((len(rows), len(data.classes)), dtype=np.float32)
-    costs = data.costs[rows]
+    order = list(sorted_batches(np.arange(len(rows)), data.costs[rows], batch_size))
+    if not order:
+        return probabilities
+    arranged = rows[np.concatenate(order)]
+    answers = []
     with torch.inference_mode():
-        for index in sorted_batches(np.arange(len(rows)), costs, batch_size):
-            batch = data.batch(torch.from_numpy(rows[index]).to(device))
+        on_device = torch.from_numpy(arranged).to(data.labels.device)
+        for start in range(0, len(arranged), batch_size):
+            part = slice(start, start + batch_size)
+            batch = data.batch(on_device[part], on_host=arranged[part])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             visible = change(visible) if change is not None else visible
-            probabilities[index] = model(visible).logits.float().softmax(-1).cpu().numpy()
+            answers.append(model(visible).logits.float().softmax(-1))
+        probabilities[np.concatenate(order)] = torch.cat(answers).cpu().numpy()
     return probabilities
 
 
-def dropout_masks(model: Any, count: int, generator: torch.Generator) -> Tensor:
-    """Draw the dropout masks of one step, (B, P, d), for `layers.drop`."""
-    visible = torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
-    return visible.float() / (1 - model.dropout)
+def predict_stack(
+    stack: Stack, data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = (), batch_size: int = 64
+) -> list[np.ndarray]:
+    """Return what `predict` gives for each model of a stack and rows of its own, in one pass, within float tolerance.
 
-
-def feature_masks(model: Any, probability: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw which features of the frames one step sees, for all its utterances (Ho 1998, the random subspace method).
-
-    What a step doesn't see can't be learnt by heart, so that weights spread over features that say the same: a model
-    of few speakers then leans less on what tells their voices and faces apart. As the deviations are worked into the
-    first weights (`layers.project`), masks for them cost no pass over the frames.
-
-    Returns:
-        (D_m,) for the buffer `scalers.m.scale` of each modality m, 0 or 1 / (1 − p); nothing where p is 0.
+    Args:
+        stack: The R models.
+        data: Frames of the corpus.
+        rows: Rows of each model, some of which may be none.
+        hidden: Names of the modalities to go without.
+        batch_size: Most utterances of each model in a batch, at least 1.
     """
-    if not probability:
-        return {}
-    masks = {}
-    for name, scaler in model.scalers.items():
-        visible = torch.rand(scaler.scale.shape, generator=generator) >= probability
-        masks[f"scalers.{name}.scale"] = visible.float() / (1 - probability)
-    return masks
+    stack.eval()
+    orders = [np.argsort(-data.costs[part], kind="stable") for part in rows]
+    most = max(1, *map(len, rows))
+    batch_size = min(batch_size, most)
+    count = -(-most // batch_size)
+    arranged = np.full((len(rows), count * batch_size), NOBODY)
+    for model_rows, part, order in zip(arranged, rows, orders, strict=True):
+        model_rows[: len(part)] = part[order]
+    answers = []
+    with torch.inference_mode():
+        on_device = torch.from_numpy(arranged).to(data.labels.device)
+        for start in range(0, count * batch_size, batch_size):
+            place = slice(start, start + batch_size)
+            batch = _gather(data, on_device[:, place], arranged[:, place])
+            visible = {name: frames for name, frames in batch.items() if name not in hidden}
+            answers.append(stack(visible, None, {}).logits.float().softmax(-1))
+        together = torch.cat(answers, 1).cpu().numpy()
+    probabilities = [np.empty((len(order), len(data.classes)), np.float32) for order in orders]
+    for model_probabilities, order, answer in zip(probabilities, orders, together, strict=True):
+        model_probabilities[order] = answer[: len(order)]
+    return probabilities
 
 
-def modality_masks(count: int, modalities: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Draw which modalities of each utterance one step sees, (B, M) bool."""
-    return torch.rand(count, modalities, generator=generator) >= probability
+def predict_together(
+    models: Sequence[nn.Module], data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = ()
+) -> list[np.ndarray]:
+    """Return what `predict` gives for each of some models of one kind and rows of its own.
+
+    On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice.
+    """
+    if len(models) > 1 and data.labels.device.type != "cpu":
+        try:
+            return predict_stack(Stack(models), data, rows, hidden=hidden)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        empty_cache()
+    return [predict(model, data, part, hidden=hidden) for model, part in zip(models, rows, strict=True)]
 
 
 def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
@@ -306,14 +371,6 @@ def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
     }
 
 
-def visits(steps: int, number: int) -> list[int]:
-    """Return the order in which the batches of an epoch, from short utterances to long, are visited.
-
-    It depends on the epoch alone, so that all runs meet short and long utterances at the same step.
-    """
-    return torch.randperm(steps, generator=torch.Generator().manual_seed(number)).tolist()
-
-
 def schedule(step: int, steps: int, warmup: float) -> float:
     """Return the rate of a step as a part of the highest: linear warm-up, then half a cosine down to 0."""
     rising = warmup * steps
@@ -328,7 +385,7 @@ def fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
     for name, packed in data.modalities.items():
         scaler = scalers[name]
         if isinstance(scaler, Scaler):
-            mean, deviation = packed.statistics(rows)
+            mean, deviation = data.statistics(name, rows)
             scaler.fit(mean.float(), deviation.float(), packed.rounded.origin if packed.rounded else None)
 
 
@@ -377,15 +434,26 @@ class _Run:
         self._best_score, self._best_epoch = -1.0, config.epochs
         self._best_state: dict[str, Tensor] | None = None
 
-    def end_epoch(self, model: nn.Module, data: Data, row: dict[str, Any]) -> None:
-        """Add a row to the history; where the epoch is chosen, score the model and remember it if it is the best."""
+    def end_epoch(
+        self, row: dict[str, Any], model: Callable[[], nn.Module], true: Tensor, probabilities: np.ndarray | None
+    ) -> None:
+        """Add a row to the history; where the epoch is chosen, score the model and remember it if it is the best.
+
+        Args:
+            row: Row of the history.
+            model: Gives the model as it is now.
+            true: Labels (U,) of the corpus.
+            probabilities: What the model says of the rows that choose the epoch, (B, C); None where it isn't chosen.
+        """
         choose = self.spec.choose
-        if choose is not None:
-            true, predicted = data.labels.cpu()[torch.from_numpy(choose)], predict(model, data, choose).argmax(-1)
-            score = row[f"{self.spec.choose_by}_UA"] = measure.ua(true, predicted, len(data.classes))
+        if choose is not None and probabilities is not None:
+            predicted = probabilities.argmax(-1)
+            score = row[f"{self.spec.choose_by}_UA"] = measure.ua(
+                true[torch.from_numpy(choose)], predicted, probabilities.shape[-1]
+            )
             if score > self._best_score:
                 self._best_score, self._best_epoch = score, row["epoch"]
-                self._best_state = copy.deepcopy(model.state_dict())
+                self._best_state = copy.deepcopy(model().state_dict())
             self.stopped = bool(self._patience) and row["epoch"] - self._best_epoch >= self._patience
         self._history.append(row)
         self.spec.report(row)
@@ -403,24 +471,19 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
     In the shapes here … is the axis R of runs, which a stack has and one model lacks. Each run draws from its own
     generator: in an epoch its order, and in a step the modalities to hide, the features to hide and the dropout.
     """
-    device, costs, true = data.labels.device, data.costs, data.labels.cpu()
+    device, true = data.labels.device, data.labels.cpu()
     tables = learner.join([run.targets for run in runs])
     log_prior = learner.join([run.log_prior for run in runs])
     groups = learner.parameter_groups(config.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
     for number in range(config.epochs):
         learner.train()
-        order = visits(steps, number)
-        batches = [epoch(run.rows, costs, steps, run.generator, order) for run in runs]
         sums = torch.zeros(2, len(runs), device=device)
         answers: list[Tensor] = []
-        for step, members in enumerate(zip(*batches, strict=True)):
-            rate = config.learning_rate * schedule(number * steps + step, config.epochs * steps, config.warmup)
-            if not any(len(part) for part in members):
-                continue
-            rows = learner.join([torch.from_numpy(part) for part in members], NOBODY).to(device)
-            filled = rows != NOBODY
-            output, unimodal, present = _forward(learner, runs, members, data, rows, config)
+        for step in plan_epoch(runs, data, config, steps=steps, number=number, stacked=learner.stacked):
+            rate = _rate(config, number * steps + step.number, steps)
+            rows, filled = step.rows, step.rows != NOBODY
+            output, unimodal, present = _forward(learner, step, data, config)
             label_targets = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * filled.unsqueeze(-1)
             losses = objective(output.logits, unimodal, present, label_targets, log_prior, config) + output.constraint
             optimiser.zero_grad(set_to_none=True)
@@ -434,8 +497,10 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             sums += (torch.stack([losses, output.constraint]).detach() * filled.sum(-1)).view(2, -1)
             answers.append(torch.stack([rows, output.logits.detach().argmax(-1)]).view(2, len(runs), -1))
         visited, predicted = torch.cat(answers, -1).cpu()
+        totals = sums.tolist()
+        chosen = _choose(learner, runs, data)
         for index, run in enumerate(runs):
-            loss, constraint = (total / len(run.rows) for total in sums[:, index].tolist())
+            loss, constraint = (total[index] / len(run.rows) for total in totals)
             if not isfinite(loss):
                 raise RunError(f"The loss is {loss} in epoch {number + 1}: lower the learning rate.")
             if run.stopped:
@@ -445,56 +510,60 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
                 "epoch": number + 1,
                 "loss": loss,
                 "constraint": constraint,
-                "learning_rate": rate,
+                "learning_rate": _rate(config, (number + 1) * steps - 1, steps),
                 "train_UA": measure.ua(true[visited[index][filled]], predicted[index][filled], len(data.classes)),
             }
-            run.end_epoch(learner.model(index), data, row)
+            run.end_epoch(row, partial(learner.model, index), true, chosen[index])
         if all(run.stopped for run in runs):
             break
     return [run.end(learner.model(index)) for index, run in enumerate(runs)]
 
 
+def _rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """Return the learning rate of a step of the training, from 0, with so many in an epoch."""
+    return config.learning_rate * schedule(step, config.epochs * steps, config.warmup)
+
+
+def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.ndarray | None]:
+    """Return what each model says of the rows that choose its epoch; None where none does."""
+    nothing = np.empty(0, dtype=np.int64)
+    rows = [nothing if run.spec.choose is None or run.stopped else run.spec.choose for run in runs]
+    if not any(map(len, rows)):
+        return [None] * len(runs)
+    if isinstance(learner, Stack):
+        return predict_stack(learner, data, rows)
+    return [predict(learner.model(0), data, rows[0])]
+
+
+def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:
+    """Return frames (…, B, T, D) of utterances (…, B)."""
+    flat = data.batch(rows.flatten(), on_host=on_host.ravel(), for_bfloat16=for_bfloat16)
+    return {name: PaddedFrames(*(value.unflatten(0, rows.shape) for value in frames)) for name, frames in flat.items()}
+
+
 def _forward(
-    learner: Learner,
-    runs: Sequence[_Run],
-    members: Sequence[np.ndarray],
-    data: Data,
-    rows: Tensor,
-    config: TrainingConfig,
+    learner: Learner, step: Step, data: Data, config: TrainingConfig
 ) -> tuple[Output, Sequence[Tensor], Tensor]:
     """Pass one step's utterances through the models.
 
     Args:
         learner: One model, or a stack of them.
-        runs: The run of each model.
-        members: Rows (B,) of each run.
+        step: The step, of rows (…, B).
         data: Frames of the corpus.
-        rows: The same rows, (…, B), `NOBODY` where a run has fewer than others.
-        config: Settings of the training: what is hidden, and the precision.
+        config: Settings of the training, of which the precision and α are used.
 
     Returns:
         The output, logits (…, B, C) of each modality by itself where they are asked for, and who has which modality,
         (M, …, B) bool.
     """
-    device = rows.device
-
-    def draw(masks: Callable[[_Run, int], Tensor]) -> Tensor:
-        drawn = [masks(run, len(part)) for run, part in zip(runs, members, strict=True)]
-        return learner.join(drawn).to(device)
-
-    def keep() -> Tensor | None:
-        if not runs[0].model.dropout:
-            return None
-        return draw(lambda run, count: dropout_masks(run.model, count, run.generator))
-
-    flat = data.batch(rows.flatten(), for_bfloat16=rounds_frames(config, device))
-    batch = {name: PaddedFrames(*(value.unflatten(0, rows.shape) for value in frames)) for name, frames in flat.items()}
-    if config.modality_dropout:
-        M, probability = len(batch), config.modality_dropout
-        batch = hide(batch, draw(lambda run, count: modality_masks(count, M, probability, run.generator)))
-    drawn = [feature_masks(run.model, config.feature_dropout, run.generator) for run in runs]
-    features = {name: learner.join([masks[name] for masks in drawn]).to(device) for name in drawn[0]}
+    device = step.rows.device
+    batch: Batch = _gather(data, step.rows, step.on_host, for_bfloat16=rounds_frames(config, device))
+    if step.visible is not None:
+        batch = hide(batch, step.visible)
     with mixed(config, device):
-        output = learner(batch, keep(), features)
-        unimodal = output.unimodal or [learner(view, keep(), features).logits for view in views(batch, config)]
+        output = learner(batch, step.keep(0), step.features)
+        unimodal = output.unimodal or [
+            learner(view, step.keep(1 + number), step.features).logits
+            for number, view in enumerate(views(batch, config))
+        ]
     return output, unimodal, torch.stack([frames.present for frames in batch.values()])

@@ -144,7 +144,7 @@ class Predictor:
             hidden: Modalities to go without.
         """
         data, rows = self.data(frames), np.arange(len(frames))
-        return np.stack([train.predict(model, data, rows, hidden=hidden) for model in self.models])
+        return np.stack(train.predict_together(self.models, data, [rows] * len(self.models), hidden=hidden))
 
     def predict(
         self,

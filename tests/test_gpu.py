@@ -14,6 +14,13 @@ from gia_mic.extract.encoders.contract import Window
 from gia_mic.extract.encoders.speech import SpeechEncoder
 from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import read_data
+from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.models.registry import FUSIONS
+from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.runs.fold import read_fold
+from gia_mic.fuse.train import RunSpec, fit_together, predict
 from gia_mic.predictor import load_predictor
 
 pytestmark = pytest.mark.gpu
@@ -112,3 +119,54 @@ def test_a_run_is_trained_on_it_and_answers_alike_on_both(demo, corpus, stores, 
         load_predictor(demo[1] / "gia-mic", device=device).predict(text="I am so angry.") for device in ("cpu", GPU)
     )
     assert there.probabilities == pytest.approx(here.probabilities, abs=1e-3)
+
+
+@pytest.fixture
+def on_gpu(corpus, stores):
+    """The toy corpus, on the GPU."""
+    return read_data(corpus, {name: open_store(path) for name, path in stores.items()}).to(torch.device(GPU))
+
+
+def trained(data, fusion, seeds):
+    """Train a fusion for two epochs, in a stack where there are several seeds."""
+    entry = FUSIONS[fusion]
+    config = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, modality_dropout=0.3, feature_dropout=0.3)
+    specs = [RunSpec(np.arange(64), seed) for seed in seeds]
+    results = fit_together(lambda: entry.make(data.dims, 4, entry.config()), data, specs, config, steps=4)
+    return [predict(result.model, data, np.arange(80)) for result in results]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_stack_is_what_its_runs_are_alone_and_on_the_cpu(on_gpu, fusion):
+    together = trained(on_gpu, fusion, (0, 1, 2))
+    for seed, one in enumerate(together):
+        np.testing.assert_allclose(one, trained(on_gpu, fusion, (seed,))[0], atol=1e-3)
+    np.testing.assert_allclose(together[0], trained(on_gpu.to(torch.device("cpu")), fusion, (0,))[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_run_repeats_up_to_rounding(on_gpu, fusion):
+    np.testing.assert_allclose(trained(on_gpu, fusion, (0,))[0], trained(on_gpu, fusion, (0,))[0], atol=1e-3)
+
+
+def test_a_stack_that_does_not_fit_is_divided(corpus, stores, tmp_path, log):
+    training = TrainingConfig(epochs=1, batch_size=16)
+
+    def runs(name, **options):
+        experiment = Experiment("mult", training=training, fold=1, seeds=range(8), name=name)
+        return train_folds(corpus, stores, experiment, Execution(device=GPU, **options), runs=tmp_path)
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    whole = runs("whole", stack=8)
+    needed, there = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.7 * needed / there)
+    try:
+        parts = runs("parts", stack=8)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert any(message.startswith("Memory doesn't suffice for a stack of 8 runs") for message in log.messages)
+    for one, other in zip(whole, parts, strict=True):
+        found, wanted = (read_fold(run_dir).predictions.probabilities for run_dir in (one, other))
+        np.testing.assert_allclose(found, wanted, atol=1e-3)

@@ -22,7 +22,7 @@ from gia_mic.fuse.tune import tune
 ray = pytest.importorskip("ray", reason="Ray comes with the extra gia-mic[ray]")
 
 from gia_mic.extract.on_ray import ray_engine  # noqa: E402
-from gia_mic.fuse.on_ray import train_on_ray  # noqa: E402
+from gia_mic.fuse.on_ray import _by_seeds, train_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -125,6 +125,14 @@ def test_experiments_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_pat
     caplog.set_level("INFO", "gia_mic")
     train_on_ray(corpus, stores, experiments[:1], on_cpu, runs=tmp_path / "there")
     assert caplog.messages == ["concat: 1 of 1 runs are finished and kept."] * 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "divided"), [(0, [(0, 1, 2, 3, 4)]), (1, [(0, 1, 2, 3, 4)]), (3, [(0, 1), (2, 3), (4,)]), (9, 5)]
+)
+def test_all_seeds_that_a_gpu_gets_are_one_task(parts, divided):
+    expected = [(seed,) for seed in range(5)] if divided == 5 else divided
+    assert [tuple(part.seeds) for part in _by_seeds(Experiment(seeds=range(5)), parts)] == expected
 
 
 def test_what_is_wrong_with_a_training_is_said_as_here(corpus, stores, tmp_path, engine):

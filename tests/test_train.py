@@ -13,15 +13,14 @@ from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames, initialise
+from gia_mic.fuse.plan import feature_masks, modality_masks
 from gia_mic.fuse.split import folds
 from gia_mic.fuse.train import (
     RunSpec,
-    feature_masks,
     fit,
     fit_scalers,
     hide,
     log_frequencies,
-    modality_masks,
     objective,
     predict,
     steps_per_epoch,

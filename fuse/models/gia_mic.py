@@ -162,6 +162,8 @@ class GiaMic(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
+    gives_unimodal = True
+
     def __init__(
         self, dims: Mapping[str, int], classes: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
     ) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,14 @@ class TransformerLayer(nn.Module):
     Args:
         width: d.
         heads: Attention heads.
+
+    Attributes:
+        stacked: Whether it computes for a stack of models, inside `torch.func.vmap`.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.stacked = heads, False
         self.norm, self.norm_source, self.norm_forward = (nn.LayerNorm(width) for _ in range(3))
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -59,7 +63,7 @@ class TransformerLayer(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.query, query), (self.key, values), (self.value, values))
         )
-        context = _attend(q, k, v, of.mask).transpose(1, 2).flatten(2)
+        context = _attend(q, k, v, of.mask, stacked=self.stacked).transpose(1, 2).flatten(2)
         return self.out(context * of.present[:, None, None].to(context.dtype))
 
 
@@ -79,6 +83,8 @@ class Mult(nn.Module):
         config: Width, heads, layers, dropout.
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
+
+    gives_unimodal = False
 
     def __init__(
         self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
@@ -143,12 +149,39 @@ class Mult(nn.Module):
         return vectors * mask.any(1, keepdim=True).to(vectors.dtype)
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, stacked: bool) -> Tensor:
     """Return softmax(Q Kᵀ / sqrt(d_h)) V, (B, heads, T, d_h), over the frames that are there, (B, T_j)."""
     if queries.device.type == "cpu":  # whose kernel takes twice as long in bfloat16 as in float32
         queries, keys, values = (tensor.float() for tensor in (queries, keys, values))
+    bias = padding(mask, queries)[:, None, None]
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=padding(mask, queries)[:, None, None])
+        if stacked:
+            return _StackedAttention.apply(queries, keys, values, bias)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+
+
+class _StackedAttention(torch.autograd.Function):
+    """torch's attention for a stack of models, which become more utterances of one batch.
+
+    Left to itself `vmap` takes apart what it has no rule for, and keeps scores (T, T_j) for the way back. torch's
+    kernels keep none; `vmap` below calls one where autograd sees it, so its own gradient is the one that is used.
+    """
+
+    @staticmethod
+    def forward(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
+        flat = [
+            (tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).flatten(0, 1)
+            for tensor, dim in zip(tensors, in_dims, strict=True)
+        ]
+        return _StackedAttention.forward(*flat).unflatten(0, (info.batch_size, -1)), 0
 
 
 def _positions(values: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class Pool(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
+    gives_unimodal = False
+
     def __init__(self, dims: Mapping[str, int], config: PooledConfig, layers: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.modalities = tuple(dims)

@@ -430,8 +430,8 @@ class _Trainer:
     def stack_size(self, experiment: Experiment, runs: int) -> int:
         """Return how many of an experiment's runs are stacked: all, or so few that memory suffices.
 
-        Stacks are of about one size. What a step needs is about twice what it keeps for its way back. A wrong guess costs a start: a stack that runs
-        out of memory is divided.
+        Stacks are of about one size. What a step needs is about twice what it keeps for its way back. A wrong guess
+        costs a start: a stack that runs out of memory is divided.
         """
         device = self.data.labels.device
         free = free_bytes(str(device))

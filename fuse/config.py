@@ -81,14 +81,14 @@ class TrainingConfig:
     class_weights: bool = setting(False, "Let a class count by the inverse of its frequency in the training part.")
     unimodal_weight: float = setting(
         1.0,
-        "Weight α of the cross-entropy of each modality by itself, beside that of all; 0 goes without, and needs "
-        "soft_target 0.",
+        "Weight α of the cross-entropy of each modality by itself, beside that of all, in fusions that have an answer "
+        "of each (gia-mic, late); 0 goes without, and needs soft_target 0.",
         at_least=0,
     )
     soft_target: float = setting(
         0.7,
         "Part ε of the target that is not the label but what the modalities say by themselves, their probabilities "
-        "multiplied; needs unimodal_weight.",
+        "multiplied; in the same fusions, and needs unimodal_weight.",
         at_least=0,
         below=1,
     )

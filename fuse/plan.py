@@ -21,7 +21,6 @@ __all__ = [
     "dropout_masks",
     "feature_masks",
     "modality_masks",
-    "passes",
     "plan_epoch",
     "visits",
 ]
@@ -51,7 +50,7 @@ class Step:
         rows: The same, int64, on the device.
         visible: (…, B, M) bool, True where an utterance's modality is seen; None where all are.
         features: Masks of the scalers' buffers by name, (…, D_m), as `feature_masks` draws them.
-        kept: (…, B, P, d) dropout masks of each pass of the step, 0 or 1 / (1 − p), for `layers.drop`; empty without.
+        keep: (…, B, P, d) dropout masks, 0 or 1 / (1 − p), for `layers.drop`; None without dropout.
     """
 
     number: int
@@ -59,11 +58,7 @@ class Step:
     rows: Tensor
     visible: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    kept: Sequence[Tensor] = ()
-
-    def keep(self, number: int) -> Tensor | None:
-        """Return the dropout masks of a pass; None without dropout."""
-        return self.kept[number] if self.kept else None
+    keep: Tensor | None = None
 
 
 def plan_epoch(
@@ -82,7 +77,7 @@ def plan_epoch(
     order = visits(steps, number)
     batches = [epoch(run.rows, data.costs, steps, run.generator, order) for run in runs]
     size, model = max(len(part) for parts in batches for part in parts), runs[0].model
-    elements = passes(model, data, config) * model.dropouts * model.width if model.dropout else 0
+    elements = model.dropouts * model.width if model.dropout else 0
     features = sum(data.dims.values()) if config.feature_dropout else 0
     block = max(BLOCK_BYTES // (4 * len(runs) * (size * (elements + len(data.dims)) + features)), 1)
     for first in range(0, steps, block):
@@ -90,14 +85,8 @@ def plan_epoch(
         yield from _block(runs, parts_of_runs, size, data, config, first, stacked)
 
 
-def passes(model: Any, data: Data, config: TrainingConfig) -> int:
-    """Return how often a step goes through the model: once, and once more by each modality where that is asked for."""
-    M = len(data.modalities)
-    return 1 if model.gives_unimodal or not config.unimodal_weight or M == 1 else 1 + M
-
-
 def dropout_masks(model: Any, count: int, generator: torch.Generator) -> Tensor:
-    """Draw which elements are kept by the dropout of one pass, (B, P, d) bool."""
+    """Draw which elements dropout keeps, (B, P, d) bool."""
     return torch.rand(count, model.dropouts, model.width, generator=generator) >= model.dropout
 
 
@@ -147,10 +136,7 @@ def _block(
     S, R = len(batches[0]), len(runs)
     rows = np.full((S, R, size), NOBODY)
     visible = torch.ones(S, R, size, M, dtype=torch.bool) if config.modality_dropout else None
-    kept = [
-        torch.zeros(S, R, size, model.dropouts, model.width, dtype=torch.bool)
-        for _ in range(passes(model, data, config) if model.dropout else 0)
-    ]
+    keep = torch.zeros(S, R, size, model.dropouts, model.width, dtype=torch.bool) if model.dropout else None
     features: dict[str, Tensor] = {}
     for r, (run, parts) in enumerate(zip(runs, batches, strict=True)):
         for s, part in enumerate(parts):
@@ -162,11 +148,11 @@ def _block(
                 visible[s, r, :count] = modality_masks(count, M, config.modality_dropout, run.generator)
             for name, mask in feature_masks(run.model, config.feature_dropout, run.generator).items():
                 features.setdefault(name, mask.new_ones(S, R, *mask.shape))[s, r] = mask
-            for pass_masks in kept:
-                pass_masks[s, r, :count] = dropout_masks(run.model, count, run.generator)
+            if keep is not None:
+                keep[s, r, :count] = dropout_masks(run.model, count, run.generator)
     on_device = torch.from_numpy(rows).to(device)
     visible = None if visible is None else visible.to(device)
-    kept = [pass_masks.to(device).float() / (1 - model.dropout) for pass_masks in kept]
+    keep = None if keep is None else keep.to(device).float() / (1 - model.dropout)
     features = {name: masks.to(device) for name, masks in features.items()}
     for s in range(S):
         place = s if stacked else (s, 0)
@@ -179,5 +165,5 @@ def _block(
             on_device[place][..., :count],
             None if visible is None else visible[place][..., :count, :],
             {name: masks[place] for name, masks in features.items()},
-            [pass_masks[place][..., :count, :, :] for pass_masks in kept],
+            None if keep is None else keep[place][..., :count, :, :],
         )

@@ -48,7 +48,6 @@ __all__ = [
     "schedule",
     "steps_per_epoch",
     "targets",
-    "views",
 ]
 
 COMPILED_PRODUCTS = 4096
@@ -215,11 +214,6 @@ def rounds_frames(config: TrainingConfig, device: torch.device) -> bool:
     return config.precision == "bfloat16" and device.type == "cpu"
 
 
-def views(batch: Batch, config: TrainingConfig) -> list[Batch]:
-    """Return the batch with each modality by itself; nothing where that is not asked for, or there is only one."""
-    return [{name: frames} for name, frames in batch.items()] if config.unimodal_weight and len(batch) > 1 else []
-
-
 def objective(
     logits: Tensor,
     unimodal: Sequence[Tensor],
@@ -243,7 +237,7 @@ def objective(
 
     Args:
         logits: (…, B, C).
-        unimodal: Logits (…, B, C) of each modality by itself; empty where there is only one.
+        unimodal: Logits (…, B, C) of each modality by itself; empty where there is only one, or the fusion has none.
         present: (M, …, B) bool, True where the utterance has the modality.
         label_targets: Targets (…, B, C) by the labels, times the class's weight; all 0 for nobody.
         log_prior: log π (…, C), see `log_frequencies`.
@@ -483,9 +477,10 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
         for step in plan_epoch(runs, data, config, steps=steps, number=number, stacked=learner.stacked):
             rate = _rate(config, number * steps + step.number, steps)
             rows, filled = step.rows, step.rows != NOBODY
-            output, unimodal, present = _forward(learner, step, data, config)
+            output, present = _forward(learner, step, data, config)
             label_targets = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * filled.unsqueeze(-1)
-            losses = objective(output.logits, unimodal, present, label_targets, log_prior, config) + output.constraint
+            losses = objective(output.logits, output.unimodal, present, label_targets, log_prior, config)
+            losses = losses + output.constraint
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()
             if config.clip_norm:
@@ -541,29 +536,22 @@ def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool
     return {name: PaddedFrames(*(value.unflatten(0, rows.shape) for value in frames)) for name, frames in flat.items()}
 
 
-def _forward(
-    learner: Learner, step: Step, data: Data, config: TrainingConfig
-) -> tuple[Output, Sequence[Tensor], Tensor]:
+def _forward(learner: Learner, step: Step, data: Data, config: TrainingConfig) -> tuple[Output, Tensor]:
     """Pass one step's utterances through the models.
 
     Args:
         learner: One model, or a stack of them.
         step: The step, of rows (…, B).
         data: Frames of the corpus.
-        config: Settings of the training, of which the precision and α are used.
+        config: Settings of the training, of which the precision is used.
 
     Returns:
-        The output, logits (…, B, C) of each modality by itself where they are asked for, and who has which modality,
-        (M, …, B) bool.
+        The output, and who has which modality, (M, …, B) bool.
     """
     device = step.rows.device
     batch: Batch = _gather(data, step.rows, step.on_host, for_bfloat16=rounds_frames(config, device))
     if step.visible is not None:
         batch = hide(batch, step.visible)
     with mixed(config, device):
-        output = learner(batch, step.keep(0), step.features)
-        unimodal = output.unimodal or [
-            learner(view, step.keep(1 + number), step.features).logits
-            for number, view in enumerate(views(batch, config))
-        ]
-    return output, unimodal, torch.stack([frames.present for frames in batch.values()])
+        output = learner(batch, step.keep, step.features)
+    return output, torch.stack([frames.present for frames in batch.values()])

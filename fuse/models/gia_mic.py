@@ -162,8 +162,6 @@ class GiaMic(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
-    gives_unimodal = True
-
     def __init__(
         self, dims: Mapping[str, int], classes: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
     ) -> None:
@@ -207,7 +205,7 @@ class GiaMic(nn.Module):
         self.head = nn.ModuleList([nn.Linear((len(dims) + generator) * d, d), nn.Linear(d, classes)])
         self.unimodal: UnimodalHeads | None = None
         if config.unimodal_width:
-            self.unimodal = UnimodalHeads(list(scaled(dims, layers).values()), config.unimodal_width, classes)
+            self.unimodal = UnimodalHeads(scaled(dims, layers), config.unimodal_width, classes)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch.
@@ -285,8 +283,7 @@ class GiaMic(nn.Module):
         vectors, present = pool(batch, self.scalers, self.dims)
         alone, together = self.unimodal(vectors, present, keep)
         several = present.sum(1, keepdim=True) >= min(2, len(self.modalities))
-        by_name = dict(zip(self.modalities, alone, strict=True))
-        return together + correction * several, tuple(by_name[name] for name in batch)
+        return together + correction * several, tuple(alone[name] for name in batch)
 
     def _project(self, name: str, padded: PaddedFrames) -> PaddedFrames:
         values = self.norm[name](project(padded.values, self.scalers[name], self.project[name]))

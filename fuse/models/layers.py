@@ -78,14 +78,12 @@ class Fusion(Protocol):
         dropouts: Number of dropout masks that a training step needs, P.
         width: The masks' width, d.
         dropout: Probability that an element is dropped, in 0 … 1.
-        gives_unimodal: Whether it gives `Output.unimodal` in training.
     """
 
     modalities: tuple[str, ...]
     dropouts: int
     width: int
     dropout: float
-    gives_unimodal: bool
 
     def __call__(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch; `keep` (B, P, d) holds the dropout masks of `drop`, None when there is no dropout."""

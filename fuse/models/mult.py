@@ -84,8 +84,6 @@ class Mult(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
-    gives_unimodal = False
-
     def __init__(
         self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
     ) -> None:

@@ -24,8 +24,6 @@ class Pool(nn.Module):
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
-    gives_unimodal = False
-
     def __init__(self, dims: Mapping[str, int], config: PooledConfig, layers: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.modalities = tuple(dims)
@@ -56,18 +54,21 @@ class UnimodalHeads(nn.Module):
     """What each modality says by itself, v_m = V_m ReLU(W_m u_m + b_m) + c_m, and the mean over those that are there.
 
     Args:
-        features: Size D_m of each modality's vector u_m, in the order of modalities.
+        features: Size D_m of each modality's vector u_m, in the project's order of modalities.
         width: Features of the hidden layers.
         classes: C.
     """
 
-    def __init__(self, features: Sequence[int], width: int, classes: int) -> None:
+    def __init__(self, features: Mapping[str, int], width: int, classes: int) -> None:
         super().__init__()
-        self.encode = nn.ModuleList(nn.Linear(size, width) for size in features)
+        self.modalities = tuple(features)
+        self.encode = nn.ModuleList(nn.Linear(size, width) for size in features.values())
         self.decide = nn.ModuleList(nn.Linear(width, classes) for _ in features)
 
-    def forward(self, vectors: Sequence[Tensor], present: Tensor, keep: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Return the logits (B, C) of each modality, and their mean over the modalities that are there.
+    def forward(
+        self, vectors: Sequence[Tensor], present: Tensor, keep: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the logits (B, C) of each modality by name, and their mean over the modalities that are there.
 
         Args:
             vectors: u_m (B, D_m) of each modality.
@@ -79,7 +80,8 @@ class UnimodalHeads(nn.Module):
             for slot, (encode, decide, vector) in enumerate(zip(self.encode, self.decide, vectors, strict=True))
         ]
         share = present.to(logits[0].dtype) / present.sum(1, keepdim=True).clamp(min=1)
-        return logits, (torch.stack(logits, 1) * share.unsqueeze(-1)).sum(1)
+        mean = (torch.stack(logits, 1) * share.unsqueeze(-1)).sum(1)
+        return dict(zip(self.modalities, logits, strict=True)), mean
 
 
 class Concat(Pool):
@@ -106,13 +108,14 @@ class Late(Pool):
         self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
-        self.heads = UnimodalHeads(self.outs, config.width, classes)
+        self.heads = UnimodalHeads(scaled(dims, layers), config.width, classes)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
         vectors, present = self.pool(batch)
-        _, logits = self.heads(vectors, present, keep)
-        return Output(logits, logits.new_zeros(()), {})
+        alone, logits = self.heads(vectors, present, keep)
+        several = self.training and len(batch) > 1
+        return Output(logits, logits.new_zeros(()), {}, tuple(alone[name] for name in batch) if several else ())
 
 
 class Attention(Pool):

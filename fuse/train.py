@@ -25,7 +25,7 @@ from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, sorted_batches
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, Scaler, initialise
-from gia_mic.fuse.plan import NOBODY, Step, passes, plan_epoch
+from gia_mic.fuse.plan import NOBODY, Step, plan_epoch
 from gia_mic.fuse.stack import Learner, OneModel, Stack
 
 __all__ = [
@@ -182,11 +182,8 @@ def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingCon
     stack = Stack([model])
     stack.train()
     rows = np.argsort(-data.costs, kind="stable")[None, : config.batch_size]
-    kept = [
-        torch.ones(*rows.shape, model.dropouts, model.width, device=device)
-        for _ in range(passes(model, data, config) if model.dropout else 0)
-    ]
-    step = Step(0, rows, torch.from_numpy(rows).to(device), kept=kept)
+    keep = torch.ones(*rows.shape, model.dropouts, model.width, device=device) if model.dropout else None
+    step = Step(0, rows, torch.from_numpy(rows).to(device), keep=keep)
     held: dict[StorageWeakRef, int] = {}
 
     def hold(tensor: Tensor) -> Tensor:

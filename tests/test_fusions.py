@@ -86,6 +86,15 @@ def test_late_is_the_mean_of_the_votes_of_those_that_are_there():
     torch.testing.assert_close(found[1], (votes[0] + votes[2])[1] / 2)
 
 
+def test_late_also_gives_each_vote_in_training():
+    model, given = Late(DIMS, 4, PooledConfig(width=8, dropout=0.0)), batch(FULL)
+    alone = model.train()(given).unimodal
+    for logits, (name, one) in zip(alone, given.items(), strict=True):
+        torch.testing.assert_close(logits, model({name: one}).logits)
+        assert model({name: one}).unimodal == ()
+    assert model.eval()(given).unimodal == ()
+
+
 def test_attention_weighs_those_that_are_there():
     model, given = Attention(DIMS, 4, PooledConfig(width=8)).eval(), batch(FULL)
     given["speech"].mask[2] = False

@@ -24,7 +24,6 @@ from gia_mic.fuse.train import (
     objective,
     predict,
     steps_per_epoch,
-    views,
 )
 
 SMALL = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
@@ -308,19 +307,8 @@ def test_classes_are_as_frequent_as_the_loss_weighs_them():
     assert absent.isfinite().all()
 
 
-def test_without_views_the_objective_is_cross_entropy():
+def test_without_unimodal_logits_the_objective_is_cross_entropy():
     logits, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
     present, log_prior = torch.ones(1, 6, dtype=torch.bool), torch.full((4,), 0.25).log()
     found = objective(logits, [], present, torch.eye(4)[labels], log_prior, TrainingConfig())
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
-
-
-def test_each_modality_by_itself_is_a_view(corpus, data):
-    batch = data.batch(torch.arange(4))
-    assert [list(view) for view in views(batch, TrainingConfig(unimodal_weight=1.0))] == [
-        ["speech"],
-        ["text"],
-        ["visual"],
-    ]
-    assert views(batch, TrainingConfig(unimodal_weight=0.0, soft_target=0.0)) == []
-    assert views({"text": batch["text"]}, TrainingConfig(unimodal_weight=1.0)) == []

@@ -45,17 +45,13 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
     experiments = [
         replace(whole, model=model, name=variant_name) for variant_name, model in variants(whole.model, name).items()
     ]
-    plain = {"unimodal_weight": 0.0, "soft_target": 0.0}
-    for part, off in (("unimodal-loss", plain), ("feature-dropout", {"feature_dropout": 0.0})):
-        changed = replace(training, **off)
+    plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
+    all_seen = replace(training, feature_dropout=0.0)
+    for part, changed in (("unimodal-loss", plain), ("feature-dropout", all_seen)):
         if changed != training:
             experiments.append(replace(whole, name=f"{name}-without-{part}", training=changed))
-    equations = replace(
-        whole,
-        name=f"{name}-equations",
-        model=replace(whole.model, unimodal_width=0),
-        training=replace(training, **plain, feature_dropout=0.0),
-    )
+    model = replace(whole.model, unimodal_width=0)
+    equations = replace(whole, name=f"{name}-equations", model=model, training=replace(plain, feature_dropout=0.0))
     if all((equations.model, equations.training) != (one.model, one.training) for one in experiments):
         experiments.append(equations)
     experiments += [

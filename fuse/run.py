@@ -34,6 +34,7 @@ from gia_mic.extract.device import (
     free_bytes,
     is_out_of_memory,
     kind_of,
+    use_tf32,
     usual_device,
     why_unusable,
 )
@@ -318,6 +319,7 @@ def _train_tasks(
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
     )
+    use_tf32(False)  # the process may have extracted in it
     data = _carried(data, device, execution.memory_gib)
     provenance = record_provenance(execution.command, device_name, stores)
     trainer = _Trainer(corpus, data, provenance, execution.tensorboard)

@@ -52,7 +52,7 @@ def test_whole_plan_has_unique_ids_and_five_equal_sessions():
             50
         ] * 4
     assert {u.scenario for u in utterances} == set(demo_text.SCENARIOS)
-    assert len({u.dialog for u in utterances}) == 50
+    assert len({u.dialog for u in utterances}) == 5 * 17
 
 
 def test_a_scenario_says_nothing_about_the_emotion():

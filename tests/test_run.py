@@ -305,16 +305,14 @@ def test_ctrl_c_says_how_many_runs_are_kept(corpus, stores, tmp_path, monkeypatc
 def test_a_run_with_answers_that_are_no_numbers_is_refused_and_keeps_no_other_back(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path)
     stores = make_stores(corpus)
-    real, calls = run_module.predict, []
+    real = run_module.predict_together
 
-    def overflowing(model, data, rows, **options):
-        probabilities = real(model, data, rows, **options)
-        calls.append(len(rows))
-        if len(calls) == 1:
-            probabilities[3] = np.nan
+    def overflowing(models, data, rows):
+        probabilities = real(models, data, rows)
+        probabilities[0][3] = np.nan
         return probabilities
 
-    monkeypatch.setattr(run_module, "predict", overflowing)
+    monkeypatch.setattr(run_module, "predict_together", overflowing)
     with pytest.raises(RunError, match=r"fold-1/seed-0: 1 of 16 answers are no numbers \(u\d+\)"):
         train(corpus, stores, tmp_path / "runs", stack=5)
     written = sorted(path.parent.parent.name for path in (tmp_path / "runs").rglob("metrics.json"))

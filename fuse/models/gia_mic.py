@@ -167,11 +167,8 @@ class GiaMic(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities, self.dims = tuple(dims), dict(dims)
-        self.width, self.dropout, self.dropouts = (
-            max(config.width, config.unimodal_width),
-            config.dropout,
-            len(dims) + 1,
-        )
+        self.width, self.dropouts = max(config.width, config.unimodal_width), len(dims) + 1
+        self.dropout = config.dropout
         self.heads, self.weight, self.constraint = config.heads, config.constraint_weight, config.constraint
         d, interaction = config.width, "interaction" not in config.without
         self.scalers = scalers(dims, layers)

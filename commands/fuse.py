@@ -105,6 +105,24 @@ def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def allow_shared_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --allow-shared."""
+    text = "Accept folds that share speakers (or scenarios) between training and test."
+    return click.option("--allow-shared", is_flag=True, help=text)(command)
+
+
+def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --set, as `others`: values by setting."""
+    return click.option(
+        "--set",
+        "others",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=parse_settings,
+        help="Any setting of the fusion, as `mer fusions` lists them.",
+    )(command)
+
+
 def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of how to compute: --memory, --device and --jobs."""
     memory = click.option(
@@ -157,19 +175,10 @@ def local_device(device: str | None, engine: str) -> str:
 @click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
 @protocol_option
 @select_option
-@click.option(
-    "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
-)
+@allow_shared_option
 @setting_options(TrainingConfig)
 @setting_options(GiaMicConfig)
-@click.option(
-    "--set",
-    "others",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_settings,
-    help="Any setting of the fusion, as `mer fusions` lists them.",
-)
+@set_option
 @click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
 @click.option(
     "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
@@ -269,18 +278,9 @@ def fuse_train(
     "--name", help="Name of the runs, before that of each of several models.  [default: as usual, and -tuned]"
 )
 @protocol_option
-@click.option(
-    "--allow-shared", is_flag=True, help="Accept folds that share speakers (or scenarios) between training and test."
-)
+@allow_shared_option
 @setting_options(TrainingConfig)
-@click.option(
-    "--set",
-    "others",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_settings,
-    help="Any setting of the fusion, as `mer fusions` lists them.",
-)
+@set_option
 @computing_options
 @engine_options
 @features_option

@@ -64,7 +64,7 @@ from gia_mic.fuse.train import (
     steps_per_epoch,
 )
 
-__all__ = ["Task", "plan_runs", "refuse_problems", "train_folds", "train_here"]
+__all__ = ["Task", "model_config", "plan_runs", "refuse_problems", "train_folds", "train_here"]
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def plan_runs(
         "folds": len(folds),
         "modalities": list(stores),
         "features": {modality: about_features(corpus, store) for modality, store in stores.items()},
-        "model": {"name": experiment.fusion, **asdict(_model_config(experiment))},
+        "model": {"name": experiment.fusion, **asdict(model_config(experiment))},
         "training": asdict(experiment.training),
     }
     if experiment.allow_shared:
@@ -230,7 +230,7 @@ def refuse_problems(
         RunError: It names everything that is wrong.
     """
     problems = []
-    fusion, config = experiment.fusion, _model_config(experiment)
+    fusion, config = experiment.fusion, model_config(experiment)
     if fusion not in fusions.FUSIONS:
         problems.append(f"there is no fusion {fusion!r} (there are {', '.join(fusions.FUSIONS)})")
     elif not isinstance(config, fusions.FUSIONS[fusion].config):
@@ -265,8 +265,8 @@ def _no_bfloat16(device: str | None) -> str | None:
     return None
 
 
-def _model_config(experiment: Experiment) -> Any:
-    """Return the fusion's config, by default its default one."""
+def model_config(experiment: Experiment) -> Any:
+    """Return the config of an experiment's fusion, by default its default one; None where there is no such fusion."""
     if experiment.model is None and experiment.fusion in fusions.FUSIONS:
         return fusions.find_fusion(experiment.fusion).config()
     return experiment.model
@@ -453,7 +453,7 @@ class _Trainer:
     def build(self, experiment: Experiment) -> nn.Module:
         """Make the fusion of an experiment, untrained."""
         classes, data = len(self.corpus.classes), self.data
-        return fusions.find_fusion(experiment.fusion).make(data.dims, classes, _model_config(experiment), data.layers)
+        return fusions.find_fusion(experiment.fusion).make(data.dims, classes, model_config(experiment), data.layers)
 
     def finish(self, task: Task, result: TrainResult, probabilities: np.ndarray, seconds: float) -> None:
         """Write all that is left of a trained model's run folder.

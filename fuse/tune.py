@@ -16,8 +16,7 @@ from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment, Search
-from gia_mic.fuse.models.registry import find_fusion
-from gia_mic.fuse.run import refuse_problems, train_here
+from gia_mic.fuse.run import model_config, refuse_problems, train_here
 from gia_mic.fuse.runs.fold import read_fold
 
 __all__ = ["draw_settings", "refuse_search", "tune", "with_settings"]
@@ -94,7 +93,7 @@ def draw_settings(experiment: Experiment, trials: int, space: Space = SPACE) -> 
     list begins with the shorter one.
     """
     searched = _searched(experiment, space)
-    own = {**asdict(_model_config(experiment)), **asdict(experiment.training)}
+    own = {**asdict(model_config(experiment)), **asdict(experiment.training)}
     drawn: list[dict[str, Any]] = []
     generator = random.Random(experiment.seeds[0])
     while len(drawn) < trials - 1:
@@ -129,16 +128,12 @@ def with_settings(experiment: Experiment, settings: Settings) -> Experiment:
         experiment,
         training=replace(experiment.training, **{name: settings[name] for name in settings if name in of_training}),
         model=replace(
-            _model_config(experiment), **{name: settings[name] for name in settings if name not in of_training}
+            model_config(experiment), **{name: settings[name] for name in settings if name not in of_training}
         ),
     )
 
 
 def _searched(experiment: Experiment, space: Space) -> dict[str, list[Any]]:
     """Return the part of a space that the experiment has."""
-    names = {field.name for config in (_model_config(experiment), experiment.training) for field in fields(config)}
+    names = {field.name for config in (model_config(experiment), experiment.training) for field in fields(config)}
     return {name: list(values) for name, values in space.items() if name in names}
-
-
-def _model_config(experiment: Experiment) -> Any:
-    return find_fusion(experiment.fusion).config() if experiment.model is None else experiment.model

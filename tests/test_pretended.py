@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from made_errors import OUT_OF_MEMORY
 from made_models import SPEECH, TEXT, VISUAL, save, save_ctc, save_text
 from made_recordings import TINY_SPEECH, make_corpus
 
@@ -21,15 +22,6 @@ from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
 
 pretended = pytest.importorskip("pretended", exc_type=ImportError).pretended
-
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
-    torch.AcceleratorError("CUDA error: out of memory"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    RuntimeError("MPS backend out of memory (MPS allocated: 8.89 GB). Tried to allocate 6.25 MB"),
-    RuntimeError("XPU out of memory. Tried to allocate 20.00 GiB"),
-]
 
 
 def sounds(lengths, seed=0):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_errors import OUT_OF_MEMORY
 from made_features import make_corpus, make_stores, utterances
 
 from gia_mic.extract.errors import RunError
@@ -114,12 +115,7 @@ def test_an_epoch_of_a_stack_waits_as_often_as_one_of_a_single_run(frames, selec
 
 
 WORDS = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
-    torch.AcceleratorError("CUDA error: out of memory"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    RuntimeError("MPS backend out of memory (MPS allocated: 8.89 GB). Tried to allocate 6.25 MB"),
-    RuntimeError("XPU out of memory. Tried to allocate 20.00 GiB"),
+    *OUT_OF_MEMORY,
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
 ]
 

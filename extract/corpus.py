@@ -1,8 +1,8 @@
 """Turns `utterances.jsonl` into a typed table of utterances, and back.
 
-A corpus is a folder below the features folder. Its manifest is the only place where labels live, so a changed label
+A corpus is a folder below the features folder. Its manifest is the only place where targets live, so a changed label
 map never makes a feature stale. `corpus.json` beside it holds what is not about one utterance: the root that clip paths
-start from, the order of the classes, and facts about the corpus.
+start from, the order of the classes, the ranges of the scores, and facts about the corpus.
 """
 
 import json
@@ -11,13 +11,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gia_mic.extract.address import address_of, fetch, is_address, mirror
 from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import digest, write_json, write_text
 from gia_mic.extract.names import encodable, look_alikes
+from gia_mic.extract.targets import KINDS, Target, check_targets, matrix, score_names
 
 if TYPE_CHECKING:
     import datasets
@@ -69,6 +74,9 @@ class Utterance:
     Attributes:
         id: The only key, unique in the corpus.
         label: Emotion, one of the corpus's classes.
+        labels: Emotions that apply, of the corpus's `label_names`; () where none does.
+        scores: Numbers by name, such as valence, each in its range; one that isn't known is left out.
+        votes: How many annotators chose which of the corpus's classes.
         speaker: Name of the one who speaks.
         session: Name of the recording session.
         dialog: Name of the conversation or take.
@@ -82,7 +90,7 @@ class Utterance:
     """
 
     id: str
-    label: str
+    label: str | None = None
     speaker: str | None = None
     session: str | None = None
     dialog: str | None = None
@@ -93,6 +101,9 @@ class Utterance:
     audio: Clip | None = None
     video: Clip | None = None
     split: str | None = None
+    labels: tuple[str, ...] | None = None
+    scores: Mapping[str, float] | None = None
+    votes: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,9 @@ class Corpus:
         name: Name of its folder below the features folder.
         folder: Its folder below the features folder.
         root: Folder that clip paths start from.
-        classes: Emotions, in the order of class indices.
+        classes: Emotions of `label` and `votes`, in the order of class indices.
+        label_names: Emotions of `labels`, in their order.
+        score_ranges: Lowest and highest value of each score, by name.
         table: The manifest, typed with `datasets`; `label` is a class index.
         about: Facts about the corpus, such as its licence or the demo's Bayes ceilings.
         digest: SHA-256 of the manifest.
@@ -118,6 +131,8 @@ class Corpus:
     about: Mapping[str, Any] = field(repr=False)
     digest: str
     follow_links: bool = False
+    label_names: tuple[str, ...] = ()
+    score_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -125,8 +140,16 @@ class Corpus:
     def __iter__(self) -> Iterator[Utterance]:
         for block in self.table.with_format("arrow").iter(1_000):  # eight times as fast as row by row
             for row in block.to_pylist():
-                clips = {name: _clip(row[name]) for name in ("audio", "video")}
-                yield Utterance(**{**row, **clips, "label": self.classes[row["label"]]})
+                label, labels = row.get("label"), row.get("labels")
+                yield Utterance(
+                    **{
+                        **row,
+                        **{name: _clip(row[name]) for name in ("audio", "video")},
+                        "label": None if label is None else self.classes[label],
+                        "labels": None if labels is None else tuple(labels),
+                        **{name: _numbers(row.get(name)) for name in ("scores", "votes")},
+                    }
+                )
 
     @property
     def ids(self) -> list[str]:
@@ -135,7 +158,54 @@ class Corpus:
 
     def column(self, name: str) -> list[Any]:
         """Return one column as plain values, in the manifest's order; `label` as class indices."""
+        if name in KINDS and name not in self.table.column_names:
+            return [None] * len(self)
         return list(self.table[name])
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """What a model can be trained to predict, by name: `label`, `labels`, each score, and `votes`, as far as known.
+
+        The first is the default.
+        """
+        known = set(self.table.column_names)
+        targets = {
+            "label": Target("label", self.classes),
+            "labels": Target("labels", self.label_names),
+            **{name: Target("scores", (name,), (limits,)) for name, limits in self.score_ranges.items()},
+            "votes": Target("votes", self.classes),
+        }
+        return {name: target for name, target in targets.items() if {name, target.kind} & known}
+
+    def target(self, name: str | None = None) -> Target:
+        """Return what is to be predicted.
+
+        Args:
+            name: label, labels, votes, or names of scores such as valence,arousal. By default the label; where the
+                corpus has none, its labels, else all of its scores, else its votes.
+
+        Raises:
+            CorpusError: The corpus doesn't have it.
+        """
+        if name is None:
+            first = next(iter(self.targets.values()))
+            if first.kind != "scores":
+                return first
+            names = list(self.score_ranges)
+        else:
+            names = score_names(name)
+        if len(names) == 1 and names[0] in self.targets:
+            return self.targets[names[0]]
+        if not names or len(set(names)) < len(names) or not set(names) <= set(self.score_ranges):
+            raise CorpusError(
+                f"Corpus {self.name} has no target {name!r}: choose {one_line(self.targets)}"
+                f"{', or several scores with commas between' if len(self.score_ranges) > 1 else ''}."
+            )
+        return Target("scores", tuple(names), tuple(self.score_ranges[each] for each in names))
+
+    def values(self, target: Target) -> NDArray[np.float64]:
+        """Return a target of all utterances as numbers, (U, K), as `targets.matrix` does; NaN where it is missing."""
+        return matrix(target, self.column(target.kind))
 
     def recognised(self) -> dict[str, int]:
         """Return how many texts each recogniser heard, by its name; all others are the corpus's own."""
@@ -150,9 +220,13 @@ class Corpus:
         parts = [f"{count} {name}s" for name, count in groups.items() if count]
         parts += [f"{count} with {name}" for name, count in present.items() if count]
         parts += [f"{count} texts heard by {name}" for name, count in self.recognised().items()]
-        return (
-            f"{self.name}: {len(self)} utterances ({classes}).\n{', '.join(parts) or 'Nothing else is known of them'}."
-        )
+        what = [f"label: {classes}"] if counts.keys() - {None} else []
+        several = Counter(name for names in self.column("labels") for name in names or ())
+        what += [f"labels: {', '.join(f'{name} {several[name]}' for name in self.label_names)}"] if several else []
+        what += [f"{name} in {low:g} … {high:g}" for name, (low, high) in self.score_ranges.items()]
+        what += [f"votes on {one_line(self.classes, 20)}"] if "votes" in self.targets else []
+        known = classes if what == [f"label: {classes}"] else "; ".join(what)
+        return f"{self.name}: {len(self)} utterances ({known}).\n{', '.join(parts) or 'Nothing else is known of them'}."
 
     def path(self, clip: Clip) -> Path:
         """Return the file of a clip.
@@ -200,6 +274,8 @@ def write_corpus(
     *,
     root: Path | str,
     classes: Sequence[str] | None = None,
+    label_names: Sequence[str] | None = None,
+    score_ranges: Mapping[str, Sequence[float]] | None = None,
     follow_links: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Corpus:
@@ -210,7 +286,9 @@ def write_corpus(
         name: Corpus name, as `valid_name` takes it.
         utterances: At least one; their order is the order of every feature file.
         root: Folder, or fsspec address, that the clip paths start from.
-        classes: Emotions, in the order of class indices; by default the labels that occur, sorted.
+        classes: Emotions of `label` and `votes`, in the order of class indices; by default those that occur, sorted.
+        label_names: Emotions of `labels`, in their order; by default those that occur, sorted.
+        score_ranges: Lowest and highest value of each score, by name; by default those that occur.
         follow_links: Whether files may be links to somewhere outside the root.
         about: JSON-like facts about the corpus.
 
@@ -218,9 +296,9 @@ def write_corpus(
         CorpusError: The name can't be a folder's, there is no utterance, or the utterances contradict each other.
     """
     folder = features / valid_name(name)
-    classes = sorted({utterance.label for utterance in utterances}) if classes is None else list(classes)
     rows = [_row(utterance) for utterance in utterances]
-    _check(rows, classes, where=f"The new corpus {name!r}")
+    names = _names(rows, classes, label_names, score_ranges)
+    _check(rows, names, where=f"The new corpus {name!r}")
     _warn_of_look_alikes(utterances)
     stored_root = str(root) if is_address(str(root)) else address_of(Path(root))
     if stored_root is None:
@@ -237,7 +315,9 @@ def write_corpus(
             "format": FORMAT,
             "name": name,
             "root": stored_root,
-            "classes": classes,
+            "classes": names.classes,
+            **({"labels": names.labels} if names.labels else {}),
+            **({"scores": names.ranges} if names.ranges else {}),
             "about": dict(about or {}),
             **({"follow_links": True} if follow_links else {}),
         },
@@ -284,24 +364,64 @@ def load_corpus(features: Path, name: str) -> Corpus:
     rows = _read_rows(manifest)
     settings = _read_about(folder / ABOUT)
     root = str(settings.get("root", "."))
-    classes = settings.get("classes") or sorted({str(row.get("label")) for row in rows})
-    _check(rows, classes, where=str(manifest))
+    names = _names(rows, settings.get("classes") or None, settings.get("labels"), settings.get("scores"))
+    _check(rows, names, where=str(manifest))
     return Corpus(
         name=name,
         folder=folder,
         root=mirror(root) if is_address(root) else folder / root,
-        classes=tuple(classes),
-        table=_table(rows, classes, manifest),
+        classes=tuple(names.classes),
+        table=_table(rows, names, manifest),
         about=settings.get("about", {}),
         digest=digest(manifest),
         follow_links=settings.get("follow_links") is True,
+        label_names=tuple(names.labels),
+        score_ranges={name: (float(low), float(high)) for name, (low, high) in names.ranges.items()},
     )
+
+
+class _Names(NamedTuple):
+    """Names that a manifest's targets are made of: classes, classes of `labels`, and the ranges of scores by name."""
+
+    classes: list[str]
+    labels: list[str]
+    ranges: dict[str, list[float]]
+
+
+def _names(
+    rows: Sequence[Mapping[str, Any]],
+    classes: Sequence[str] | None,
+    label_names: Sequence[str] | None,
+    score_ranges: Mapping[str, Sequence[float]] | None,
+) -> _Names:
+    """Return the names of a manifest's targets; those that aren't given are the ones that occur."""
+    if classes is None:
+        voted = [name for row in rows if isinstance(votes := row.get("votes"), Mapping) for name in votes]
+        labelled = [label for row in rows if (label := row.get("label")) is not None]
+        classes = sorted({str(name) for name in (*labelled, *voted)})
+    if label_names is None:
+        several = [name for row in rows if isinstance(labels := row.get("labels"), list | tuple) for name in labels]
+        label_names = sorted(set(map(str, several)))
+    if score_ranges is None:
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            for name, value in (row.get("scores") or {}).items() if isinstance(row.get("scores"), Mapping) else ():
+                if isinstance(value, int | float):
+                    values.setdefault(name, []).append(value)
+        score_ranges = {name: [min(several), max(several)] for name, several in values.items()}
+    return _Names(list(classes), list(label_names), {name: list(limits) for name, limits in score_ranges.items()})
 
 
 def _row(value: Utterance | Clip) -> dict[str, Any]:
     """Return the fields that say something; `dataclasses.asdict` copies all of them deeply, which takes long."""
     row = {each.name: getattr(value, each.name) for each in fields(value)}
     return {name: _row(entry) if isinstance(entry, Clip) else entry for name, entry in row.items() if entry is not None}
+
+
+def _numbers(value: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """Return the numbers of a struct that are known; None where there is none."""
+    known = {name: number for name, number in (value or {}).items() if number is not None}
+    return known or None
 
 
 def _clip(value: Mapping[str, Any] | None) -> Clip | None:
@@ -345,37 +465,35 @@ def _read_about(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _check(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, where: str) -> None:
+def _check(rows: Sequence[Mapping[str, Any]], names: _Names, *, where: str) -> None:
     """Refuse what would make a wrong number later."""
     if not rows:
         raise CorpusError(f"{where} has no utterance: prepare the corpus again.")
     ids: set[str] = set()
     twice: list[str] = []
-    unlabelled: list[str] = []
     unwritable: list[str] = []
     for number, row in enumerate(rows, start=1):
-        utterance_id, label = row.get("id"), row.get("label")
+        utterance_id = row.get("id")
         if not isinstance(utterance_id, str) or not utterance_id:
             raise CorpusError(f"{where}: utterance {number} has no id; every utterance needs one.")
         if utterance_id in ids:
             twice.append(utterance_id)
         ids.add(utterance_id)
-        if not isinstance(label, str) or label not in classes:
-            unlabelled.append(f"{utterance_id} ({label!r})")
         if not all(map(encodable, _texts(row))):
             unwritable.append(ascii(utterance_id))
     if twice:
         raise CorpusError(f"{where} has duplicate ids: {one_line(twice)}; every utterance needs its own.")
     if unwritable:
         raise CorpusError(f"{where} has texts or file names that can't be written as UTF-8: {one_line(unwritable)}.")
-    if unlabelled:
-        raise CorpusError(f"{where} has labels that are none of {one_line(classes)}: {one_line(unlabelled)}.")
+    check_targets(rows, names.classes, names.labels, names.ranges, where=where)
 
 
 def _texts(row: Mapping[str, Any]) -> Iterator[str]:
     for value in row.values():
         if isinstance(value, Mapping):
             yield from _texts(value)
+        elif isinstance(value, list | tuple):
+            yield from (text for text in value if isinstance(text, str))
         elif isinstance(value, str):
             yield value
 
@@ -392,17 +510,24 @@ def _warn_of_look_alikes(utterances: Sequence[Utterance]) -> None:
             )
 
 
-def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], manifest: Path) -> "datasets.Dataset":
+def _table(rows: Sequence[Mapping[str, Any]], names: _Names, manifest: Path) -> "datasets.Dataset":
     import datasets
     import pyarrow
 
     text = datasets.Value("string")
     number = datasets.Value("float64")
     clip = {"path": text, "start_s": number, "end_s": number}
+    columns = {column for row in rows for column, value in row.items() if value is not None}
+    targets = {
+        "label": datasets.ClassLabel(names=names.classes),
+        "labels": datasets.Sequence(text),
+        "scores": dict.fromkeys(names.ranges, number),
+        "votes": dict.fromkeys(names.classes, number),
+    }
     features = datasets.Features(
         {
             "id": text,
-            "label": datasets.ClassLabel(names=list(classes)),
+            **{name: feature for name, feature in targets.items() if name in columns},
             **dict.fromkeys(["speaker", "session", "dialog", "scenario", "source_label", "text", "text_source"], text),
             "audio": clip,
             "video": {**clip, "crop": datasets.Sequence(number)},
@@ -414,9 +539,9 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], manifest: 
         raise CorpusError(
             f"{manifest} has columns that mean nothing here: {one_line(unknown)}; known are {one_line(features, 20)}."
         )
-    columns = {name: [row.get(name) for row in rows] for name in features}
+    values = {name: [row.get(name) for row in rows] for name in features}
     try:
-        return datasets.Dataset.from_dict(columns, features=features)
+        return datasets.Dataset.from_dict(values, features=features)
     except (pyarrow.ArrowException, TypeError, ValueError, KeyError) as error:
         raise CorpusError(
             f"{manifest} has a value of the wrong type ({error}): text must be text, times numbers."

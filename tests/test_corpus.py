@@ -57,9 +57,10 @@ def test_no_path_leads_out_of_the_root(tmp_path, path):
     ("lines", "message"),
     [
         ([{"id": "u", "label": "a"}, {"id": "u", "label": "a"}], "duplicate ids: u; every utterance needs its own"),
-        ([{"id": "u", "label": None}], r"labels that are none of None: u \(None\)"),
+        ([{"id": "u", "label": None}], "utterances without a label, labels, scores or votes: u"),
         ([{"id": "u", "label": float("nan")}], r"none of nan: u \(nan\)"),
-        ([{"id": "u"}], r"u \(None\)"),
+        ([{"id": "u", "label": 1.5}], r"numbers on a scale are scores.*: u \(1.5\)"),
+        ([{"id": "u"}], "utterances without a label, labels, scores or votes: u"),
         ([{"label": "a"}], "utterance 1 has no id"),
         ([{"id": 7, "label": "a"}], "utterance 1 has no id"),
         ([{"id": "u", "label": "a", "colour": "red"}], "columns that mean nothing here: colour"),

@@ -93,6 +93,12 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --target."""
+    text = "What to predict: label, labels, votes, or the name of a score; several scores with commas between.  "
+    return click.option("--target", metavar="NAME", help=f"{text}[default: label, or what there is]")(command)
+
+
 def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --select."""
     return click.option(
@@ -172,7 +178,10 @@ def local_device(device: str | None, engine: str) -> str:
     help="Seed of weights, order and dropout; with --seeds, the first.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
-@click.option("--name", help="Name of the run.  [default: the fusion's, with the letters of its modalities]")
+@click.option(
+    "--name", help="Name of the run.  [default: the fusion's, with its target and the letters of its modalities]"
+)
+@target_option
 @protocol_option
 @select_option
 @allow_shared_option
@@ -277,6 +286,7 @@ def fuse_train(
 @click.option(
     "--name", help="Name of the runs, before that of each of several models.  [default: as usual, and -tuned]"
 )
+@target_option
 @protocol_option
 @allow_shared_option
 @setting_options(TrainingConfig)
@@ -348,6 +358,7 @@ def tune(
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option("--baselines", is_flag=True, help="Train the other fusions too, with their own default settings.")
 @click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: gia-mic]")
+@target_option
 @protocol_option
 @select_option
 @setting_options(TrainingConfig)

@@ -86,4 +86,5 @@ def train_ablations(
     Raises:
         RunError: As `run.train_folds`.
     """
-    return train(corpus, stores, ablations(experiment or Experiment(), list(stores), baselines), execution, runs=runs)
+    whole = (experiment or Experiment()).on(corpus)
+    return train(corpus, stores, ablations(whole, list(stores), baselines), execution, runs=runs)

@@ -14,6 +14,7 @@ __all__ = [
     "PRECISIONS",
     "PROTOCOLS",
     "RENAMED",
+    "SCORE_LOSSES",
     "SELECTIONS",
     "SPACE",
     "TRIALS",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16")
+SCORE_LOSSES = ("ccc", "l1", "l2")
 PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
 """Protocol, which is also its column, and the column whose values must not occur on both sides."""
 
@@ -77,11 +79,21 @@ class TrainingConfig:
     )
     warmup: float = setting(0.1, "Part of all steps in which the rate rises from 0.", at_least=0, below=1)
     clip_norm: float = setting(1.0, "Longest gradient (Euclidean); 0 doesn't clip.", at_least=0)
-    label_smoothing: float = setting(0.0, "Part of the target that is spread over all classes.", at_least=0, below=1)
-    class_weights: bool = setting(False, "Let a class count by the inverse of its frequency in the training part.")
+    label_smoothing: float = setting(
+        0.0, "Part of the target that is spread over all classes; not for scores.", at_least=0, below=1
+    )
+    class_weights: bool = setting(
+        False,
+        "Let a class count by the inverse of its frequency in the training part; for the targets label and votes.",
+    )
+    score_loss: str = setting(
+        "ccc",
+        "Loss of scores: 1 - CCC over the batch, mean absolute error (l1) or mean squared error (l2).",
+        choices=SCORE_LOSSES,
+    )
     unimodal_weight: float = setting(
         1.0,
-        "Weight α of the cross-entropy of each modality by itself, beside that of all, in fusions that have an answer "
+        "Weight α of the loss of each modality by itself, beside that of all, in fusions that have an answer "
         "of each (gia-mic, late); 0 goes without, and needs soft_target 0.",
         at_least=0,
     )
@@ -105,7 +117,10 @@ class TrainingConfig:
         below=1,
     )
     patience: int = setting(
-        10, "With selection by dev, epochs without a better UA until training stops; 0 never stops early.", at_least=0
+        10,
+        "With selection by dev, epochs without a better score (UA, macro F1 or CCC) until training stops; 0 never "
+        "stops early.",
+        at_least=0,
     )
     precision: str = setting(
         "float32", "Type of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS

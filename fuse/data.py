@@ -14,16 +14,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.inspection import find_features, refuse_stale_texts
 from gia_mic.extract.store import Store
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames, rows_not_finite
 
 __all__ = ["Data", "epoch", "find_stores", "layer_count", "read_data", "sorted_batches", "speech_group"]
+
+CPU = torch.device("cpu")
 
 POOL = 2
 """Batches by which an utterance may move from its place by length, so that it doesn't always meet the same ones."""
@@ -35,13 +39,15 @@ class Data:
 
     Attributes:
         modalities: Packed frames by modality, in the project's order.
-        labels: (U,) int64 class indices.
-        classes: Class names.
+        values: (U, K) what is to be predicted, as `Corpus.values` gives it, on the host; NaN where it is missing.
+        target: What that is.
+        device: Where computations are done; frames may stay elsewhere.
     """
 
     modalities: Mapping[str, PackedFrames]
-    labels: Tensor
-    classes: tuple[str, ...]
+    values: NDArray[np.float64]
+    target: Target
+    device: torch.device = CPU
     _statistics: dict[tuple[str, bytes], tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -120,7 +126,7 @@ class Data:
             for name, packed in self.modalities.items()
             if frames and isinstance(packed.values, Tensor)
         }
-        return Data({**self.modalities, **moved}, self.labels.to(device), self.classes)
+        return Data({**self.modalities, **moved}, self.values, self.target, device)
 
 
 def find_stores(corpus: Corpus, modalities: str | None = None, encoders: Sequence[str] = ()) -> dict[str, Path]:
@@ -179,6 +185,7 @@ def read_data(
     speech_rate_hz: float = 0,
     layer_weights: bool = True,
     rounded: bool = False,
+    target: Target | None = None,
 ) -> Data:
     """Read the features of a corpus, aligned by utterance id.
 
@@ -190,6 +197,7 @@ def read_data(
         layer_weights: Whether a model is to weigh the layers of features that keep several.
         rounded: Whether what is held in memory is `PackedFrames.rounded`; the frames themselves then stay in
             their files.
+        target: What is to be predicted; None takes the corpus's default.
 
     Raises:
         StoreError: A file lacks utterances of the corpus.
@@ -226,7 +234,8 @@ def read_data(
             torch.from_numpy(lengths),
             layer_count(store.spec) if layer_weights else 1,
         )
-    data = Data(packed, torch.tensor(corpus.column("label"), dtype=torch.int64), corpus.classes)
+    target = target or corpus.target()
+    data = Data(packed, corpus.values(target), target)
     return data.rounded() if in_memory and rounded else data
 
 

@@ -1,10 +1,11 @@
 """Turns the choices of an experiment into frozen values: what is trained and tested, and how that is carried out."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gia_mic.extract.corpus import MODALITIES
+from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.fuse.config import TrainingConfig
 
 __all__ = ["Execution", "Experiment", "Search", "default_name"]
@@ -16,7 +17,8 @@ class Search:
 
     Attributes:
         search: `trials`, how many settings were tried; `seed`, that drew them; `space`, the values of each setting.
-        trials: Settings of each trial, and `UA`, its score on the inner part of the training part, in 0 … 1.
+        trials: Settings of each trial, and its score on the inner part of the training part, by the name of the
+            target's primary metric, such as UA.
     """
 
     search: Mapping[str, Any]
@@ -39,6 +41,7 @@ class Experiment:
         allow_shared: Accept folds that share speakers (or scenarios) between training and test.
         inner: Train and test inside each fold's training part alone, see `split.inner_fold`.
         search: What chose the settings; None where nothing did.
+        target: What is predicted, as `Corpus.target` takes it; None takes the corpus's default.
     """
 
     fusion: str = "gia-mic"
@@ -52,10 +55,20 @@ class Experiment:
     allow_shared: bool = False
     inner: bool = False
     search: Search | None = None
+    target: str | None = None
 
     def run_name(self, modalities: Sequence[str]) -> str:
         """Return the name of its runs on these modalities."""
-        return self.name or default_name(self.fusion, modalities)
+        return self.name or default_name(self.fusion, modalities, self.target)
+
+    def on(self, corpus: Corpus) -> "Experiment":
+        """Return the same with the target as the corpus calls it: None for its default, however it was named.
+
+        Raises:
+            CorpusError: The corpus has no such target.
+        """
+        target = corpus.target(self.target)
+        return replace(self, target=None if target == corpus.target() else target.name)
 
 
 @dataclass(frozen=True)
@@ -82,11 +95,12 @@ class Execution:
     command: str | None = None
 
 
-def default_name(fusion: str, modalities: Sequence[str]) -> str:
-    """Return a run's name: the fusion, and the modalities' letters unless it has all of them.
+def default_name(fusion: str, modalities: Sequence[str], target: str | None = None) -> str:
+    """Return a run's name: the fusion, the target if it isn't the default, and the modalities' letters if not all.
 
-    >>> default_name("gia-mic", ["speech", "text"])
-    'gia-mic-st'
+    >>> default_name("gia-mic", ["speech", "text"]), default_name("late", ["speech"], "valence,arousal")
+    ('gia-mic-st', 'late-valence-arousal-s')
     """
+    fusion = fusion if target is None else f"{fusion}-{re.sub('[^A-Za-z0-9._]+', '-', target)}"
     letters = "".join(letter for letter, name in MODALITIES.items() if name in modalities)
     return fusion if len(letters) == len(MODALITIES) else f"{fusion}-{letters}"

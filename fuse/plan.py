@@ -132,7 +132,7 @@ def _block(
     stacked: bool,
 ) -> Iterator[Step]:
     """Draw some steps (S, R, …) in a row, the first of which has this number, and give them."""
-    device, M, model = data.labels.device, len(data.modalities), runs[0].model
+    device, M, model = data.device, len(data.modalities), runs[0].model
     S, R = len(batches[0]), len(runs)
     rows = np.full((S, R, size), NOBODY)
     visible = torch.ones(S, R, size, M, dtype=torch.bool) if config.modality_dropout else None

@@ -16,9 +16,11 @@ from torch import nn
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse import measure, split
+from gia_mic.fuse import split
 from gia_mic.fuse.data import Data, read_data
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models.layers import PaddedFrames
+from gia_mic.fuse.readout import Readout
 from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.fuse.runs.robustness import Condition, subsets, write_robustness
 from gia_mic.fuse.runs.weights import load_fusion
@@ -59,16 +61,14 @@ def evaluate(
     for run_dir in folders:
         if read_fold(run_dir).robustness is not None:
             continue
-        model, config = load_fusion(run_dir)
+        model, readout, config = load_fusion(run_dir)
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
             rate_hz = config["training"]["speech_rate_hz"]
-            data = read_data(corpus, opened, memory_gib=memory_gib, speech_rate_hz=rate_hz)
-        fold = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])[0]
-        labels = data.labels[torch.from_numpy(fold.test)].numpy()
-
-        test = _Test(model, data, fold.test, labels)
+            data = read_data(corpus, opened, memory_gib=memory_gib, speech_rate_hz=rate_hz, target=readout.target)
+        [fold] = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])
+        test = _Test(model, readout, data, split.with_target(corpus, readout.target, fold).test)
         with one_thread():
             robustness = {
                 Condition("subset", letters): test.scores(
@@ -121,18 +121,17 @@ class _Test:
     """A model and its test part."""
 
     model: nn.Module
+    readout: Readout
     data: Data
     rows: np.ndarray
-    true: np.ndarray
 
     def scores(
         self,
         change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
         hidden: Sequence[str] = (),
     ) -> dict[str, float]:
-        """Return WA and UA after a change, without some modalities."""
-        predicted = predict(self.model, self.data, self.rows, hidden=hidden, change=change).argmax(-1)
-        return {
-            "WA": measure.wa(self.true, predicted),
-            "UA": measure.ua(self.true, predicted, len(self.data.classes)),
-        }
+        """Return the main scores after a change, without some modalities."""
+        answers = predict(self.model, self.readout, self.data, self.rows, hidden=hidden, change=change)
+        measure = measure_of(self.readout.target)
+        tally = measure.tally(self.data.values[self.rows], answers)
+        return {name: float(measure.value(name, tally)[0]) for name in measure.headline}

@@ -41,9 +41,11 @@ from gia_mic.extract.device import (
 from gia_mic.extract.errors import Interrupted, RunError, first_line, one_line
 from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
-from gia_mic.fuse import measure, split
+from gia_mic.extract.targets import Target
+from gia_mic.fuse import split
 from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
@@ -138,8 +140,9 @@ def train_here(
     of `train_folds`.
     """
     execution = execution or Execution()
+    experiments = [experiment.on(corpus) for experiment in experiments]
     for experiment in experiments:
-        refuse_problems(experiment, execution, stores)
+        refuse_problems(experiment, execution, stores, target=corpus.target(experiment.target))
     if execution.tensorboard:
         need_tensorboard()
     opened = _open_stores(stores)
@@ -156,7 +159,8 @@ def train_here(
     for task in tasks:
         if task.state != "finished":
             training = task.experiment.training
-            frames = (training.speech_rate_hz, training.layer_weights, rounds_frames(training, device))
+            read = (training.speech_rate_hz, training.layer_weights, rounds_frames(training, device))
+            frames = (*read, task.experiment.target)
             by_frames.setdefault(frames, []).append(task)
     for unfinished in by_frames.values():
         _train_tasks(unfinished, corpus, opened, execution)
@@ -177,21 +181,24 @@ def plan_runs(
     Raises:
         RunError: There are no such folds, a single class to train on, or nothing to choose an epoch on.
     """
+    target = corpus.target(experiment.target)
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
+    folds = [split.with_target(corpus, target, fold) for fold in folds]
     if experiment.inner:
         folds = [split.inner_fold(corpus, fold) for fold in folds]
     selected_folds = split.choose(folds, experiment.fold)
     parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
     for fold in selected_folds:
-        split.refuse_one_class(corpus, fold, parts[fold.number][0])
+        split.refuse_constant(corpus, target, fold, parts[fold.number][0])
     trained = [replace(fold, train=parts[fold.number][0]) for fold in selected_folds]
-    for sentence in split.one_sided_classes(corpus, trained) if not experiment.inner else ():
+    for sentence in split.one_sided_classes(corpus, target, trained) if not experiment.inner else ():
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name = valid_name(experiment.run_name(list(stores)))
     shared = {
         "format": run_folder.FORMAT,
-        "corpus": about_corpus(corpus, list(stores)),
+        "corpus": about_corpus(corpus, list(stores), target),
+        **({} if target.kind == "label" else {"target": asdict(target)}),
         "protocol": experiment.protocol,
         "select": experiment.select,
         "folds": len(folds),
@@ -217,7 +224,10 @@ def plan_runs(
 
 
 def refuse_problems(
-    experiment: Experiment, execution: Execution | None = None, stores: Mapping[str, Path] | None = None
+    experiment: Experiment,
+    execution: Execution | None = None,
+    stores: Mapping[str, Path] | None = None,
+    target: Target | None = None,
 ) -> None:
     """Refuse settings that no training can begin with; a command does so before it prepares a corpus.
 
@@ -225,6 +235,7 @@ def refuse_problems(
         experiment: The experiment to train and test.
         execution: Device, memory and the like, where they are known.
         stores: Feature file by modality, where they are known.
+        target: What is to be predicted, where it is known.
 
     Raises:
         RunError: It names everything that is wrong.
@@ -238,6 +249,10 @@ def refuse_problems(
     else:
         problems += config.problems()
     problems += experiment.training.problems()
+    if target is not None and target.kind in ("labels", "scores") and experiment.training.class_weights:
+        problems.append(f"class_weights has no meaning for {target.name}, only for label and votes")
+    if target is not None and target.kind == "scores" and experiment.training.label_smoothing:
+        problems.append(f"label_smoothing has no meaning for {target.name}, only for classes")
     if experiment.select not in split.SELECTIONS:
         problems.append(f"there is no selection {experiment.select!r} (there are {', '.join(split.SELECTIONS)})")
     unknown = [name for name in stores or () if name not in MODALITIES.values()]
@@ -318,6 +333,7 @@ def _train_tasks(
         speech_rate_hz=training.speech_rate_hz,
         layer_weights=training.layer_weights,
         rounded=rounds_frames(training, device),
+        target=corpus.target(tasks[0].experiment.target),
     )
     use_tf32(False)  # the process may have extracted in it
     data = _carried(data, device, execution.memory_gib)
@@ -335,7 +351,7 @@ def _train_tasks(
     names = list(dict.fromkeys(map(_name_of, tasks)))
     name = names[0] if len(names) == 1 else f"{len(names)} models"
     total = sum(task.experiment.training.epochs for task in tasks)
-    failed = threading.Event()
+    failed, primary = threading.Event(), measure_of(data.target).primary
     with (
         progress(total, name, "epoch", leave=False) as bar,
         ThreadPoolExecutor(side_by_side) as pool,
@@ -345,7 +361,7 @@ def _train_tasks(
             if failed.is_set():
                 raise RunError("Stopped, because another run failed.")
             bar.update()
-            bar.set(loss=f"{row['loss']:.3f}", UA=f"{row['train_UA']:.3f}")
+            bar.set(loss=f"{row['loss']:.3f}", **{primary: f"{row[f'train_{primary}']:.3f}"})
 
         try:
             for _ in pool.map(lambda stack: _train_within_memory(trainer, stack, report), stacks):
@@ -415,15 +431,18 @@ class _Trainer:
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
             with one_thread():
-                probabilities = predict_together(
-                    [result.model for result in results], self.data, [task.fold.test for task in tasks]
+                answers = predict_together(
+                    [result.model for result in results],
+                    [result.readout for result in results],
+                    self.data,
+                    [task.fold.test for task in tasks],
                 )
             broken = []
-            for task, result, answers in zip(tasks, results, probabilities, strict=True):
+            for task, result, task_answers in zip(tasks, results, answers, strict=True):
                 if self.tensorboard:
                     write_events(task.run_dir, result.history)
                 try:
-                    self.finish(task, result, answers, seconds)
+                    self.finish(task, result, task_answers, seconds)
                 except RunError as error:
                     broken.append(error)
             if broken:
@@ -435,7 +454,7 @@ class _Trainer:
         Stacks are of about one size. What a step needs is about twice what it keeps for its way back. A wrong guess
         costs a start: a stack that runs out of memory is divided.
         """
-        device = self.data.labels.device
+        device = self.data.device
         free = free_bytes(str(device))
         if free is None or runs == 1:
             return runs
@@ -452,46 +471,54 @@ class _Trainer:
 
     def build(self, experiment: Experiment) -> nn.Module:
         """Make the fusion of an experiment, untrained."""
-        classes, data = len(self.corpus.classes), self.data
-        return fusions.find_fusion(experiment.fusion).make(data.dims, classes, model_config(experiment), data.layers)
+        outputs, data = len(self.data.target.names), self.data
+        return fusions.find_fusion(experiment.fusion).make(data.dims, outputs, model_config(experiment), data.layers)
 
-    def finish(self, task: Task, result: TrainResult, probabilities: np.ndarray, seconds: float) -> None:
+    def finish(self, task: Task, result: TrainResult, answers: np.ndarray, seconds: float) -> None:
         """Write all that is left of a trained model's run folder.
 
         Args:
             task: The run.
             result: What training gave.
-            probabilities: What the model says of the fold's test part, (B, C).
+            answers: What the model says of the fold's test part, (B, K).
             seconds: Time that the training took.
 
         Raises:
             RunError: It has answers that are no numbers; nothing is written.
         """
-        run_dir, classes, test = task.run_dir, self.corpus.classes, task.fold.test
-        labels = self.data.labels.cpu().numpy()
+        run_dir, target, test = task.run_dir, self.data.target, task.fold.test
+        values, measure = self.data.values, measure_of(target)
         if result.unusable:
             logger.warning(f"{run_dir}: {result.unusable} training utterances have no features and were left out.")
         blind = self.data.costs[test] == 0
         if blind.any():
-            counts = np.bincount(labels[task.rows], minlength=len(classes))
-            probabilities[blind] = counts / counts.sum()
+            mean = values[task.rows].mean(0)
+            answers[blind] = mean
+            instead = f"{one_line(f'{value:.3g}' for value in mean)}, the training part's mean"
+            if target.one_of_many:
+                instead = f"{target.names[int(mean.argmax())]}, the training part's most frequent class"
             logger.warning(
                 f"{run_dir}: {blind.sum()} of {len(blind)} test utterances have no features; they count as predicted "
-                f"to be {classes[int(counts.argmax())]}, the training part's most frequent class."
+                f"to be {instead}."
             )
-        if (overflown := ~np.isfinite(probabilities).all(1)).any():
+        if (overflown := ~np.isfinite(answers).all(1)).any():
             ids = one_line(self.corpus.ids[row] for row in test[overflown])
             raise RunError(
                 f"{run_dir}: {overflown.sum()} of {len(test)} answers are no numbers ({ids}), which ends the run: "
                 "lower the learning rate, or look for features of another size than the rest."
             )
         write_history(run_dir, result.history)
-        write_weights(run_dir, result.model)
-        write_predictions(run_dir, self.corpus, test, probabilities)
+        write_weights(run_dir, result.model, result.readout)
+        write_predictions(run_dir, self.corpus, target, test, answers)
+        tally = measure.tally(values[test], answers)[0]
+        scores = {**measure.scores(tally), **measure.whole(values[test], answers)}
+        if target.kind == "label":
+            scores["train_classes"] = _class_counts(values[task.rows], target.names)
+        else:
+            scores["tally"] = tally.tolist()
         write_metrics(
             run_dir,
-            measure.scores(labels[test], probabilities.argmax(-1), classes),
-            train_classes=_class_counts(labels[task.rows], classes),
+            scores,
             train_utterances=len(task.rows) - result.unusable,
             test_utterances=len(test),
             without_features={"train": result.unusable, "test": int(blind.sum())},
@@ -501,8 +528,8 @@ class _Trainer:
         )
 
 
-def _class_counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+def _class_counts(values: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    return dict(zip(classes, map(int, values.sum(0)), strict=True))
 
 
 def _carried(data: Data, device: torch.device, memory_gib: float | None) -> Data:

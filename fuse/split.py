@@ -13,6 +13,7 @@ import numpy as np
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.names import part_of, same_name
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.config import PROTOCOLS, SELECTIONS
 
 __all__ = [
@@ -24,7 +25,8 @@ __all__ = [
     "folds",
     "inner_fold",
     "one_sided_classes",
-    "refuse_one_class",
+    "refuse_constant",
+    "with_target",
 ]
 
 TEST, TRAIN, DEVELOPMENT = "test", "train", "dev"
@@ -148,14 +150,31 @@ def inner_fold(corpus: Corpus, fold: SplitFold) -> SplitFold:
     return replace(fold, train=train_rows, test=dev_rows, development=np.empty(0, dtype=np.int64))
 
 
-def one_sided_classes(corpus: Corpus, found: list[SplitFold]) -> list[str]:
+def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
+    """Return a fold without the utterances that lack the target.
+
+    Raises:
+        RunError: A side has no other.
+    """
+    known = ~np.isnan(corpus.values(target)).any(1)
+    parts = {name: rows[known[rows]] for name in ("train", "test", "development") if len(rows := getattr(fold, name))}
+    for name, rows in parts.items():
+        if not len(rows) and name != "development":
+            raise RunError(
+                f"Fold {fold.number} ({fold.value}) of {corpus.name} has no utterance with {target.name} in its "
+                f"{'training' if name == 'train' else name} part: choose another --target, --protocol or --fold."
+            )
+    return replace(fold, **parts)
+
+
+def one_sided_classes(corpus: Corpus, target: Target, found: list[SplitFold]) -> list[str]:
     """Return a sentence for each class that folds have in their training part alone, or in their test part alone."""
-    labels = np.array(corpus.column("label"))
+    if target.kind == "scores":
+        return []
+    occurs = corpus.values(target) > 0
     sentences = []
-    for index, name in enumerate(corpus.classes):
-        sides = [
-            (bool((labels[fold.train] == index).any()), bool((labels[fold.test] == index).any())) for fold in found
-        ]
+    for index, name in enumerate(target.names):
+        sides = [(bool(occurs[fold.train, index].any()), bool(occurs[fold.test, index].any())) for fold in found]
         untaught = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if tested and not taught]
         untested = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if taught and not tested]
         what = [f"has nothing to learn it from in {_listed(untaught)}"] if untaught else []
@@ -165,22 +184,27 @@ def one_sided_classes(corpus: Corpus, found: list[SplitFold]) -> list[str]:
     return sentences
 
 
-def refuse_one_class(corpus: Corpus, fold: SplitFold, rows: np.ndarray) -> None:
-    """Refuse to train on a single class.
+def refuse_constant(corpus: Corpus, target: Target, fold: SplitFold, rows: np.ndarray) -> None:
+    """Refuse to train on what is the same throughout, such as a single class.
 
     Args:
         corpus: The corpus.
+        target: What is to be learnt.
         fold: The fold.
         rows: Rows to train on.
 
     Raises:
-        RunError: All of them have the same class.
+        RunError: All of them have the same target.
     """
-    labels = {corpus.classes[label] for label in np.array(corpus.column("label"))[rows]}
-    if len(labels) < 2:
+    values = corpus.values(target)[rows]
+    if (values == values[:1]).all():
+        what = f"the same {target.name}"
+        if target.kind != "scores":
+            classes = one_line(name for name, value in zip(target.names, values[0], strict=True) if value) or "no class"
+            what = f"the class {classes} alone"
         raise RunError(
-            f"Fold {fold.number} ({fold.value}) of {corpus.name} has the class {one_line(labels)} alone to train on, "
-            "so there is nothing to learn: choose another --protocol or --fold."
+            f"Fold {fold.number} ({fold.value}) of {corpus.name} has {what} to train on, so there is nothing to learn: "
+            "choose another --protocol or --fold."
         )
 
 

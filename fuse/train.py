@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, cos, isfinite, pi
+from math import ceil, cos, inf, isfinite, pi
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gia_mic.extract.device import empty_cache, is_out_of_memory, keep_freed, keep_products
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse import measure
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, sorted_batches
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, Scaler, initialise
+from gia_mic.fuse.objective import log_prior, objective, step_targets
 from gia_mic.fuse.plan import NOBODY, Step, plan_epoch
+from gia_mic.fuse.readout import Readout, fit_readout
 from gia_mic.fuse.stack import Learner, OneModel, Stack
 
 __all__ = [
@@ -36,9 +39,7 @@ __all__ = [
     "fit_scalers",
     "fit_together",
     "hide",
-    "log_frequencies",
     "mixed",
-    "objective",
     "one_thread",
     "predict",
     "predict_stack",
@@ -47,7 +48,6 @@ __all__ = [
     "rounds_frames",
     "schedule",
     "steps_per_epoch",
-    "targets",
 ]
 
 COMPILED_PRODUCTS = 4096
@@ -61,7 +61,7 @@ class RunSpec:
     Attributes:
         rows: Rows to train on; those without any frame are left out.
         seed: Seed of the weights, the order and the dropout, at least 0.
-        choose: Rows on which the best epoch is chosen by UA; None takes the last epoch.
+        choose: Rows on which the best epoch is chosen, by the measure's primary metric; None takes the last epoch.
         choose_by: Name of these rows in the history: dev or test. By dev, `patience` ends a run early.
         report: Called with each row of the history.
     """
@@ -79,13 +79,15 @@ class TrainResult:
 
     Attributes:
         model: The fusion, in evaluation mode, with the chosen epoch's weights.
-        history: One row an epoch: epoch, loss, constraint, learning_rate, train_UA, and dev_UA or test_UA where the
-            epoch is chosen by it.
+        readout: How its outputs are read.
+        history: One row an epoch: epoch, loss, constraint, learning_rate, the measure's primary metric on the training
+            part, such as train_UA, and dev_UA or test_UA where the epoch is chosen by it.
         epoch: The chosen epoch, from 1.
         unusable: Utterances of the training part without a frame in any modality, which were left out.
     """
 
     model: nn.Module
+    readout: Readout
     history: list[dict[str, Any]]
     epoch: int
     unusable: int
@@ -127,7 +129,7 @@ def fit(
 
     Args:
         build: Makes the fusion, untrained.
-        data: Frames and labels, on the device to train on.
+        data: Frames and targets, on the device to train on.
         spec: The run.
         config: Settings of the training.
         steps: Batches in an epoch, see `steps_per_epoch`.
@@ -152,7 +154,7 @@ def fit_together(
 
     Args:
         build: Makes the fusion, untrained.
-        data: Frames and labels, on the device to train on.
+        data: Frames and targets, on the device to train on.
         specs: The runs.
         config: Settings of the training.
         steps: Batches in an epoch, see `steps_per_epoch`.
@@ -178,7 +180,7 @@ def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingCon
         data: Frames, on the device.
         config: Settings of the training.
     """
-    device, model = data.labels.device, cast(Any, build()).to(data.labels.device)
+    device, model = data.device, cast(Any, build()).to(data.device)
     stack = Stack([model])
     stack.train()
     rows = np.argsort(-data.costs, kind="stable")[None, : config.batch_size]
@@ -211,53 +213,9 @@ def rounds_frames(config: TrainingConfig, device: torch.device) -> bool:
     return config.precision == "bfloat16" and device.type == "cpu"
 
 
-def objective(
-    logits: Tensor,
-    unimodal: Sequence[Tensor],
-    present: Tensor,
-    label_targets: Tensor,
-    log_prior: Tensor,
-    config: TrainingConfig,
-) -> Tensor:
-    """Return the loss of a step but for the fusion's own constraint.
-
-        q ∝ π Π_m (p_m / π)                          over the modalities m that an utterance has
-        target = (1 − ε) label + ε q
-        loss = CE(p, target) + α mean over m of CE(p_m, label)
-
-    p is what the model says of all modalities together and p_m of m alone, π is how frequent the classes are, which q
-    counts once, α = `unimodal_weight` and ε = `soft_target`.
-    Models of several modalities lean on the one that is learnt fastest, and then learn by heart what it gets wrong; by
-    itself each modality is learnt as well as it can be (Du et al. 2023, arXiv:2305.01233). And where an utterance's
-    modalities contradict its label, a part of the target follows them (bootstrapping: Reed et al. 2015,
-    arXiv:1412.6596), so that there is less to learn by heart. No gradient flows through q.
-
-    Args:
-        logits: (…, B, C).
-        unimodal: Logits (…, B, C) of each modality by itself; empty where there is only one, or the fusion has none.
-        present: (M, …, B) bool, True where the utterance has the modality.
-        label_targets: Targets (…, B, C) by the labels, times the class's weight; all 0 for nobody.
-        log_prior: log π (…, C), see `log_frequencies`.
-        config: Settings of the training, of which α and ε are used.
-
-    Returns:
-        (…), the leading axes that stand for models of a stack.
-    """
-    total = label_targets.sum((-2, -1))
-    target = label_targets
-    unimodal_loss = torch.zeros_like(total)
-    if unimodal and config.unimodal_weight:
-        log_p = torch.stack([logits_m.float().log_softmax(-1) for logits_m in unimodal]) * present.unsqueeze(-1)
-        counts = (label_targets.sum(-1) * present).sum(-1)
-        unimodal_loss = (-(log_p * label_targets).sum((-2, -1)) / torch.where(counts > 0, counts, 1)).mean(0)
-        likelihoods = log_p.detach() - log_prior.unsqueeze(-2) * present.unsqueeze(-1)
-        product = (likelihoods.sum(0) + log_prior.unsqueeze(-2)).softmax(-1) * label_targets.sum(-1, keepdim=True)
-        target = torch.lerp(label_targets, product, config.soft_target)
-    return -(logits.float().log_softmax(-1) * target).sum((-2, -1)) / total + config.unimodal_weight * unimodal_loss
-
-
 def predict(
     model: nn.Module,
+    readout: Readout,
     data: Data,
     rows: np.ndarray,
     *,
@@ -265,42 +223,66 @@ def predict(
     change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Return the class probabilities of utterances, (B, C) float32, in the order of `rows`.
+    """Return the answers for utterances, (B, K) float32, in the order of `rows`.
 
     Args:
         model: A trained fusion.
+        readout: How its outputs are read.
         data: Frames of the corpus.
         rows: Rows (B,) of the utterances.
         hidden: Names of the modalities to go without.
         change: Function that is applied to each batch first, such as one that adds noise.
         batch_size: Most utterances in a batch, at least 1.
     """
+    return _read(readout, _outputs(model, data, rows, hidden, change, batch_size))
+
+
+def _read(readout: Readout, outputs: Tensor) -> np.ndarray:
+    return readout.answers(outputs).numpy()
+
+
+def _outputs(
+    model: nn.Module,
+    data: Data,
+    rows: np.ndarray,
+    hidden: Sequence[str] = (),
+    change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """Return the outputs for utterances, (B, K) float32 on the host; see `predict`."""
     model.eval()
-    probabilities = np.empty((len(rows), len(data.classes)), dtype=np.float32)
     order = list(sorted_batches(np.arange(len(rows)), data.costs[rows], batch_size))
+    outputs = torch.empty(len(rows), len(data.target.names))
     if not order:
-        return probabilities
+        return outputs
     arranged = rows[np.concatenate(order)]
-    answers = []
+    parts = []
     with torch.inference_mode():
-        on_device = torch.from_numpy(arranged).to(data.labels.device)
+        on_device = torch.from_numpy(arranged).to(data.device)
         for start in range(0, len(arranged), batch_size):
             part = slice(start, start + batch_size)
             batch = data.batch(on_device[part], on_host=arranged[part])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             visible = change(visible) if change is not None else visible
-            answers.append(model(visible).logits.float().softmax(-1))
-        probabilities[np.concatenate(order)] = torch.cat(answers).cpu().numpy()
-    return probabilities
+            parts.append(model(visible).logits.float())
+        outputs[torch.from_numpy(np.concatenate(order))] = torch.cat(parts).cpu()
+    return outputs
 
 
 def predict_stack(
-    stack: Stack, data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = (), batch_size: int = 64
+    stack: Stack,
+    readouts: Sequence[Readout],
+    data: Data,
+    rows: Sequence[np.ndarray],
+    *,
+    hidden: Sequence[str] = (),
+    batch_size: int = 64,
 ) -> list[np.ndarray]:
     """Return what `predict` gives for each model of a stack and rows of its own, in one pass, within float tolerance.
 
     Args:
         stack: The R models.
+        readouts: How the outputs of each are read.
         data: Frames of the corpus.
         rows: Rows of each model, some of which may be none.
         hidden: Names of the modalities to go without.
@@ -314,36 +296,45 @@ def predict_stack(
     arranged = np.full((len(rows), count * batch_size), NOBODY)
     for model_rows, part, order in zip(arranged, rows, orders, strict=True):
         model_rows[: len(part)] = part[order]
-    answers = []
+    parts = []
     with torch.inference_mode():
-        on_device = torch.from_numpy(arranged).to(data.labels.device)
+        on_device = torch.from_numpy(arranged).to(data.device)
         for start in range(0, count * batch_size, batch_size):
             place = slice(start, start + batch_size)
             batch = _gather(data, on_device[:, place], arranged[:, place])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
-            answers.append(stack(visible, None, {}).logits.float().softmax(-1))
-        together = torch.cat(answers, 1).cpu().numpy()
-    probabilities = [np.empty((len(order), len(data.classes)), np.float32) for order in orders]
-    for model_probabilities, order, answer in zip(probabilities, orders, together, strict=True):
-        model_probabilities[order] = answer[: len(order)]
-    return probabilities
+            parts.append(stack(visible, None, {}).logits.float())
+        together = torch.cat(parts, 1).cpu()
+    answers = []
+    for readout, order, outputs in zip(readouts, orders, together, strict=True):
+        answers.append(np.empty((len(order), outputs.shape[-1]), np.float32))
+        answers[-1][order] = _read(readout, outputs[: len(order)])
+    return answers
 
 
 def predict_together(
-    models: Sequence[nn.Module], data: Data, rows: Sequence[np.ndarray], *, hidden: Sequence[str] = ()
+    models: Sequence[nn.Module],
+    readouts: Sequence[Readout],
+    data: Data,
+    rows: Sequence[np.ndarray],
+    *,
+    hidden: Sequence[str] = (),
 ) -> list[np.ndarray]:
     """Return what `predict` gives for each of some models of one kind and rows of its own.
 
     On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice.
     """
-    if len(models) > 1 and data.labels.device.type != "cpu":
+    if len(models) > 1 and data.device.type != "cpu":
         try:
-            return predict_stack(Stack(models), data, rows, hidden=hidden)
+            return predict_stack(Stack(models), readouts, data, rows, hidden=hidden)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         empty_cache()
-    return [predict(model, data, part, hidden=hidden) for model, part in zip(models, rows, strict=True)]
+    return [
+        predict(model, readout, data, part, hidden=hidden)
+        for model, readout, part in zip(models, readouts, rows, strict=True)
+    ]
 
 
 def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
@@ -380,28 +371,6 @@ def fit_scalers(model: nn.Module, data: Data, rows: np.ndarray) -> None:
             scaler.fit(mean.float(), deviation.float(), packed.rounded.origin if packed.rounded else None)
 
 
-def targets(data: Data, rows: np.ndarray, config: TrainingConfig, device: torch.device) -> Tensor:
-    """Return the target distribution of each class, (C, C), already multiplied by the class weights."""
-    C = len(data.classes)
-    table = torch.eye(C) * (1 - config.label_smoothing) + config.label_smoothing / C
-    if config.class_weights:
-        counts = torch.bincount(data.labels.cpu()[torch.from_numpy(rows)], minlength=C).float()
-        weights = torch.where(counts > 0, len(rows) / (C * counts.clamp(min=1)), 0)
-        table = table * weights.unsqueeze(1)
-    return table.to(device)
-
-
-def log_frequencies(targets: Tensor, labels: Tensor) -> Tensor:
-    """Return log π (C,) of the classes in a training part, as its loss weighs them.
-
-    Args:
-        targets: Target distribution of each class, (C, C), times its weight.
-        labels: Class indices (B,) of the training part.
-    """
-    mass = targets[labels].sum(0)
-    return (mass / mass.sum()).clamp(min=1e-6).log()
-
-
 class _Run:
     """What belongs to one run: its model and generator, its history and its best weights so far."""
 
@@ -415,33 +384,37 @@ class _Run:
         self.model: Any = build()
         initialise(self.model, self.generator)
         fit_scalers(self.model, data, self.rows)
-        self.model.to(data.labels.device)
-        self.targets = targets(data, self.rows, config, data.labels.device)
-        labels = data.labels.cpu()[torch.from_numpy(self.rows)]
-        self.log_prior = log_frequencies(self.targets.cpu(), labels).to(data.labels.device)
+        self.model.to(data.device)
+        self.readout = fit_readout(data.target, data.values[self.rows])
+        targets = step_targets(self.readout, data.values, self.rows, config)
+        self.targets = targets.to(data.device)
+        self.prior = log_prior(data.target, targets[torch.from_numpy(self.rows)]).to(data.device)
+        self.measure = measure_of(data.target)
         self.stopped = False
         self._patience = config.patience if spec.choose_by == "dev" else 0
         self._history: list[dict[str, Any]] = []
-        self._best_score, self._best_epoch = -1.0, config.epochs
+        self._best_score, self._best_epoch = -inf, config.epochs
         self._best_state: dict[str, Tensor] | None = None
 
+    def score(self, true: NDArray[np.float64], answers: np.ndarray) -> float:
+        """Return the measure's primary metric, from true values and answers, both (B, K)."""
+        return float(self.measure.value(self.measure.primary, self.measure.tally(true, answers))[0])
+
     def end_epoch(
-        self, row: dict[str, Any], model: Callable[[], nn.Module], true: Tensor, probabilities: np.ndarray | None
+        self, row: dict[str, Any], model: Callable[[], nn.Module], data: Data, answers: np.ndarray | None
     ) -> None:
         """Add a row to the history; where the epoch is chosen, score the model and remember it if it is the best.
 
         Args:
             row: Row of the history.
             model: Gives the model as it is now.
-            true: Labels (U,) of the corpus.
-            probabilities: What the model says of the rows that choose the epoch, (B, C); None where it isn't chosen.
+            data: The corpus.
+            answers: What the model says of the rows that choose the epoch, (B, K); None where it isn't chosen.
         """
         choose = self.spec.choose
-        if choose is not None and probabilities is not None:
-            predicted = probabilities.argmax(-1)
-            score = row[f"{self.spec.choose_by}_UA"] = measure.ua(
-                true[torch.from_numpy(choose)], predicted, probabilities.shape[-1]
-            )
+        if choose is not None and answers is not None:
+            score = self.score(data.values[choose], answers)
+            row[f"{self.spec.choose_by}_{self.measure.primary}"] = score
             if score > self._best_score:
                 self._best_score, self._best_epoch = score, row["epoch"]
                 self._best_state = copy.deepcopy(model().state_dict())
@@ -449,11 +422,16 @@ class _Run:
         self._history.append(row)
         self.spec.report(row)
 
-    def end(self, model: nn.Module) -> TrainResult:
+    def end(self, model: nn.Module, data: Data) -> TrainResult:
         """Return the model, with the chosen epoch's weights where one was chosen."""
         if self._best_state is not None:
             model.load_state_dict(self._best_state)
-        return TrainResult(model.eval(), self._history, self._best_epoch, len(self.spec.rows) - len(self.rows))
+        readout = self.readout
+        if data.target.kind == "labels":
+            outputs = _outputs(model, data, self.rows)
+            readout = readout.with_thresholds(outputs.numpy(), data.values[self.rows])
+        unusable = len(self.spec.rows) - len(self.rows)
+        return TrainResult(model.eval(), readout, self._history, self._best_epoch, unusable)
 
 
 def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingConfig, steps: int) -> list[TrainResult]:
@@ -462,21 +440,21 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
     In the shapes here … is the axis R of runs, which a stack has and one model lacks. Each run draws from its own
     generator: in an epoch its order, and in a step the modalities to hide, the features to hide and the dropout.
     """
-    device, true = data.labels.device, data.labels.cpu()
-    tables = learner.join([run.targets for run in runs])
-    log_prior = learner.join([run.log_prior for run in runs])
+    device, kind = data.device, data.target.kind
+    targets = learner.join([run.targets for run in runs])
+    prior = learner.join([run.prior for run in runs])
     groups = learner.parameter_groups(config.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
     for number in range(config.epochs):
         learner.train()
         sums = torch.zeros(2, len(runs), device=device)
-        answers: list[Tensor] = []
+        visited, outputs = [], []
         for step in plan_epoch(runs, data, config, steps=steps, number=number, stacked=learner.stacked):
             rate = _rate(config, number * steps + step.number, steps)
             rows, filled = step.rows, step.rows != NOBODY
             output, present = _forward(learner, step, data, config)
-            label_targets = tables.take_along_dim(data.labels[rows].unsqueeze(-1), -2) * filled.unsqueeze(-1)
-            losses = objective(output.logits, output.unimodal, present, label_targets, log_prior, config)
+            wanted = targets.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2)
+            losses = objective(kind, output.logits, output.unimodal, present, wanted, filled, prior, config)
             losses = losses + output.constraint
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()
@@ -487,8 +465,9 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             learner.decay(rate * config.weight_decay)
             optimiser.step()
             sums += (torch.stack([losses, output.constraint]).detach() * filled.sum(-1)).view(2, -1)
-            answers.append(torch.stack([rows, output.logits.detach().argmax(-1)]).view(2, len(runs), -1))
-        visited, predicted = torch.cat(answers, -1).cpu()
+            visited.append(rows.view(len(runs), -1))
+            outputs.append(output.logits.detach().float().view(len(runs), -1, len(data.target.names)))
+        visited_rows, epoch_outputs = torch.cat(visited, 1).cpu(), torch.cat(outputs, 1).cpu()
         totals = sums.tolist()
         chosen = _choose(learner, runs, data)
         for index, run in enumerate(runs):
@@ -497,18 +476,19 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
                 raise RunError(f"The loss is {loss} in epoch {number + 1}: lower the learning rate.")
             if run.stopped:
                 continue
-            filled = visited[index] != NOBODY
+            somebody = visited_rows[index] != NOBODY
+            answers = _read(run.readout, epoch_outputs[index][somebody])
             row = {
                 "epoch": number + 1,
                 "loss": loss,
                 "constraint": constraint,
                 "learning_rate": _rate(config, (number + 1) * steps - 1, steps),
-                "train_UA": measure.ua(true[visited[index][filled]], predicted[index][filled], len(data.classes)),
+                f"train_{run.measure.primary}": run.score(data.values[visited_rows[index][somebody].numpy()], answers),
             }
-            run.end_epoch(row, partial(learner.model, index), true, chosen[index])
+            run.end_epoch(row, partial(learner.model, index), data, chosen[index])
         if all(run.stopped for run in runs):
             break
-    return [run.end(learner.model(index)) for index, run in enumerate(runs)]
+    return [run.end(learner.model(index), data) for index, run in enumerate(runs)]
 
 
 def _rate(config: TrainingConfig, step: int, steps: int) -> float:
@@ -523,8 +503,8 @@ def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.n
     if not any(map(len, rows)):
         return [None] * len(runs)
     if isinstance(learner, Stack):
-        return predict_stack(learner, data, rows)
-    return [predict(learner.model(0), data, rows[0])]
+        return predict_stack(learner, [run.readout for run in runs], data, rows)
+    return [predict(learner.model(0), runs[0].readout, data, rows[0])]
 
 
 def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:

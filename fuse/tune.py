@@ -16,6 +16,7 @@ from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment, Search
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.run import model_config, refuse_problems, train_here
 from gia_mic.fuse.runs.fold import read_fold
 
@@ -42,8 +43,9 @@ def tune(
     """Choose settings for each fold on a part of its training part, train with them, and return the run folders.
 
     Each trial trains on the training part less whole sessions, speakers or dialogs (`split.inner_fold`), and is scored
-    by the UA of its last epoch on these. The trials lie in `runs/<corpus>/<name>/search`, as runs that are kept: a
-    search that was stopped goes on, and one of more trials tries only the new ones.
+    by the target's primary metric, such as UA, of its last epoch on these. The trials lie in
+    `runs/<corpus>/<name>/search`, as runs that are kept: a search that was stopped goes on, and one of more trials
+    tries only the new ones.
 
     Args:
         corpus: A prepared corpus.
@@ -59,8 +61,9 @@ def tune(
     Raises:
         RunError: A setting is out of range, there is nothing to choose on, or as `run.train_folds`.
     """
-    experiment = experiment or Experiment()
+    experiment = (experiment or Experiment()).on(corpus)
     refuse_search(experiment, trials, space)
+    primary = measure_of(corpus.target(experiment.target)).primary
     name = experiment.name or f"{experiment.run_name(list(stores))}-tuned"
     drawn = draw_settings(experiment, trials, space)
     candidates = [
@@ -76,12 +79,12 @@ def tune(
     by_fold: dict[int, list[float]] = {}
     for run_dir in run_dirs:
         fold = read_fold(run_dir)
-        by_fold.setdefault(fold.number, []).append(fold.metrics["UA"])
+        by_fold.setdefault(fold.number, []).append(fold.metrics[primary])
     search = {"trials": trials, "seed": experiment.seeds[0], "space": _searched(experiment, space)}
     chosen = []
     for fold_number, scores in by_fold.items():
         settings = drawn[scores.index(max(scores))]
-        record = Search(search, [{**tried, "UA": score} for tried, score in zip(drawn, scores, strict=True)])
+        record = Search(search, [{**tried, primary: score} for tried, score in zip(drawn, scores, strict=True)])
         chosen.append(replace(with_settings(experiment, settings), fold=fold_number, name=name, search=record))
     return train(corpus, stores, chosen, execution, runs=runs)
 

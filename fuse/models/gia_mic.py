@@ -157,13 +157,13 @@ class GiaMic(nn.Module):
 
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
-        classes: C.
+        outputs: C.
         config: Everything else; the defaults stand in `GiaMicConfig`.
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: GiaMicConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
         self.modalities, self.dims = tuple(dims), dict(dims)
@@ -199,10 +199,10 @@ class GiaMic(nn.Module):
         self.adversary = (
             constraints.Adversary(d, len(dims)) if generator and config.constraint == "adversarial" else None
         )
-        self.head = nn.ModuleList([nn.Linear((len(dims) + generator) * d, d), nn.Linear(d, classes)])
+        self.head = nn.ModuleList([nn.Linear((len(dims) + generator) * d, d), nn.Linear(d, outputs)])
         self.unimodal: UnimodalHeads | None = None
         if config.unimodal_width:
-            self.unimodal = UnimodalHeads(scaled(dims, layers), config.unimodal_width, classes)
+            self.unimodal = UnimodalHeads(scaled(dims, layers), config.unimodal_width, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch.

@@ -1,9 +1,9 @@
 """Turns ragged frames of a batch into masked tensors, with the few operations every fusion needs on them.
 
-The letters are the project's: `B` utterances in a batch, `T` frames or tokens, `D` features, `C` classes, `M`
-modalities, `K` latent tokens. `d` is a model's width. A mask is True at a frame and False at padding; an utterance that
-lacks a modality has no True at all. Nothing here looks at values to decide what to do, so all of it can be stacked over
-models (`torch.func.vmap`).
+The letters are the project's: `B` utterances in a batch, `T` frames or tokens, `D` features, `C` outputs (one for each
+class or score), `M` modalities, `K` latent tokens. `d` is a model's width. A mask is True at a frame and False at
+padding; an utterance that lacks a modality has no True at all. Nothing here looks at values to decide what to do, so
+all of it can be stacked over models (`torch.func.vmap`).
 """
 
 import math
@@ -57,8 +57,8 @@ class Output(NamedTuple):
     """What a fusion makes of a batch.
 
     Attributes:
-        logits: (B, C) float.
-        constraint: () float, the fusion's own loss beside cross-entropy, already weighted; 0 where it has none.
+        logits: (B, C) float; of scores, how far they are from their mean, in standard deviations.
+        constraint: () float, the fusion's own loss beside that of the target, already weighted; 0 where it has none.
         details: Gates, attention weights and the like, by name, for explanations; empty unless asked for.
         unimodal: Logits (B, C) of each of the batch's modalities by itself, as the fusion gives them for a batch with
             that one only: in training, from a fusion that gets them on the way; empty otherwise.

@@ -33,13 +33,13 @@ class Misa(Pool):
 
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
-        classes: C.
+        outputs: C.
         config: Width, heads, dropout and the weights α, β, γ.
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: MisaConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: MisaConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
         d = config.width
@@ -50,7 +50,7 @@ class Misa(Pool):
         self.shared = nn.Linear(d, d)
         self.rebuild = nn.ModuleList(nn.Linear(d, d) for _ in dims)
         self.fuse = TransformerLayer(d, config.heads)
-        self.layers = self.head(2 * len(dims) * d, classes)
+        self.layers = self.head(2 * len(dims) * d, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""

@@ -79,13 +79,13 @@ class Mult(nn.Module):
 
     Args:
         dims: Features of each modality's frames, D_m, in the project's order of modalities.
-        classes: C.
+        outputs: C.
         config: Width, heads, layers, dropout.
         layers: Number of encoder layers by modality, as `layers.scalers` takes them.
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: MultConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: MultConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
         self.modalities = tuple(dims)
@@ -112,7 +112,7 @@ class Mult(nn.Module):
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(self.joined) for name in dims})
         self.head = nn.ModuleList([nn.Linear(self.width, self.width), nn.Linear(self.width, self.width)])
-        self.decide = nn.Linear(self.width, classes)
+        self.decide = nn.Linear(self.width, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""

@@ -40,9 +40,9 @@ class Pool(nn.Module):
         """Return a layer D_m → out for each modality."""
         return nn.ModuleList(nn.Linear(dim, out) for dim in self.outs)
 
-    def head(self, features: int, classes: int) -> nn.ModuleList:
+    def head(self, features: int, outputs: int) -> nn.ModuleList:
         """Return the layers features → d → C."""
-        return nn.ModuleList([nn.Linear(features, self.width), nn.Linear(self.width, classes)])
+        return nn.ModuleList([nn.Linear(features, self.width), nn.Linear(self.width, outputs)])
 
     def classify(self, head: nn.ModuleList, features: Tensor, keep: Tensor | None) -> Output:
         """Apply the head to features (B, …)."""
@@ -56,14 +56,14 @@ class UnimodalHeads(nn.Module):
     Args:
         features: Size D_m of each modality's vector u_m, in the project's order of modalities.
         width: Features of the hidden layers.
-        classes: C.
+        outputs: C.
     """
 
-    def __init__(self, features: Mapping[str, int], width: int, classes: int) -> None:
+    def __init__(self, features: Mapping[str, int], width: int, outputs: int) -> None:
         super().__init__()
         self.modalities = tuple(features)
         self.encode = nn.ModuleList(nn.Linear(size, width) for size in features.values())
-        self.decide = nn.ModuleList(nn.Linear(width, classes) for _ in features)
+        self.decide = nn.ModuleList(nn.Linear(width, outputs) for _ in features)
 
     def forward(
         self, vectors: Sequence[Tensor], present: Tensor, keep: Tensor | None
@@ -88,10 +88,10 @@ class Concat(Pool):
     """The plainest fusion: logits = W₂ ReLU(W₁ [u_s ; u_t ; u_v] + b₁) + b₂."""
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: PooledConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
-        self.layers = self.head(sum(self.outs), classes)
+        self.layers = self.head(sum(self.outs), outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
@@ -105,10 +105,10 @@ class Late(Pool):
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: PooledConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
-        self.heads = UnimodalHeads(scaled(dims, layers), config.width, classes)
+        self.heads = UnimodalHeads(scaled(dims, layers), config.width, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
@@ -127,14 +127,14 @@ class Attention(Pool):
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: PooledConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: PooledConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
         self.encode = self.encoders(config.width)
         self.weigh = nn.ModuleList(
             [nn.Linear(len(dims) * config.width, config.width), nn.Linear(config.width, len(dims))]
         )
-        self.decide = nn.Linear(config.width, classes)
+        self.decide = nn.Linear(config.width, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch; `details` holds `weights` (B, M)."""
@@ -159,11 +159,11 @@ class Tfn(Pool):
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: TfnConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: TfnConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
         self.encode = self.encoders(config.factor)
-        self.layers = self.head((config.factor + 1) ** len(dims), classes)
+        self.layers = self.head((config.factor + 1) ** len(dims), outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""
@@ -182,7 +182,7 @@ class Lmf(Pool):
     """
 
     def __init__(
-        self, dims: Mapping[str, int], classes: int, config: LmfConfig, layers: Mapping[str, int] | None = None
+        self, dims: Mapping[str, int], outputs: int, config: LmfConfig, layers: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(dims, config, layers)
         d = config.width
@@ -190,7 +190,7 @@ class Lmf(Pool):
         self.factors = nn.ParameterList(torch.empty(config.rank, d + 1, d) for _ in dims)
         self.mix = nn.Parameter(torch.full((config.rank,), 1 / config.rank))
         self.bias = nn.Parameter(torch.zeros(d))
-        self.decide = nn.Linear(d, classes)
+        self.decide = nn.Linear(d, outputs)
 
     def forward(self, batch: Batch, keep: Tensor | None = None, *, details: bool = False) -> Output:
         """Fuse a batch."""

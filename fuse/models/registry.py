@@ -27,7 +27,7 @@ class Entry:
         about: Description in one line.
         source: Paper or custom that it comes from.
         config: Frozen dataclass of the settings, with a method `problems()`.
-        make: Makes the model of dims by modality, the number of classes, a config and layers by modality (or none).
+        make: Makes the model of dims by modality, the number of outputs, a config and layers by modality (or none).
     """
 
     name: str
@@ -75,9 +75,9 @@ def find_fusion(name: str) -> Entry:
     return FUSIONS[name]
 
 
-def size(entry: Entry, dims: Mapping[str, int], classes: int) -> int:
+def size(entry: Entry, dims: Mapping[str, int], outputs: int) -> int:
     """Return how many parameters a fusion has at its default settings."""
-    return sum(parameter.numel() for parameter in entry.make(dims, classes, entry.config()).parameters())
+    return sum(parameter.numel() for parameter in entry.make(dims, outputs, entry.config()).parameters())
 
 
 def listing() -> str:
@@ -112,7 +112,7 @@ def configure(name: str, settings: Mapping[str, Any]) -> Any:
 def build_fusion(
     name: str,
     dims: Mapping[str, int],
-    classes: int,
+    outputs: int,
     settings: Mapping[str, Any],
     layers: Mapping[str, int] | None = None,
 ) -> nn.Module:
@@ -131,7 +131,7 @@ def build_fusion(
         raise RunError(
             f"The settings of {name} are not those of this version ({error}): train the run again."
         ) from error
-    return entry.make(dims, classes, config, layers)
+    return entry.make(dims, outputs, config, layers)
 
 
 def _typed(name: str, value: Any, setting: Setting) -> Any:

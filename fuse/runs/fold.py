@@ -6,12 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.fuse import measure
+from gia_mic.extract.targets import Target
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, is_number, read_config
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
+from gia_mic.fuse.runs.record import recorded_target
 from gia_mic.fuse.runs.robustness import Robustness, read_robustness
 
 __all__ = ["FoldRun", "read_fold"]
@@ -62,21 +67,28 @@ class FoldRun:
         """Seed of the training."""
         return int(self.config["seed"])
 
+    @cached_property
+    def target(self) -> Target:
+        """What the model predicts."""
+        return recorded_target(self.config)
+
+    @property
+    def tally(self) -> NDArray[np.float64]:
+        """What its scores come from, (S,), as the measure of its target counts it."""
+        return np.array(self.metrics["tally"], dtype=float)
+
     @property
     def without_features(self) -> int:
-        """Number of test utterances without features, for which the answer is the most frequent class."""
+        """Number of test utterances without features, for which the answer is the training part's mean."""
         counts = self.metrics.get("without_features")
         count = counts.get("test") if isinstance(counts, dict) else None
         return count if type(count) is int else 0
 
     @property
     def tested(self) -> set[str]:
-        """Classes that the test part has."""
-        return {
-            name
-            for name, counts in zip(self.config["corpus"]["classes"], self.metrics["confusion"], strict=True)
-            if sum(counts)
-        }
+        """Classes that the test part has; none where the target isn't the label."""
+        counts = self.metrics.get("confusion", []) if self.target.kind == "label" else []
+        return {name for name, row in zip(self.target.names, counts, strict=False) if sum(row)}
 
     @property
     def taught(self) -> set[str] | None:
@@ -102,7 +114,7 @@ class FoldRun:
         Raises:
             RunError: The file is broken.
         """
-        return read_robustness(self.folder, self.config["modalities"])
+        return read_robustness(self.folder, self.config["modalities"], measure_of(self.target).headline)
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -111,11 +123,10 @@ class FoldRun:
         Raises:
             RunError: The file is broken, or doesn't give the scores of `metrics.json`.
         """
-        classes = self.config["corpus"]["classes"]
         path = self.folder / PREDICTIONS
-        predictions = read_predictions(path, classes)
-        counted = measure.confusion(predictions.true, predictions.predicted, len(classes))
-        if counted.tolist() != self.metrics["confusion"]:
+        predictions = read_predictions(path, self.target)
+        [tally] = measure_of(self.target).tally(predictions.true, predictions.answers)
+        if not np.allclose(tally, self.metrics["tally"], rtol=1e-5, atol=1e-5):
             raise RunError(f"{path} and the {METRICS} beside it contradict each other: {HINT}.")
         return predictions
 
@@ -134,26 +145,27 @@ def read_fold(folder: Path) -> FoldRun:
         named = folder.parent.name if kind == "fold" else folder.name
         if named != f"{kind}-{config[kind]}":
             raise RunError(f"{folder} holds {kind} {config[kind]}, which its path contradicts: {HINT}.")
-    return FoldRun(folder, config, read_metrics(folder, config["corpus"]["classes"]))
+    return FoldRun(folder, config, read_metrics(folder, recorded_target(config)))
 
 
 def _problems(config: Mapping[str, Any]) -> list[str]:
     """Return what a report would stumble over inside the entries."""
     corpus, provenance = config["corpus"], config["provenance"]
     search, trials = config.get("search"), config.get("trials")
-    classes, ceiling = corpus.get("classes"), corpus.get("ceiling")
+    ceiling = corpus.get("ceiling")
+    best = ceiling.values() if isinstance(ceiling, dict) else [] if ceiling is None else [ceiling]
     return [
         problem
         for problem, wrong in {
             "the corpus has no name": not _is_text(corpus.get("name")),
             "the model has no name": not _is_text(config["model"].get("name")),
-            "the classes aren't different names": not _are_texts(classes)
-            or len(set(classes or ())) < len(classes or ()),
-            "the ceiling isn't in 0 … 1": not (ceiling is None or (is_number(ceiling) and 0 <= ceiling <= 1)),
+            "the target isn't described": not _is_target(config),
+            "the ceiling isn't in 0 … 1": not all(is_number(value) and 0 <= value <= 1 for value in best),
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
             "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
-            "the search of its settings isn't described": search is not None and not _is_search(search, trials),
+            "the search of its settings isn't described": search is not None
+            and not (_is_target(config) and _is_search(search, trials, measure_of(recorded_target(config)).primary)),
             f"it is fold {config['fold']} of {config['folds']}": not 1
             <= config["fold"]
             <= config["folds"]
@@ -171,11 +183,19 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
 
 
-def _is_search(search: Any, trials: Any) -> bool:
+def _is_target(config: Mapping[str, Any]) -> bool:
+    try:
+        names = recorded_target(config).names
+    except (KeyError, TypeError, ValueError):
+        return False
+    return all(map(_is_text, names)) and len(set(names)) == len(names) > 0
+
+
+def _is_search(search: Any, trials: Any, primary: str) -> bool:
     return (
         isinstance(search, dict)
         and isinstance(search.get("space"), dict)
         and isinstance(trials, list)
         and trials != []
-        and all(isinstance(trial, dict) and is_number(trial.get("UA")) for trial in trials)
+        and all(isinstance(trial, dict) and is_number(trial.get(primary)) for trial in trials)
     )

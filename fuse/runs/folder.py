@@ -1,8 +1,9 @@
 """Owns the layout of a run folder: file names, format, and whether a fold is finished.
 
 `runs/<corpus>/<name>/fold-<k>/seed-<n>/` holds `config.json`, written before the first batch; `model.safetensors`,
-`history.csv` and `predictions.parquet`; and `metrics.json`, written last: where it is, the fold is finished. A
-finished fold may have a `robustness.json` too. What is inside each file stands in the modules beside this one.
+`history.csv` and `predictions.parquet`; for the targets scores and labels `readout.json`; and `metrics.json`, written
+last: where it is, the fold is finished. A finished fold may have a `robustness.json` too. What is inside each file
+stands in the modules beside this one.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any, TypeGuard
 
 from gia_mic.extract.errors import RunError, one_line, words_of
 from gia_mic.extract.files import write_json
-from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED
+from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED, TrainingConfig
 
 __all__ = [
     "CONFIG",
@@ -21,6 +22,7 @@ __all__ = [
     "HISTORY",
     "METRICS",
     "PREDICTIONS",
+    "READOUT",
     "ROBUSTNESS",
     "WEIGHTS",
     "begin",
@@ -36,6 +38,7 @@ __all__ = [
 
 FORMAT = 1
 CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
+READOUT = "readout.json"
 HISTORY, PREDICTIONS = "history.csv", "predictions.parquet"
 ROBUSTNESS = "robustness.json"
 
@@ -112,7 +115,8 @@ def shared(config: Mapping[str, Any]) -> dict[str, Any]:
 def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
     """Return a run folder's configuration, with the settings of an old run as they are said at present.
 
-    Renamed settings have their present names, and a run of before `speech_rate_hz` averaged no frames.
+    Renamed settings have their present names; a run of before `speech_rate_hz` averaged no frames, and one of before
+    `score_loss` predicted no scores.
 
     Args:
         run_dir: The run folder.
@@ -131,6 +135,7 @@ def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dic
         if training.get("speech_stride") == 1:
             del training["speech_stride"]
         training.setdefault("speech_rate_hz", 0.0)
+        training.setdefault("score_loss", TrainingConfig.score_loss)
     return config
 
 

@@ -1,6 +1,6 @@
 """Turns the scores of a tested fold into `metrics.json`, and back, checked against their confusion matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +8,23 @@ import numpy as np
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import write_json
-from gia_mic.fuse import measure
-from gia_mic.fuse.runs.folder import FORMAT, HINT, METRICS, read_entries
+from gia_mic.extract.targets import Target
+from gia_mic.fuse.measure import measure_of
+from gia_mic.fuse.runs.folder import FORMAT, HINT, METRICS, is_number, read_entries
 
 __all__ = ["read_metrics", "write_metrics"]
 
-ENTRIES = {"WA": float, "UA": float, "recall": dict, "confusion": list, "test_utterances": int}
-"""Entries that a report needs, with their types."""
+ENTRIES: dict[str, dict[str, type]] = {
+    "label": {"WA": float, "UA": float, "recall": dict, "confusion": list, "test_utterances": int},
+    "other": {"tally": list, "test_utterances": int},
+}
+"""Entries that a report needs, with their types, for the target `label` and for others."""
 
 
 def write_metrics(
     run_dir: Path,
     scores: Mapping[str, Any],
     *,
-    train_classes: Mapping[str, int],
     train_utterances: int,
     test_utterances: int,
     without_features: Mapping[str, int],
@@ -33,8 +36,8 @@ def write_metrics(
 
     Args:
         run_dir: The run folder; everything else in it is written.
-        scores: Scores in 0 … 1, as `measure.scores` gives them.
-        train_classes: Number of utterances of each class that there were to learn from.
+        scores: Scores as the target's `Measure.scores` gives them. For the target `label` also `train_classes`, the
+            number of utterances of each class that there were to learn from; for others `tally`, what they come from.
         train_utterances: Number of utterances that the model learned from.
         test_utterances: Number of utterances that it was tested on.
         without_features: `train` and `test` → number of utterances of that part without features.
@@ -47,7 +50,6 @@ def write_metrics(
         {
             "format": FORMAT,
             **scores,
-            "train_classes": dict(train_classes),
             "train_utterances": train_utterances,
             "test_utterances": test_utterances,
             "without_features": dict(without_features),
@@ -58,19 +60,38 @@ def write_metrics(
     )
 
 
-def read_metrics(run_dir: Path, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the scores of a finished fold.
+def read_metrics(run_dir: Path, target: Target) -> dict[str, Any]:
+    """Return the scores of a finished fold, with `tally` in any case.
 
     Args:
         run_dir: The run folder.
-        classes: Class names, in the order of class indices.
+        target: What the run predicts.
 
     Raises:
-        RunError: The file is missing, broken or of another format, or its scores contradict its confusion matrix.
+        RunError: The file is missing, broken or of another format, or its scores contradict what they come from.
     """
-    path = run_dir / METRICS
-    metrics = read_entries(path, ENTRIES)
-    C = len(classes)
+    path, measure = run_dir / METRICS, measure_of(target)
+    metrics = read_entries(path, ENTRIES["label" if target.kind == "label" else "other"])
+    if target.kind == "label":
+        metrics["tally"] = _confusion(path, metrics, len(target.names))
+    size = measure.tally(np.zeros((0, len(target.names))), np.zeros((0, len(target.names)))).shape[-1]
+    tally = metrics["tally"]
+    if len(tally) != size or not all(map(is_number, tally)) or not metrics["test_utterances"] > 0:
+        raise RunError(f"{path}: expected a tally of {size} numbers over at least one test utterance: {HINT}.")
+    expected = measure.scores(np.array(tally, dtype=float))
+    for name in measure.headline:
+        stated = metrics.get(name)
+        if name in expected and not _same(stated, expected[name]):
+            raise RunError(f"{path}: {name} is {stated}, but what it comes from gives {expected[name]}: {HINT}.")
+    return metrics
+
+
+def _confusion(path: Path, metrics: Mapping[str, Any], C: int) -> list[int]:
+    """Return the counts of a confusion matrix, row by row.
+
+    Raises:
+        RunError: It isn't C × C counts of all test utterances.
+    """
     rows = metrics["confusion"]
     counts = [count for row in rows if isinstance(row, list) for count in row]
     square = len(rows) == C and all(isinstance(row, list) and len(row) == C for row in rows)
@@ -81,10 +102,10 @@ def read_metrics(run_dir: Path, classes: Sequence[str]) -> dict[str, Any]:
             f"{path}: expected a confusion matrix of {C} × {C} counts over all "
             f"{metrics['test_utterances']} test utterances: {HINT}."
         )
-    expected = measure.scores_of(np.array(rows, dtype=np.int64), classes)
-    for name in ("WA", "UA"):
-        if abs(metrics[name] - expected[name]) > 1e-6:
-            raise RunError(
-                f"{path}: {name} is {metrics[name]:.4f}, but its confusion matrix gives {expected[name]:.4f}: {HINT}."
-            )
-    return metrics
+    return counts
+
+
+def _same(stated: Any, expected: float | None) -> bool:
+    if expected is None or not is_number(stated):
+        return stated is None and expected is None
+    return abs(stated - expected) <= 1e-6

@@ -14,22 +14,52 @@ import torch
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import device_name
 from gia_mic.extract.store import Store
+from gia_mic.extract.targets import KINDS, Target
 from gia_mic.fuse.data import speech_group
 
-__all__ = ["about_corpus", "about_features", "provenance", "recorded_speech_group"]
+__all__ = ["about_corpus", "about_features", "provenance", "recorded_speech_group", "recorded_target"]
 
 
-def about_corpus(corpus: Corpus, modalities: Sequence[str]) -> dict[str, Any]:
-    """Return what a configuration says about its corpus."""
+def about_corpus(corpus: Corpus, modalities: Sequence[str], target: Target) -> dict[str, Any]:
+    """Return what a configuration says about its corpus.
+
+    Its `ceiling` is the best possible accuracy of the modalities where the target is `label`; of a score, the best
+    possible value of each metric by name; and None where the corpus doesn't know it.
+    """
     letters = "".join(letter for letter, name in MODALITIES.items() if name in modalities)
     return {
         "name": corpus.name,
         "digest": corpus.digest,
         "utterances": len(corpus),
         "classes": list(corpus.classes),
-        "ceiling": (corpus.about.get("ceiling") or {}).get(letters),
+        "ceiling": _ceilings(corpus, target).get(letters),
         **({"recognisers": corpus.about["recognisers"]} if corpus.about.get("recognisers") else {}),
     }
+
+
+def recorded_target(config: Mapping[str, Any]) -> Target:
+    """Return what the run of a configuration predicts.
+
+    Raises:
+        KeyError, TypeError, ValueError: The configuration describes none.
+    """
+    recorded = config.get("target")
+    if recorded is None:
+        return Target("label", tuple(config["corpus"]["classes"]))
+    kind, names = recorded["kind"], tuple(recorded["names"])
+    ranges = tuple((float(low), float(high)) for low, high in recorded["ranges"])
+    if kind not in KINDS or not names or len(ranges) != (len(names) if kind == "scores" else 0):
+        raise ValueError(f"{recorded!r:.80} is no target")
+    return Target(kind, names, ranges)
+
+
+def _ceilings(corpus: Corpus, target: Target) -> Mapping[str, Any]:
+    """Return the best possible scores by the letters of the modalities; empty where the corpus doesn't know them."""
+    if target.kind == "label":
+        return corpus.about.get("ceiling") or {}
+    if target.kind == "scores" and len(target.names) == 1:
+        return (corpus.about.get("score_ceiling") or {}).get(target.names[0]) or {}
+    return {}
 
 
 def about_features(corpus: Corpus, store: Store) -> dict[str, Any]:

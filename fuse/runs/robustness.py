@@ -17,11 +17,10 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import digest, write_json
 from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, is_number, read_entries
 
-__all__ = ["SCORES", "Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
+__all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
 
 LEVELS = {"noise": ("deviation", 1e6), "lost_frames": ("share", 1)}
 """Strength of each kind of damage: its name in the file, and its greatest value."""
-SCORES = ("WA", "UA")
 HINT = "remove the file, and test again with `mer fuse-train --evaluate-subsets`"
 
 
@@ -39,7 +38,7 @@ class Condition(NamedTuple):
 
 
 Robustness = Mapping[Condition, Mapping[str, float]]
-"""WA and UA under each condition, in 0 … 1."""
+"""The main scores under each condition, such as WA and UA, by name."""
 
 
 def subsets(modalities: Sequence[str]) -> list[str]:
@@ -64,12 +63,13 @@ def write_robustness(run_dir: Path, robustness: Robustness) -> None:
     )
 
 
-def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | None:
+def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[str]) -> Robustness | None:
     """Return the scores of a run folder's model under each condition.
 
     Args:
         run_dir: A finished run folder.
         modalities: Names of the modalities that the model was trained on.
+        names: Names of the scores that there must be.
 
     Returns:
         None where the model wasn't tested so, or the file is of an earlier training or doesn't say of which.
@@ -87,18 +87,18 @@ def read_robustness(run_dir: Path, modalities: Sequence[str]) -> Robustness | No
     for letters, scores in entries["subsets"].items():
         if letters not in subsets(modalities):
             raise RunError(f"{path} names a subset {letters!r} of {one_line(modalities)}: {HINT}.")
-        robustness[Condition("subset", letters)] = _scores(path, scores)
+        robustness[Condition("subset", letters)] = _scores(path, scores, names)
     for kind, (name, most) in LEVELS.items():
         for entry in entries[kind]:
             level = entry.get(name) if isinstance(entry, dict) else None
             if not is_number(level) or not 0 <= level <= most:
                 raise RunError(f"{path}: expected a {name} in 0 … {most:g} in each entry of {kind}: {HINT}.")
-            robustness[Condition(kind, float(level))] = _scores(path, entry)
+            robustness[Condition(kind, float(level))] = _scores(path, entry, names)
     return robustness
 
 
-def _scores(path: Path, entry: Any) -> dict[str, float]:
-    scores: dict[str, Any] = {name: entry.get(name) for name in SCORES} if isinstance(entry, dict) else {}
-    if not scores or not all(is_number(score) and 0 <= score <= 1 for score in scores.values()):
-        raise RunError(f"{path}: expected WA and UA in 0 … 1 under each condition: {HINT}.")
+def _scores(path: Path, entry: Any, names: Sequence[str]) -> dict[str, float]:
+    scores: dict[str, Any] = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
+    if not scores or not all(map(is_number, scores.values())):
+        raise RunError(f"{path}: expected {one_line(names)} under each condition: {HINT}.")
     return {name: float(score) for name, score in scores.items()}

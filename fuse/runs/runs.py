@@ -4,12 +4,16 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.targets import Target
+from gia_mic.fuse.measure import Measure, measure_of
 from gia_mic.fuse.runs.fold import FoldRun, read_fold
 from gia_mic.fuse.runs.folder import METRICS, shared
+from gia_mic.fuse.runs.record import recorded_target
 
 __all__ = ["Run", "differences", "read_runs", "setting_text"]
 
@@ -42,10 +46,20 @@ class Run:
         """Name of the corpus."""
         return str(self.config["corpus"]["name"])
 
+    @cached_property
+    def target(self) -> Target:
+        """What it predicts."""
+        return recorded_target(self.config)
+
+    @property
+    def measure(self) -> Measure:
+        """What its answers are scored by."""
+        return measure_of(self.target)
+
     @property
     def classes(self) -> list[str]:
-        """Class names, in the order of class indices."""
-        return list(self.config["corpus"]["classes"])
+        """Names of its classes or scores, in the order of answers."""
+        return list(self.target.names)
 
     @property
     def fusion(self) -> str:
@@ -68,10 +82,15 @@ class Run:
         return str(self.config["select"])
 
     @property
-    def ceiling(self) -> float | None:
-        """Accuracy that no model of these modalities can be above in expectation, where the corpus knows it."""
+    def ceilings(self) -> dict[str, float]:
+        """Best possible value of metrics for these modalities, in expectation, by name, as far as the corpus knows it.
+
+        For classes that is the accuracy, which WA and UA have in common.
+        """
         ceiling = self.config["corpus"].get("ceiling")
-        return None if ceiling is None else float(ceiling)
+        if self.target.kind == "label":
+            return {} if ceiling is None else {"WA": float(ceiling), "UA": float(ceiling)}
+        return {name: float(value) for name, value in (ceiling or {}).items()}
 
     @property
     def expected(self) -> int:

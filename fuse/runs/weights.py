@@ -7,25 +7,34 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
-from gia_mic.extract.errors import RunError
-from gia_mic.extract.files import replacing
+from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.files import replacing, write_json
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.data import layer_count
 from gia_mic.fuse.models import registry
-from gia_mic.fuse.runs.folder import METRICS, WEIGHTS, read_config
+from gia_mic.fuse.readout import Readout
+from gia_mic.fuse.runs.folder import FORMAT, HINT, METRICS, READOUT, WEIGHTS, is_number, read_config, read_entries
+from gia_mic.fuse.runs.record import recorded_target
 
 __all__ = ["load_fusion", "write_weights"]
 
+FITTED = ("mean", "deviation", "thresholds")
+"""What a readout takes from the training part."""
 
-def write_weights(run_dir: Path, model: nn.Module) -> None:
-    """Write the model's weights and the statistics of its scalers."""
+
+def write_weights(run_dir: Path, model: nn.Module, readout: Readout) -> None:
+    """Write the model's weights, the statistics of its scalers, and how its outputs are read where that was fitted."""
+    fitted = {name: list(getattr(readout, name)) for name in FITTED if getattr(readout, name)}
+    if fitted:
+        write_json(run_dir / READOUT, {"format": FORMAT, **fitted})
     with replacing(run_dir / WEIGHTS) as temporary:
         safetensors.torch.save_file(
             {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, temporary
         )
 
 
-def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
-    """Return the trained fusion of a run folder, in evaluation mode, and its configuration.
+def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, Readout, dict[str, Any]]:
+    """Return the trained fusion of a run folder, in evaluation mode, how its outputs are read, and its configuration.
 
     Raises:
         RunError: The folder is no finished run, or its weights don't fit its configuration.
@@ -41,11 +50,24 @@ def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, dict[str
     dims = {name: config["features"][name]["dim"] for name in config["modalities"]}
     weighed = config["training"].get("layer_weights", False)
     layers = {name: layer_count(config["features"][name].get("spec", {})) if weighed else 1 for name in dims}
-    model = registry.build_fusion(
-        config["model"]["name"], dims, len(config["corpus"]["classes"]), config["model"], layers
-    )
+    readout = _read_readout(run_dir, recorded_target(config))
+    outputs = len(readout.target.names)
+    model = registry.build_fusion(config["model"]["name"], dims, outputs, config["model"], layers)
     try:
         model.load_state_dict(safetensors.torch.load_file(run_dir / WEIGHTS))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"{run_dir / WEIGHTS} doesn't fit its configuration ({error}): train the fold again.") from error
-    return model.to(device).eval(), config
+    return model.to(device).eval(), readout, config
+
+
+def _read_readout(run_dir: Path, target: Target) -> Readout:
+    """Return how the outputs of a run are read.
+
+    Raises:
+        RunError: What was fitted is missing or broken.
+    """
+    wanted = {"scores": ("mean", "deviation"), "labels": ("thresholds",)}.get(target.kind, ())
+    entries = read_entries(run_dir / READOUT, dict.fromkeys(wanted, list)) if wanted else {}
+    if not all(len(entries[name]) == len(target.names) and all(map(is_number, entries[name])) for name in wanted):
+        raise RunError(f"{run_dir / READOUT}: expected {len(target.names)} numbers each of {one_line(wanted)}: {HINT}.")
+    return Readout(target, **{name: tuple(map(float, entries[name])) for name in wanted})

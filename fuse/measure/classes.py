@@ -1,4 +1,4 @@
-"""Turns true and predicted labels into scores; the only module that defines a metric.
+"""Turns true and predicted labels into scores.
 
 Labels are class indices 0 … C − 1, scores are fractions in 0 … 1. Two accuracies are reported side by side in emotion
 recognition and are easily swapped:
@@ -9,17 +9,22 @@ recognition and are easily swapped:
 A class that never occurs in the true labels has no recall (NaN) and no part in UA.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.targets import Target
+from gia_mic.fuse.measure.metric import Measure, Metric, known_mean, plain, ratio
 
 __all__ = [
+    "ClassMeasure",
     "confusion",
     "macro_f1",
+    "macro_f1_of",
     "recalls",
     "recalls_of",
     "scores",
@@ -29,7 +34,65 @@ __all__ = [
     "wa",
     "wa_of",
     "weighted_f1",
+    "weighted_f1_of",
 ]
+
+
+class ClassMeasure(Measure):
+    """The metrics of one class an utterance; the answer is the most probable class, the first of equals.
+
+    A tally is a confusion matrix, rows true, row after row.
+    """
+
+    primary = "UA"
+    headline = ("WA", "UA")
+
+    @property
+    def size(self) -> int:
+        """Number of cells, C²."""
+        return len(self.target.names) ** 2
+
+    @cached_property
+    def table(self) -> Mapping[str, Metric]:
+        """WA, UA and F1."""
+
+        def of(score: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[[ArrayLike], NDArray[np.float64]]:
+            return lambda tallies: score(self.tables(tallies))
+
+        return {
+            "WA": Metric("weighted accuracy: correct / all, every utterance counts the same", of(wa_of)),
+            "UA": Metric("unweighted accuracy: mean of the classes' recalls, every class counts the same", of(ua_of)),
+            "macro_F1": Metric("mean F1 of the classes", of(macro_f1_of)),
+            "weighted_F1": Metric("mean F1 of the classes, each weighted by its utterances", of(weighted_f1_of)),
+        }
+
+    def tables(self, tallies: ArrayLike) -> NDArray[np.float64]:
+        """Return the confusion matrices in tallies, (..., S) → (..., C, C)."""
+        sums, C = np.asarray(tallies, dtype=float), len(self.target.names)
+        return sums[..., : C * C].reshape(*sums.shape[:-1], C, C)
+
+    def rows(self, true: NDArray[np.float64], answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each utterance's confusion matrix, (B, C²), from true classes as 0 and 1 and from probabilities."""
+        return confusion_rows(true, chosen(answers))
+
+    def details(self, tally: NDArray[np.float64]) -> dict[str, Any]:
+        """Return `recall` (by class name; None where a class has no true utterance) and `confusion` (lists)."""
+        table = self.tables(tally)
+        whole = np.array_equal(table, np.rint(table))
+        return {
+            "recall": dict(zip(self.target.names, map(plain, recalls_of(table)), strict=True)),
+            "confusion": (table.astype(np.int64) if whole else table).tolist(),
+        }
+
+
+def chosen(answers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 for the most probable class of each utterance, the first of equals, and else 0, (B, C)."""
+    return np.eye(answers.shape[1])[answers.argmax(axis=1)]
+
+
+def confusion_rows(true: NDArray[np.float64], answered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each utterance's confusion matrix, rows true, row after row, (B, C), (B, C) → (B, C²)."""
+    return (true[:, :, None] * answered[:, None, :]).reshape(len(true), -1)
 
 
 def wa(true: ArrayLike, predicted: ArrayLike) -> float:
@@ -108,7 +171,7 @@ def macro_f1(true: ArrayLike, predicted: ArrayLike, classes: int) -> float:
     Raises:
         RunError: As `wa`.
     """
-    return _macro_f1(confusion(true, predicted, classes))
+    return float(macro_f1_of(confusion(true, predicted, classes)))
 
 
 def weighted_f1(true: ArrayLike, predicted: ArrayLike, classes: int) -> float:
@@ -117,7 +180,7 @@ def weighted_f1(true: ArrayLike, predicted: ArrayLike, classes: int) -> float:
     Raises:
         RunError: As `wa`.
     """
-    return _weighted_f1(confusion(true, predicted, classes))
+    return float(weighted_f1_of(confusion(true, predicted, classes)))
 
 
 def scores(true: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
@@ -141,22 +204,29 @@ def scores(true: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> dic
 def wa_of(tables: ArrayLike) -> NDArray[np.float64]:
     """Return WA from confusion matrices, (..., C, C) → (...); counts may be fractions, as of a mean over seeds."""
     tables = np.asarray(tables, dtype=float)
-    return np.asarray(np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1)))
+    return ratio(np.trace(tables, axis1=-2, axis2=-1), tables.sum(axis=(-2, -1)))
 
 
 def ua_of(tables: ArrayLike) -> NDArray[np.float64]:
     """Return UA from confusion matrices, (..., C, C) → (...); a class without true utterances has no part in it."""
-    tables = np.asarray(tables, dtype=float)
-    occurs = tables.sum(axis=-1) > 0
-    return np.asarray(np.where(occurs, recalls_of(tables), 0).sum(axis=-1) / occurs.sum(axis=-1))
+    return known_mean(recalls_of(tables))
 
 
 def recalls_of(tables: ArrayLike) -> NDArray[np.float64]:
     """Return the recalls from confusion matrices, (..., C, C) → (..., C); NaN where a class has no true utterance."""
     tables = np.asarray(tables, dtype=float)
-    support = tables.sum(axis=-1)
-    correct = np.diagonal(tables, axis1=-2, axis2=-1)
-    return np.where(support > 0, correct / np.where(support > 0, support, 1), np.nan)
+    return ratio(np.diagonal(tables, axis1=-2, axis2=-1), tables.sum(axis=-1))
+
+
+def macro_f1_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean F1 from confusion matrices, (..., C, C) → (...), of the classes that occur on either side."""
+    return known_mean(_f1_of(tables))
+
+
+def weighted_f1_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean F1 weighted by true utterances from confusion matrices, (..., C, C) → (...)."""
+    support = np.asarray(tables, dtype=float).sum(axis=-1)
+    return ratio((np.nan_to_num(_f1_of(tables)) * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def scores_of(table: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
@@ -171,32 +241,14 @@ def scores_of(table: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
             f"A confusion matrix has the shape {table.shape} and counts {table.sum():g} utterances: "
             f"expected one row and one column for each of {len(classes)} classes, and at least one utterance."
         )
-    class_recalls = recalls_of(table)
-    return {
-        "WA": float(wa_of(table)),
-        "UA": float(ua_of(table)),
-        "macro_F1": _macro_f1(table),
-        "weighted_F1": _weighted_f1(table),
-        "recall": {
-            name: None if np.isnan(value) else float(value) for name, value in zip(classes, class_recalls, strict=True)
-        },
-        "confusion": table.tolist(),
-    }
+    measure = ClassMeasure(Target("label", tuple(classes)))
+    return {**measure.scores(table.ravel()), "confusion": table.tolist()}
 
 
-def _f1(table: NDArray[Any]) -> NDArray[np.float64]:
-    """Return 2 TP / (true + predicted) of each class, (C,); 0 where the class occurs in neither."""
-    occurs = table.sum(axis=0) + table.sum(axis=1)
-    return np.asarray(2 * np.diag(table) / np.where(occurs > 0, occurs, 1))
-
-
-def _macro_f1(table: NDArray[Any]) -> float:
-    occurs = table.sum(axis=0) + table.sum(axis=1) > 0
-    return float(_f1(table)[occurs].mean())
-
-
-def _weighted_f1(table: NDArray[Any]) -> float:
-    return float(np.average(_f1(table), weights=table.sum(axis=1)))
+def _f1_of(tables: ArrayLike) -> NDArray[np.float64]:
+    """Return 2 TP / (true + predicted) of each class, (..., C, C) → (..., C); NaN where it occurs in neither."""
+    tables = np.asarray(tables, dtype=float)
+    return ratio(2 * np.diagonal(tables, axis1=-2, axis2=-1), tables.sum(axis=-1) + tables.sum(axis=-2))
 
 
 def _indices(labels: ArrayLike, name: str) -> NDArray[np.int64]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gia_mic.extract import store as stores_on_disk
 from gia_mic.extract.corpus import MODALITIES, Corpus
@@ -20,10 +19,9 @@ from gia_mic.fuse import split
 from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models.layers import PaddedFrames
-from gia_mic.fuse.readout import Readout
 from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.fuse.runs.robustness import Condition, subsets, write_robustness
-from gia_mic.fuse.runs.weights import load_fusion
+from gia_mic.fuse.runs.weights import TrainedFusion, load_fusion
 from gia_mic.fuse.train import one_thread, predict
 
 __all__ = ["evaluate"]
@@ -61,14 +59,15 @@ def evaluate(
     for run_dir in folders:
         if read_fold(run_dir).robustness is not None:
             continue
-        model, readout, config = load_fusion(run_dir)
+        trained = load_fusion(run_dir)
+        config, target = trained.config, trained.readout.target
         if config["corpus"]["digest"] != corpus.digest or config["modalities"] != list(stores):
             raise RunError(f"{run_dir} was trained on another corpus or other modalities: train the fold again.")
         if data is None:
             rate_hz = config["training"]["speech_rate_hz"]
-            data = read_data(corpus, opened, memory_gib=memory_gib, speech_rate_hz=rate_hz, target=readout.target)
+            data = read_data(corpus, opened, memory_gib=memory_gib, speech_rate_hz=rate_hz, target=target)
         [fold] = split.choose(split.folds(corpus, config["protocol"], allow_shared=allow_shared), config["fold"])
-        test = _Test(model, readout, data, split.with_target(corpus, readout.target, fold).test)
+        test = _Test(trained, data, split.with_target(corpus, target, fold).test)
         with one_thread():
             robustness = {
                 Condition("subset", letters): test.scores(
@@ -77,7 +76,7 @@ def evaluate(
                 for letters in subsets(list(stores))
             }
             for deviation in DEVIATIONS:
-                robustness[Condition("noise", deviation)] = test.scores(noise(model, deviation, config["seed"]))
+                robustness[Condition("noise", deviation)] = test.scores(noise(trained.model, deviation, config["seed"]))
             for share in SHARES:
                 robustness[Condition("lost_frames", share)] = test.scores(lose(share, config["seed"]))
         write_robustness(run_dir, robustness)
@@ -120,8 +119,7 @@ def lose(share: float, seed: int) -> Callable[[dict[str, PaddedFrames]], dict[st
 class _Test:
     """A model and its test part."""
 
-    model: nn.Module
-    readout: Readout
+    trained: TrainedFusion
     data: Data
     rows: np.ndarray
 
@@ -131,7 +129,7 @@ class _Test:
         hidden: Sequence[str] = (),
     ) -> dict[str, float]:
         """Return the main scores after a change, without some modalities."""
-        answers = predict(self.model, self.readout, self.data, self.rows, hidden=hidden, change=change)
-        measure = measure_of(self.readout.target)
+        answers = predict(self.trained, self.data, self.rows, hidden=hidden, change=change)
+        measure = measure_of(self.trained.readout.target)
         tally = measure.tally(self.data.values[self.rows], answers)
         return {name: float(measure.value(name, tally)[0]) for name in measure.headline}

@@ -431,12 +431,7 @@ class _Trainer:
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
             with one_thread():
-                answers = predict_together(
-                    [result.model for result in results],
-                    [result.readout for result in results],
-                    self.data,
-                    [task.fold.test for task in tasks],
-                )
+                answers = predict_together(results, self.data, [task.fold.test for task in tasks])
             broken = []
             for task, result, task_answers in zip(tasks, results, answers, strict=True):
                 if self.tensorboard:

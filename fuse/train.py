@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, cos, inf, isfinite, pi
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from gia_mic.fuse.stack import Learner, OneModel, Stack
 __all__ = [
     "RunSpec",
     "TrainResult",
+    "Trained",
     "bytes_of_run",
     "fit",
     "fit_scalers",
@@ -71,6 +72,21 @@ class RunSpec:
     choose: np.ndarray | None = None
     choose_by: str = "dev"
     report: Callable[[Mapping[str, Any]], None] = lambda row: None
+
+
+class Trained(Protocol):
+    """A trained fusion that can be asked for answers.
+
+    Attributes:
+        model: The fusion.
+        readout: How its outputs are read.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def readout(self) -> Readout: ...
 
 
 @dataclass(frozen=True)
@@ -214,8 +230,7 @@ def rounds_frames(config: TrainingConfig, device: torch.device) -> bool:
 
 
 def predict(
-    model: nn.Module,
-    readout: Readout,
+    trained: Trained,
     data: Data,
     rows: np.ndarray,
     *,
@@ -226,15 +241,14 @@ def predict(
     """Return the answers for utterances, (B, K) float32, in the order of `rows`.
 
     Args:
-        model: A trained fusion.
-        readout: How its outputs are read.
+        trained: A trained fusion and how its outputs are read.
         data: Frames of the corpus.
         rows: Rows (B,) of the utterances.
         hidden: Names of the modalities to go without.
         change: Function that is applied to each batch first, such as one that adds noise.
         batch_size: Most utterances in a batch, at least 1.
     """
-    return _read(readout, _outputs(model, data, rows, hidden, change, batch_size))
+    return _read(trained.readout, _outputs(trained.model, data, rows, hidden, change, batch_size))
 
 
 def _read(readout: Readout, outputs: Tensor) -> np.ndarray:
@@ -313,8 +327,7 @@ def predict_stack(
 
 
 def predict_together(
-    models: Sequence[nn.Module],
-    readouts: Sequence[Readout],
+    trained: Sequence[Trained],
     data: Data,
     rows: Sequence[np.ndarray],
     *,
@@ -324,17 +337,15 @@ def predict_together(
 
     On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice.
     """
-    if len(models) > 1 and data.device.type != "cpu":
+    if len(trained) > 1 and data.device.type != "cpu":
+        readouts = [one.readout for one in trained]
         try:
-            return predict_stack(Stack(models), readouts, data, rows, hidden=hidden)
+            return predict_stack(Stack([one.model for one in trained]), readouts, data, rows, hidden=hidden)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         empty_cache()
-    return [
-        predict(model, readout, data, part, hidden=hidden)
-        for model, readout, part in zip(models, readouts, rows, strict=True)
-    ]
+    return [predict(one, data, part, hidden=hidden) for one, part in zip(trained, rows, strict=True)]
 
 
 def hide(batch: Batch, visible: Tensor) -> dict[str, PaddedFrames]:
@@ -504,7 +515,7 @@ def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.n
         return [None] * len(runs)
     if isinstance(learner, Stack):
         return predict_stack(learner, [run.readout for run in runs], data, rows)
-    return [predict(learner.model(0), runs[0].readout, data, rows[0])]
+    return [_read(runs[0].readout, _outputs(learner.model(0), data, rows[0]))]
 
 
 def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:

@@ -133,7 +133,7 @@ def trained(data, fusion, seeds):
     config = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, modality_dropout=0.3, feature_dropout=0.3)
     specs = [RunSpec(np.arange(64), seed) for seed in seeds]
     results = fit_together(lambda: entry.make(data.dims, 4, entry.config()), data, specs, config, steps=4)
-    return [predict(result.model, data, np.arange(80)) for result in results]
+    return [predict(result, data, np.arange(80)) for result in results]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -107,19 +107,19 @@ def test_every_fusion_learns_which_layer_tells_alone_and_in_a_stack(corpus, data
     quick = TrainingConfig(epochs=1, batch_size=16)
     together = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], quick, steps=4)
     for seed, one in enumerate(together):
-        single = fit(build, data, RunSpec(rows, seed), quick, steps=4).model
-        np.testing.assert_allclose(predict(one.model, data, rows), predict(single, data, rows), atol=1e-3)
+        single = fit(build, data, RunSpec(rows, seed), quick, steps=4)
+        np.testing.assert_allclose(predict(one, data, rows), predict(single, data, rows), atol=1e-3)
 
 
 def test_a_run_folder_brings_its_layer_weights_back(corpus, stores, data, tmp_path):
     quick = TrainingConfig(epochs=1)
     [run_dir] = train_folds(corpus, stores, Experiment(training=quick, fold=1), runs=tmp_path)
-    model, config = load_fusion(run_dir)
-    assert config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
-    assert model.scalers["speech"].weights.shape == (3,)
+    run = load_fusion(run_dir)
+    assert run.config["features"]["speech"]["spec"]["layers"] == [0, 6, 12]
+    assert run.model.scalers["speech"].weights.shape == (3,)
     without = TrainingConfig(epochs=1, layer_weights=False)
     [plain] = train_folds(corpus, stores, Experiment(training=without, fold=1, name="plain"), runs=tmp_path)
-    assert load_fusion(plain)[0].scalers["speech"].weights is None
+    assert load_fusion(plain).model.scalers["speech"].weights is None
 
 
 def test_padding_changes_no_sum(scaler):

@@ -44,9 +44,7 @@ def compare(corpus, data, fusion, config, select=False, **settings):
         assert len(one.history) == len(alone.history)
         for mine, other in zip(one.history, alone.history, strict=True):
             assert mine == pytest.approx(other, abs=1e-4)
-        np.testing.assert_allclose(
-            predict(one.model, data, everybody), predict(alone.model, data, everybody), atol=1e-3
-        )
+        np.testing.assert_allclose(predict(one, data, everybody), predict(alone, data, everybody), atol=1e-3)
     assert not torch.equal(together[0].model.state_dict()["head.0.bias"], together[1].model.state_dict()["head.0.bias"])
 
 
@@ -87,7 +85,7 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
 
     alone = fit(build, data, RunSpec(rows, seed=1), config, steps=6)
     other, one = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], config, steps=6)
-    expected, found, others = (predict(each.model, data, np.arange(106)) for each in (alone, one, other))
+    expected, found, others = (predict(each, data, np.arange(106)) for each in (alone, one, other))
     assert abs(found - expected).mean() < 0.03
     assert abs(found - expected).mean() < abs(others - expected).mean() / 3
 
@@ -103,9 +101,7 @@ def test_every_baseline_can_be_stacked(corpus, data, fusion):
 
     for spec, one in zip(specs, fit_together(build, data, specs, config, steps=6), strict=True):
         alone = fit(build, data, spec, config, steps=6)
-        np.testing.assert_allclose(
-            predict(one.model, data, np.arange(106)), predict(alone.model, data, np.arange(106)), atol=1e-3
-        )
+        np.testing.assert_allclose(predict(one, data, np.arange(106)), predict(alone, data, np.arange(106)), atol=1e-3)
 
 
 def test_a_run_with_fewer_utterances_than_steps_is_trained_alone(corpus, data):

@@ -8,20 +8,21 @@ from torch.func import functional_call
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.store import open_store
+from gia_mic.extract.targets import Target
 from gia_mic.fuse import measure
 from gia_mic.fuse.config import GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.layers import PaddedFrames, initialise
+from gia_mic.fuse.objective import log_prior, objective, step_targets
 from gia_mic.fuse.plan import feature_masks, modality_masks
+from gia_mic.fuse.readout import Readout
 from gia_mic.fuse.split import folds
 from gia_mic.fuse.train import (
     RunSpec,
     fit,
     fit_scalers,
     hide,
-    log_frequencies,
-    objective,
     predict,
     steps_per_epoch,
 )
@@ -44,27 +45,26 @@ def trained(data, rows, config=QUICK, seed=0, **options):
     return fit(lambda: GiaMic(data.dims, 4, SMALL), data, RunSpec(rows, seed, **options), config, steps=8)
 
 
-def ua(model, data, rows):
-    return measure.ua(data.labels[torch.from_numpy(rows)], predict(model, data, rows).argmax(-1), 4)
+def ua(trained, data, rows):
+    return measure.ua(data.values[rows].argmax(-1), predict(trained, data, rows).argmax(-1), 4)
 
 
 def test_training_learns_the_emotion_and_labels_at_random_land_at_chance(corpus, data):
     fold = folds(corpus)[0]
-    assert ua(trained(data, fold.train).model, data, fold.test) > 0.7
+    assert ua(trained(data, fold.train), data, fold.test) > 0.7
     found = []
     for seed in range(4):
-        shuffled = data.labels.clone()
-        order = np.random.default_rng(seed).permutation(fold.train)
-        shuffled[torch.from_numpy(fold.train)] = data.labels[torch.from_numpy(order)]
-        control = Data(data.modalities, shuffled, data.classes)
-        found.append(ua(trained(control, fold.train, seed=seed).model, data, fold.test))
+        shuffled = data.values.copy()
+        shuffled[fold.train] = data.values[np.random.default_rng(seed).permutation(fold.train)]
+        control = Data(data.modalities, shuffled, data.target)
+        found.append(ua(trained(control, fold.train, seed=seed), data, fold.test))
     # four times 32 utterances: two standard deviations of the mean are 0.08
     assert 0.1 < np.mean(found) < 0.4
 
 
 def test_the_same_seed_gives_the_same_predictions_and_another_does_not(corpus, data):
     fold = folds(corpus)[1]
-    one, again, other = (predict(trained(data, fold.train, seed=seed).model, data, fold.test) for seed in (1, 1, 2))
+    one, again, other = (predict(trained(data, fold.train, seed=seed), data, fold.test) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 1e-3
 
@@ -78,9 +78,9 @@ def test_the_test_part_changes_nothing_about_training(corpus, data):
     for packed in noisy.values():
         for row in fold.test:
             packed.values[packed.starts[row] : packed.starts[row] + packed.lengths[row]] = 1000
-    other = Data(noisy, data.labels, data.classes)
+    other = Data(noisy, data.values, data.target)
     low = replace(QUICK, precision="bfloat16")
-    rounded = [predict(trained(each.rounded(), fold.train, low).model, data, fold.train) for each in (data, other)]
+    rounded = [predict(trained(each.rounded(), fold.train, low), data, fold.train) for each in (data, other)]
     assert abs(rounded[0] - rounded[1]).mean() < 0.01  # the origin, one for all folds, may move the last bits
     one, two = trained(data, fold.train).model.state_dict(), trained(other, fold.train).model.state_dict()
     assert any("scalers" in name for name in one)
@@ -119,7 +119,7 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
     rows = np.arange(80)
     found = trained(data, rows)
     assert found.unusable == 6
-    assert predict(found.model, data, rows).shape == (80, 4)
+    assert predict(found, data, rows).shape == (80, 4)
     with pytest.raises(RunError, match="No utterance of the training part has features"):
         trained(data, np.arange(20, 26))
 
@@ -127,7 +127,7 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
 def test_hidden_modalities_are_as_good_as_absent(corpus, data):
     fold = folds(corpus)[0]
     model = trained(data, fold.train).model
-    speech = Data({"speech": data.modalities["speech"]}, data.labels, data.classes)
+    speech = Data({"speech": data.modalities["speech"]}, data.values, data.target)
     np.testing.assert_allclose(
         predict(model, data, fold.test, hidden=["text", "visual"]), predict(model, speech, fold.test), atol=1e-6
     )
@@ -213,7 +213,7 @@ def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpu
         name: replace(packed, values=packed.values.float() + 300 * packed.values.float().std())
         for name, packed in data.modalities.items()
     }
-    far_data = Data(far, data.labels, data.classes)
+    far_data = Data(far, data.values, data.target)
     if beforehand:
         far_data = far_data.rounded()
     train, test = folds(corpus)[0].train, folds(corpus)[0].test
@@ -221,14 +221,13 @@ def test_bfloat16_follows_float32_where_means_are_large_against_deviations(corpu
     rounded = trained(far_data, train, replace(QUICK, precision="bfloat16"))
     for one, other in zip(plain.history, rounded.history, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=0.1, abs=0.02)
-    assert abs(predict(rounded.model, far_data, test) - predict(plain.model, far_data, test)).mean() < 0.05
+    assert abs(predict(rounded, far_data, test) - predict(plain, far_data, test)).mean() < 0.05
 
 
 def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
-    from gia_mic.fuse.train import targets
-
     rows = np.concatenate([np.arange(0, 160, 4), np.arange(1, 80, 4)])
-    table = targets(data, rows, TrainingConfig(label_smoothing=0.1, class_weights=True), torch.device("cpu"))
+    config = TrainingConfig(label_smoothing=0.1, class_weights=True)
+    table = step_targets(Readout(data.target), data.values, rows, config)[:4]
     logits, labels = torch.randn(9, 4), torch.tensor([0, 1, 0, 1, 1, 0, 0, 0, 1])
     weights = torch.tensor([60 / (4 * 40), 60 / (4 * 20), 0, 0])
     expected = torch.nn.functional.cross_entropy(logits, labels, weights, label_smoothing=0.1)
@@ -287,28 +286,28 @@ def test_the_objective_equals_its_formula():
     wanted = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
     tensors = [torch.from_numpy(one).float().requires_grad_() for one in (logits, *singles)]
     config = TrainingConfig(unimodal_weight=alone, soft_target=evidence)
-    log_prior = torch.from_numpy(prior).float().log()
-    found = objective(tensors[0], tensors[1:], torch.from_numpy(present), wanted, log_prior, config)
+    of_all = (torch.from_numpy(present), wanted, torch.ones(B, dtype=torch.bool), torch.from_numpy(prior).float().log())
+    found = objective("label", tensors[0], tensors[1:], *of_all, config)
     assert found.item() == pytest.approx(expected, abs=1e-5)
     # a modality learns from the label alone, not from how it is used as a target
     found.backward()
     plain = replace(config, soft_target=0.0)
-    only = objective(tensors[0].detach(), tensors[1:], torch.from_numpy(present), wanted, log_prior, plain)
+    only = objective("label", tensors[0].detach(), tensors[1:], *of_all, plain)
     [expected_gradient] = torch.autograd.grad(only, tensors[1])
     torch.testing.assert_close(tensors[1].grad, expected_gradient)
 
 
 def test_classes_are_as_frequent_as_the_loss_weighs_them():
-    labels = torch.tensor([0, 0, 0, 1])
-    torch.testing.assert_close(log_frequencies(torch.eye(2), labels).exp(), torch.tensor([0.75, 0.25]))
+    labels, target = torch.tensor([0, 0, 0, 1]), Target("label", ("a", "b"))
+    torch.testing.assert_close(log_prior(target, torch.eye(2)[labels]).exp(), torch.tensor([0.75, 0.25]))
     weighted = torch.diag(torch.tensor([4 / 6, 4 / 2]))
-    torch.testing.assert_close(log_frequencies(weighted, labels).exp(), torch.tensor([0.5, 0.5]))
-    absent = log_frequencies(torch.eye(3), labels)
+    torch.testing.assert_close(log_prior(target, weighted[labels]).exp(), torch.tensor([0.5, 0.5]))
+    absent = log_prior(Target("label", ("a", "b", "c")), torch.eye(3)[labels])
     assert absent.isfinite().all()
 
 
 def test_without_unimodal_logits_the_objective_is_cross_entropy():
     logits, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
-    present, log_prior = torch.ones(1, 6, dtype=torch.bool), torch.full((4,), 0.25).log()
-    found = objective(logits, [], present, torch.eye(4)[labels], log_prior, TrainingConfig())
+    present, prior = torch.ones(1, 6, dtype=torch.bool), torch.full((4,), 0.25).log()
+    found = objective("label", logits, [], present, torch.eye(4)[labels], present[0], prior, TrainingConfig())
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))

@@ -68,11 +68,11 @@ def test_every_fusion_is_trained_as_on_the_cpu(frames, fusion, runs, kept):
         seen.no_float64 = True
         there = data.to(torch.device("pretended"), frames=kept == "on the device")
         results = train(fusion, there, runs, **EVERYTHING)
-        found = predict_together([result.model for result in results], there, [everybody] * runs)
+        found = predict_together(results, there, [everybody] * runs)
         for one, other in zip(results, on_cpu, strict=True):
             assert one.history == [pytest.approx(row, abs=1e-5) for row in other.history]
     for one, other in zip(found, on_cpu, strict=True):
-        np.testing.assert_allclose(one, predict(other.model, data, everybody), atol=1e-4)
+        np.testing.assert_allclose(one, predict(other, data, everybody), atol=1e-4)
 
 
 KERNELS = {"gia-mic": 1400, "mult": 5300, "misa": 4150}

@@ -74,10 +74,9 @@ def read_metrics(run_dir: Path, target: Target) -> dict[str, Any]:
     metrics = read_entries(path, ENTRIES["label" if target.kind == "label" else "other"])
     if target.kind == "label":
         metrics["tally"] = _confusion(path, metrics, len(target.names))
-    size = measure.tally(np.zeros((0, len(target.names))), np.zeros((0, len(target.names)))).shape[-1]
     tally = metrics["tally"]
-    if len(tally) != size or not all(map(is_number, tally)) or not metrics["test_utterances"] > 0:
-        raise RunError(f"{path}: expected a tally of {size} numbers over at least one test utterance: {HINT}.")
+    if len(tally) != measure.size or not all(map(is_number, tally)) or not metrics["test_utterances"] > 0:
+        raise RunError(f"{path}: expected a tally of {measure.size} numbers over at least one test utterance: {HINT}.")
     expected = measure.scores(np.array(tally, dtype=float))
     for name in measure.headline:
         stated = metrics.get(name)

@@ -1,5 +1,6 @@
 """Turns a trained fusion into `model.safetensors`, and a run folder back into the fusion."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,25 @@ from gia_mic.fuse.readout import Readout
 from gia_mic.fuse.runs.folder import FORMAT, HINT, METRICS, READOUT, WEIGHTS, is_number, read_config, read_entries
 from gia_mic.fuse.runs.record import recorded_target
 
-__all__ = ["load_fusion", "write_weights"]
+__all__ = ["TrainedFusion", "load_fusion", "write_weights"]
 
 FITTED = ("mean", "deviation", "thresholds")
 """What a readout takes from the training part."""
+
+
+@dataclass(frozen=True)
+class TrainedFusion:
+    """The trained fusion of a run folder.
+
+    Attributes:
+        model: The fusion, in evaluation mode.
+        readout: How its outputs are read.
+        config: Entries of `config.json`.
+    """
+
+    model: nn.Module
+    readout: Readout
+    config: dict[str, Any]
 
 
 def write_weights(run_dir: Path, model: nn.Module, readout: Readout) -> None:
@@ -33,8 +49,8 @@ def write_weights(run_dir: Path, model: nn.Module, readout: Readout) -> None:
         )
 
 
-def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, Readout, dict[str, Any]]:
-    """Return the trained fusion of a run folder, in evaluation mode, how its outputs are read, and its configuration.
+def load_fusion(run_dir: Path, device: str = "cpu") -> TrainedFusion:
+    """Return the trained fusion of a run folder.
 
     Raises:
         RunError: The folder is no finished run, or its weights don't fit its configuration.
@@ -57,7 +73,7 @@ def load_fusion(run_dir: Path, device: str = "cpu") -> tuple[nn.Module, Readout,
         model.load_state_dict(safetensors.torch.load_file(run_dir / WEIGHTS))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"{run_dir / WEIGHTS} doesn't fit its configuration ({error}): train the fold again.") from error
-    return model.to(device).eval(), readout, config
+    return TrainedFusion(model.to(device).eval(), readout, config)
 
 
 def _read_readout(run_dir: Path, target: Target) -> Readout:

@@ -113,7 +113,7 @@ class FoldRun:
         Raises:
             RunError: The file is broken.
         """
-        return read_robustness(self.folder, self.config["modalities"], measure_of(self.target).headline)
+        return read_robustness(self.folder, self.config["modalities"], measure_of(self.target))
 
     @cached_property
     def predictions(self) -> Predictions:

@@ -9,7 +9,6 @@ part: classes that rarely apply get probabilities far below 0.5, and would never
 into the answers, those of several models can be averaged.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,5 +88,6 @@ def _best_threshold(outputs: NDArray[np.float32], applies: NDArray[np.bool_]) ->
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + applies.sum())
     between = np.append(ordered[:-1] > ordered[1:], True)  # a threshold can't lie between equal outputs
     best = int(np.argmax(np.where(between, f1, -1)))
-    following: Sequence[float] = ordered[best + 1 :]
-    return float((ordered[best] + following[0]) / 2) if len(following) else float(ordered[best]) - 1
+    if best + 1 == len(ordered):
+        return float(ordered[best]) - 1
+    return float((ordered[best] + ordered[best + 1]) / 2)

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError, one_line
@@ -171,7 +172,7 @@ def one_sided_classes(corpus: Corpus, target: Target, found: list[SplitFold]) ->
     """Return a sentence for each class that folds have in their training part alone, or in their test part alone."""
     if target.kind == "scores":
         return []
-    occurs = corpus.values(target) > 0
+    occurs: NDArray[np.bool_] = np.greater(corpus.values(target), 0)
     sentences = []
     for index, name in enumerate(target.names):
         sides = [(bool(occurs[fold.train, index].any()), bool(occurs[fold.test, index].any())) for fold in found]

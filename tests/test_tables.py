@@ -24,7 +24,7 @@ from gia_mic.extract.imports.features import import_features
 from gia_mic.extract.names import look_alikes, part_of
 from gia_mic.extract.store import EXTRACTED, MISSING, open_store
 from gia_mic.fuse.audit import audit
-from gia_mic.fuse.split import folds, one_sided_classes, refuse_one_class
+from gia_mic.fuse.split import folds, one_sided_classes, refuse_constant
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -413,11 +413,11 @@ def test_parts_that_are_not_understood_are_refused(tmp_path, names, message):
 def test_a_class_on_one_side_of_a_fold_is_named(tmp_path):
     rows = [Utterance(f"u{n:02d}", ("sad", "calm")[n % 2], speaker=f"s{n // 4}") for n in range(12)]
     corpus = corpus_of(tmp_path, [*rows, Utterance("u99", "fear", speaker="s0")])
-    [sentence] = one_sided_classes(corpus, folds(corpus, "speaker"))
+    [sentence] = one_sided_classes(corpus, corpus.target(), folds(corpus, "speaker"))
     assert sentence.startswith(
         "The class fear has nothing to learn it from in fold 1 (s0) and isn't tested in fold 2 (s1), 3 (s2):"
     )
-    assert one_sided_classes(corpus_of(tmp_path, rows, "even"), folds(corpus, "speaker")[:0]) == []
+    assert one_sided_classes(corpus_of(tmp_path, rows, "even"), corpus.target(), []) == []
 
 
 def test_training_on_one_class_is_refused(tmp_path):
@@ -425,7 +425,7 @@ def test_training_on_one_class_is_refused(tmp_path):
     corpus = corpus_of(tmp_path, rows)
     fold = folds(corpus, "speaker")[0]
     with pytest.raises(RunError, match=r"Fold 1 \(s0\) of .* has the class calm alone to train on"):
-        refuse_one_class(corpus, fold, fold.train)
+        refuse_constant(corpus, corpus.target(), fold, fold.train)
 
 
 @pytest.mark.parametrize("letters", ["我很高兴今天去学校看见朋友", "あいうえおかきくけこさしす", "กขคงจฉชซฌญฎฏฐ"])

@@ -157,7 +157,7 @@ def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
     Raises:
         RunError: A side has no other.
     """
-    known = ~np.isnan(corpus.values(target)).any(1)
+    known: NDArray[np.bool_] = ~np.isnan(corpus.values(target)).any(axis=1)
     parts = {name: rows[known[rows]] for name in ("train", "test", "development") if len(rows := getattr(fold, name))}
     for name, rows in parts.items():
         if not len(rows) and name != "development":

@@ -36,7 +36,10 @@ from gia_mic.fuse.measure.classes import (
     weighted_f1,
     weighted_f1_of,
 )
+from gia_mic.fuse.measure.labels import LabelsMeasure
 from gia_mic.fuse.measure.metric import Measure
+from gia_mic.fuse.measure.numbers import ScoreMeasure
+from gia_mic.fuse.measure.votes import VoteMeasure
 
 __all__ = [
     "Measure",
@@ -67,4 +70,9 @@ def measure_of(target: Target) -> Measure:
     return MEASURES[target.kind](target)
 
 
-MEASURES: dict[str, type[Measure]] = {"label": ClassMeasure}
+MEASURES: dict[str, type[Measure]] = {
+    "label": ClassMeasure,
+    "labels": LabelsMeasure,
+    "votes": VoteMeasure,
+    "scores": ScoreMeasure,
+}

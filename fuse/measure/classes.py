@@ -10,7 +10,6 @@ A class that never occurs in the true labels has no recall (NaN) and no part in 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,14 +44,14 @@ class ClassMeasure(Measure):
     """
 
     primary = "UA"
-    headline = ("WA", "UA")
+    headline: tuple[str, ...] = ("WA", "UA")
 
     @property
     def size(self) -> int:
         """Number of cells, C²."""
         return len(self.target.names) ** 2
 
-    @cached_property
+    @property
     def table(self) -> Mapping[str, Metric]:
         """WA, UA and F1."""
 

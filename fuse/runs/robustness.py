@@ -37,8 +37,8 @@ class Condition(NamedTuple):
     level: str | float
 
 
-Robustness = Mapping[Condition, Mapping[str, float]]
-"""The main scores under each condition, such as WA and UA, by name."""
+Robustness = Mapping[Condition, Mapping[str, float | None]]
+"""The main scores under each condition, such as WA and UA, by name; None where no utterance counts for one."""
 
 
 def subsets(modalities: Sequence[str]) -> list[str]:
@@ -83,7 +83,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[st
     entries = read_entries(path, {"subsets": dict, "noise": list, "lost_frames": list}, HINT)
     if entries.get("metrics") != digest(run_dir / METRICS):
         return None
-    robustness: dict[Condition, Mapping[str, float]] = {}
+    robustness: dict[Condition, Mapping[str, float | None]] = {}
     for letters, scores in entries["subsets"].items():
         if letters not in subsets(modalities):
             raise RunError(f"{path} names a subset {letters!r} of {one_line(modalities)}: {HINT}.")
@@ -97,7 +97,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[st
     return robustness
 
 
-def _scores(path: Path, entry: Any, names: Sequence[str]) -> dict[str, float]:
+def _scores(path: Path, entry: Any, names: Sequence[str]) -> dict[str, float | None]:
     scores: dict[str, Any] = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
     if not scores or not all(map(is_number, scores.values())):
         raise RunError(f"{path}: expected {one_line(names)} under each condition: {HINT}.")

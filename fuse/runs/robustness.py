@@ -98,7 +98,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[st
 
 
 def _scores(path: Path, entry: Any, names: Sequence[str]) -> dict[str, float | None]:
-    scores: dict[str, Any] = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
-    if not scores or not all(map(is_number, scores.values())):
+    scores = entry if isinstance(entry, dict) else {}
+    if not all(name in scores and (scores[name] is None or is_number(scores[name])) for name in names):
         raise RunError(f"{path}: expected {one_line(names)} under each condition: {HINT}.")
-    return {name: float(score) for name, score in scores.items()}
+    return {name: None if scores[name] is None else float(scores[name]) for name in names}

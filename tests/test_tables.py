@@ -118,21 +118,23 @@ def test_numbers_with_decimals_stay_as_they_are():
     assert whole_numbers(rows, ("session",)) == rows
 
 
-def test_scores_are_no_labels(tmp_path):
-    values = np.random.default_rng(0).uniform(-3, 3, 300)
-    text = "id,label,text\n" + "".join(f"u{n},{value:.3f},yes\n" for n, value in enumerate(values))
-    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(\d+ different"):
-        prepared(tmp_path, text)
-    ratings = "id,label,text\n" + "".join(f"u{n},{n % 100},yes\n" for n in range(200))
-    with pytest.raises(CorpusError, match="labels that are scores"):
-        prepared(tmp_path, ratings)
-    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(2 different"):
-        prepared(
-            tmp_path, "".join(json.dumps({"id": i, "label": 0.5 + i, "text": "a"}) + "\n" for i in (1, 2)), "t.jsonl"
-        )
-    few = "id,label,text\n" + "".join(f"u{n},{n % 7},yes\n" for n in range(21))
-    assert prepared(tmp_path, few).classes == ("0", "1", "2", "3", "4", "5", "6")
-    assert not are_scores({"-1", "0", "1"})
+@pytest.mark.parametrize(
+    "labels", [["0.517", "-2.1", "?"], ["0", "1", "2"], ["-3", "3", "0"], [str(n) for n in range(60)], [0.5, 1.5]]
+)
+def test_a_label_that_is_a_number_is_refused_with_the_name_of_scores(tmp_path, labels):
+    rows = [{"id": f"u{n}", "label": label, "text": "yes"} for n, label in enumerate(labels)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(
+        CorpusError, match=r"labels that are numbers .* `scores`, in a column such as score_valence; .*"
+    ):
+        prepared(tmp_path, text, "t.jsonl")
+
+
+def test_classes_that_are_numbers_are_named(tmp_path):
+    text = "id,label,text\n" + "".join(f"u{n},{n % 3},yes\n" for n in range(6))
+    assert prepared(tmp_path, text, labels=["2", "1", "0"]).classes == ("2", "1", "0")
+    assert prepared(tmp_path, text + "u6,x,yes\nu7,y,yes\n").classes == ("0", "1", "2", "x", "y")
+    assert not are_scores(set())
 
 
 def test_bytes_are_text(tmp_path):

@@ -324,9 +324,13 @@ def test_scores_in_a_table_become_the_classes_that_are_asked_for(tmp_path, log):
     assert corpus.column("label") == [0, 1, 2, 2, 1, 0]
     assert corpus.column("source_label") == ["-2.4", "0.0", "0.6", "3", "0", "-1"]
     import_features(files, "speech", tmp_path / "f", "two", labels=tmp_path / "t.csv", classes="two")
-    assert len(load_corpus(tmp_path / "f", "two")) == 4
+    two = load_corpus(tmp_path / "f", "two")
+    assert two.column("label") == [0, None, 1, 1, None, 0]
+    assert two.values(two.target("sentiment")).ravel().tolist() == [-2.4, 0, 0.6, 3, 0, -1]
     assert "2 utterances have a score that is of no class" in log.text
-    with pytest.raises(CorpusError, match=r"has scores for labels .*: say with --classes"):
+    with pytest.raises(
+        CorpusError, match=r"has numbers for labels .*: name their column score_sentiment, .* say with --classes"
+    ):
         import_features(files, "speech", tmp_path / "f", "y", labels=tmp_path / "t.csv")
     (tmp_path / "w.csv").write_text("id,label\n" + "".join(f"u{n},sad\n" for n in range(6)))
     with pytest.raises(CorpusError, match=r"labels that are no scores \(sad\)"):

@@ -128,7 +128,7 @@ def test_each_problem_is_named_once(tmp_path, row, problem):
 
 
 def test_ranges_without_scores_and_scores_without_a_range_are_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"a range \(it has valence\): arousal"):
+    with pytest.raises(CorpusError, match=r"no scores arousal, which a range is given for: it has valence\."):
         prepared(tmp_path, "id,text,score_valence\na,yes,1\nb,no,2\n", ranges={"arousal": (1, 5)})
     with pytest.raises(CorpusError, match=r"one value alone, whose range must be given .*: valence"):
         prepared(tmp_path, "id,text,score_valence\na,yes,1\nb,no,1\n")

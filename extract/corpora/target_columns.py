@@ -16,7 +16,7 @@ from typing import Any
 from gia_mic.extract.corpora.cells import as_text, score_of
 from gia_mic.extract.corpora.table import Problems
 from gia_mic.extract.corpus import Utterance
-from gia_mic.extract.errors import one_line
+from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.targets import problems_of
 
 __all__ = ["PREFIXES", "TargetReader", "labels_of", "matching_numbers", "number_of", "ranges_of", "target_names"]
@@ -68,8 +68,6 @@ class TargetReader:
             self.problems.add("no name in any of the labels (--labels names those that may apply)")
         values = _scores(utterances)
         limits = {name: ranges.get(name, (min(several), max(several))) for name, several in values.items()}
-        if unknown := sorted(set(ranges) - set(values)):
-            self.problems.add(f"no scores of a name that has a range (it has {one_line(values) or 'none'})", *unknown)
         if single := [name for name in values if name not in ranges and len(set(values[name])) == 1]:
             self.problems.add("scores of one value alone, whose range must be given (--range NAME=LOW,HIGH)", *single)
         kinds = "a label, labels, scores or votes" if several_kinds else "a label"
@@ -188,9 +186,17 @@ def ranges_of(
     Args:
         utterances: They have the scores.
         ranges: Lowest and highest value of scores, by name, as far as they are known.
-        where: What to call their source in the line that says which ranges were taken from the values.
+        where: What to call their source.
+
+    Raises:
+        CorpusError: There is a range of a score that doesn't occur.
     """
     values = _scores(utterances)
+    if unknown := sorted(set(ranges) - set(values)):
+        raise CorpusError(
+            f"{where} has no scores {one_line(unknown)}, which a range is given for: "
+            f"it has {one_line(values) or 'no scores at all'}."
+        )
     taken = {name: (min(several), max(several)) for name, several in values.items() if name not in ranges}
     if taken:
         listed = one_line(f"{name} {low:g} … {high:g}" for name, (low, high) in taken.items())

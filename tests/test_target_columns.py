@@ -145,16 +145,29 @@ def test_the_command_takes_ranges(tmp_path, mer):
         assert "no NAME=LOW,HIGH" in mer(*words, "--range", wrong).output
 
 
-def test_a_saved_set_of_the_datasets_library_has_targets_too(tmp_path):
+def saved_set(tmp_path, kinds, **columns):
+    """Save a set of the datasets library with three sounds."""
     sound = {"bytes": tone(tmp_path / "x.wav", 0.2).read_bytes(), "path": "x.wav"}
+    stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    features = datasets.Features({"audio": stored, **kinds})
+    table = datasets.Dataset.from_dict({"audio": [sound] * 3, **columns}, features=features)
+    table.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(tmp_path / "set")
+    return str(tmp_path / "set")
+
+
+def test_a_saved_set_of_the_datasets_library_has_targets_too(tmp_path):
     kinds = {
-        "audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
         "emotion": datasets.Sequence(datasets.ClassLabel(names=["calm", "angry"])),
         "score_valence": datasets.Value("float32"),
     }
-    columns = {"audio": [sound] * 3, "emotion": [[1, 0], [], [0]], "score_valence": [1.5, None, 4.0]}
-    table = datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
-    table.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(tmp_path / "set")
-    corpus = prepare_dataset(str(tmp_path / "set"), tmp_path / "features", "mine", ranges={"valence": (1, 5)})
+    source = saved_set(tmp_path, kinds, emotion=[[1, 0], [], [0]], score_valence=[1.5, None, 4.0])
+    corpus = prepare_dataset(source, tmp_path / "features", "mine", ranges={"valence": (1, 5)})
     assert [one.labels for one in corpus] == [("angry", "calm"), (), ("calm",)]
     np.testing.assert_array_equal(corpus.values(corpus.target("valence")), [[1.5], [NAN], [4]])
+
+
+def test_numbers_without_names_in_a_saved_set_are_named(tmp_path):
+    source = saved_set(tmp_path, {"label": datasets.Value("int64")}, label=[0, 1, 0])
+    with pytest.raises(CorpusError, match=r"labels that are numbers .* --labels 0,1,2\): 0, 1;"):
+        prepare_dataset(source, tmp_path / "features", "mine")
+    assert prepare_dataset(source, tmp_path / "features", "mine", labels=["1", "0"]).classes == ("1", "0")

@@ -113,7 +113,7 @@ def check_rows(
     ranges: Mapping[str, Sequence[float]] | None = None,
     features_only: bool = False,
     classes: Collection[str] = (),
-    scores: bool = False,
+    numeric_labels: bool = False,
     missing: Collection[str] = MISSING_TEXTS,
     follow_links: bool = False,
 ) -> list[Utterance]:
@@ -127,7 +127,7 @@ def check_rows(
         ranges: Lowest and highest value of scores, by name; None allows any.
         features_only: Let utterances have neither text, audio nor video.
         classes: Labels that are known to be classes, whatever they look like.
-        scores: Let labels be scores rather than classes.
+        numeric_labels: Let labels be numbers, such as scores that are yet to become classes.
         missing: Texts that stand for a missing value.
         follow_links: Take files that are links to somewhere outside the root.
 
@@ -156,7 +156,7 @@ def check_rows(
     if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
         reader.problems.add("duplicate ids", *twice)
     found = {utterance.label for utterance in utterances if utterance.label is not None}
-    if not (scores or classes) and are_scores(found):
+    if not (numeric_labels or classes) and are_scores(found):
         reader.problems.add(
             f"labels that are numbers ({len(found)} different ones; numbers on a scale are `scores`, in a column such "
             "as score_valence; classes that are numbers are named with --labels, such as --labels 0,1,2)",

@@ -65,7 +65,7 @@ def utterances_of_table(
         root=labels.parent,
         ranges=ranges,
         features_only=True,
-        scores=True,
+        numeric_labels=True,
         missing=missing,
     )
     words = sorted({utterance.label for utterance in utterances if utterance.label is not None})

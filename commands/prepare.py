@@ -181,8 +181,8 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of id, label and, where known, split, speaker, session, to make the corpus from; or a label sequence "
-    "(.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
+    help="Table of id, label (or labels, scores, votes) and, where known, split, speaker, session, to make the corpus "
+    "from; or a label sequence (.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
 )
 @click.option(
     "--splits",

@@ -73,6 +73,31 @@ def missing_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def range_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --range, as ranges of scores by name."""
+
+    def split(
+        context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+    ) -> dict[str, tuple[float, float]]:
+        ranges = {}
+        for text in texts:
+            name, _, limits = text.partition("=")
+            try:
+                low, high = (float(limit) for limit in limits.split(","))
+            except ValueError:
+                low = high = math.nan
+            if not (name.strip() and -math.inf < low < high < math.inf):
+                raise click.BadParameter(f"{text!r} is no NAME=LOW,HIGH, such as valence=1,5.")
+            ranges[name.strip()] = (low, high)
+        return ranges
+
+    text = (
+        "Lowest and highest value of a score, such as valence=1,5; may be given several times.  [default: the scale's, "
+    )
+    text += "where a corpus's is known, else what occurs]"
+    return click.option("--range", "ranges", multiple=True, callback=split, metavar="NAME=LOW,HIGH", help=text)(command)
+
+
 def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --runs."""
     text = "Folder of trained models and their scores."

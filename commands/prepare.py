@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option
+from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option, range_option
 
 
 def parse_cues(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
@@ -26,6 +26,11 @@ def parse_cues(context: click.Context, parameter: click.Parameter, value: str | 
     if len(probabilities) != len(MODALITIES):
         raise click.BadParameter(f"{value!r} is neither one number nor {len(MODALITIES)} by comma.")
     return dict(zip(MODALITIES, probabilities, strict=True))
+
+
+LABELS = click.option(
+    "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
+)
 
 
 @click.group()
@@ -61,9 +66,8 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", required=True, help="Name of the new corpus.")
 @click.option("--root", type=FOLDER, help="Folder that the paths start from.  [default: the manifest's folder]")
-@click.option(
-    "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
-)
+@LABELS
+@range_option
 @click.option("--follow-links", is_flag=True, help="Take files that are links to somewhere outside the root.")
 @missing_option
 @features_option
@@ -72,6 +76,7 @@ def prepare_manifest(
     name: str,
     root: Path | None,
     labels: str | None,
+    ranges: dict[str, tuple[float, float]],
     follow_links: bool,
     missing: tuple[str, ...],
     features: Path,
@@ -80,12 +85,15 @@ def prepare_manifest(
 
     Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
     as paths, with audio_start_s, audio_end_s, video_start_s, video_end_s where an utterance is part of a file.
+
+    Instead of label, or beside it: labels, several with | between; scores, such as score_valence and score_arousal;
+    annotators' votes, such as votes_angry and votes_sad.
     """
     from gia_mic.extract.corpora import manifest
 
     classes = None if labels is None else labels.split(",")
     corpus = manifest.prepare_table(
-        path, features, name, root=root, labels=classes, missing=missing, follow_links=follow_links
+        path, features, name, root=root, labels=classes, ranges=ranges, missing=missing, follow_links=follow_links
     )
     click.echo(corpus.describe())
 
@@ -120,19 +128,25 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="What the set calls id, label, text, speaker, session, dialog or scenario, nothing for none of its columns; "
-    "may be given several times.  [default: the usual names]",
+    help="What the set calls id, label, labels, text, speaker, session, dialog or scenario, nothing for none of its "
+    "columns; may be given several times.  [default: the usual names]",
 )
+@LABELS
+@range_option
 @missing_option
 @features_option
 def prepare_hf(
-    source: str, name: str, subset: str | None, columns: tuple[str, ...], missing: tuple[str, ...], features: Path
+    source: str, name: str, features: Path, columns: tuple[str, ...], labels: str | None, **options: Any
 ) -> None:
-    """Read an audio classification set of the datasets library: a local folder of it, or a hub id."""
+    """Read an audio classification set of the datasets library: a local folder of it, or a hub id.
+
+    Several classes an utterance are labels; columns such as score_valence and votes_angry are scores and votes.
+    """
     from gia_mic.extract.corpora import hf
 
     column_names = dict(column.partition("=")[::2] for column in columns)
-    corpus = hf.prepare_dataset(source, features, name, subset=subset, columns=column_names, missing=missing)
+    classes = None if labels is None else labels.split(",")
+    corpus = hf.prepare_dataset(source, features, name, columns=column_names, labels=classes, **options)
     click.echo(corpus.describe())
 
 
@@ -167,8 +181,8 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of id, label and, where known, split, speaker, session, to make the corpus from; or a label sequence "
-    "(.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
+    help="Table of id, label (or labels, scores, votes) and, where known, split, speaker, session, to make the corpus "
+    "from; or a label sequence (.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
 )
 @click.option(
     "--splits",
@@ -181,6 +195,7 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
     help="Classes of a sentiment from -3 to 3, in the files or the table: its sign; two, without 0; nonnegative, "
     "with 0; seven, rounded; or the strongest emotion.  [default: the files' own words, else sign]",
 )
+@range_option
 @click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
 @click.option("--frame-rate", "frame_rate_hz", type=FINITE, help="Frames per second, where they are evenly spaced.")
 @click.option(

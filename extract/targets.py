@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gia_mic.extract.errors import CorpusError, one_line
 
-__all__ = ["KINDS", "Target", "check_targets", "matrix", "score_names"]
+__all__ = ["KINDS", "Target", "check_targets", "matrix", "problems_of", "score_names"]
 
 KINDS = ("label", "labels", "votes", "scores")
 """Kinds of targets. The first three are also columns of the manifest, and names of the targets."""
@@ -113,30 +113,23 @@ def check_targets(
     _check_names(classes, label_names, score_ranges, where)
     wrong: dict[str, list[str]] = {}
     for row in rows:
-        for problem, detail in _problems(row, set(classes), set(label_names), score_ranges):
+        for problem, detail in problems_of(row, set(classes), set(label_names), score_ranges):
             wrong.setdefault(problem, []).append(f"{row.get('id')}{detail}")
     for problem, ids in wrong.items():
         raise CorpusError(f"{where} has {problem}: {one_line(ids)}.")
 
 
-def _check_names(
-    classes: Sequence[str], label_names: Sequence[str], score_ranges: Mapping[str, Sequence[float]], where: str
-) -> None:
-    for what, names in (("classes", classes), ("labels", label_names), ("scores", score_ranges)):
-        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-            raise CorpusError(f"{where} has {what} that aren't different names ({one_line(map(repr, names))}).")
-    taken = [name for name in score_ranges if name in KINDS or "," in name or name != name.strip()]
-    if taken:
-        raise CorpusError(f"{where} has scores called {one_line(map(repr, taken))}: give them other names.")
-    for name, limits in score_ranges.items():
-        if len(limits) != 2 or not all(map(_is_number, limits)) or not limits[0] < limits[1]:
-            raise CorpusError(f"{where} gives the score {name} the range {limits!r}: expected its lowest and highest.")
-
-
-def _problems(
+def problems_of(
     row: Mapping[str, Any], classes: set[str], label_names: set[str], score_ranges: Mapping[str, Sequence[float]]
 ) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with a row's targets: a sentence's middle, and what to write behind the id."""
+    """Give what is wrong with a row's targets: a sentence's middle, and what to write behind the id.
+
+    Args:
+        row: Row of a manifest.
+        classes: Classes of `label` and `votes`.
+        label_names: Classes of `labels`.
+        score_ranges: Lowest and highest value of each score, by name.
+    """
     label, labels, scores, votes = (row.get(name) for name in ("label", "labels", "scores", "votes"))
     if all(value is None for value in (label, labels, scores, votes)):
         yield "utterances without a label, labels, scores or votes", ""
@@ -160,6 +153,20 @@ def _problems(
             low, high = score_ranges[name]
             if value is not None and not (_is_number(value) and low <= value <= high):
                 yield f"scores outside their range, {name} in {low:g} … {high:g}", f" ({value!r:.40})"
+
+
+def _check_names(
+    classes: Sequence[str], label_names: Sequence[str], score_ranges: Mapping[str, Sequence[float]], where: str
+) -> None:
+    for what, names in (("classes", classes), ("labels", label_names), ("scores", score_ranges)):
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+            raise CorpusError(f"{where} has {what} that aren't different names ({one_line(map(repr, names))}).")
+    taken = [name for name in score_ranges if name in KINDS or "," in name or name != name.strip()]
+    if taken:
+        raise CorpusError(f"{where} has scores called {one_line(map(repr, taken))}: give them other names.")
+    for name, limits in score_ranges.items():
+        if len(limits) != 2 or not all(map(_is_number, limits)) or not limits[0] < limits[1]:
+            raise CorpusError(f"{where} gives the score {name} the range {limits!r}: expected its lowest and highest.")
 
 
 def _are_votes(votes: Any, classes: set[str]) -> bool:

@@ -168,5 +168,13 @@ def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, detai
         "recognisers": {name: {**recognisers.get(name, {}), "utterances": count} for name, count in counts.items()},
     }
     return write_corpus(
-        corpus.folder.parent, corpus.name, utterances, root=corpus.root, classes=corpus.classes, about=about
+        corpus.folder.parent,
+        corpus.name,
+        utterances,
+        root=corpus.root,
+        classes=corpus.classes,
+        label_names=corpus.label_names,
+        score_ranges=corpus.score_ranges,
+        follow_links=corpus.follow_links,
+        about=about,
     )

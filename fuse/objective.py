@@ -14,7 +14,7 @@ q.
 
     label, votes    L is cross-entropy              q ∝ π Π_m (p_m / π)
     labels          L is binary cross-entropy       the same for each class's odds
-    scores          L is 1 − CCC, L1 or L2          q is the mean of the p_m, and ε is 0 but for L2
+    scores          L is 1 − CCC, L1 or L2          none: ε is 0
 
 π is how frequent the classes are in the training part, which q counts once.
 """
@@ -157,12 +157,8 @@ def _of_scores(
     loss = {"ccc": _ccc_loss, "l1": _l1_loss, "l2": _l2_loss}[config.score_loss]
     if alone is None:
         return loss(outputs, targets, filled)
-    target = targets
-    if config.score_loss == "l2":
-        share = present / present.sum(0).clamp(min=1)
-        target = torch.lerp(targets, (alone.detach() * share.unsqueeze(-1)).sum(0), config.soft_target)
     unimodal_loss = loss(alone, targets.expand_as(alone), filled & present).mean(0)
-    return loss(outputs, target, filled) + config.unimodal_weight * unimodal_loss
+    return loss(outputs, targets, filled) + config.unimodal_weight * unimodal_loss
 
 
 def _l1_loss(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ into the answers, those of several models can be averaged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -94,5 +93,6 @@ def _best_threshold(outputs: NDArray[np.float32], applies: NDArray[np.bool_]) ->
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + applies.sum())
     between = np.append(ordered[:-1] > ordered[1:], True)  # a threshold can't lie between equal outputs
     best = int(np.argmax(np.where(between, f1, -1)))
-    following: Sequence[float] = ordered[best + 1 :]
-    return float((ordered[best] + following[0]) / 2) if len(following) else float(ordered[best]) - 1
+    if best + 1 == len(ordered):
+        return float(ordered[best]) - 1
+    return float((ordered[best] + ordered[best + 1]) / 2)

@@ -4,6 +4,7 @@ An utterance that has none of a subset's modalities gets what the model says of 
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,10 @@ class _Test:
         self,
         change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
         hidden: Sequence[str] = (),
-    ) -> dict[str, float]:
+    ) -> dict[str, float | None]:
         """Return the main scores after a change, without some modalities."""
         answers = predict(self.trained, self.data, self.rows, hidden=hidden, change=change)
         measure = measure_of(self.trained.readout.target)
         tally = measure.tally(self.data.values[self.rows], answers)
-        return {name: float(measure.value(name, tally)[0]) for name in measure.headline}
+        values = {name: float(measure.value(name, tally)[0]) for name in measure.headline}
+        return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -156,7 +156,7 @@ def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
     Raises:
         RunError: A side has no other.
     """
-    known = ~np.isnan(corpus.values(target)).any(1)
+    known = np.asarray(np.isfinite(corpus.values(target)).all(axis=1), dtype=bool)
     parts = {name: rows[known[rows]] for name in ("train", "test", "development") if len(rows := getattr(fold, name))}
     for name, rows in parts.items():
         if not len(rows) and name != "development":
@@ -171,7 +171,7 @@ def one_sided_classes(corpus: Corpus, target: Target, found: list[SplitFold]) ->
     """Return a sentence for each class that folds have in their training part alone, or in their test part alone."""
     if target.kind == "scores":
         return []
-    occurs = corpus.values(target) > 0
+    occurs = np.asarray(corpus.values(target) > 0, dtype=bool)
     sentences = []
     for index, name in enumerate(target.names):
         sides = [(bool(occurs[fold.train, index].any()), bool(occurs[fold.test, index].any())) for fold in found]

@@ -75,18 +75,15 @@ class RunSpec:
 
 
 class Trained(Protocol):
-    """A trained fusion that can be asked for answers.
-
-    Attributes:
-        model: The fusion.
-        readout: How its outputs are read.
-    """
+    """A trained fusion that can be asked for answers."""
 
     @property
-    def model(self) -> nn.Module: ...
+    def model(self) -> nn.Module:
+        """The fusion."""
 
     @property
-    def readout(self) -> Readout: ...
+    def readout(self) -> Readout:
+        """How its outputs are read."""
 
 
 @dataclass(frozen=True)
@@ -459,7 +456,8 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
     for number in range(config.epochs):
         learner.train()
         sums = torch.zeros(2, len(runs), device=device)
-        visited, outputs = [], []
+        visited: list[np.ndarray] = []
+        outputs: list[Tensor] = []
         for step in plan_epoch(runs, data, config, steps=steps, number=number, stacked=learner.stacked):
             rate = _rate(config, number * steps + step.number, steps)
             rows, filled = step.rows, step.rows != NOBODY
@@ -476,9 +474,9 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             learner.decay(rate * config.weight_decay)
             optimiser.step()
             sums += (torch.stack([losses, output.constraint]).detach() * filled.sum(-1)).view(2, -1)
-            visited.append(rows.view(len(runs), -1))
+            visited.append(step.on_host.reshape(len(runs), -1))
             outputs.append(output.logits.detach().float().view(len(runs), -1, len(data.target.names)))
-        visited_rows, epoch_outputs = torch.cat(visited, 1).cpu(), torch.cat(outputs, 1).cpu()
+        visited_rows, epoch_outputs = np.concatenate(visited, 1), torch.cat(outputs, 1).cpu()
         totals = sums.tolist()
         chosen = _choose(learner, runs, data)
         for index, run in enumerate(runs):
@@ -488,13 +486,13 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             if run.stopped:
                 continue
             somebody = visited_rows[index] != NOBODY
-            answers = _read(run.readout, epoch_outputs[index][somebody])
+            answers = _read(run.readout, epoch_outputs[index][torch.from_numpy(somebody)])
             row = {
                 "epoch": number + 1,
                 "loss": loss,
                 "constraint": constraint,
                 "learning_rate": _rate(config, (number + 1) * steps - 1, steps),
-                f"train_{run.measure.primary}": run.score(data.values[visited_rows[index][somebody].numpy()], answers),
+                f"train_{run.measure.primary}": run.score(data.values[visited_rows[index][somebody]], answers),
             }
             run.end_epoch(row, partial(learner.model, index), data, chosen[index])
         if all(run.stopped for run in runs):

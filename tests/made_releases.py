@@ -161,6 +161,19 @@ def mosei(root: Path) -> Path:
     return root
 
 
+def sims(root: Path) -> Path:
+    """One pickle of three parts, with a sentiment of each modality beside that of all."""
+    mosi(root)
+    content = pickle.loads((root / "unaligned_50.pkl").read_bytes())
+    for part in content.values():
+        values = np.sign(part["regression_labels"]) * 0.8
+        fields = {f"regression_labels_{letter}": values / count for count, letter in enumerate("TAV", start=1)}
+        words = np.array(["Negative", "Neutral", "Positive"])[np.sign(values).astype(int) + 1]
+        part.update(regression_labels=values, annotations=words, **fields)
+    (root / "unaligned_39.pkl").write_bytes(pickle.dumps(content))
+    return root
+
+
 def mosi(root: Path) -> Path:
     """One pickle of three parts, as MMSA publishes them."""
     rng = np.random.default_rng(0)

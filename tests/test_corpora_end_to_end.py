@@ -35,6 +35,15 @@ CORPORA = {  # commands before the training; how many feature files; options of 
         ["--protocol", "split"],
         1,
     ),
+    "sims": (
+        [
+            ["import", "release/unaligned_39.pkl", "--modality", modality, "--corpus", "sims"]
+            for modality in ("speech", "visual")
+        ],
+        2,
+        ["--protocol", "split"],
+        1,
+    ),
 }
 
 

@@ -168,5 +168,5 @@ def test_a_stack_that_does_not_fit_is_divided(corpus, stores, tmp_path, log):
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert any(message.startswith("Memory doesn't suffice for a stack of 8 runs") for message in log.messages)
     for one, other in zip(whole, parts, strict=True):
-        found, wanted = (read_fold(run_dir).predictions.probabilities for run_dir in (one, other))
+        found, wanted = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
         np.testing.assert_allclose(found, wanted, atol=1e-3)

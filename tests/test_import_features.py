@@ -135,14 +135,19 @@ def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, nam
     assert load_corpus(tmp_path / "f", "mosi").digest == corpus.digest
 
 
-def test_the_strongest_emotion_is_the_class_and_ties_are_left_out(tmp_path):
+def test_the_strongest_emotion_is_the_class_and_ties_have_none(tmp_path):
     scores = [[1.0, 2, 0, 0, 0, 0, 0], [0.0, 0, 0, 1, 0, 1, 0], [-1.0, 0, 0, 0, 0, 0, 0.5], [0.0] * 7]
     labels = csd(tmp_path / "labels.csd", {"v": (np.array(scores), [[n, n + 1.0] for n in range(4)])})
     times = np.arange(4.0)
     sound = csd(tmp_path / "a.csd", {"v": (frames(4, 3), np.stack([times, times + 1], axis=1))})
     import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, classes="emotion")
     corpus = load_corpus(tmp_path / "f", "mosei")
-    assert [(u.id, u.label) for u in corpus] == [("v[0]", "happy"), ("v[2]", "fearful")]
+    assert [(u.id, u.label) for u in corpus] == [
+        ("v[0]", "happy"),
+        ("v[1]", None),
+        ("v[2]", "fearful"),
+        ("v[3]", None),
+    ]
     with pytest.raises(CorpusError, match="no sentiment and six emotions"):
         import_features([mmsa(tmp_path / "b.pkl")], "speech", tmp_path / "f", "mosi", classes="emotion")
     with pytest.raises(CorpusError, match="no way to make classes of scores: choose sign"):

@@ -90,12 +90,12 @@ def test_a_stored_model_gives_its_stored_predictions(corpus, stores, tmp_path):
     from gia_mic.extract.store import open_store
 
     (run_dir,) = train(corpus, stores, tmp_path, fold=1)
-    model, config = load_fusion(run_dir)
+    run = load_fusion(run_dir)
     data = read_data(corpus, {name: open_store(path) for name, path in stores.items()})
     table = pandas.read_parquet(run_dir / "predictions.parquet")
     rows = np.array([corpus.ids.index(name) for name in table["id"]])
-    np.testing.assert_allclose(predict(model, data, rows), np.stack(table["probabilities"]), atol=1e-6)
-    assert config["fold"] == 1
+    np.testing.assert_allclose(predict(run, data, rows), np.stack(table["probabilities"]), atol=1e-6)
+    assert run.config["fold"] == 1
 
 
 def test_finished_folds_are_kept_and_unfinished_ones_trained_to_the_same_end(corpus, stores, tmp_path, log):

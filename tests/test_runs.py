@@ -64,8 +64,7 @@ def test_predictions_are_read_in_the_order_of_the_classes(tmp_path):
     make_fold(tmp_path, TRUE, PREDICTED, about={"dialog": list("aabbcc"), "text": [None, *"vwxyz"]})
     predictions = read_runs(tmp_path)[0].folds[0].predictions
     assert predictions.true.tolist() == TRUE
-    assert predictions.predicted.tolist() == PREDICTED
-    assert predictions.probabilities.argmax(axis=1).tolist() == PREDICTED
+    assert predictions.answers.argmax(axis=1).tolist() == PREDICTED
     assert predictions.about("dialog").tolist() == list("aabbcc")
     assert predictions.about("text")[0] is None
     assert predictions.about("scenario") is None
@@ -178,12 +177,12 @@ def test_predictions_that_contradict_the_scores_are_refused(tmp_path):
         ({"true": [None, *["sad"] * 5]}, "the column 'true' holds None"),
         ({"id": ["a", "a", *"bcde"]}, "holds an utterance twice"),
         ({"id": [None, *"abcde"]}, "one without an id"),
-        ({"probabilities": [[1.0]] * 6}, "expected 4 probabilities an utterance"),
-        ({"probabilities": [[0.5] * 4] * 6}, "aren't in 0 … 1 with sum 1"),
-        ({"probabilities": [[np.nan] * 4] * 6}, "aren't in 0 … 1 with sum 1"),
-        ({"probabilities": [[2.0, -1.0, 0.0, 0.0]] * 6}, "aren't in 0 … 1 with sum 1"),
-        ({"probabilities": ["text"] * 6}, "aren't lists of numbers"),
-        ({"probabilities": [["text"]] * 6}, "aren't lists of numbers"),
+        ({"probabilities": [[1.0]] * 6}, "expected 4 finite numbers an utterance in 'probabilities'"),
+        ({"probabilities": [[0.5] * 4] * 6}, "don't have the sum 1"),
+        ({"probabilities": [[np.nan] * 4] * 6}, "expected 4 finite numbers"),
+        ({"probabilities": [[2.0, -1.0, 0.0, 0.0]] * 6}, "aren't in 0 … 1"),
+        ({"probabilities": ["text"] * 6}, "isn't lists of numbers"),
+        ({"probabilities": [["text"]] * 6}, "isn't lists of numbers"),
         ({"true": [[1]] * 6}, "the column 'true' isn't text"),
     ],
 )

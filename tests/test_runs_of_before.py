@@ -73,13 +73,13 @@ def test_a_run_of_before_is_the_same_model_and_is_handed_on_under_new_names(corp
     old = tmp_path / "old" / "toy" / "gia-mic" / "fold-1" / "seed-0"
     shutil.copytree(folder, old)
     make_old(old)
-    model, config = load_fusion(old)
+    run = load_fusion(old)
     expected = safetensors.numpy.load_file(folder / "model.safetensors")
     assert expected
-    for name, value in model.state_dict().items():
+    for name, value in run.model.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), expected[name])
-    assert model.weight == 0.2
-    assert config["training"]["soft_target"] == 0.3
+    assert run.model.weight == 0.2
+    assert run.config["training"]["soft_target"] == 0.3
     made = export((old,), tmp_path / "handed-on")
     assert "soft_target 0.3" in (made / "README.md").read_text()
     [exported] = made.glob("fold-*/seed-*")

@@ -24,7 +24,7 @@ from gia_mic.extract.imports.features import import_features
 from gia_mic.extract.names import look_alikes, part_of
 from gia_mic.extract.store import EXTRACTED, MISSING, open_store
 from gia_mic.fuse.audit import audit
-from gia_mic.fuse.split import folds, one_sided_classes, refuse_one_class
+from gia_mic.fuse.split import folds, one_sided_classes, refuse_constant
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -118,21 +118,23 @@ def test_numbers_with_decimals_stay_as_they_are():
     assert whole_numbers(rows, ("session",)) == rows
 
 
-def test_scores_are_no_labels(tmp_path):
-    values = np.random.default_rng(0).uniform(-3, 3, 300)
-    text = "id,label,text\n" + "".join(f"u{n},{value:.3f},yes\n" for n, value in enumerate(values))
-    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(\d+ different"):
-        prepared(tmp_path, text)
-    ratings = "id,label,text\n" + "".join(f"u{n},{n % 100},yes\n" for n in range(200))
-    with pytest.raises(CorpusError, match="labels that are scores"):
-        prepared(tmp_path, ratings)
-    with pytest.raises(CorpusError, match=r"labels that are scores, not classes \(2 different"):
-        prepared(
-            tmp_path, "".join(json.dumps({"id": i, "label": 0.5 + i, "text": "a"}) + "\n" for i in (1, 2)), "t.jsonl"
-        )
-    few = "id,label,text\n" + "".join(f"u{n},{n % 7},yes\n" for n in range(21))
-    assert prepared(tmp_path, few).classes == ("0", "1", "2", "3", "4", "5", "6")
-    assert not are_scores({"-1", "0", "1"})
+@pytest.mark.parametrize(
+    "labels", [["0.517", "-2.1", "?"], ["0", "1", "2"], ["-3", "3", "0"], [str(n) for n in range(60)], [0.5, 1.5]]
+)
+def test_a_label_that_is_a_number_is_refused_with_the_name_of_scores(tmp_path, labels):
+    rows = [{"id": f"u{n}", "label": label, "text": "yes"} for n, label in enumerate(labels)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(
+        CorpusError, match=r"labels that are numbers .* `scores`, in a column such as score_valence; .*"
+    ):
+        prepared(tmp_path, text, "t.jsonl")
+
+
+def test_classes_that_are_numbers_are_named(tmp_path):
+    text = "id,label,text\n" + "".join(f"u{n},{n % 3},yes\n" for n in range(6))
+    assert prepared(tmp_path, text, labels=["2", "1", "0"]).classes == ("2", "1", "0")
+    assert prepared(tmp_path, text + "u6,x,yes\nu7,y,yes\n").classes == ("0", "1", "2", "x", "y")
+    assert not are_scores(set())
 
 
 def test_bytes_are_text(tmp_path):
@@ -322,9 +324,13 @@ def test_scores_in_a_table_become_the_classes_that_are_asked_for(tmp_path, log):
     assert corpus.column("label") == [0, 1, 2, 2, 1, 0]
     assert corpus.column("source_label") == ["-2.4", "0.0", "0.6", "3", "0", "-1"]
     import_features(files, "speech", tmp_path / "f", "two", labels=tmp_path / "t.csv", classes="two")
-    assert len(load_corpus(tmp_path / "f", "two")) == 4
+    two = load_corpus(tmp_path / "f", "two")
+    assert two.column("label") == [0, None, 1, 1, None, 0]
+    assert two.values(two.target("sentiment")).ravel().tolist() == [-2.4, 0, 0.6, 3, 0, -1]
     assert "2 utterances have a score that is of no class" in log.text
-    with pytest.raises(CorpusError, match=r"has scores for labels .*: say with --classes"):
+    with pytest.raises(
+        CorpusError, match=r"has numbers for labels .*: name their column score_sentiment, .* say with --classes"
+    ):
         import_features(files, "speech", tmp_path / "f", "y", labels=tmp_path / "t.csv")
     (tmp_path / "w.csv").write_text("id,label\n" + "".join(f"u{n},sad\n" for n in range(6)))
     with pytest.raises(CorpusError, match=r"labels that are no scores \(sad\)"):
@@ -413,11 +419,11 @@ def test_parts_that_are_not_understood_are_refused(tmp_path, names, message):
 def test_a_class_on_one_side_of_a_fold_is_named(tmp_path):
     rows = [Utterance(f"u{n:02d}", ("sad", "calm")[n % 2], speaker=f"s{n // 4}") for n in range(12)]
     corpus = corpus_of(tmp_path, [*rows, Utterance("u99", "fear", speaker="s0")])
-    [sentence] = one_sided_classes(corpus, folds(corpus, "speaker"))
+    [sentence] = one_sided_classes(corpus, corpus.target(), folds(corpus, "speaker"))
     assert sentence.startswith(
         "The class fear has nothing to learn it from in fold 1 (s0) and isn't tested in fold 2 (s1), 3 (s2):"
     )
-    assert one_sided_classes(corpus_of(tmp_path, rows, "even"), folds(corpus, "speaker")[:0]) == []
+    assert one_sided_classes(corpus_of(tmp_path, rows, "even"), corpus.target(), []) == []
 
 
 def test_training_on_one_class_is_refused(tmp_path):
@@ -425,7 +431,7 @@ def test_training_on_one_class_is_refused(tmp_path):
     corpus = corpus_of(tmp_path, rows)
     fold = folds(corpus, "speaker")[0]
     with pytest.raises(RunError, match=r"Fold 1 \(s0\) of .* has the class calm alone to train on"):
-        refuse_one_class(corpus, fold, fold.train)
+        refuse_constant(corpus, corpus.target(), fold, fold.train)
 
 
 @pytest.mark.parametrize("letters", ["我很高兴今天去学校看见朋友", "あいうえおかきくけこさしす", "กขคงจฉชซฌญฎฏฐ"])

@@ -105,7 +105,7 @@ def test_the_best_epoch_is_chosen_and_training_stops_early(corpus, data):
     scores = [row["dev_UA"] for row in result.history]
     assert len(scores) < 40
     assert result.epoch == int(np.argmax(scores)) + 1 == len(scores) - 2
-    assert ua(result.model, data, fold.test) == max(scores)
+    assert ua(result, data, fold.test) == max(scores)
     optimistic = trained(data, fold.train, QUICK, choose=fold.test, choose_by="test")
     assert len(optimistic.history) == QUICK.epochs
     assert "test_UA" in optimistic.history[0]
@@ -126,10 +126,10 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
 
 def test_hidden_modalities_are_as_good_as_absent(corpus, data):
     fold = folds(corpus)[0]
-    model = trained(data, fold.train).model
+    run = trained(data, fold.train)
     speech = Data({"speech": data.modalities["speech"]}, data.values, data.target)
     np.testing.assert_allclose(
-        predict(model, data, fold.test, hidden=["text", "visual"]), predict(model, speech, fold.test), atol=1e-6
+        predict(run, data, fold.test, hidden=["text", "visual"]), predict(run, speech, fold.test), atol=1e-6
     )
 
 
@@ -194,7 +194,7 @@ def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, da
 )
 def test_every_option_trains(corpus, data, change):
     config = TrainingConfig(epochs=4, batch_size=16, learning_rate=5e-3, **change)
-    assert ua(trained(data, folds(corpus)[0].train, config).model, data, folds(corpus)[0].test) > 0.5
+    assert ua(trained(data, folds(corpus)[0].train, config), data, folds(corpus)[0].test) > 0.5
 
 
 def test_weight_decay_shrinks_matrices_alone(corpus, data):

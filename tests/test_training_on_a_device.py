@@ -135,7 +135,7 @@ def test_a_stack_that_does_not_fit_is_divided(frames, tmp_path, error, log):
         halves = folds_of(frames, tmp_path / "halves")
     assert "Memory doesn't suffice for a stack of 4 runs: going on with 2." in log.messages
     for one, other in zip(whole, halves, strict=True):
-        found, wanted = (read_fold(run_dir).predictions.probabilities for run_dir in (one, other))
+        found, wanted = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 

@@ -81,6 +81,16 @@ def test_only_missing_texts_are_filled_and_marked(corpus, ctc, caplog):
     assert "words in 3 utterances." in caplog.messages[0]
 
 
+def test_targets_and_links_stay_as_they_were_prepared(tmp_path, ctc):
+    tone(tmp_path / "a.wav", 0.5)
+    utterances = [Utterance("a", "sad", audio=Clip("a.wav"), labels=("sad",), scores={"valence": 2}, votes={"sad": 1})]
+    names = {"classes": ["sad", "angry"], "label_names": ["angry", "sad"], "score_ranges": {"valence": (1, 5)}}
+    before = write_corpus(tmp_path / "features", "one", utterances, root=tmp_path, follow_links=True, **names)
+    after = transcribe(before, str(ctc))
+    assert next(iter(after)).text_source == "ctc"
+    assert (after.targets, after.follow_links) == (before.targets, True)
+
+
 def test_what_was_heard_before_a_kill_is_not_heard_again(corpus, ctc, monkeypatch, caplog):
     whole = [u.text for u in transcribe(corpus, str(ctc))]
     (transcripts,) = (corpus.folder / "transcripts").glob("*.jsonl")

@@ -48,7 +48,7 @@ def drop_missing(
     Args:
         rows: One mapping a row.
         missing: Texts that stand for a missing value, in any column.
-        labels: Classes that are asked for by name, which are none of these in the column label.
+        labels: Classes that are asked for by name, which are none of these in the columns label and labels.
     """
     wanted = {text.casefold() for text in missing if text}
     counts: Counter[tuple[str, str]] = Counter()
@@ -57,7 +57,11 @@ def drop_missing(
         cells = {}
         for column, value in row.items():
             text = value.strip() if isinstance(value, str) else None
-            if text is not None and text.casefold() in wanted and not (column == "label" and text in labels):
+            if (
+                text is not None
+                and text.casefold() in wanted
+                and not (column in ("label", "labels") and text in labels)
+            ):
                 counts[column, text] += 1
             else:
                 cells[column] = value
@@ -126,13 +130,16 @@ def score_of(text: str) -> float | None:
 
 
 def are_scores(labels: Collection[str]) -> bool:
-    """Whether labels are numbers on a scale rather than names of classes: decimals, or very many numbers.
+    """Whether labels look like numbers on a scale rather than names of classes.
 
-    >>> are_scores({"-2.4", "0", "0.6"}), are_scores({"0", "1", "2"}), are_scores({"v1.5", "v2"})
-    (True, False, False)
+    All of them are numbers, or most are and these have decimals or are very many.
+
+    >>> are_scores({"-1", "0", "1"}), are_scores({"-2.4", "0.6", "?"}), are_scores({"1", "2", "sad"})
+    (True, True, False)
     """
     numbers = [label for label in labels if score_of(label) is not None]
-    return 2 * len(numbers) > len(labels) and (any(map(_has_fraction, numbers)) or len(numbers) > _MOST_CLASSES)
+    on_a_scale = any(map(_has_fraction, numbers)) or len(numbers) > _MOST_CLASSES
+    return 2 * len(numbers) > len(labels) and (on_a_scale or len(numbers) == len(labels))
 
 
 def unnamed(column: str) -> bool:

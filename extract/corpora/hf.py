@@ -17,6 +17,7 @@ from typing import Any
 from gia_mic.extract.corpora.cells import MISSING_TEXTS, as_text
 from gia_mic.extract.corpora.manifest import check_rows
 from gia_mic.extract.corpora.table import read_table
+from gia_mic.extract.corpora.target_columns import matching_numbers, target_names
 from gia_mic.extract.corpus import Corpus, valid_name, write_corpus
 from gia_mic.extract.errors import CorpusError, first_line, one_line
 from gia_mic.extract.files import replacing
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _USUAL = {  # manifest column → what sets call it
     "id": ("id", "utterance_id", "utt_id"),
     "label": ("label", "emotion", "labels", "class"),
+    "labels": ("labels",),
     "text": ("text", "transcript", "transcription", "sentence", "raw_text"),
     "speaker": ("speaker", "speaker_id", "actor", "client_id"),
     "session": ("session", "session_id"),
@@ -51,9 +53,13 @@ def prepare_dataset(
     *,
     subset: str | None = None,
     columns: Mapping[str, str] | None = None,
+    labels: Sequence[str] | None = None,
+    ranges: Mapping[str, Sequence[float]] | None = None,
     missing: Collection[str] = MISSING_TEXTS,
 ) -> Corpus:
-    """Prepare a corpus from a data set with sound and labels.
+    """Prepare a corpus from a data set with sound and labels, scores or votes.
+
+    A column of lists of classes becomes `labels`; columns such as score_valence and votes_angry keep their names.
 
     Args:
         source: Local folder, or hub id.
@@ -61,6 +67,8 @@ def prepare_dataset(
         name: Name of the new corpus.
         subset: Configuration of a hub set that has several.
         columns: Manifest column → the set's column, or "" for none; others are found by their usual names.
+        labels: Classes in their order, as `prepare_table` takes them.
+        ranges: Lowest and highest value of scores, by name; by default the least and greatest that occur.
         missing: Texts that stand for a missing value, in any column.
 
     Raises:
@@ -84,28 +92,35 @@ def prepare_dataset(
     column_map = {ours: theirs for ours, theirs in column_map.items() if theirs}
     if absent := [f"{theirs} (for {ours})" for ours, theirs in column_map.items() if theirs not in present]:
         raise CorpusError(f"{source} has no column {one_line(absent)}; it has {one_line(present, 20)}.")
-    if "label" not in column_map:
+    _tell_labels_apart(column_map, rows)
+    numbers = matching_numbers(present)
+    if not (numbers or {"label", "labels"} & set(column_map)):
         raise CorpusError(f"{source} has no column of labels; it has {one_line(present, 20)}: name one with --column.")
+    every_column = {**column_map, **{name: column for column, name in numbers.items()}}
     ours = [
-        {column: row[theirs] for column, theirs in column_map.items() if row.get(theirs) is not None} for row in rows
+        {column: row[theirs] for column, theirs in every_column.items() if row.get(theirs) is not None} for row in rows
     ]
     for number, (row, own) in enumerate(zip(rows, ours, strict=True)):
         own.setdefault("id", row.get("file") or f"{row['part'] or 'all'}-{number:06d}")
         own["split"] = row["part"]
         own["audio"] = row.get("file") or _write_sound(folder, number, row)
     root = local if in_files and local else folder
-    names = classes.get(column_map["label"], [])
-    if names:
+    names = classes.get(column_map.get("label", ""), [])
+    if names and not (numbers or "labels" in column_map):
         ours = _labelled(ours, source, column_map["label"])
     _tell_ids_apart(ours, source, column_map.get("id"))
     utterances = check_rows(
         [{column: value for column, value in row.items() if value is not None} for row in ours],
         where=source,
         root=root,
+        labels=labels,
+        ranges=ranges,
         classes=names,
         missing=missing,
     )
-    corpus = write_corpus(features, name, utterances, root=root, about={"source": source, "columns": column_map})
+    names_of_targets = target_names(utterances, labels, ranges or {}, where=source)
+    about = {"source": source, "columns": column_map}
+    corpus = write_corpus(features, name, utterances, root=root, about=about, **names_of_targets)
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
@@ -167,6 +182,18 @@ def _part(path: str) -> str | None:
 def _part_of_folder(name: str) -> str | None:
     """Return the part that a folder is of; beside its name there may be more, as in train-clean or test2."""
     return part_of(name) or part_of(re.split(r"[\W\d_]", same_name(name))[0])
+
+
+def _tell_labels_apart(column_map: dict[str, str], rows: Sequence[Row]) -> None:
+    """Take a column of lists for `labels`, and any other for `label`."""
+
+    def has_lists(column: str) -> bool:
+        return any(isinstance(row.get(column_map.get(column, "")), list) for row in rows)
+
+    if has_lists("label"):
+        column_map["labels"] = column_map.pop("label")
+    elif "labels" in column_map and not has_lists("labels"):
+        del column_map["labels"]
 
 
 def _labelled(rows: Sequence[Row], source: str, column: str) -> list[Row]:
@@ -231,15 +258,23 @@ def _from_tables(source: str, local: Path | None, subset: str | None, classes: d
         if sound is None:
             raise CorpusError(f"{source} has no column of sound; it has {one_line(table.column_names, 20)}.")
         names = {name: kind.names for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
+        of_lists = {name: getattr(kind, "feature", None) for name, kind in table.features.items()}
+        lists = {name: kind.names for name, kind in of_lists.items() if isinstance(kind, datasets.ClassLabel)}
         for name, values in names.items():
             classes.setdefault(name, []).extend(values)
         for row in table.cast_column(sound, datasets.Audio(decode=False)):
             data = row.pop(sound) or {}
             indices = {name: row.pop(name) for name in names}
             labels = {name: names[name][index] for name, index in indices.items() if index is not None and index >= 0}
+            several = {
+                name: [lists[name][index] for index in row[name] if index >= 0]
+                for name in lists
+                if row[name] is not None
+            }
             yield {
                 **row,
                 **labels,
+                **several,
                 "bytes": data.get("bytes"),
                 "path": data.get("path"),
                 "part": split,

@@ -22,9 +22,11 @@ from gia_mic.extract.corpora.cells import (
     whole_numbers,
 )
 from gia_mic.extract.corpora.table import Problems, bad_id, columns, read_table
+from gia_mic.extract.corpora.target_columns import PREFIXES, TargetReader, matching_numbers, target_names
 from gia_mic.extract.corpus import Clip, Corpus, Utterance, write_corpus
 from gia_mic.extract.errors import CorpusError, MediaError, one_line
 from gia_mic.extract.names import encodable, mended, same_name
+from gia_mic.extract.targets import KINDS
 
 __all__ = ["CLIPS", "check_rows", "prepare_table"]
 
@@ -38,7 +40,7 @@ CLIPS = {
 }
 """Columns of sound and of pictures: the file, and which part of it."""
 
-_COLUMNS = (*_TEXT, *CLIPS["audio"], *CLIPS["video"])
+_COLUMNS = (*_TEXT, *CLIPS["audio"], *CLIPS["video"], *KINDS[1:])
 
 
 def prepare_table(
@@ -48,6 +50,7 @@ def prepare_table(
     *,
     root: Path | None = None,
     labels: Sequence[str] | None = None,
+    ranges: Mapping[str, Sequence[float]] | None = None,
     features_only: bool = False,
     missing: Collection[str] = MISSING_TEXTS,
     follow_links: bool = False,
@@ -55,18 +58,22 @@ def prepare_table(
 ) -> Corpus:
     """Prepare a corpus from a table with one row for each utterance.
 
-    Columns are `id` and `label`, and as far as there is something to say `speaker`, `session`, `dialog`, `scenario`,
-    `source_label`, `text`, `text_source`, `split`, `audio`, `audio_start_s`, `audio_end_s`, `video`, `video_start_s`,
-    `video_end_s` and `video_crop` ("left,top,right,bottom" in fractions of the picture). In JSONL and Parquet `audio`
-    and `video` may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`. An empty cell is one that
-    isn't given. Capitals in the columns' names don't matter; a column without a name is left out.
+    Columns are `id` and at least one target: `label`, `labels`, scores such as `score_valence`, or votes such as
+    `votes_angry`, as `target_columns` has them. As far as there is something to say come `speaker`, `session`,
+    `dialog`, `scenario`, `source_label`, `text`, `text_source`, `split`, `audio`, `audio_start_s`, `audio_end_s`,
+    `video`, `video_start_s`, `video_end_s` and `video_crop` ("left,top,right,bottom" in fractions of the picture). In
+    JSONL and Parquet `audio` and `video` may be mappings with path, start_s, end_s and crop, as in `utterances.jsonl`.
+    An empty cell is one that isn't given. Capitals in the columns' names don't matter; a column without a name is left
+    out.
 
     Args:
         path: CSV, TSV, JSONL or Parquet file.
         features: The features folder.
         name: Name of the new corpus.
         root: Folder that media paths start from, and that they can't leave; by default the table's own.
-        labels: Classes in their order; by default the labels that occur, sorted.
+        labels: Classes of `label` and `votes` in their order, or of `labels` where the table has neither; by default
+            those that occur, sorted.
+        ranges: Lowest and highest value of scores, by name; by default the least and greatest that occur.
         features_only: Let utterances have neither text, audio nor video: their features come from elsewhere.
         missing: Texts that stand for a missing value, in any column; a class named in `labels` is none of them.
         follow_links: Take files that are links to somewhere outside the root.
@@ -86,11 +93,13 @@ def prepare_table(
         where=path,
         root=root,
         labels=labels,
+        ranges=ranges,
         features_only=features_only,
         missing=missing,
         follow_links=follow_links,
     )
-    corpus = write_corpus(features, name, utterances, root=root, classes=labels, follow_links=follow_links, about=about)
+    names = target_names(utterances, labels, ranges or {}, where=path)
+    corpus = write_corpus(features, name, utterances, root=root, follow_links=follow_links, about=about, **names)
     logger.info(f"Prepared {len(corpus)} utterances in {corpus.folder}.")
     return corpus
 
@@ -101,9 +110,10 @@ def check_rows(
     where: object,
     root: Path,
     labels: Sequence[str] | None = None,
+    ranges: Mapping[str, Sequence[float]] | None = None,
     features_only: bool = False,
     classes: Collection[str] = (),
-    scores: bool = False,
+    numeric_labels: bool = False,
     missing: Collection[str] = MISSING_TEXTS,
     follow_links: bool = False,
 ) -> list[Utterance]:
@@ -113,42 +123,46 @@ def check_rows(
         rows: As `read_table` gives them.
         where: What to call their source in an error.
         root: Folder that media paths start from.
-        labels: The only ones allowed; None allows any.
+        labels: The only classes allowed, as `prepare_table` takes them; None allows any.
+        ranges: Lowest and highest value of scores, by name; None allows any.
         features_only: Let utterances have neither text, audio nor video.
         classes: Labels that are known to be classes, whatever they look like.
-        scores: Let labels be scores rather than classes.
+        numeric_labels: Let labels be numbers, such as scores that are yet to become classes.
         missing: Texts that stand for a missing value.
         follow_links: Take files that are links to somewhere outside the root.
 
     Raises:
         CorpusError: Something is wrong; everything that is wrong is listed.
     """
-    reader = _Reader(root, labels, features_only, follow_links)
+    reader = _Reader(root, features_only, follow_links)
     present = columns(rows)
-    named = matching(present, _COLUMNS)
+    named = matching_numbers(present) | matching(present, _COLUMNS)
     if nameless := [column for column in present if unnamed(column)]:
         logger.warning(
             f"{where}: a column without a name, such as pandas's index, is left out: {one_line(nameless)!r}."
         )
     if unknown := [column for column in present if column not in named and not unnamed(column)]:
-        reader.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)})", *unknown)
+        reader.problems.add(f"unknown columns (known are {one_line(_COLUMNS, 20)}, score_… and votes_…)", *unknown)
     rows = [{named[column]: value for column, value in row.items() if column in named} for row in rows]
     given_labels = [row.get("label") for row in rows]
     classes = {*classes, *(labels or ())}
     rows = whole_numbers(drop_missing(rows, missing, labels=classes), _NAMES)
-    if lacking := [column for column in ("id", "label") if column not in columns(rows)]:
+    has = columns(rows)
+    other_targets = [column for column in has if column in KINDS[1:] or column.startswith(tuple(PREFIXES.values()))]
+    if lacking := [name for name in ("id", "label") if name not in has and not (name == "label" and other_targets)]:
         reader.problems.add(f"no value in a column it needs (it has {one_line(present, 20)})", *lacking)
     utterances = [reader.utterance(number, row) for number, row in enumerate(rows, start=1)]
     counts = Counter(utterance.id for utterance in utterances)
     if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
         reader.problems.add("duplicate ids", *twice)
-    found = {utterance.label for utterance in utterances}
-    if not (scores or classes) and are_scores(found):
+    found = {utterance.label for utterance in utterances if utterance.label is not None}
+    if not (numeric_labels or classes) and are_scores(found):
         reader.problems.add(
-            f"labels that are scores, not classes ({len(found)} different ones; make classes of them first, as "
-            "`mer import` does with --classes, or name classes that are numbers with --labels)",
+            f"labels that are numbers ({len(found)} different ones; numbers on a scale are `scores`, in a column such "
+            "as score_valence; classes that are numbers are named with --labels, such as --labels 0,1,2)",
             *sorted(found),
         )
+    reader.targets.check(utterances, labels, ranges or {}, several_kinds=bool(other_targets))
     remedy = "mend them and run the command again"
     lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
     if lost:
@@ -169,31 +183,29 @@ def check_rows(
 class _Reader:
     """Reads rows; whatever is wrong goes to `problems`, so that the rest is still looked at."""
 
-    def __init__(self, root: Path, labels: Sequence[str] | None, features_only: bool, follow_links: bool) -> None:
-        self.root, self.labels, self.features_only, self.follow_links = root, labels, features_only, follow_links
+    def __init__(self, root: Path, features_only: bool, follow_links: bool) -> None:
+        self.root, self.features_only, self.follow_links = root, features_only, follow_links
         self.real_root = root.resolve()
         self.problems = Problems()
+        self.targets = TargetReader(self.problems)
         self.names: dict[Path, dict[str, str]] = {}
         self.mended: list[str] = []
         self.files: dict[str, str | None] = {}
         self.durations_s: dict[str, float] = {}
 
     def utterance(self, number: int, row: Mapping[str, Any]) -> Utterance:
-        values = {column: self._text(number, row, column) for column in _TEXT}
-        given_id, label = values.pop("id"), values.pop("label") or ""
+        texts: dict[str, Any] = {column: self._text(number, row, column) for column in _TEXT}
+        given_id = texts.pop("id")
         utterance_id = given_id or f"row {number}"
         if not given_id:
             self.problems.add("rows without an id", number)
         elif bad_id(given_id):
             self.problems.add("ids that lead out of a folder or have control characters", repr(given_id))
-        if not label:
-            self.problems.add("utterances without a label", utterance_id)
-        elif self.labels is not None and label not in self.labels:
-            self.problems.add(f"labels that are none of {one_line(self.labels)}", f"{utterance_id} ({label})")
         audio, video = (self._clip(utterance_id, row, kind) for kind in CLIPS)
-        if not self.features_only and not (values["text"] or row.get("audio") or row.get("video")):
+        if not self.features_only and not (texts["text"] or row.get("audio") or row.get("video")):
             self.problems.add("utterances without text, audio or video", utterance_id)
-        return Utterance(utterance_id, label, audio=audio, video=video, **values)
+        targets = self.targets.read(utterance_id, row)
+        return Utterance(utterance_id, audio=audio, video=video, **texts, **targets)
 
     def _text(self, number: int, row: Mapping[str, Any], column: str) -> str | None:
         value = row.get(column)

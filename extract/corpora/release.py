@@ -165,7 +165,7 @@ def overview(features: Path) -> str:
     """Return a table of the published corpora, and the names of those that are prepared."""
     published = {release: ("prepare", corpus_info(release)) for release in RELEASES}
     published.update(
-        {name: ("import", info) for name, info in import_module("gia_mic.extract.imports.mosei").INFO.items()}
+        {name: ("import", info) for name, info in import_module("gia_mic.extract.imports.sentiment").INFO.items()}
     )
     rows = [
         [

@@ -4,26 +4,26 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from gia_mic.extract.corpora.cells import MISSING_TEXTS, are_scores, drop_missing, score_of
-from gia_mic.extract.corpora.manifest import check_rows
-from gia_mic.extract.corpora.table import bad_id, read_table
-from gia_mic.extract.corpus import Corpus, Utterance, corpus_names, load_corpus, write_corpus
+from gia_mic.extract.corpora.cells import MISSING_TEXTS
+from gia_mic.extract.corpora.table import bad_id
+from gia_mic.extract.corpus import Corpus, corpus_names, load_corpus
 from gia_mic.extract.errors import CorpusError, StoreError, one_line
-from gia_mic.extract.imports import mosei
-from gia_mic.extract.imports.formats import (
-    ImportedUtterance,
-    Segment,
-    cut_to_segments,
-    read_segments,
-    read_utterances,
+from gia_mic.extract.imports import sentiment
+from gia_mic.extract.imports.corpus import (
+    check_corpus,
+    make_corpus,
+    utterances_of_files,
+    utterances_of_segments,
+    utterances_of_table,
 )
-from gia_mic.extract.names import look_alikes, part_of
+from gia_mic.extract.imports.formats import ImportedUtterance, cut_to_segments, read_segments, read_utterances
+from gia_mic.extract.names import look_alikes
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, Header, Item, write_store
 
 __all__ = ["import_features"]
@@ -42,6 +42,7 @@ def import_features(
     labels: Path | None = None,
     splits: Path | None = None,
     classes: str | None = None,
+    ranges: Mapping[str, Sequence[float]] | None = None,
     encoder: str | None = None,
     frame_rate_hz: float | None = None,
     nonfinite: str = "fail",
@@ -54,12 +55,15 @@ def import_features(
         modality: speech, text or visual.
         features: The features folder.
         name: Corpus. One that isn't prepared yet is made from `labels`, or from the labels in the files.
-        labels: Table with id and label and, as far as known, split, speaker, session, …; or a label sequence (.csd)
-            whose segments the files' whole videos are cut to.
+        labels: Table with id and label, or other targets as `prepare_table` reads them, and, as far as known, split,
+            speaker, session, …; or a label sequence (.csd) whose segments the files' whole videos are cut to.
         splits: For a label sequence, table of video (or id) and split; what it doesn't name is left out.
         classes: How scores in the files, in the table or in the label sequence become classes: one of
-            `mosei.CLASSES`. By default the corpus's way is kept; a new one takes the files' or the table's own words
-            where there are some, else the sign.
+            `sentiment.CLASSES`. By default the corpus's way is kept; a new one takes the files' or the table's own
+            words where there are some, else the sign. The scores are kept beside the classes; an utterance whose score
+            is of no class has the scores alone.
+        ranges: Lowest and highest value of scores, by name; by default those of `sentiment.scales`, else the least and
+            greatest that occur.
         encoder: Short name for the features; by default the first file's name.
         frame_rate_hz: Frames per second, where they are evenly spaced.
         nonfinite: What becomes of an utterance with NaN or infinity in it: "fail" records it as failed and raises once
@@ -75,11 +79,12 @@ def import_features(
     """
     if nonfinite not in ("fail", "skip", "zero"):
         raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
-    if classes is not None and classes not in mosei.CLASSES:
-        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(mosei.CLASSES)}.")
+    if classes is not None and classes not in sentiment.CLASSES:
+        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(sentiment.CLASSES)}.")
     asked = classes is not None
-    if classes is None and name in corpus_names(features):
-        classes = load_corpus(features, name).about.get("scores_as")
+    corpus = load_corpus(features, name) if name in corpus_names(features) else None
+    if classes is None and corpus is not None:
+        classes = corpus.about.get("scores_as")
     cut = labels is not None and labels.suffix.lower() == ".csd"
     segments = read_segments(labels) if labels is not None and cut else []
     rows = (
@@ -87,12 +92,17 @@ def import_features(
     )
     imported = _collect(rows, files)
     if labels is None:
-        wanted = _from_files(imported.values(), classes)
+        wanted = utterances_of_files(imported.values(), classes)
     elif cut:
-        wanted = _from_segments(segments, classes, splits, missing)
+        wanted = utterances_of_segments(segments, classes, splits, missing)
     else:
-        wanted = _from_table(labels, classes, missing, scores_needed=asked)
-    corpus = _corpus(features, name, wanted, classes, files[0] if labels is None else labels)
+        known = () if corpus is None else corpus.classes
+        wanted = utterances_of_table(labels, classes, missing, ranges or {}, known, scores_needed=asked)
+    source = files[0] if labels is None else labels
+    if corpus is None:
+        corpus = make_corpus(features, name, wanted, classes, ranges or {}, source)
+    else:
+        check_corpus(corpus, wanted, ranges or {}, source)
     ids = set(corpus.ids)
     others = [utterance_id for utterance_id in imported if utterance_id not in ids]
     alike = look_alikes([*others, *(utterance_id for utterance_id in corpus.ids if utterance_id not in imported)])
@@ -130,111 +140,6 @@ def _collect(rows: Iterable[ImportedUtterance], files: Sequence[Path]) -> dict[s
             "import files of one kind."
         )
     return imported
-
-
-def _from_files(rows: Iterable[ImportedUtterance], classes: str | None) -> list[Utterance]:
-    utterances = []
-    for row in rows:
-        label = row.label
-        if label is None or classes is not None:
-            label = mosei.label(row.scores, classes or mosei.DEFAULT) if row.scores else None
-        if label is not None:
-            source_label = _scores_text(row.scores)
-            utterances.append(
-                Utterance(row.id, label, source_label=source_label, text=row.text or None, split=row.split)
-            )
-    return utterances
-
-
-def _from_table(labels: Path, classes: str | None, missing: Collection[str], *, scores_needed: bool) -> list[Utterance]:
-    """Read a table of labels; those that are scores become classes in the way that is asked for."""
-    utterances = check_rows(
-        read_table(labels), where=labels, root=labels.parent, features_only=True, scores=True, missing=missing
-    )
-    words = sorted({utterance.label for utterance in utterances})
-    if classes is None:
-        if are_scores(words):
-            raise CorpusError(
-                f"{labels} has scores for labels ({one_line(words, 5)}): say with --classes how they become classes."
-            )
-        return utterances
-    if no_scores := [word for word in words if score_of(word) is None]:
-        if scores_needed:
-            raise CorpusError(
-                f"{labels} has labels that are no scores ({one_line(no_scores, 5)}), and --classes makes classes of "
-                "scores: leave it out."
-            )
-        return utterances
-    wanted = []
-    for utterance in utterances:
-        score = score_of(utterance.label)
-        label = mosei.label([score], classes) if score is not None else None
-        if label is not None:
-            wanted.append(replace(utterance, label=label, source_label=utterance.source_label or utterance.label))
-    if len(wanted) < len(utterances):
-        logger.warning(
-            f"{len(utterances) - len(wanted)} utterances have a score that is of no class, and are left out."
-        )
-    return wanted
-
-
-def _from_segments(
-    segments: Sequence[Segment], classes: str | None, splits: Path | None, missing: Collection[str]
-) -> list[Utterance]:
-    parts: dict[str, str] = {}
-    for row in [] if splits is None else drop_missing(read_table(splits), missing):
-        name = row.get("id", row.get("video"))
-        if name is None or "split" not in row:
-            raise CorpusError(f"{splits} has a row without video (or id) or split: expected both in every row.")
-        parts[str(name)] = part_of(str(row["split"])) or str(row["split"])
-    utterances = []
-    for segment in segments:
-        label = mosei.label(segment.scores, classes or mosei.DEFAULT)
-        split = parts.get(segment.id, parts.get(segment.video))
-        if label is not None and (splits is None or split is not None):
-            source_label = _scores_text(segment.scores)
-            utterances.append(
-                Utterance(segment.id, label, dialog=segment.video, source_label=source_label, split=split)
-            )
-    return utterances
-
-
-def _scores_text(scores: Sequence[float]) -> str | None:
-    return " ".join(f"{score:g}" for score in scores) or None
-
-
-def _corpus(
-    features: Path,
-    name: str,
-    wanted: Sequence[Utterance],
-    classes: str | None,
-    source: Path,
-) -> Corpus:
-    """Return the corpus if it is there and agrees with the labels at hand, else make it from them."""
-    if name not in corpus_names(features):
-        if not wanted:
-            raise CorpusError(
-                f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
-                "give a table of ids and labels with --labels."
-            )
-        order = mosei.CLASSES[classes or mosei.DEFAULT]
-        corpus = write_corpus(
-            features,
-            name,
-            wanted,
-            root=features / name,
-            classes=order if {utterance.label for utterance in wanted} <= set(order) else None,
-            about={"source": source.name, "description": "Imported", "scores_as": classes},
-        )
-        logger.info(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
-        return corpus
-    corpus = load_corpus(features, name)
-    labels = dict(zip(corpus.ids, (corpus.classes[index] for index in corpus.column("label")), strict=True))
-    if other := [u.id for u in wanted if u.id in labels and labels[u.id] != u.label]:
-        raise CorpusError(
-            f"{source} has other labels than the corpus {name!r} for {one_line(other)}: import under another name."
-        )
-    return corpus
 
 
 def _write_features(

@@ -3,6 +3,7 @@
 Read are pickles as MMSA and MulT publish them, computational sequences (.csd), folders of `<id>.npy`, and .npz files.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from gia_mic.extract.corpora.cells import file_pointer
+from gia_mic.extract.corpora.cells import MISSING_TEXTS, file_pointer
 from gia_mic.extract.errors import StoreError, one_line
 from gia_mic.extract.imports.csd import read_sequences
 from gia_mic.extract.imports.unpickle import load_pickle
@@ -19,11 +20,14 @@ from gia_mic.extract.names import mended, part_of
 
 __all__ = ["ImportedUtterance", "Segment", "cut_to_segments", "read_segments", "read_utterances"]
 
+logger = logging.getLogger(__name__)
+
 _KEYS = {
     "speech": ("audio", "speech", "acoustic"),
     "text": ("text", "language"),
     "visual": ("vision", "visual", "video"),
 }
+_OF_ONE_MODALITY = ("regression_labels_T", "regression_labels_A", "regression_labels_V")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class ImportedUtterance:
         frames: (T, D) float32, or None where the file has none.
         label: The file's own word for the emotion or sentiment, if it has one.
         scores: The numbers behind it, such as the sentiment from -3 to 3; empty if the file has none.
+        of_one_modality: The same of text, speech and pictures alone; empty if the file has none.
         text: Transcript, if the file has it.
         split: train, dev or test, if the file says.
     """
@@ -43,6 +48,7 @@ class ImportedUtterance:
     frames: np.ndarray | None
     label: str | None = None
     scores: tuple[float, ...] = ()
+    of_one_modality: tuple[float, ...] = ()
     text: str | None = None
     split: str | None = None
 
@@ -86,7 +92,7 @@ def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
 def read_segments(path: Path) -> list[Segment]:
     """Read a label sequence (.csd) whose first column is the sentiment from -3 to 3."""
     return [
-        Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), tuple(values.tolist()))
+        Segment(f"{sequence.video}[{number}]", sequence.video, float(start_s), float(end_s), _numbers(values))
         for sequence in read_sequences(path)
         for number, (values, (start_s, end_s)) in enumerate(zip(sequence.features, sequence.intervals, strict=True))
     ]
@@ -132,6 +138,10 @@ def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     parts = content if isinstance(content, Mapping) else {}
     if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
         parts = {"": content}  # one part of the three
+    others = [name for name in parts if part_of(_words(name)) is None]
+    if 0 < len(others) < len(parts):
+        logger.warning(f"{path}: left out is {one_line(map(repr, others))}, which is none of train, dev and test.")
+        parts = {name: part for name, part in parts.items() if name not in others}
     for name, part in parts.items():
         if not isinstance(part, Mapping) or "id" not in part:
             raise StoreError(
@@ -142,7 +152,7 @@ def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
             raise StoreError(f"{path} has no {modality}: its part {name!r} holds {one_line(map(str, part), 20)}.")
         ids = [_id(value) for value in part["id"]]
         values, lengths = part[key], _lengths(part, key)
-        for field in (key, "annotations", "regression_labels", "labels", "raw_text"):
+        for field in (key, "annotations", "regression_labels", "labels", "raw_text", *_OF_ONE_MODALITY):
             if field in part and len(part[field]) != len(ids):
                 raise StoreError(f"{path}: part {name!r} has {len(ids)} ids, but {len(part[field])} of {field}.")
         for row, utterance_id in enumerate(ids):
@@ -152,8 +162,9 @@ def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
             yield ImportedUtterance(
                 utterance_id,
                 frames if frames is not None and len(frames) else None,
-                _words(part["annotations"][row]).strip().lower() if "annotations" in part else None,
+                _annotation(part, row),
                 _scores(part, row),
+                _scores_of_one_modality(part, row),
                 _words(part["raw_text"][row]) if "raw_text" in part else None,
                 part_of(_words(name)),
             )
@@ -187,7 +198,28 @@ def _scores(part: Mapping[str, Any], row: int) -> tuple[float, ...]:
     """Return an utterance's sentiment, with the six emotions where they are beside it."""
     field = next((name for name in ("regression_labels", "labels") if name in part), None)
     values = np.asarray(part[field][row]).ravel() if field else np.empty(0)
-    return tuple(values.astype(float).tolist()) if values.size in (1, 7) and values.dtype.kind in "fiu" else ()
+    return _numbers(values) if values.size in (1, 7) and values.dtype.kind in "fiu" else ()
+
+
+def _scores_of_one_modality(part: Mapping[str, Any], row: int) -> tuple[float, ...]:
+    """Return the sentiments of text, speech and pictures alone, NaN for one that is missing; empty without any.
+
+    MMSA-FET writes these fields for every corpus, with NaN in all of them where there are no such sentiments.
+    """
+    cells = [np.asarray(part[field][row] if field in part else np.nan).ravel() for field in _OF_ONE_MODALITY]
+    numbers = tuple(_numbers(cell)[0] if cell.size == 1 and cell.dtype.kind in "fiu" else np.nan for cell in cells)
+    return numbers if np.isfinite(numbers).any() else ()
+
+
+def _numbers(values: np.ndarray) -> tuple[float, ...]:
+    """Return numbers as they would be printed: 2.8 for the float32 nearest to it, which isn't 2.8 exactly."""
+    return tuple(float(str(value)) for value in values.ravel())
+
+
+def _annotation(part: Mapping[str, Any], row: int) -> str | None:
+    """Return the file's own word for an utterance, if it has one."""
+    word = _words(part["annotations"][row]).strip().lower() if "annotations" in part else ""
+    return word if word and word not in MISSING_TEXTS else None
 
 
 def _frames(values: np.ndarray, name: str, path: Path) -> np.ndarray | None:

@@ -10,11 +10,11 @@
 A `Measure` knows the metrics of one target. It counts in tallies: sums over utterances, from which all its metrics
 follow. So sums of folds and dialogs may be added, and drawn with replacement, whatever the target is.
 
-    kind      module     primary     metrics
-    label     classes    UA          WA, UA, macro and weighted F1
-    votes     votes      UA          those of the class with most votes, and distances of the distributions
-    labels    labels     macro_F1    weighted accuracy and F1 of each class, macro and micro F1, mAP
-    scores    numbers    CCC         MAE, Pearson, CCC, and accuracies where papers read classes off a score
+    kind      module        primary     metrics
+    label     classes       UA          WA, UA, macro and weighted F1
+    votes     votes         UA          those of the class with most votes, and distances of the distributions
+    labels    labels        macro_F1    weighted accuracy and F1 of each class, macro and micro F1, mAP
+    scores    regression    CCC         MAE, Pearson, CCC, and accuracies where papers read classes off a score
 
 Functions of labels without a target, such as `ua` and `confusion`, are those of `classes`.
 """
@@ -38,7 +38,7 @@ from gia_mic.fuse.measure.classes import (
 )
 from gia_mic.fuse.measure.labels import LabelsMeasure
 from gia_mic.fuse.measure.metric import Measure
-from gia_mic.fuse.measure.numbers import ScoreMeasure
+from gia_mic.fuse.measure.regression import ScoreMeasure
 from gia_mic.fuse.measure.votes import VoteMeasure
 
 __all__ = [

@@ -170,12 +170,16 @@ class Measure(ABC):
             )
         if len(true) == 0:
             raise RunError("There are no answers to score: give at least one utterance.")
-        wrong = ~(np.isfinite(true) & np.isfinite(answers)).all(axis=1)
-        if wrong.any():
-            raise RunError(
-                f"{wrong.sum()} of {len(true)} utterances have targets or answers that aren't numbers, first row "
-                f"{wrong.argmax()}: score only utterances that have the target {self.target.name}."
-            )
+        for what, values, advice in (
+            ("targets", true, f"score only utterances that have the target {self.target.name}"),
+            ("answers", answers, "check that the training didn't diverge"),
+        ):
+            wrong = ~np.isfinite(values).all(axis=1)
+            if wrong.any():
+                raise RunError(
+                    f"{wrong.sum()} of {len(true)} utterances have {what} that aren't numbers, first row "
+                    f"{wrong.argmax()}: {advice}."
+                )
         return true, answers
 
 

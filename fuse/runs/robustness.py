@@ -38,8 +38,8 @@ class Condition(NamedTuple):
     level: str | float
 
 
-Robustness = Mapping[Condition, Mapping[str, float]]
-"""The main scores under each condition, such as WA and UA, by name."""
+Robustness = Mapping[Condition, Mapping[str, float | None]]
+"""The main scores under each condition, such as WA and UA, by name; None where no utterance counts for one."""
 
 
 def subsets(modalities: Sequence[str]) -> list[str]:
@@ -84,7 +84,7 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], measure: Measure) 
     entries = read_entries(path, {"subsets": dict, "noise": list, "lost_frames": list}, HINT)
     if entries.get("metrics") != digest(run_dir / METRICS):
         return None
-    robustness: dict[Condition, Mapping[str, float]] = {}
+    robustness: dict[Condition, Mapping[str, float | None]] = {}
     for letters, scores in entries["subsets"].items():
         if letters not in subsets(modalities):
             raise RunError(f"{path} names a subset {letters!r} of {one_line(modalities)}: {HINT}.")
@@ -98,12 +98,13 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], measure: Measure) 
     return robustness
 
 
-def _scores(path: Path, entry: Any, measure: Measure) -> dict[str, float]:
-    names = measure.headline
-    scores: dict[str, Any] = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
-    if not scores or not all(
-        is_number(score) and (name not in measure.in_percent or 0 <= score <= 1) for name, score in scores.items()
-    ):
-        fractions = " in 0 … 1" if measure.in_percent.issuperset(names) else ""
-        raise RunError(f"{path}: expected {' and '.join(names)}{fractions} under each condition: {HINT}.")
-    return {name: float(score) for name, score in scores.items()}
+def _scores(path: Path, entry: Any, measure: Measure) -> dict[str, float | None]:
+    scores = entry if isinstance(entry, dict) else {}
+    for name in measure.headline:
+        value = scores.get(name, "nothing")
+        if value is not None and not (is_number(value) and (name not in measure.in_percent or 0 <= value <= 1)):
+            fractions = " in 0 … 1" if measure.in_percent.issuperset(measure.headline) else ""
+            raise RunError(
+                f"{path}: expected {' and '.join(measure.headline)}{fractions} under each condition: {HINT}."
+            )
+    return {name: None if scores[name] is None else float(scores[name]) for name in measure.headline}

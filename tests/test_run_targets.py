@@ -1,0 +1,126 @@
+"""Training, testing and recording of every target."""
+
+import json
+
+import numpy as np
+import pytest
+from made_features import make_stores
+from made_targets import TARGETS, make_target_corpus
+
+from gia_mic.extract.errors import CorpusError, RunError
+from gia_mic.extract.store import open_store
+from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.data import read_data
+from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.measure import measure_of
+from gia_mic.fuse.models.registry import FUSIONS
+from gia_mic.fuse.robustness import evaluate
+from gia_mic.fuse.run import train_folds
+from gia_mic.fuse.runs.fold import read_fold
+from gia_mic.fuse.runs.weights import load_fusion
+from gia_mic.fuse.split import folds, with_target
+from gia_mic.fuse.train import RunSpec, fit, fit_together, predict
+from gia_mic.fuse.tune import tune
+
+QUICK = TrainingConfig(epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_target_corpus(tmp_path_factory.mktemp("targets"))
+
+
+@pytest.fixture(scope="module")
+def stores(corpus):
+    return make_stores(corpus, missing={"speech": corpus.ids[:5]})
+
+
+def train(corpus, stores, runs, training=QUICK, *, fold=1, execution=None, **choices):
+    return train_folds(corpus, stores, Experiment(training=training, fold=fold, **choices), execution, runs=runs)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_run_learns_its_target_and_records_how_it_is_read(corpus, stores, tmp_path, target):
+    longer = TrainingConfig(epochs=12, batch_size=16)
+    [run_dir] = train(corpus, stores, tmp_path, longer, fusion="late", target=target)
+    fold = read_fold(run_dir)
+    measure = measure_of(corpus.target(target))
+    assert fold.target == corpus.target(target)
+    assert fold.metrics[measure.primary] > {"label": 0.7, "votes": 0.6, "labels": 0.7}.get(measure.target.kind, 0.6)
+    expected = with_target(corpus, fold.target, folds(corpus)[0])
+    assert sorted(fold.predictions.ids) == sorted(corpus.ids[row] for row in expected.test)
+    assert fold.metrics["train_utterances"] == len(expected.train)
+    assert f"train_{measure.primary}" in fold.history
+    opened = {name: open_store(path) for name, path in stores.items()}
+    data = read_data(corpus, opened, speech_rate_hz=12, target=fold.target)
+    rows = np.array([corpus.ids.index(name) for name in fold.predictions.ids])
+    np.testing.assert_allclose(predict(load_fusion(run_dir), data, rows), fold.predictions.answers, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("target", ["labels", "votes", "valence,arousal"])
+def test_every_fusion_learns_every_target_alone_and_in_a_stack(corpus, stores, fusion, target):
+    data = read_data(corpus, {name: open_store(path) for name, path in stores.items()}, target=corpus.target(target))
+    entry = FUSIONS[fusion]
+    parts = [with_target(corpus, data.target, fold).train for fold in folds(corpus)[:2]]
+    specs = [RunSpec(rows, seed, choose=rows[:40], choose_by="test") for seed, rows in enumerate(parts)]
+
+    def build():
+        return entry.make(data.dims, TARGETS[target], entry.config())
+
+    together = fit_together(build, data, specs, QUICK, steps=8)
+    for spec, one in zip(specs, together, strict=True):
+        alone = fit(build, data, spec, QUICK, steps=8)
+        rows = np.arange(len(corpus))
+        np.testing.assert_allclose(predict(one, data, rows), predict(alone, data, rows), atol=1e-2)
+        assert one.history[0] == pytest.approx(alone.history[0], abs=1e-4)
+
+
+def test_runs_of_targets_lie_side_by_side_and_the_default_has_no_name(corpus, stores, tmp_path):
+    names = []
+    for target in (None, "label", "valence", "arousal,valence"):
+        [run_dir] = train(corpus, stores, tmp_path, fusion="concat", target=target)
+        names.append(run_dir.parents[1].name)
+        config = json.loads((run_dir / "config.json").read_text())
+        assert ("target" in config) == (target not in (None, "label"))
+    assert names == ["concat", "concat", "concat-valence", "concat-arousal-valence"]
+
+
+@pytest.mark.parametrize("target", ["labels", "valence"])
+def test_subsets_and_searches_go_by_the_targets_own_scores(corpus, stores, tmp_path, target):
+    space = {"learning_rate": (1e-3, 1e-2)}
+    experiment = Experiment("late", training=QUICK, fold=1, target=target)
+    [run_dir] = tune(corpus, stores, experiment, Execution(jobs=1), runs=tmp_path, trials=2, space=space)
+    fold, measure = read_fold(run_dir), measure_of(corpus.target(target))
+    assert [set(trial) for trial in fold.config["trials"]] == [{"learning_rate", measure.primary}] * 2
+    evaluate(corpus, stores, [run_dir])
+    [whole] = [scores for condition, scores in read_fold(run_dir).robustness.items() if condition.level == "stv"]
+    assert whole == pytest.approx({name: fold.metrics[name] for name in measure.headline}, abs=1e-6)
+
+
+def test_an_utterance_without_features_counts_as_the_training_parts_mean(corpus, tmp_path, log):
+    fold = folds(corpus)[0]
+    lacking = corpus.ids[fold.test[0]]
+    stores = make_stores(corpus, missing={name: [lacking] for name in ("speech", "text", "visual")})
+    [run_dir] = train(corpus, stores, tmp_path, fusion="concat", target="valence")
+    predictions = read_fold(run_dir).predictions
+    [answer] = predictions.answers[predictions.ids == lacking]
+    assert answer[0] == pytest.approx(np.nanmean(corpus.values(corpus.target("valence"))[fold.train]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"target": "valence", "training": TrainingConfig(class_weights=True)}, "class_weights has no meaning for"),
+        ({"target": "valence", "training": TrainingConfig(label_smoothing=0.1)}, "label_smoothing has no meaning for"),
+        ({"target": "labels", "training": TrainingConfig(class_weights=True)}, "class_weights has no meaning for"),
+    ],
+)
+def test_settings_that_mean_nothing_for_a_target_are_refused(corpus, stores, tmp_path, choices, message):
+    with pytest.raises(RunError, match=message):
+        train(corpus, stores, tmp_path, **choices)
+
+
+def test_a_target_that_the_corpus_lacks_is_refused(corpus, stores, tmp_path):
+    with pytest.raises(CorpusError, match="has no target 'mood': choose label, labels, valence, arousal, votes"):
+        train(corpus, stores, tmp_path, target="mood")

@@ -16,6 +16,7 @@ import argparse
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from gia_mic.extract.corpus import MODALITIES, Corpus, corpus_names, load_corpus
 from gia_mic.extract.files import write_text
 from gia_mic.extract.imports.features import import_features
 from gia_mic.extract.inspection import find_features
-from gia_mic.fuse import measure, split
+from gia_mic.fuse import split
 from gia_mic.fuse.ablate import REFERENCE, ablations
 from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
 from gia_mic.fuse.data import find_stores
@@ -106,18 +107,17 @@ def read(run_dirs: Sequence[Path]) -> list[Run]:
 
 def scores(runs: Sequence[Run], reference: str) -> dict[str, Scores]:
     """Compare runs of one corpus with one of them, on the same utterances."""
+    measure = runs[0].measure
+    ua = partial(measure.value, "UA")
     evidence = {run.name: one for run, one in zip(runs, gather(runs), strict=True)}
-    tables = {
-        name: statistics.grouped_confusions(one.true, one.predicted, one.group, one.classes, one.weight)
-        for name, one in evidence.items()
-    }
+    tallies = {name: measure.tally(one.true, one.answers, one.group, one.weight) for name, one in evidence.items()}
     return {
         name: Scores(
-            float(measure.ua_of(of_model.sum(0))),
-            evidence[name].ua,
-            statistics.paired_draws(of_model, tables[reference]),
+            float(ua(tally.sum(0))),
+            evidence[name].intervals["UA"],
+            statistics.paired_draws(tally, tallies[reference], ua),
         )
-        for name, of_model in tables.items()
+        for name, tally in tallies.items()
     }
 
 

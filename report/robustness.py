@@ -5,8 +5,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.fuse.runs.robustness import Condition, Robustness, subsets
 from gia_mic.fuse.runs.runs import Run
@@ -18,10 +16,10 @@ from gia_mic.report.tables import score_text, unit
 __all__ = ["damage", "fold_robustness", "hidden_modalities", "run_robustness"]
 
 
-def fold_robustness(run: Run) -> dict[int, Robustness]:
+def fold_robustness(run: Run) -> dict[int, dict[Condition, dict[str, float]]]:
     """Return the scores of each fold under each condition, the mean over its seeds; only of folds tested so.
 
-    Conditions that one of the trainings wasn't tested under are left out.
+    Conditions that one of the trainings wasn't tested under are left out. A score that no seed has is NaN.
 
     Raises:
         RunError: A `robustness.json` is broken.
@@ -35,7 +33,7 @@ def fold_robustness(run: Run) -> dict[int, Robustness]:
     return {
         number: {
             condition: {
-                score: float(np.mean([training[condition][score] for training in several]))
+                score: mean_std([training[condition][score] for training in several]).mean
                 for score in run.measure.headline
             }
             for condition in shared

@@ -112,12 +112,12 @@ def summarise(run: Run) -> Summary:
 
 
 def mean_std(scores: Sequence[float | None]) -> MeanStd:
-    """Return mean and sample standard deviation of scores; folds without one (None) don't count.
+    """Return mean and sample standard deviation of scores; those that aren't known (None or NaN) don't count.
 
     >>> mean_std([0.5, 0.7, None]).mean, round(mean_std([0.5, 0.7]).std, 4), mean_std([0.5]).std
     (0.6, 0.1414, None)
     """
-    known = [score for score in scores if score is not None]
+    known = [score for score in scores if score is not None and not np.isnan(score)]
     std = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return MeanStd(float(np.mean(known)) if known else np.nan, std, len(known))
 

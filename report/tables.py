@@ -155,7 +155,7 @@ def best_by(measure: Measure) -> str:
 
 
 def pair(measure: Measure) -> tuple[str, ...]:
-    """Return the primary metric and its neighbour in the main table, in their order.
+    """Return the primary metric and the next one in the main table; the one before it, where it is the last.
 
     >>> from gia_mic.extract.targets import Target
     >>> from gia_mic.fuse.measure import measure_of
@@ -163,7 +163,8 @@ def pair(measure: Measure) -> tuple[str, ...]:
     ('WA', 'UA')
     """
     index = measure.headline.index(measure.primary)
-    return measure.headline[:2] if index < 2 else measure.headline[index : index + 2]
+    begin = min(index, len(measure.headline) - 2)
+    return measure.headline[begin : begin + 2]
 
 
 def about(measure: Measure, names: Sequence[str]) -> str:
@@ -209,7 +210,7 @@ def confusions(group: Group) -> Table | None:
         return None
     notes = []
     if group.target.kind == "votes":
-        notes.append("true: the class with most votes; several of them have their part of the utterance each.")
+        notes.append("true: the class with most votes; where several tie, the utterance counts for each in part.")
     pairs, left_out = _in_full(group)
     rows = []
     for name, row in pairs:

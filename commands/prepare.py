@@ -109,6 +109,11 @@ def prepare_manifest(
     help="4: angry, happy with excited, neutral, sad; 5: and frustrated; 6: excited apart from happy.",
 )
 @click.option("--improvised-only", is_flag=True, help="Leave the scripted dialogs out.")
+@click.option(
+    "--all-turns",
+    is_flag=True,
+    help="Keep the turns without one of these labels too, as papers on valence, arousal and dominance do.",
+)
 @click.option("--keep-tags", is_flag=True, help="Keep tags such as [LAUGHTER] in the text.")
 @features_option
 def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:

@@ -28,6 +28,17 @@ def flash(path: Path) -> Path:
     return path
 
 
+CHOICES = {  # what evaluators of IEMOCAP choose
+    "ang": ["Anger;", "Frustration; Anger;", "Neutral;"],
+    "hap": ["Happiness;"] * 3,
+    "exc": ["Excited; Happiness;", "Excited;", "Surprise;"],
+    "sad": ["Sadness;"] * 3,
+    "neu": ["Neutral;", "Neutral state;", "Sadness;"],
+    "fru": ["Frustration;", "Frustration;", "Anger;"],
+    "xxx": ["Surprise;", "Other;", "Disgust;"],
+}
+
+
 def iemocap(root: Path) -> Path:
     """Five sessions of two improvised dialogs and one scripted, with the release's oddities in the first."""
     for number in range(1, 6):
@@ -37,8 +48,10 @@ def iemocap(root: Path) -> Path:
             turns, lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\r\n"], []
             for index, label in enumerate(["ang", "hap", "exc", "sad", "neu", "fru", "xxx"]):
                 turn, start = f"{dialog}_{'FM'[index % 2]}{index:03d}", 0.25 * index
-                turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t[2.5000, 2.5000, 2.5000]\r\n")
-                turns.append(f"C-E1:\tNeutral;\t()\r\nA-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
+                means = "[5.5000, 4.0000, 3.5000]" if turn == "Ses05F_impro01_F002" else "[2.5000, 3.0000, 4.5000]"
+                turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t{means}\r\n")
+                turns += [f"C-E{number}:\t{words}\t()\r\n" for number, words in enumerate(CHOICES[label], start=1)]
+                turns.append(f"A-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
                 lines.append(f"{turn} [{start:08.4f}-{start + 0.25:08.4f}]: Well, [LAUGHTER] number {index}.\r\n")
                 tone(session / "sentences/wav" / dialog / f"{turn}.wav", 0.25)
             write(session / "dialog/EmoEvaluation" / f"{dialog}.txt", "\r\n".join(turns))

@@ -68,6 +68,35 @@ def test_iemocap_with_other_sets_of_labels(trees, tmp_path, options, classes, co
     assert published in release.counts(corpus)
 
 
+def test_iemocap_has_scores_and_votes(trees, tmp_path, caplog):
+    corpus, turns, said = prepared(trees, tmp_path, caplog, "iemocap")
+    assert corpus.score_ranges == {"valence": (1, 5.5), "arousal": (1, 5), "dominance": (1, 5)}
+    assert turns["Ses02M_impro02_F002"].scores == {"valence": 2.5, "arousal": 3.0, "dominance": 4.5}
+    assert turns["Ses05F_impro01_F002"].scores["valence"] == 5.5
+    assert "turns with a mean outside 1 to 5, kept as it is: Ses05F_impro01_F002." in said
+    assert turns["Ses02M_impro02_F000"].votes == {"angry": 2, "neutral": 1}
+    assert turns["Ses02M_impro02_F002"].votes == {"happy": 2}  # who names both counts once; surprise is no class
+    assert turns["Ses02M_impro02_F004"].votes == {"neutral": 2, "sad": 1}
+    assert list(corpus.targets) == ["label", "valence", "arousal", "dominance", "votes"]
+    six = prepared(trees, tmp_path, caplog, "iemocap", labels=6)[1]
+    assert six["Ses02M_impro02_F002"].votes == {"excited": 2, "happy": 1}
+    assert six["Ses02M_impro02_F000"].votes == {"angry": 2, "frustrated": 1, "neutral": 1}
+
+
+def test_iemocap_keeps_turns_without_a_class_on_request(trees, tmp_path, caplog):
+    labelled, _, _ = prepared(trees, tmp_path, caplog, "iemocap")
+    corpus, turns, _ = prepared(trees, tmp_path, caplog, "iemocap", all_turns=True)
+    assert len(turns) == 5 * 3 * 7
+    assert [turn.id for turn in corpus if turn.label is not None] == labelled.ids
+    frustrated, disagreed = turns["Ses02M_impro02_M005"], turns["Ses02M_impro02_F006"]
+    assert (frustrated.label, frustrated.source_label, frustrated.votes) == (None, "fru", {"angry": 1})
+    assert (disagreed.label, disagreed.source_label, disagreed.votes) == (None, "xxx", None)
+    assert disagreed.scores == {"valence": 2.5, "arousal": 3.0, "dominance": 4.5}
+    table = release.counts(corpus).splitlines()
+    assert table[0].split()[-3:] == ["no", "class", "all"]
+    assert table[2].split()[-2:] == ["6", "21"]
+
+
 def test_iemocap_keeps_tags_on_request(trees, tmp_path, caplog):
     _, turns, _ = prepared(trees, tmp_path, caplog, "iemocap", keep_tags=True)
     assert turns["Ses02M_impro02_F002"].text == "Well, [LAUGHTER] number 2."

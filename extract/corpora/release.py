@@ -32,7 +32,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
+RELEASES = ("iemocap", "msppodcast", "merchallenge", "meld", "cremad", "ravdess", "emodb", "emobox")
 """Published corpora that can be read, each a module of this package with `INFO` and `read_release`."""
 
 ALL = "all"

@@ -104,8 +104,7 @@ def merchallenge(root: Path) -> Path:
             name = f"sample_{6 * offset + number:08d}"
             rows.append(f"{name},{emotion}" + (f",{number - 2.5}" if part != "test3" else ""))
             heard.append(f"{name},你好")
-            suffix = "avi" if number else "mp4"
-            video(root / part / f"{name}.{suffix}", [20 * number + 5] * 3, sound=suffix == "mp4")
+            video(root / part / f"{name}.{'avi' if number else 'mp4'}", [20 * number + 5] * 3, sound=True)
         write(root / f"{part}-label.csv", "\n".join(rows))
     write(root / "transcription.csv", "\n".join(heard))
     return root

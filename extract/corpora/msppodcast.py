@@ -69,7 +69,7 @@ def read_release(path: Path, *, test: int = 1) -> ReleaseContents:
     if table is None:
         raise CorpusError(f"{path} has no Labels/labels_consensus.csv: give the folder with Labels and Audios in it.")
     folder = next((name for name in ("Audios", "Audio") if (path / name).is_dir()), "Audios")
-    sounds = scan(inside(path, folder), ".wav")
+    sounds, texts = scan(inside(path, folder), ".wav"), scan(inside(path, "Transcripts"), ".txt")
     detailed = table.with_name("labels_detailed.csv")
     votes = _votes(detailed) if detailed.is_file() else {}
     problems = Problems()
@@ -99,7 +99,7 @@ def read_release(path: Path, *, test: int = 1) -> ReleaseContents:
                 speaker=None if speaker.lower() == "unknown" else speaker,
                 dialog="_".join(stem.split("_")[:2]),
                 source_label=row["EmoClass"],
-                text=_text(path, stem),
+                text=_text(path / "Transcripts" / texts[stem]) if stem in texts else None,
                 audio=Clip(f"{folder}/{sounds[stem]}") if stem in sounds else None,
                 split=part,
                 scores={name: value for name, value in scores.items() if value is not None},
@@ -125,6 +125,5 @@ def _votes(file: Path) -> dict[str, Mapping[str, int]]:
     return dict(votes)
 
 
-def _text(path: Path, stem: str) -> str | None:
-    file = inside(path, f"Transcripts/{stem}.txt")
-    return " ".join(file.read_text(encoding="utf-8", errors="replace").split()) or None if file.is_file() else None
+def _text(file: Path) -> str | None:
+    return " ".join(file.read_text(encoding="utf-8", errors="replace").split()) or None

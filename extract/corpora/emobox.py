@@ -53,10 +53,11 @@ def read_release(
     data = path / "data" if (path / "data").is_dir() else path
     names = sorted(file.parent.name for file in data.glob("*/label_map.json"))
     dataset = names[0] if dataset is None and len(names) == 1 else dataset
+    if not names:
+        raise CorpusError(f"{data} has no <corpus>/label_map.json: give the folder of EmoBox.")
     if dataset not in names:
-        has = f"has no corpus {dataset!r}" if names else "has no <corpus>/label_map.json"
-        choice = f"one of {one_line(names, 40)}" if names else "the folder of EmoBox"
-        raise CorpusError(f"{data} {has}: give {choice}{' with --dataset' if names else ''}.")
+        has = "several corpora" if dataset is None else f"no corpus {dataset!r}"
+        raise CorpusError(f"{data} has {has}: give one of {one_line(names, 40)} with --dataset.")
     folds = read_folds(data / dataset, dataset, fold)
     splits = splits_of(folds, dataset)
     rows = {key: row for parts in folds.values() for part in parts.values() for key, row in part.items()}

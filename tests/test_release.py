@@ -133,9 +133,9 @@ def test_ten_thousand_turns_take_seconds(tmp_path):
             made_releases.write(session / f"dialog/EmoEvaluation/{dialog}.txt", "".join(lines))
             lines = [f"{turn} [{at}.0-{at + 1}.0]: Yes.\n" for turn, at in turns]
             made_releases.write(session / f"dialog/transcriptions/{dialog}.txt", "".join(lines))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(release.prepare_release("iemocap", tmp_path, tmp_path / "features")) == 10_000
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_msppodcast(trees, tmp_path, caplog):

@@ -16,6 +16,7 @@ from gia_mic.commands.options import (
     features_option,
     pairs,
     runs_option,
+    target_option,
     typed,
 )
 from gia_mic.commands.settings import setting_options, typed_settings
@@ -91,12 +92,6 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Column that makes the folds.",
     )(command)
-
-
-def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option --target."""
-    text = "What to predict: label, labels, votes, or the name of a score; several scores with commas between.  "
-    return click.option("--target", metavar="NAME", help=f"{text}[default: label, or what there is]")(command)
 
 
 def select_option(command: Callable[..., Any]) -> Callable[..., Any]:

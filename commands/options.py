@@ -55,6 +55,12 @@ def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--corpus", metavar="NAME", help=text)(command)
 
 
+def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --target."""
+    text = "What to predict: label, labels, votes, or the name of a score; several scores with commas between.  "
+    return click.option("--target", metavar="NAME", help=f"{text}[default: label, or what there is]")(command)
+
+
 def missing_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --missing, as a tuple of texts."""
 

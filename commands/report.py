@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gia_mic.commands.options import FOLDER, corpus_option, features_option
+from gia_mic.commands.options import FOLDER, corpus_option, features_option, target_option
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
 @click.command()
 @corpus_option
 @features_option
+@target_option
 @click.option(
     "--protocol",
     "protocols",
@@ -56,16 +57,17 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     show_default=True,
     help="Format of the output.",
 )
-def audit(corpus: str | None, features: Path, protocols: tuple[str, ...], form: str) -> None:
+def audit(corpus: str | None, features: Path, target: str | None, protocols: tuple[str, ...], form: str) -> None:
     """Show what test and training share, and what controls score.
 
     For each fold: shared speakers, sessions, dialogs, scenarios and sentences; the controls see no feature.
     """
     from gia_mic.extract.corpora import find_or_demo
+    from gia_mic.fuse.split import PROTOCOLS
     from gia_mic.report.audit import render_audit
 
     prepared = find_or_demo(features, corpus)
-    click.echo(render_audit(prepared, protocols, form) if protocols else render_audit(prepared, format=form))
+    click.echo(render_audit(prepared, protocols or tuple(PROTOCOLS), form, target))
 
 
 COMMANDS = (report, audit)

@@ -1,15 +1,9 @@
-"""Turns a corpus and its folds into what can be known without any feature: overlaps, and what simple controls score.
-
-A control that sees no speech and no face shows how much of a score comes from something else, such as the script that
-was acted. Whatever is fitted is fitted on the training part.
-"""
+"""Turns a corpus and its folds into what can be known without any feature: overlaps, and what controls score."""
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +11,15 @@ from numpy.typing import NDArray
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.progress import progress
-from gia_mic.fuse import measure, split
+from gia_mic.extract.targets import Target
+from gia_mic.fuse import controls, split
+from gia_mic.fuse.controls import Control
 
-__all__ = ["Audit", "Control", "Overlap", "audit", "by_value", "majority", "normalised", "scores_of_control"]
+__all__ = ["Audit", "Overlap", "audit", "normalised"]
 
 COLUMNS = ("speaker", "session", "dialog", "scenario", "sentence")
 """What training and test may share; `sentence` is the transcript, normalised."""
 
-LARGE = 500
-"""Training utterances from which words that occur once are left out, which makes the control several times faster."""
-
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Letters of Chinese, Japanese, Thai, Lao, Burmese and Khmer."""
-
-Labels = NDArray[np.int64]
 Values = NDArray[np.object_]
 
 
@@ -54,25 +41,11 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Control:
-    """What a control scores.
-
-    Attributes:
-        name: majority, scenario or words.
-        folds: Scores in each fold, as `measure.scores` gives them.
-        pooled: Scores over the predictions of all folds, in the same form.
-    """
-
-    name: str
-    folds: list[dict[str, Any]] = field(repr=False)
-    pooled: dict[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Audit:
-    """The folds of a corpus under one protocol.
+    """The folds of a corpus under one protocol, with the utterances that have a target.
 
     Attributes:
+        target: What controls predict.
         protocol: Column of the manifest that makes the folds, one of `split.PROTOCOLS`.
         folds: The folds, by number; empty where the corpus's columns don't allow the protocol.
         overlaps: For each fold, by column; columns without any value are left out.
@@ -80,6 +53,7 @@ class Audit:
         problem: Why this protocol can't be used, as `split.folds` says; empty where it can.
     """
 
+    target: Target
     protocol: str
     folds: list[split.SplitFold] = field(repr=False)
     overlaps: list[dict[str, Overlap]] = field(repr=False)
@@ -87,8 +61,10 @@ class Audit:
     problem: str = ""
 
 
-def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> list[Audit]:
-    """Look at a corpus under each protocol.
+def audit(
+    corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS), target: Target | None = None
+) -> list[Audit]:
+    """Look at a corpus under each protocol; what controls predict is by default the target that a model would.
 
     A protocol whose folds share what they must keep apart is still looked at, and its problem told; one that the
     corpus's columns don't allow has no folds.
@@ -96,7 +72,7 @@ def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> 
     Raises:
         RunError: A protocol is unknown.
     """
-    labels = np.array(corpus.column("label"), dtype=np.int64)
+    target = target or corpus.target()
     columns = {name: np.array(corpus.column(name), dtype=object) for name in COLUMNS if name != "sentence"} | {
         "sentence": np.array([normalised(text) for text in corpus.column("text")], dtype=object)
     }
@@ -105,53 +81,13 @@ def audit(corpus: Corpus, protocols: Sequence[str] = tuple(split.PROTOCOLS)) -> 
     for protocol in protocols:
         if protocol not in split.PROTOCOLS:
             raise RunError(f"There is no protocol {protocol!r}: choose one of {', '.join(split.PROTOCOLS)}.")
-        folds, problem = _folds(corpus, protocol)
+        folds, problem = _folds(corpus, protocol, target)
         overlaps = [
             {name: _overlap(values[fold.train], values[fold.test]) for name, values in columns.items()}
             for fold in folds
         ]
-        audits.append(Audit(protocol, folds, overlaps, _controls(corpus, labels, columns, folds), problem))
+        audits.append(Audit(target, protocol, folds, overlaps, _controls(corpus, target, columns, folds), problem))
     return audits
-
-
-def majority(train: Labels, size: int, classes: int) -> Labels:
-    """Return the most frequent class of the training part, for each of `size` test utterances."""
-    return np.full(size, np.bincount(train, minlength=classes).argmax(), dtype=np.int64)
-
-
-def by_value(train: Labels, train_values: Values, test_values: Values, classes: int) -> Labels:
-    """Return the most frequent class of the training utterances that have the same value, such as the scenario.
-
-    Where no training utterance has it, the class is the most frequent of all; ties go to the class that is more
-    frequent in the whole training part.
-
-    Args:
-        train: (B,) class indices of the training part.
-        train_values: (B,) str or None.
-        test_values: (B of the test part,) str or None.
-        classes: Number of classes, C.
-    """
-    overall = np.bincount(train, minlength=classes)
-    counts: dict[str | None, NDArray[np.int64]] = {None: np.zeros(classes, dtype=np.int64)}
-    for value, label in zip(train_values, train, strict=True):
-        if value is not None:
-            counts.setdefault(value, np.zeros(classes, dtype=np.int64))[label] += 1
-    tie_break = overall / (overall.sum() + 1)
-    return np.array([(counts.get(value, counts[None]) + tie_break).argmax() for value in test_values], dtype=np.int64)
-
-
-def scores_of_control(
-    name: str, true: Sequence[Labels], predicted: Sequence[Labels], classes: Sequence[str]
-) -> Control:
-    """Return a control's scores from its answers in each fold."""
-    return Control(
-        name=name,
-        folds=[
-            measure.scores(fold_true, fold_predicted, classes)
-            for fold_true, fold_predicted in zip(true, predicted, strict=True)
-        ],
-        pooled=measure.scores(np.concatenate(true), np.concatenate(predicted), classes),
-    )
 
 
 def normalised(text: str | None) -> str | None:
@@ -164,15 +100,16 @@ def normalised(text: str | None) -> str | None:
     return " ".join(words) or None
 
 
-def _folds(corpus: Corpus, protocol: str) -> tuple[list[split.SplitFold], str]:
-    try:
-        return split.folds(corpus, protocol), ""
-    except RunError as error:
-        problem = str(error)
-    try:
-        return split.folds(corpus, protocol, allow_shared=True), problem
-    except RunError:
-        return [], problem
+def _folds(corpus: Corpus, protocol: str, target: Target) -> tuple[list[split.SplitFold], str]:
+    """Return the folds, as far as there are any, and what is wrong with them."""
+    problems: list[str] = []
+    for allow_shared in (False, True):
+        try:
+            folds = split.folds(corpus, protocol, allow_shared=allow_shared)
+            return [split.with_target(corpus, target, fold) for fold in folds], "".join(problems[:1])
+        except RunError as error:
+            problems.append(str(error))
+    return [], problems[0]
 
 
 def _overlap(train: Values, test: Values) -> Overlap:
@@ -184,60 +121,34 @@ def _overlap(train: Values, test: Values) -> Overlap:
 
 
 def _controls(
-    corpus: Corpus, labels: Labels, columns: dict[str, Values], folds: list[split.SplitFold]
+    corpus: Corpus, target: Target, columns: dict[str, Values], folds: list[split.SplitFold]
 ) -> dict[str, Control]:
     if not folds:
         return {}
-    C = len(corpus.classes)
-    answers: dict[str, Callable[[split.SplitFold], Labels]] = {
-        "majority": lambda fold: majority(labels[fold.train], len(fold.test), C)
+    values = corpus.values(target)
+    answers: dict[str, Callable[[split.SplitFold], NDArray[np.float64]]] = {
+        controls.constant_name(target): lambda fold: controls.of_training_part(
+            target, values[fold.train], len(fold.test)
+        )
     }
     if "scenario" in columns:
         scenarios = columns["scenario"]
-        answers["scenario"] = lambda fold: by_value(labels[fold.train], scenarios[fold.train], scenarios[fold.test], C)
+        answers["scenario"] = lambda fold: controls.of_scenario(
+            target, values[fold.train], scenarios[fold.train], scenarios[fold.test]
+        )
     if "sentence" in columns:
         texts = np.array([text or "" for text in columns["sentence"]], dtype=object)
-        answers["words"] = lambda fold: _words(labels[fold.train], texts[fold.train], texts[fold.test])
-    true = [labels[fold.test] for fold in folds]
+        answers["words"] = lambda fold: controls.of_words(
+            target, values[fold.train], texts[fold.train], texts[fold.test]
+        )
+    true = [values[fold.test] for fold in folds]
     with progress(len(answers) * len(folds), "controls", "fold", leave=False) as shown:
 
-        def predictions(answer: Callable[[split.SplitFold], Labels]) -> Iterator[Labels]:
+        def answers_of(answer: Callable[[split.SplitFold], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
             for fold in folds:
                 yield answer(fold)
                 shown.update()
 
         return {
-            name: scores_of_control(name, true, list(predictions(answer)), corpus.classes)
-            for name, answer in answers.items()
+            name: controls.control_of(name, target, true, list(answers_of(answer))) for name, answer in answers.items()
         }
-
-
-def _words(train: Labels, train_texts: Values, test_texts: Values) -> Labels:
-    """Return what a logistic regression on words and pairs of words (tf-idf) says, fitted on the training part."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    train_words, test_words = ([_letters_apart(text) for text in texts] for texts in (train_texts, test_texts))
-    if len(set(train)) < 2 or not any(train_words):
-        return majority(train, len(test_texts), int(train.max()) + 1)
-    counts = Counter(word for text in train_words for word in set(text.split()))
-    several = len(train_words) >= LARGE and max(counts.values()) > 1
-    vectorizer = TfidfVectorizer(
-        token_pattern=r"[^ ]+",
-        lowercase=False,
-        ngram_range=(1, 2),
-        min_df=2 if several else 1,
-        sublinear_tf=True,
-    )
-    model = LogisticRegression(class_weight="balanced", C=4.0, max_iter=1000)
-    model.fit(vectorizer.fit_transform(train_words), train)
-    return np.asarray(model.predict(vectorizer.transform(test_words)), dtype=np.int64)
-
-
-def _letters_apart(text: str) -> str:
-    """Put spaces around the letters of scripts that are written without any, so that each counts as a word.
-
-    >>> _letters_apart("我很高兴 ok")
-    '我 很 高 兴 ok'
-    """
-    return " ".join(_UNSPACED.sub(r" \g<0> ", text).split())

@@ -9,13 +9,18 @@ part: classes that rarely apply get probabilities far below 0.5, and would never
 into the answers, those of several models can be averaged.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gia_mic.extract.targets import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor  # takes seconds to load, and thresholds are chosen without it too
 
 __all__ = ["Readout", "fit_readout"]
 
@@ -53,7 +58,7 @@ class Readout:
             return values
         return (values - np.array(self.mean)) / np.array(self.deviation)
 
-    def with_thresholds(self, outputs: NDArray[np.float32], values: NDArray[np.float64]) -> "Readout":
+    def with_thresholds(self, outputs: NDArray[np.float32], values: NDArray[np.float64]) -> Readout:
         """Return the same with the thresholds of the training part.
 
         Args:

@@ -1,16 +1,18 @@
 """Turns the runs of a table into evidence: an interval for each, its calibration, and its distance from another run.
 
 What a run says of an utterance is the mean over its seeds, as in the table; McNemar's test, which needs one answer an
-utterance, takes the lowest seed that both runs share.
+utterance, takes the lowest seed that both runs share. It and the calibration need a target of one class of many: its
+answers are right or wrong, and say with which probability.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gia_mic.fuse import measure
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report import statistics
 from gia_mic.report.statistics import Bin, Difference, Interval
@@ -32,36 +34,39 @@ class Evidence:
     N is the number of answers of all its folds and seeds, which stand one after the other.
 
     Attributes:
+        measure: What the answers are scored by.
         utterance: (N,) utterance numbers, the same in all runs gathered together.
-        true: (N,) class indices.
-        predicted: (N,) class indices.
+        true: (N, K) what is true.
+        answers: (N, K) what the run said.
         weight: (N,) what an answer counts: 1 / number of its fold's seeds.
         seed: (N,) seed of the training.
         group: (N,) group numbers, the same in all runs gathered together.
         names: Utterance id → utterance number.
-        classes: Number of classes, C.
         groups: Number of groups, whose utterances resemble each other.
         over: What a group is: dialogs, or speakers where not all runs name dialogs, or utterances.
-        wa: Interval of the pooled WA.
-        ua: Interval of the pooled UA.
-        bins: Calibration.
-        calibration_error: Expected calibration error.
+        intervals: Interval of each metric of the main table, pooled.
+        bins: Calibration; None where an answer isn't one class of many.
+        calibration_error: Expected calibration error; None as well.
     """
 
+    measure: Measure
     utterance: NDArray[np.int64] = field(repr=False)
-    true: NDArray[np.int64] = field(repr=False)
-    predicted: NDArray[np.int64] = field(repr=False)
+    true: NDArray[np.float64] = field(repr=False)
+    answers: NDArray[np.float32] = field(repr=False)
     weight: NDArray[np.float64] = field(repr=False)
     seed: NDArray[np.int64] = field(repr=False)
     group: NDArray[np.int64] = field(repr=False)
     names: Mapping[str, int] = field(repr=False)
-    classes: int
     groups: int
     over: str
-    wa: Interval
-    ua: Interval
-    bins: list[Bin] = field(repr=False)
-    calibration_error: float
+    intervals: Mapping[str, Interval]
+    bins: list[Bin] | None = field(repr=False)
+    calibration_error: float | None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the most probable class is the true one, or one of those with most votes, (N,)."""
+        return is_right(self.true, self.answers)
 
 
 @dataclass(frozen=True)
@@ -69,27 +74,29 @@ class Comparison:
     """A run against another one, on the utterances that both were tested on.
 
     Attributes:
+        metric: Name of the metric compared, the primary one.
         utterances: Number of utterances that both were tested on.
-        ua: Difference of the pooled UA, this run minus the other, with the p uncorrected.
-        mcnemar: p of McNemar's test, uncorrected.
-        holm: p of the UA difference, corrected for the number of comparisons.
-        mcnemar_holm: p of McNemar's test, corrected.
+        difference: Difference of the metric, pooled, this run minus the other, with the p uncorrected.
+        mcnemar: p of McNemar's test, uncorrected; None where an answer isn't one class of many.
+        holm: p of the difference, corrected for the number of comparisons.
+        mcnemar_holm: p of McNemar's test, corrected; None as well.
     """
 
+    metric: str
     utterances: int
-    ua: Difference
-    mcnemar: float
+    difference: Difference
+    mcnemar: float | None
     holm: float
-    mcnemar_holm: float
+    mcnemar_holm: float | None
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the UA differs beyond chance."""
+        """Whether the metric differs beyond chance."""
         return self.holm < SIGNIFICANCE
 
 
 def gather(runs: Sequence[Run]) -> list[Evidence]:
-    """Read the predictions of runs of one corpus.
+    """Read the predictions of runs of one corpus and target.
 
     Raises:
         RunError: A predictions file is broken.
@@ -100,29 +107,42 @@ def gather(runs: Sequence[Run]) -> list[Evidence]:
 
 
 def best(rows: Sequence[Summary]) -> int:
-    """Return which row has the highest mean UA, among those with all folds where there is one."""
+    """Return which row has the best mean of the primary metric, among those with all folds where there is one."""
     complete = [number for number, row in enumerate(rows) if row.run.complete] or range(len(rows))
-    return max(complete, key=lambda number: rows[number].ua.mean)
+    return max(complete, key=lambda number: rows[number].merit)
 
 
 def compare(evidence: Sequence[Evidence], reference: int) -> list[Comparison | None]:
     """Compare each run with one of them, and correct for their number.
 
     Returns:
-        A comparison a run; None for the reference itself, and for a run that shares no utterance with it or has other
-        classes or labels for one.
+        A comparison a run; None for the reference itself, and for a run that shares no utterance with it, or for which
+        another target or truth is given for one.
     """
-    compared = [None if number == reference else _pair(one, evidence[reference]) for number, one in enumerate(evidence)]
-    comparable = [number for number, entry in enumerate(compared) if entry is not None]
-    pairs = [entry for entry in compared if entry is not None]
-    corrected = statistics.holm([difference.p for _, difference, _ in pairs])
-    corrected_mcnemar = statistics.holm([p for _, _, p in pairs])
-    comparisons: list[Comparison | None] = [None] * len(evidence)
-    for number, (count, difference, p), holm, mcnemar_holm in zip(
-        comparable, pairs, corrected, corrected_mcnemar, strict=True
-    ):
-        comparisons[number] = Comparison(count, difference, p, float(holm), float(mcnemar_holm))
+    pairs = [None if number == reference else _pair(one, evidence[reference]) for number, one in enumerate(evidence)]
+    compared = [pair for pair in pairs if pair is not None]
+    corrected = iter(statistics.holm([difference.p for _, difference, _ in compared]))
+    corrected_mcnemar = iter(statistics.holm([p for _, _, p in compared if p is not None]))
+    comparisons: list[Comparison | None] = []
+    for one, pair in zip(evidence, pairs, strict=True):
+        if pair is None:
+            comparisons.append(None)
+            continue
+        count, difference, p = pair
+        mcnemar_holm = None if p is None else float(next(corrected_mcnemar))
+        comparisons.append(Comparison(one.measure.primary, count, difference, p, float(next(corrected)), mcnemar_holm))
     return comparisons
+
+
+def is_right(true: NDArray[np.float64], answers: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether the most probable class is the true one, or one of those with most votes, (B,).
+
+    Args:
+        true: (B, C) classes as 0 and 1, or shares of votes.
+        answers: (B, C) probabilities.
+    """
+    rows = np.arange(len(true))
+    return np.asarray(true[rows, answers.argmax(axis=1)] == true.max(axis=1))
 
 
 def _widest_group(runs: Sequence[Run]) -> str:
@@ -136,57 +156,61 @@ def _widest_group(runs: Sequence[Run]) -> str:
 
 
 def _evidence(run: Run, utterances: "_Numbers", grouped_by: str, groups: "_Numbers") -> Evidence:
-    C = len(run.classes)
+    measure = run.measure
     predictions = [fold.predictions for fold in run.folds]
     trainings = {number: sum(fold.number == number for fold in run.folds) for number in run.numbers}
     sizes = [len(entry) for entry in predictions]
     utterance = np.concatenate([utterances.of(entry.ids) for entry in predictions])
     true = np.concatenate([entry.true for entry in predictions])
-    predicted = np.concatenate([entry.predicted for entry in predictions])
+    answers = np.concatenate([entry.answers for entry in predictions])
     weight = np.repeat([1 / trainings[fold.number] for fold in run.folds], sizes)
     columns = [column for entry in predictions if (column := entry.about(grouped_by)) is not None]
     group = np.concatenate([groups.of(column) for column in columns]) if columns else utterance
-    tables = _tables(true, predicted, group, weight, C)
-    confidence = np.concatenate([entry.probabilities.max(axis=1) for entry in predictions])
-    bins = statistics.calibration(predicted == true, confidence, weight)
-    wa, ua = statistics.bootstrap(tables, [measure.wa_of, measure.ua_of])
+    tallies = measure.tally(true, answers, np.unique(group, return_inverse=True)[1], weight)
+    intervals = statistics.bootstrap(tallies, [partial(measure.value, name) for name in measure.headline])
+    bins = None
+    if measure.target.one_of_many:
+        bins = statistics.calibration(is_right(true, answers), answers.max(axis=1), weight)
     return Evidence(
+        measure=measure,
         utterance=utterance,
         true=true,
-        predicted=predicted,
+        answers=answers,
         weight=weight,
         seed=np.repeat([fold.seed for fold in run.folds], sizes),
         group=group,
         names=utterances.known,
-        classes=C,
-        groups=len(tables),
+        groups=len(tallies),
         over=f"{grouped_by}s",
-        wa=wa,
-        ua=ua,
+        intervals=dict(zip(measure.headline, intervals, strict=True)),
         bins=bins,
-        calibration_error=statistics.calibration_error(bins),
+        calibration_error=None if bins is None else statistics.calibration_error(bins),
     )
 
 
-def _pair(one: Evidence, other: Evidence) -> tuple[int, Difference, float] | None:
-    """Return the number of common utterances, the difference of UA on them and McNemar's p."""
-    size = int(max(one.utterance.max(), other.utterance.max())) + 1
-    labels = np.full((2, size), -1)
-    labels[0, one.utterance], labels[1, other.utterance] = one.true, other.true
-    common: NDArray[np.bool_] = np.all(labels >= 0, axis=0)
-    if one.classes != other.classes or not common.any() or not np.array_equal(labels[0, common], labels[1, common]):
+def _pair(one: Evidence, other: Evidence) -> tuple[int, Difference, float | None] | None:
+    """Return the number of common utterances, the difference of the primary metric on them, and McNemar's p."""
+    measure = one.measure
+    if measure != other.measure:
         return None
-    groups = int(max(one.group.max(), other.group.max())) + 1
-    tables = []
-    for side in (one, other):
-        in_both = common[side.utterance]
-        chosen = (side.true[in_both], side.predicted[in_both], side.group[in_both], side.weight[in_both])
-        tables.append(_tables(*chosen, side.classes, groups))
-    used = tables[0].any(axis=(1, 2))
+    size = int(max(one.utterance.max(), other.utterance.max())) + 1
+    truth = np.full((2, size, len(measure.target.names)), np.nan)
+    truth[0, one.utterance], truth[1, other.utterance] = one.true, other.true
+    common: NDArray[np.bool_] = ~np.isnan(truth).any(axis=(0, 2))
+    if not common.any() or not np.array_equal(truth[0, common], truth[1, common]):
+        return None
+    group = np.zeros(size, dtype=np.int64)
+    group[one.utterance] = one.group
+
+    def tallies(side: Evidence) -> NDArray[np.float64]:
+        rows = common[side.utterance]
+        _, numbers = np.unique(group[side.utterance[rows]], return_inverse=True)
+        return measure.tally(side.true[rows], side.answers[rows], numbers, side.weight[rows])
+
     return (
         int(common.sum()),
-        statistics.paired_bootstrap(tables[0][used], tables[1][used]),
-        _mcnemar(one, other, common),
+        statistics.paired_bootstrap(tallies(one), tallies(other), partial(measure.value, measure.primary)),
+        _mcnemar(one, other, common) if measure.target.one_of_many else None,
     )
 
 
@@ -196,28 +220,10 @@ def _mcnemar(one: Evidence, other: Evidence, common: NDArray[np.bool_]) -> float
     for side in (one, other):
         chosen = common[side.utterance] & (side.seed == (shared if len(shared) else side.seed).min())
         right = np.full(len(common), -1)
-        right[side.utterance[chosen]] = (side.true == side.predicted)[chosen]
+        right[side.utterance[chosen]] = side.right[chosen]
         answers.append(right)
     both = (answers[0] >= 0) & (answers[1] >= 0)
     return statistics.mcnemar(answers[0][both], answers[1][both])
-
-
-def _tables(
-    true: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    group: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    classes: int,
-    groups: int | None = None,
-) -> NDArray[np.float64]:
-    """Return a confusion matrix a group; with `groups` for each of so many, else for those that occur."""
-    if groups is None:
-        _, group = np.unique(group, return_inverse=True)
-        return statistics.grouped_confusions(true, predicted, group, classes, weight)
-    tables = np.zeros((groups, classes, classes))
-    occurring = statistics.grouped_confusions(true, predicted, group, classes, weight)
-    tables[: len(occurring)] = occurring
-    return tables
 
 
 class _Numbers:

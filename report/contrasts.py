@@ -6,6 +6,7 @@ from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import one_line
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.robustness import subsets as subsets_of
 from gia_mic.fuse.runs.runs import Run, differences, setting_text
 from gia_mic.report.compare import SIGNIFICANCE, Comparison
@@ -13,68 +14,81 @@ from gia_mic.report.group import Group
 from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import mean_std_text, modalities, percent
+from gia_mic.report.tables import mean_std_text, modalities, percent, score_text, unit
 
 __all__ = ["ablation", "evidence", "subsets"]
 
+INTERVAL = f"{LEVEL:.0%} interval".replace("%", " %")
 FEW = 20
 """Dialogs or speakers below which a bootstrap interval is told to be rough."""
 
 
 def evidence(group: Group) -> Table:
-    """Return the interval and calibration of each row, and its comparison with the best one."""
-    several = len(group.rows) > 1
+    """Return the interval of each row, its calibration where it has one, and its comparison with the best one."""
+    measure, primary = group.measure, group.measure.primary
+    several, calibrated = len(group.rows) > 1, group.target.one_of_many
     columns = [
         Column("model"),
-        Column("value", "pooled UA", number=True),
-        Column(f"{LEVEL:.0%} interval".replace("%", " %"), "pooled UA", number=True),
+        Column("value", f"pooled {primary}", number=True),
+        Column(INTERVAL, f"pooled {primary}", number=True),
         *(_comparison_columns("from the best") if several else []),
-        Column("McNemar p", number=True) if several else None,
-        Column("ECE", number=True),
+        *([Column("McNemar p", number=True)] if several and calibrated else []),
+        *([Column("ECE", number=True)] if calibrated else []),
     ]
     rows = []
     for name, row, row_evidence, compared in zip(
         group.names, group.rows, group.evidence, group.against_best if several else [None], strict=True
     ):
-        cells = [name, percent(row.pooled["UA"]), _interval(row_evidence.ua)]
+        cells = [
+            name,
+            score_text(measure, primary, row.pooled[primary]),
+            _interval(measure, row_evidence.intervals[primary]),
+        ]
         if several:
-            cells += [*_comparison(compared), "—" if compared is None else _p(compared.mcnemar_holm)]
-        rows.append([*cells, percent(row_evidence.calibration_error)])
+            cells += _comparison(measure, compared)
+        if several and calibrated:
+            cells.append("—" if compared is None else _p(compared.mcnemar_holm))
+        rows.append([*cells, *([percent(row_evidence.calibration_error)] if calibrated else [])])
     notes = [_how(group), *_uncommon(group, group.against_best if several else [])]
     if several:
         notes.append(
-            f"p: no difference from {group.names[group.best]}; both corrected for the number of models (Holm). The "
-            "best was picked from the same data, which flatters it. McNemar's exact test takes utterances as "
-            "independent, and one seed."
+            f"p: no difference from {group.names[group.best]}; {'both ' if calibrated else ''}corrected for the number "
+            "of models (Holm). The best was picked from the same data, which flatters it."
+            + (" McNemar's exact test takes utterances as independent, and one seed." if calibrated else "")
         )
-    notes.append(f"ECE: expected calibration error in {BINS} bins, %.")
-    return Table("How sure that is", [column for column in columns if column], rows, notes)
+    if calibrated:
+        notes.append(f"ECE: expected calibration error in {BINS} bins, %.")
+    return Table("How sure that is", columns, rows, notes)
 
 
 def ablation(group: Group, reference: int) -> Table:
-    """Return what sets each row apart from a reference, and what that does to UA."""
+    """Return what sets each row apart from a reference, and what that does to the primary metric."""
+    measure, primary = group.measure, group.measure.primary
     against = group.against(reference)
     base = group.rows[reference]
-    rows = [[f"{group.names[reference]} (reference)", mean_std_text(base.ua), "", "", "", ""]]
+    rows = [[f"{group.names[reference]} (reference)", _primary(base), "", "", "", ""]]
     for number, (name, row, compared) in enumerate(zip(group.names, group.rows, against, strict=True)):
         if number != reference:
-            rows.append([name, mean_std_text(row.ua), *_comparison(compared), _changes(base.run, row.run)])
+            rows.append([name, _primary(row), *_comparison(measure, compared), _changes(base.run, row.run)])
     columns = [
         Column("model"),
-        Column("mean ± std", "UA", number=True),
+        Column("mean ± std", primary, number=True),
         *_comparison_columns("from the reference"),
         Column("differs in"),
     ]
     notes = [
         _how(group),
-        f"Differences are of the pooled UA; p corrected for the number of models (Holm), real below {SIGNIFICANCE}.",
+        f"Differences are of the pooled {primary}; p corrected for the number of models (Holm), real below "
+        f"{SIGNIFICANCE}.",
         *_uncommon(group, against),
     ]
-    return Table(f"What each change does, against {group.names[reference]}, %", columns, rows, notes)
+    title = f"What each change does, against {group.names[reference]}{unit(measure, [primary])}"
+    return Table(title, columns, rows, notes)
 
 
 def subsets(group: Group) -> Table | None:
-    """Return the UA of each model by its modalities; None where no model was trained on two subsets of them."""
+    """Return the primary metric of each model by its modalities; None where no model was trained on two subsets."""
+    measure, primary = group.measure, group.measure.primary
     families: dict[str, list[dict[str, Summary]]] = {}
     ceilings: dict[str, float] = {}
     for row in group.rows:
@@ -83,8 +97,8 @@ def subsets(group: Group) -> Table | None:
         if subset in alike[-1]:
             alike.append({})
         alike[-1][subset] = row
-        if row.run.ceiling is not None:
-            ceilings[subset] = row.run.ceiling
+        if primary in row.run.ceilings:
+            ceilings[subset] = row.run.ceilings[primary]
     several = [family for alike in families.values() for family in alike if len(family) > 1]
     if not several:
         return None
@@ -95,17 +109,21 @@ def subsets(group: Group) -> Table | None:
     for family in several:
         widest = max(family.values(), key=lambda row: len(row.run.modalities))
         name = group.names[group.rows.index(widest)]
-        rows.append([name, *(mean_std_text(family[subset].ua) if subset in family else "—" for subset in present)])
+        rows.append([name, *(_primary(family[subset]) if subset in family else "—" for subset in present)])
     if ceilings:
-        rows.append(["ceiling", *(percent(ceilings.get(subset)) for subset in present)])
+        rows.append(["ceiling", *(score_text(measure, primary, ceilings.get(subset)) for subset in present)])
     columns = [Column(" ".join(subset), number=True) for subset in present]
     meaning = ", ".join(f"{letter} {name}" for letter, name in MODALITIES.items())
     return Table(
-        "UA of each subset of the modalities, mean ± std over folds, %",
+        f"{primary} of each subset of the modalities, mean ± std over folds{unit(measure, [primary])}",
         [Column("model"), *columns],
         rows,
         [f"{meaning}."],
     )
+
+
+def _primary(row: Summary) -> str:
+    return mean_std_text(row.measure, row.measure.primary, row.primary)
 
 
 def _family(run: Run) -> str:
@@ -149,16 +167,20 @@ def _how(group: Group) -> str:
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
     drawn = "Intervals and p" if len(group_evidence) > 1 else "Interval"
-    return f"{drawn}: bootstrap of the pooled UA over {size} {what}, {DRAWS:,} draws.{rough}"
+    return f"{drawn}: bootstrap of the pooled {group.measure.primary} over {size} {what}, {DRAWS:,} draws.{rough}"
 
 
 def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:
     """Say which rows couldn't be compared on all of their utterances."""
     notes = []
     if comparisons.count(None) > 1:
-        notes.append("—: no utterance in common with the other run, or other classes or labels.")
-    for name, row, comparison in zip(group.names, group.rows, comparisons, strict=True) if comparisons else ():
-        tested = round(sum(sum(counts) for counts in row.pooled["confusion"]))
+        truth = {"label": "classes or labels", "scores": "true scores"}.get(
+            group.target.kind, f"true {group.target.kind}"
+        )
+        notes.append(f"—: no utterance in common with the other run, or other {truth}.")
+    evidences = group.evidence
+    for name, row_evidence, comparison in zip(group.names, evidences, comparisons, strict=True) if comparisons else ():
+        tested = round(row_evidence.weight.sum())
         if comparison is not None and comparison.utterances < tested:
             notes.append(
                 f"{name}: compared on the {comparison.utterances:,} of its {tested:,} utterances that both have."
@@ -169,26 +191,26 @@ def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:
 def _comparison_columns(group: str) -> list[Column]:
     return [
         Column("difference", group, number=True),
-        Column(f"{LEVEL:.0%} interval".replace("%", " %"), group, number=True),
+        Column(INTERVAL, group, number=True),
         Column("p", group, number=True),
     ]
 
 
-def _comparison(comparison: Comparison | None) -> list[str]:
+def _comparison(measure: Measure, comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return ["—", "—", "—"]
-    return [_signed(comparison.ua.value), _interval(comparison.ua.interval, signed=True), _p(comparison.holm)]
+    difference = comparison.difference
+    return [
+        score_text(measure, measure.primary, difference.value, signed=True),
+        _interval(measure, difference.interval, signed=True),
+        _p(comparison.holm),
+    ]
 
 
-def _interval(interval: Interval, signed: bool = False) -> str:
-    show = _signed if signed else percent
-    return f"{show(interval.low)} … {show(interval.high)}"
+def _interval(measure: Measure, interval: Interval, signed: bool = False) -> str:
+    low, high = (score_text(measure, measure.primary, end, signed) for end in (interval.low, interval.high))
+    return f"{low} … {high}"
 
 
-def _signed(share: float) -> str:
-    text = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _p(p: float | None) -> str:
+    return "—" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,58 +1,61 @@
 """Turns groups of runs into data for other programs: JSON with everything, CSV with one line a fold.
 
-JSON, scores as fractions in 0 … 1 with all their digits:
+JSON, scores with all their digits, accuracies and other shares as fractions in 0 … 1:
 
     {"format": 1,
-     "groups": [{"corpus", "protocol", "caveat": why these numbers are too high, else "", "best": name,
-       "controls": {"majority" | "scenario": {"folds": [scores], "pooled": scores}}, which see no feature,
+     "groups": [{"corpus", "target": absent if it is the label, else {"kind", "names", "ranges"}, "protocol",
+       "caveat": why these numbers are too high, else "", "best": name,
+       "controls": {"majority" | "mean" | "scenario": {"folds": [scores], "pooled": scores}}, which see no feature,
        "runs": [{"name": as in the tables, "run": folder, "fusion", "modalities", "select", "note",
-         "ceiling": float | null, "complete": bool, "folds_expected": int, "seeds": [int], "trainings": int,
-         "unfinished": int, "WA": {"mean", "std": float | null, "count"}, "UA": the same,
+         "ceiling": float | null, or {metric: float} if the target isn't the label, "complete": bool,
+         "folds_expected": int, "seeds": [int], "trainings": int, "unfinished": int,
+         METRIC: {"mean": float | null, "std": float | null, "count"} for each metric of the main table, such as "UA",
          "pooled": scores, "folds": [{"fold": int, "value", "seeds": [int], **scores}],
-         "intervals": {"level", "draws", "over": "dialogs" | "speakers" | "utterances", "count", "WA": [low, high],
-           "UA": the same},
-         "calibration_error": float, "against_best": comparison | null, "against_reference": comparison | null,
+         "intervals": {"level", "draws", "over": "dialogs" | "speakers" | "utterances", "count",
+           METRIC: [low, high]},
+         "calibration_error": float | null, "against_best": comparison | null, "against_reference": comparison | null,
          "robustness": [{"condition": "subset" | "noise" | "lost_frames", "level": letters | float,
-           "WA": as above, "UA": the same}],
+           METRIC: as above}],
          "config": the shared part of config.json,
          "provenance": {"corpus_digests", "recognised", "features", "commits", "versions", "devices", "commands",
            "created"}}]}]}
 
-    comparison: {"utterances": int, "UA": difference, "interval": [low, high], "p", "p_holm", "mcnemar_p",
-      "mcnemar_p_holm", "distinguishable": bool}, of pooled scores, null where nothing can be compared
-    scores: {"WA", "UA", "macro_F1", "weighted_F1", "recall": {class: float | null}, "confusion": [[counts]], rows true}
+    comparison: {"utterances": int, METRIC: difference of the primary one, "interval": [low, high], "p", "p_holm",
+      "mcnemar_p", "mcnemar_p_holm" (null but for one class of many), "distinguishable": bool}, of pooled scores, null
+      where nothing can be compared
+    scores: every METRIC of the target, float | null; of one class of many, or votes, also "recall": {class: float |
+      null} and "confusion": [[counts]], rows true
 
-Over several seeds a fold's scores are those of the mean confusion matrix, so its counts may be fractions.
+Over several seeds a fold's scores are those of the mean sums over utterances, so its counts may be fractions.
 
-CSV, scores in percent with one decimal: one line a fold, then three a run (`mean` and `std` over folds, and `pooled`),
-named in the column `fold`. The line `pooled` also has the 95 % intervals and the calibration error. Where models
-were tested with less than they were trained on, a column has the UA under each condition, such as `UA subset st`. Only
-`--format json` has the confusion matrices and comparisons.
+CSV, fractions in percent with one decimal, other scores with three: one line a fold, then three a run (`mean` and `std`
+over folds, and `pooled`), named in the column `fold`. The line `pooled` also has the 95 % intervals and the calibration
+error. Where models were tested with less than they were trained on, a column has the primary metric under each
+condition, such as `UA subset st`. Only `--format json` has the confusion matrices and comparisons.
 """
 
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.robustness import Condition
-from gia_mic.report.compare import Comparison
+from gia_mic.report.compare import Comparison, Evidence
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import facts
 from gia_mic.report.robustness import fold_robustness, run_robustness
 from gia_mic.report.statistics import DRAWS, LEVEL
-from gia_mic.report.summary import MeanStd, Summary
+from gia_mic.report.summary import MeanStd, Summary, mean_std
 from gia_mic.report.table import clean
 
 __all__ = ["as_csv", "as_json"]
 
 FORMAT = 1
-LABELS = ("corpus", "protocol", "select", "run", "note", "fusion", "modalities", "seeds", "ceiling")
-EVIDENCE = ("WA low", "WA high", "UA low", "UA high", "calibration error")
-SCORES = ("WA", "UA", "macro_F1", "weighted_F1")
+LABELS = ("protocol", "select", "run", "note", "fusion", "modalities", "seeds", "ceiling")
 
 
 def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
@@ -62,6 +65,7 @@ def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
         "groups": [
             {
                 "corpus": group.corpus,
+                **({} if group.target.kind == "label" else {"target": asdict(group.target)}),
                 "protocol": group.protocol,
                 "caveat": group.caveat,
                 "best": group.names[group.best],
@@ -78,29 +82,24 @@ def as_json(groups: Sequence[Group], reference: str | None = None) -> str:
 
 def as_csv(groups: Sequence[Group]) -> str:
     """Return the scores of all groups as one table, for a spreadsheet or pandas."""
-    classes = list(dict.fromkeys(label for group in groups for label in group.classes))
-    conditions = [condition for group in groups for row in group.rows for condition in run_robustness(row.run)]
-    damaged = list(dict.fromkeys(_heading(condition) for condition in conditions))
-    names = [*SCORES, *(f"recall {label}" for label in classes), *damaged]
+    blocks = [_headings(group) for group in groups]
+    headings = list(
+        dict.fromkeys(heading for alike in zip(*blocks, strict=True) for block in alike for heading in block)
+    )
+    targets = ["target"] if any(group.target.kind != "label" for group in groups) else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([clean(name) for name in (*LABELS, "fold", "tested on", *names, *EVIDENCE)])
-    for group in groups:
+    writer.writerow([clean(name) for name in ("corpus", *targets, *LABELS, "fold", "tested on", *headings)])
+    for group, of_group in zip(groups, blocks, strict=True):
+        metrics = {heading: metric for block in of_group for heading, metric in block.items()}
         for row, evidence in zip(group.rows, group.evidence, strict=True):
-            for fold, value, scores in _lines(row, names):
-                labels = [clean(label) for label in (*_labels(row), fold, value)]
-                certainty = (
-                    evidence.wa.low,
-                    evidence.wa.high,
-                    evidence.ua.low,
-                    evidence.ua.high,
-                    evidence.calibration_error,
-                )
+            labels = [group.corpus, *(group.target.name for _ in targets), *_labels(row)]
+            for fold, value, scores in _lines(row, evidence, list(metrics)):
                 numbers = [
-                    *(scores.get(name) for name in names),
-                    *(certainty if fold == "pooled" else [None] * len(certainty)),
+                    _text(group.measure, metrics[heading], scores.get(heading)) if heading in metrics else ""
+                    for heading in headings
                 ]
-                writer.writerow([*labels, *map(_percent, numbers)])
+                writer.writerow([*map(clean, (*labels, fold, value)), *numbers])
     return text.getvalue().rstrip("\n")
 
 
@@ -116,8 +115,7 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
                 "draws": DRAWS,
                 "over": evidence.over,
                 "count": evidence.groups,
-                "WA": [evidence.wa.low, evidence.wa.high],
-                "UA": [evidence.ua.low, evidence.ua.high],
+                **{name: [_known(ends.low), _known(ends.high)] for name, ends in evidence.intervals.items()},
             },
             "calibration_error": evidence.calibration_error,
             "against_best": _comparison(best),
@@ -136,11 +134,12 @@ def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:
 def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
+    difference = comparison.difference
     return {
         "utterances": comparison.utterances,
-        "UA": comparison.ua.value,
-        "interval": [comparison.ua.interval.low, comparison.ua.interval.high],
-        "p": comparison.ua.p,
+        comparison.metric: _known(difference.value),
+        "interval": [_known(difference.interval.low), _known(difference.interval.high)],
+        "p": difference.p,
         "p_holm": comparison.holm,
         "mcnemar_p": comparison.mcnemar,
         "mcnemar_p_holm": comparison.mcnemar_holm,
@@ -157,14 +156,13 @@ def _run(name: str, row: Summary) -> dict[str, Any]:
         "modalities": run.modalities,
         "select": run.select,
         "note": run.note,
-        "ceiling": run.ceiling,
+        "ceiling": run.ceilings.get(run.measure.primary) if run.target.kind == "label" else run.ceilings,
         "complete": run.complete,
         "folds_expected": run.expected,
         "seeds": run.seeds,
         "trainings": len(run.folds),
         "unfinished": run.unfinished,
-        "WA": _mean_std(row.wa),
-        "UA": _mean_std(row.ua),
+        **{name: _mean_std(scores) for name, scores in row.over_folds.items()},
         "pooled": row.pooled,
         "folds": [
             {"fold": fold.number, "value": fold.value, "seeds": list(fold.seeds), **fold.scores} for fold in row.folds
@@ -173,53 +171,80 @@ def _run(name: str, row: Summary) -> dict[str, Any]:
 
 
 def _mean_std(scores: MeanStd) -> dict[str, Any]:
-    return {"mean": scores.mean, "std": scores.std, "count": scores.count}
+    return {"mean": _known(scores.mean), "std": scores.std, "count": scores.count}
+
+
+def _known(value: float) -> float | None:
+    """Return a number as JSON can hold it: None for NaN."""
+    return None if math.isnan(value) else value
+
+
+def _headings(group: Group) -> list[dict[str, str]]:
+    """Return blocks of columns, each a heading → the metric whose unit its numbers have."""
+    measure, primary = group.measure, group.measure.primary
+    classes = group.classes if group.target.one_of_many else []
+    return [
+        {name: name for name in measure.table},
+        {f"recall {label}": primary for label in classes},
+        {_heading(primary, condition): primary for row in group.rows for condition in run_robustness(row.run)},
+        {f"{name} {end}": name for name in measure.headline for end in ("low", "high")},
+        {"calibration error": primary} if group.target.one_of_many else {},
+    ]
 
 
 def _labels(row: Summary) -> list[str]:
-    run = row.run
-    seeds = " ".join(str(seed) for seed in run.seeds)
-    modalities = "+".join(run.modalities)
+    run, primary = row.run, row.measure.primary
     return [
-        run.corpus,
         run.protocol,
         run.select,
         run.name,
         run.note,
         run.fusion,
-        modalities,
-        seeds,
-        _percent(run.ceiling),
+        "+".join(run.modalities),
+        " ".join(str(seed) for seed in run.seeds),
+        _text(row.measure, primary, run.ceilings.get(primary)),
     ]
 
 
-def _lines(row: Summary, names: Sequence[str]) -> list[tuple[str, str, dict[str, float | None]]]:
-    robustness = fold_robustness(row.run)
+def _lines(
+    row: Summary, evidence: Evidence, headings: Sequence[str]
+) -> list[tuple[str, str, Mapping[str, float | None]]]:
+    """Return the lines of a run: fold, what it was tested on, and numbers by heading."""
+    primary, robustness = row.measure.primary, fold_robustness(row.run)
     folds = [
         _flat(fold.scores)
-        | {_heading(condition): scores["UA"] for condition, scores in robustness.get(fold.number, {}).items()}
+        | {
+            _heading(primary, condition): scores[primary]
+            for condition, scores in robustness.get(fold.number, {}).items()
+        }
         for fold in row.folds
     ]
-    lines = [(str(fold.number), fold.value, scores) for fold, scores in zip(row.folds, folds, strict=True)]
-    values = {name: [score for scores in folds if (score := scores.get(name)) is not None] for name in names}
-    mean: dict[str, float | None] = {name: float(np.mean(shares)) for name, shares in values.items() if shares}
-    std: dict[str, float | None] = {
-        name: float(np.std(shares, ddof=1)) for name, shares in values.items() if len(shares) > 1
+    spread = {name: mean_std([scores.get(name) for scores in folds]) for name in headings}
+    certainty = {
+        f"{name} {end}": getattr(interval, end)
+        for name, interval in evidence.intervals.items()
+        for end in ("low", "high")
     }
-    return [*lines, ("mean", "", mean), ("std", "", std), ("pooled", "", _flat(row.pooled))]
+    return [
+        *((str(fold.number), fold.value, scores) for fold, scores in zip(row.folds, folds, strict=True)),
+        ("mean", "", {name: scores.mean for name, scores in spread.items()}),
+        ("std", "", {name: scores.std for name, scores in spread.items()}),
+        ("pooled", "", _flat(row.pooled) | certainty | {"calibration error": evidence.calibration_error}),
+    ]
 
 
 def _flat(scores: Mapping[str, Any]) -> dict[str, float | None]:
-    return {
-        **{name: scores[name] for name in SCORES},
-        **{f"recall {label}": share for label, share in scores["recall"].items()},
-    }
+    """Return scores by heading, without confusion matrices."""
+    numbers = {name: value for name, value in scores.items() if name not in ("recall", "confusion")}
+    return numbers | {f"recall {label}": share for label, share in scores.get("recall", {}).items()}
 
 
-def _heading(condition: Condition) -> str:
-    """Return the heading of a column of UA under a condition, such as UA subset st."""
-    return f"UA {condition.kind} {condition.level}"
+def _heading(primary: str, condition: Condition) -> str:
+    """Return the heading of a column of the primary metric under a condition, such as UA subset st."""
+    return f"{primary} {condition.kind} {condition.level}"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def _text(measure: Measure, metric: str, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return f"{100 * value:.1f}" if metric in measure.in_percent else f"{value:.3f}"

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.fuse.audit import Control, by_value, majority, scores_of_control
+from gia_mic.extract.targets import Target
+from gia_mic.fuse import controls
+from gia_mic.fuse.controls import Control
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report import compare
 from gia_mic.report.compare import Comparison, Evidence
@@ -19,13 +22,13 @@ __all__ = ["Group", "groups"]
 
 @dataclass(frozen=True)
 class Group:
-    """What may stand in one table: runs of one corpus under one protocol with the same caveat, or none.
+    """What may stand in one table: runs of one corpus and target under one protocol with the same caveat, or none.
 
     Attributes:
         corpus: Name of the corpus.
         protocol: Column that the folds come from.
         caveat: Why its numbers are too high to stand beside others; empty where they aren't.
-        rows: Summaries, highest mean UA first.
+        rows: Summaries, those with the best mean of the primary metric first.
     """
 
     corpus: str
@@ -34,8 +37,24 @@ class Group:
     rows: tuple[Summary, ...]
 
     @property
+    def target(self) -> Target:
+        """What the runs predict; where it is the label, their classes may differ."""
+        return self.rows[0].run.target
+
+    @property
+    def title(self) -> str:
+        """What its tables are of, such as iemocap, valence by session."""
+        of_what = "" if self.target.kind == "label" else f"{', '.join(self.target.name.split(','))} "
+        return f"{self.corpus}, {of_what}by {self.protocol}"
+
+    @property
+    def measure(self) -> Measure:
+        """What the runs are scored by."""
+        return self.rows[0].measure
+
+    @property
     def classes(self) -> list[str]:
-        """Class names that occur in the runs, in their order."""
+        """Names of classes or scores that occur in the runs, in their order."""
         return list(dict.fromkeys(name for row in self.rows for name in row.run.classes))
 
     @property
@@ -55,7 +74,7 @@ class Group:
 
     @cached_property
     def best(self) -> int:
-        """Number of the row with the highest mean UA, among those with all folds where there is one."""
+        """Number of the row with the best mean of the primary metric, among those with all folds where there is one."""
         return compare.best(self.rows)
 
     @cached_property
@@ -65,7 +84,7 @@ class Group:
 
     @cached_property
     def controls(self) -> dict[str, Control]:
-        """What the most frequent class and the scenario alone score on the same folds; none where a fold is missing.
+        """What the mean of the training part and the scenario alone score on the same folds; none where one is missing.
 
         The training part of a fold is taken to be the test parts of all others, as under every protocol but `split`.
         """
@@ -80,18 +99,23 @@ class Group:
         first = {fold.number: fold.predictions for fold in reversed(run.folds)}
         folds = [first[number] for number in run.numbers]
         true = [fold.true for fold in folds]
-        C = len(run.classes)
+        target = run.target
 
         def rest(parts: Sequence[Any], number: int) -> Any:
             return np.concatenate([part for fold, part in enumerate(parts) if fold != number])
 
-        answers = {"majority": [majority(rest(true, k), len(fold), C) for k, fold in enumerate(folds)]}
+        answers = {
+            controls.constant_name(target): [
+                controls.of_training_part(target, rest(true, k), len(fold)) for k, fold in enumerate(folds)
+            ]
+        }
         scenarios = [part for fold in folds if (part := fold.about("scenario")) is not None and None not in part]
         if len(scenarios) == len(folds):
             answers["scenario"] = [
-                by_value(rest(true, k), rest(scenarios, k), part, C) for k, part in enumerate(scenarios)
+                controls.of_scenario(target, rest(true, k), rest(scenarios, k), part)
+                for k, part in enumerate(scenarios)
             ]
-        return {name: scores_of_control(name, true, predicted, run.classes) for name, predicted in answers.items()}
+        return {name: controls.control_of(name, target, true, several) for name, several in answers.items()}
 
     def against(self, row: int) -> list[Comparison | None]:
         """Return the comparison of each row with one of them."""
@@ -112,13 +136,15 @@ class Group:
 
 
 def groups(runs: Iterable[Run]) -> list[Group]:
-    """Sort runs into groups, those with a caveat last."""
-    by_table: dict[tuple[str, str, str], list[Summary]] = {}
+    """Sort runs into groups, the label before other targets, those with a caveat last."""
+    by_table: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        by_table.setdefault((_caveat(run), run.corpus, run.protocol), []).append(summarise(run))
+        target = None if run.target.kind == "label" else run.target
+        by_table.setdefault((_caveat(run), run.corpus, run.protocol, target), []).append(run)
+    ordered = sorted(by_table.items(), key=lambda item: (*item[0][:3], "" if item[0][3] is None else item[0][3].name))
     return [
-        Group(corpus, protocol, caveat, tuple(sorted(rows, key=lambda row: -row.ua.mean)))
-        for (caveat, corpus, protocol), rows in sorted(by_table.items(), key=lambda item: item[0])
+        Group(corpus, protocol, caveat, tuple(sorted(map(summarise, alike), key=lambda row: -row.merit)))
+        for (caveat, corpus, protocol, _), alike in ordered
     ]
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,23 @@ import numpy as np
 from markupsafe import Markup
 
 from gia_mic.report import error_analysis, figures
+from gia_mic.report.compare import Evidence
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import provenance
 from gia_mic.report.sections import sections
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import clean
-from gia_mic.report.tables import headline, percent
+from gia_mic.report.tables import headline, pair, percent, score_text, unit
 
 __all__ = ["page"]
 
 HERE = Path(__file__).resolve().parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser lets the page do: nothing from elsewhere, and no script but its own."""
+
+CONFUSED = {"scores": "Utterances with the largest errors", "labels": "Utterances with the most wrong labels"}
+FEW_MARKS = 500
+"""Most marks of a scatter of a model that isn't the best one, which keeps a page of many models small."""
 
 
 def page(groups: Sequence[Group], reference: str | None = None) -> str:
@@ -47,48 +54,131 @@ def page(groups: Sequence[Group], reference: str | None = None) -> str:
 
 
 def _group(group_number: int, group: Group, reference: str | None) -> dict[str, Any]:
+    measure, primary = group.measure, group.measure.primary
     low, high = _scale(group)
     drawn = [
         figures.interval(
-            row.pooled["UA"], evidence.ua, [fold.scores["UA"] for fold in row.folds], row.run.ceiling, low, high
+            row.pooled[primary],
+            evidence.intervals[primary],
+            [fold.scores[primary] for fold in row.folds if fold.scores[primary] is not None],
+            row.run.ceilings.get(primary),
+            low,
+            high,
+            partial(score_text, measure, primary),
         )
         for row, evidence in zip(group.rows, group.evidence, strict=True)
     ]
-    utterances = error_analysis.confused_utterances(group)
+    best = group.rows[group.best].run
     return {
         "anchor": f"group-{group_number}",
-        "title": f"{group.corpus}, by {group.protocol}",
+        "title": group.title,
         "caveat": group.caveat,
+        "kind": group.target.kind,
+        "primary": primary,
+        "worst": "highest" if primary in measure.lower_is_better else "lowest",
         "headline": headline(group),
-        "axis": figures.axis(low, high),
+        "axis": figures.axis(low, high, primary in measure.in_percent),
         "intervals": drawn,
-        "limited": any(row.run.ceiling is not None for row in group.rows),
+        "limited": any(primary in row.run.ceilings for row in group.rows),
         "tables": sections(group, reference),
         "models": [_model(group, number) for number in range(len(group.rows))],
-        "classes": group.rows[group.best].run.classes,
-        "confused": utterances,
-        "several": sum(len(row.run.seeds) for row in group.rows) > 1,
-        "best": group.names[group.best],
+        "names": best.classes,
+        "confused": error_analysis.confused_utterances(group),
+        "confused_note": _confused_note(group),
+        "said": f"said by {group.names[group.best]}" if group.target.kind == "labels" else "mostly said",
+        "confused_title": CONFUSED.get(group.target.kind, "Utterances most often confused"),
         "made_by": provenance([row.run for row in group.rows]),
     }
 
 
+def _confused_note(group: Group) -> str:
+    """Say what the numbers of the utterances that are most wrong are."""
+    best = group.names[group.best]
+    answers = "all models' answers" + (" over all seeds" if any(len(row.run.seeds) > 1 for row in group.rows) else "")
+    most = "at most the first 200 are shown."
+    if group.target.kind == "scores":
+        return (
+            f"error: how far the answers are from what is true, in % of the score's range, the mean over {answers}; "
+            f"{most} said: what {best} answers."
+        )
+    if group.target.kind == "labels":
+        return (
+            f"wrong: the part of {answers} to all labels that is wrong; {most} The last columns are the answers of "
+            f"{best} in %: a label applies above 50."
+        )
+    return (
+        f"wrong: the part of {answers} that is wrong; {most} The last columns are the probabilities, in %, that "
+        f"{best} gives."
+    )
+
+
 def _model(group: Group, number: int) -> dict[str, Any]:
-    row, evidence = group.rows[number], group.evidence[number]
+    row, evidence, measure = group.rows[number], group.evidence[number], group.measure
     history = error_analysis.learning_curves(row.run)
     loss = {name: values for name, values in history.items() if name == "loss"}
-    scores = {name.replace("_", " "): values for name, values in history.items() if name.endswith(("UA", "WA"))}
+    scores = {name.replace("_", " "): values for name, values in history.items() if name.endswith(measure.headline)}
+    in_percent = measure.primary in measure.in_percent
+    best = number == group.best
     return {
         "name": group.names[number],
-        "best": number == group.best,
+        "best": best,
         "row": row,
-        "confusion": _confusion(row),
-        "reliability": figures.reliability(evidence.bins),
+        "short": ", ".join(
+            f"{name} {score_text(measure, name, row.pooled[name])}{' %' if name in measure.in_percent else ''}"
+            for name in sorted(pair(measure), key=lambda name: name != measure.primary)
+        ),
+        "confusion": _confusion(row) if group.target.one_of_many else None,
+        "scatters": _scatters(group, evidence, figures.MARKS if best else FEW_MARKS),
+        "labels": _labels(row),
+        "reliability": None if evidence.bins is None else figures.reliability(evidence.bins),
         "calibration_error": evidence.calibration_error,
         "loss": figures.curves(loss) if loss else None,
-        "scores": figures.curves(scores, high=1.0) if scores else None,
-        "speakers": error_analysis.speaker_scores(row.run),
+        "scores": figures.curves(scores, high=1.0, percent=in_percent) if scores else None,
+        "scores_title": "Accuracy while training, %"
+        if group.target.kind == "label"
+        else f"{measure.primary} while training{unit(measure, [measure.primary])}",
+        "speakers": _speakers(row),
     }
+
+
+def _speakers(row: Summary) -> list[dict[str, Any]]:
+    """Return name, utterances and primary metric of each speaker, and the length of its bar in 0 … 1."""
+    measure, primary = row.measure, row.measure.primary
+    lines = []
+    for speaker in error_analysis.speaker_scores(row.run):
+        value = speaker.scores[primary]
+        lines.append(
+            {
+                "name": speaker.name,
+                "utterances": speaker.utterances,
+                "text": score_text(measure, primary, value),
+                "share": min(max(value or 0.0, 0.0), 1.0),
+            }
+        )
+    return lines
+
+
+def _labels(row: Summary) -> list[dict[str, Any]]:
+    """Return name and F1 of each label; none of other targets."""
+    if row.run.target.kind != "labels":
+        return []
+    return [{"name": name, "f1": row.pooled[f"F1_{name}"]} for name in row.run.classes]
+
+
+def _scatters(group: Group, evidence: Evidence, most: int) -> list[dict[str, Any]]:
+    """Return the diagrams of each score: answers over what is true, and errors over it; none of classes."""
+    if group.target.kind != "scores":
+        return []
+    answers = error_analysis.mean_answers(evidence)
+    columns = zip(group.target.names, group.target.ranges, answers.true.T, answers.said.T, strict=True)
+    return [
+        {
+            "name": name,
+            "answers": figures.scatter(true, said, low, high, most),
+            "errors": figures.residuals(true, said, low, high, most),
+        }
+        for name, (low, high), true, said in columns
+    ]
 
 
 def _confusion(row: Summary) -> list[dict[str, Any]]:
@@ -112,7 +202,9 @@ def _confusion(row: Summary) -> list[dict[str, Any]]:
 
 
 def _scale(group: Group) -> tuple[float, float]:
-    scores = [score for evidence in group.evidence for score in (evidence.ua.low, evidence.ua.high)]
-    scores += [fold.scores["UA"] for row in group.rows for fold in row.folds]
-    scores += [row.run.ceiling for row in group.rows if row.run.ceiling is not None]
-    return figures.scale(scores)
+    primary = group.measure.primary
+    scores = [end for one in group.evidence for end in (one.intervals[primary].low, one.intervals[primary].high)]
+    scores += [fold.scores[primary] for row in group.rows for fold in row.folds]
+    scores += [row.run.ceilings[primary] for row in group.rows if primary in row.run.ceilings]
+    known = [score for score in scores if score is not None and not math.isnan(score)]
+    return figures.scale(known or [0.0], 0.0 if primary in group.measure.in_percent else -1.0)

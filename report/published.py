@@ -79,8 +79,8 @@ IEMOCAP = (
 
 
 def is_iemocap(group: Group) -> bool:
-    """Whether a group is of the four-class IEMOCAP, by its corpus's name and number of classes."""
-    return group.corpus.lower().startswith("iemocap") and len(group.classes) == 4
+    """Whether a group is of the four-class IEMOCAP, by its corpus's name, target and number of classes."""
+    return group.target.kind == "label" and group.corpus.lower().startswith("iemocap") and len(group.classes) == 4
 
 
 def published(group: Group) -> Table | None:
@@ -101,8 +101,7 @@ def published(group: Group) -> Table | None:
     ]
     for name, row in zip(group.names, group.rows, strict=True):
         ours = (
-            mean_std_text(row.wa),
-            mean_std_text(row.ua),
+            *(mean_std_text(row.measure, name, row.over_folds[name]) for name in ("WA", "UA")),
             "frozen",
             f"{row.run.protocol} ({len(row.folds)})",
             row.run.select,

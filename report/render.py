@@ -42,7 +42,7 @@ def render(
 
 def tables(group: Group, reference: str | None = None) -> list[Table]:
     """Return all tables of a group."""
-    return [headline(group), *sections(group, reference), confusions(group)]
+    return [table for table in (headline(group), *sections(group, reference), confusions(group)) if table is not None]
 
 
 def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gia_mic.extract.corpus import MODALITIES
-from gia_mic.fuse.runs.robustness import SCORES, Condition, Robustness, subsets
+from gia_mic.fuse.runs.robustness import Condition, Robustness, subsets
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.group import Group
 from gia_mic.report.summary import MeanStd, Summary, mean_std
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import percent
+from gia_mic.report.tables import score_text, unit
 
 __all__ = ["damage", "fold_robustness", "hidden_modalities", "run_robustness"]
 
@@ -34,7 +34,10 @@ def fold_robustness(run: Run) -> dict[int, Robustness]:
     shared = [condition for condition in next(iter(trainings), ()) if all(condition in other for other in trainings)]
     return {
         number: {
-            condition: {score: float(np.mean([training[condition][score] for training in several])) for score in SCORES}
+            condition: {
+                score: float(np.mean([training[condition][score] for training in several]))
+                for score in run.measure.headline
+            }
             for condition in shared
         }
         for number, several in by_fold.items()
@@ -42,16 +45,16 @@ def fold_robustness(run: Run) -> dict[int, Robustness]:
 
 
 def run_robustness(run: Run) -> dict[Condition, dict[str, MeanStd]]:
-    """Return mean and standard deviation over folds of WA and UA under each condition; empty where none was tested."""
+    """Return the main metrics, mean and std over folds, under each condition; empty where none was tested."""
     folds = list(fold_robustness(run).values())
     return {
-        condition: {score: mean_std([fold[condition][score] for fold in folds]) for score in SCORES}
+        condition: {score: mean_std([fold[condition][score] for fold in folds]) for score in run.measure.headline}
         for condition in (folds[0] if folds else ())
     }
 
 
 def hidden_modalities(group: Group) -> Table | None:
-    """Return the UA of each model with only a subset of its modalities; None where no model was tested so.
+    """Return the primary metric of each model with only a subset of its modalities; None where no model was tested so.
 
     A model of one modality has none to hide.
     """
@@ -63,11 +66,11 @@ def hidden_modalities(group: Group) -> Table | None:
     conditions = [Condition("subset", column.title.replace(" ", "")) for column in columns]
     letters = ", ".join(f"{letter} {name}" for letter, name in MODALITIES.items())
     notes = [f"The other modalities are hidden from a model trained on all of its own. {letters}."]
-    return _table("UA with modalities hidden after training, mean over folds, %", able, columns, conditions, notes)
+    return _table(group, "modalities hidden after training", able, columns, conditions, notes)
 
 
 def damage(group: Group) -> Table | None:
-    """Return the UA of each model with noise and with frames lost; None where no model was tested so."""
+    """Return the primary metric of each model with noise and with frames lost; None where no model was tested so."""
     every = list(zip(group.names, group.rows, strict=True))
     tested = sorted(
         {condition for row in group.rows for condition in run_robustness(row.run) if condition.kind != "subset"},
@@ -83,24 +86,27 @@ def damage(group: Group) -> Table | None:
         "noise: Gaussian, on every frame, in standard deviations of each feature over the training part. frames lost: "
         "at random, of every modality, which keeps at least one."
     ]
-    return _table("UA with noise and with frames lost, mean over folds, %", every, columns, tested, notes)
+    return _table(group, "noise and with frames lost", every, columns, tested, notes)
 
 
 def _table(
-    title: str,
+    group: Group,
+    damage: str,
     named: Sequence[tuple[str, Summary]],
     columns: Sequence[Column],
     conditions: Sequence[Condition],
     notes: Sequence[str],
 ) -> Table | None:
-    """Return a row a tested model, named, with its UA under each condition; None where there is none."""
+    """Return a row a tested model, named, with its primary metric under each condition; None where there is none."""
+    measure, primary = group.measure, group.measure.primary
     rows, incomplete = [], []
     for name, row in named:
         scores = run_robustness(row.run)
         if any(condition in scores for condition in conditions):
-            means = [scores[condition]["UA"].mean if condition in scores else None for condition in conditions]
-            rows.append([name, *map(percent, means)])
+            means = [scores[condition][primary].mean if condition in scores else None for condition in conditions]
+            rows.append([name, *(score_text(measure, primary, mean) for mean in means)])
             tested = len(fold_robustness(row.run))
             if tested < len(row.folds):
                 incomplete.append(f"{name}: tested so in {tested} of its {len(row.folds)} folds.")
+    title = f"{primary} with {damage}, mean over folds{unit(measure, [primary])}"
     return Table(title, [Column("model"), *columns], rows, [*notes, *incomplete]) if rows else None

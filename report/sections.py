@@ -4,7 +4,7 @@ from gia_mic.report import contrasts, robustness
 from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
-from gia_mic.report.tables import folds, recalls
+from gia_mic.report.tables import folds, of_each
 from gia_mic.report.tuning import chosen_settings
 
 __all__ = ["sections"]
@@ -22,6 +22,6 @@ def sections(group: Group, reference: str | None = None) -> list[Table]:
         robustness.damage(group),
         published(group),
         folds(group),
-        recalls(group),
+        of_each(group),
     ]
     return [table for table in tables if table is not None]

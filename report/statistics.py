@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse import measure
 
 __all__ = [
     "BINS",
@@ -24,7 +23,6 @@ __all__ = [
     "bootstrap",
     "calibration",
     "calibration_error",
-    "grouped_confusions",
     "holm",
     "interval",
     "mcnemar",
@@ -40,9 +38,12 @@ BINS = 15
 
 SEED = 20250601
 FEW_KINDS = 4
-"""Groups for each kind of confusion matrix among them, above which drawing kinds instead of groups is faster."""
+"""Groups for each kind of tally among them, above which drawing kinds instead of groups is faster."""
+MOST_WEIGHTS = 2**24
+"""Numbers that say how often each group is drawn in each sample, above which they are made a block at a time."""
 
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Turns tallies, (…, S), into scores, (…), as `Measure.value` does."""
 
 
 @dataclass(frozen=True)
@@ -92,43 +93,24 @@ class Bin:
     accuracy: float
 
 
-def grouped_confusions(
-    true: ArrayLike, predicted: ArrayLike, groups: ArrayLike, classes: int, weights: ArrayLike | None = None
-) -> NDArray[np.float64]:
-    """Return a confusion matrix for each group of utterances, (G, C, C), rows true.
-
-    Args:
-        true: (B,) class indices.
-        predicted: (B,) class indices.
-        groups: (B,) group numbers from 0, such as of dialogs.
-        classes: Number of classes, C.
-        weights: (B,) what each utterance counts; by default 1.
-    """
-    cells = (np.asarray(groups) * classes + np.asarray(true)) * classes + np.asarray(predicted)
-    size = (int(np.max(groups)) + 1) * classes * classes
-    return np.bincount(cells, weights=weights, minlength=size).reshape(-1, classes, classes).astype(float)
-
-
-def bootstrap(
-    tables: ArrayLike, scores: Sequence[Score] = (measure.ua_of,), level: float = LEVEL, draws: int = DRAWS
-) -> list[Interval]:
+def bootstrap(tallies: ArrayLike, scores: Sequence[Score], level: float = LEVEL, draws: int = DRAWS) -> list[Interval]:
     """Return the percentile interval of each score when groups are drawn with replacement.
 
     Args:
-        tables: (G, C, C) confusion matrix of each group.
-        scores: Each turns confusion matrices, (…, C, C), into scores, (…).
+        tallies: (G, S) sums over the utterances of each group, as `Measure.tally` gives them.
+        scores: Each turns tallies into scores.
         level: How much of the bootstrap distribution lies inside, in 0 … 1.
         draws: Bootstrap samples.
 
     Raises:
         RunError: There is no group.
     """
-    (drawn,) = _drawn([np.asarray(tables, dtype=float)], draws)
+    (drawn,) = _drawn([np.asarray(tallies, dtype=float)], draws)
     return [interval(score(drawn), level) for score in scores]
 
 
 def paired_bootstrap(
-    first: ArrayLike, second: ArrayLike, score: Score = measure.ua_of, level: float = LEVEL, draws: int = DRAWS
+    first: ArrayLike, second: ArrayLike, score: Score, level: float = LEVEL, draws: int = DRAWS
 ) -> Difference:
     """Return how much a score differs between two models, drawing the same groups for both.
 
@@ -136,9 +118,9 @@ def paired_bootstrap(
     Hinkley, Bootstrap Methods and their Application, 1997, section 4.2), at most 1.
 
     Args:
-        first: (G, C, C) confusion matrix of each group.
-        second: (G, C, C) confusion matrix of each group, of the other model.
-        score: Turns confusion matrices, (…, C, C), into scores, (…).
+        first: (G, S) sums over the utterances of each group.
+        second: (G, S) sums over the same utterances, of the other model.
+        score: Turns tallies into scores.
         level: How much of the bootstrap distribution lies inside the interval, in 0 … 1.
         draws: Bootstrap samples.
 
@@ -155,9 +137,7 @@ def paired_bootstrap(
     )
 
 
-def paired_draws(
-    first: ArrayLike, second: ArrayLike, score: Score = measure.ua_of, draws: int = DRAWS
-) -> NDArray[np.float64]:
+def paired_draws(first: ArrayLike, second: ArrayLike, score: Score, draws: int = DRAWS) -> NDArray[np.float64]:
     """Return the differences of a score between two models in bootstrap samples, (draws,); see `paired_bootstrap`.
 
     Raises:
@@ -166,16 +146,20 @@ def paired_draws(
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if first.shape != second.shape:
         raise RunError(
-            f"The models to compare have confusion matrices of the shapes {first.shape} and {second.shape}: "
-            "compare them on the same utterances and classes."
+            f"The models to compare have tallies of the shapes {first.shape} and {second.shape}: "
+            "compare them on the same utterances and the same target."
         )
     drawn = _drawn([first, second], draws)
     return score(drawn[0]) - score(drawn[1])
 
 
 def interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
-    """Return between which values of a bootstrap distribution a part of it lies, as much below as above."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    """Return between which values of a bootstrap distribution a part of it lies, as much below as above.
+
+    Samples without a value (NaN) don't count.
+    """
+    known = values[~np.isnan(values)]
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (np.nan, np.nan)
     return Interval(float(low), float(high))
 
 
@@ -259,22 +243,30 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(entry.count * abs(entry.accuracy - entry.confidence) for entry in filled) / total
 
 
-def _drawn(tables: Sequence[NDArray[np.float64]], draws: int) -> list[NDArray[np.float64]]:
-    """Return the confusion matrices of each model over bootstrap samples of the same groups, (draws, C, C) each."""
-    G, C = tables[0].shape[0], tables[0].shape[-1]
-    if G == 0 or not all(table.sum() > 0 for table in tables):
+def _drawn(tallies: Sequence[NDArray[np.float64]], draws: int) -> list[NDArray[np.float64]]:
+    """Return the tallies of each model over bootstrap samples of the same groups, (draws, S) each."""
+    G = len(tallies[0])
+    if G == 0 or not all(tally.any() for tally in tallies):
         raise RunError("There is no utterance to draw from: give at least one group with one.")
-    flat = np.concatenate([table.reshape(G, C * C) for table in tables], axis=1)
+    flat = np.concatenate(tallies, axis=1)
     kinds, counts = np.unique(flat, axis=0, return_counts=True)
     if len(kinds) * FEW_KINDS < G:  # as when each group is one utterance: how often each kind is drawn says it all
         sums = np.random.default_rng(SEED).multinomial(G, counts / G, draws) @ kinds
-    else:
+    elif G * draws <= MOST_WEIGHTS:
         sums = _weights(G, draws) @ flat
-    return [sums[:, C * C * m : C * C * (m + 1)].reshape(-1, C, C) for m in range(len(tables))]
+    else:
+        generator, block = np.random.default_rng(SEED), max(1, MOST_WEIGHTS // G)
+        sizes = [min(block, draws - begin) for begin in range(0, draws, block)]
+        sums = np.concatenate([_drawn_weights(generator, G, size) @ flat for size in sizes])
+    return np.split(sums, len(tallies), axis=1)
 
 
 @lru_cache(maxsize=4)
 def _weights(G: int, draws: int) -> NDArray[np.float64]:
     """Return how often each of G groups is drawn in each sample of G, (draws, G)."""
-    chosen = np.random.default_rng(SEED).integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
+    return _drawn_weights(np.random.default_rng(SEED), G, draws)
+
+
+def _drawn_weights(generator: np.random.Generator, G: int, draws: int) -> NDArray[np.float64]:
+    chosen = generator.integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
     return np.bincount(chosen.ravel(), minlength=draws * G).reshape(draws, G).astype(float)

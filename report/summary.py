@@ -4,14 +4,14 @@ With several seeds, a fold's score is the mean over its seeds; what follows trea
 between folds, and "pooled" counts every test utterance once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gia_mic.fuse import measure
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.runs import Run
 
 __all__ = ["FoldScores", "MeanStd", "Summary", "mean_std", "summarise"]
@@ -22,8 +22,8 @@ class MeanStd:
     """Mean and standard deviation of a score over folds.
 
     Attributes:
-        mean: In 0 … 1.
-        std: Sample standard deviation (n − 1); None for one fold.
+        mean: In the unit of the score; NaN where no fold has it.
+        std: Sample standard deviation (n − 1); None for fewer than two folds.
         count: Number of folds, n.
     """
 
@@ -40,14 +40,14 @@ class FoldScores:
         number: Fold, from 1.
         value: Value of the column that the folds come from, such as the session that was tested on.
         seeds: Seeds averaged.
-        confusion: (C, C) counts, rows true; their mean over the seeds.
-        scores: What `measure.scores` returns, of the mean confusion matrix.
+        tally: (S,) sums over the test utterances, the mean over the seeds.
+        scores: What `Measure.scores` returns of the tally, and the mean over the seeds of `Measure.whole`.
     """
 
     number: int
     value: str
     seeds: tuple[int, ...]
-    confusion: NDArray[np.float64] = field(repr=False)
+    tally: NDArray[np.float64] = field(repr=False)
     scores: dict[str, Any] = field(repr=False)
 
 
@@ -58,48 +58,84 @@ class Summary:
     Attributes:
         run: The run.
         folds: Scores of its finished folds, by number.
-        wa: Mean and std of WA over the folds.
-        ua: Mean and std of UA over the folds.
-        pooled: Scores, as `measure.scores`, of the test predictions of all folds together; with several seeds those of
-            the mean confusion matrix.
+        over_folds: Mean and std over the folds of each metric of the main table.
+        pooled: Scores, as of a fold, of the test predictions of all folds together; with several seeds those of the
+            mean tally. What sums can't give is the mean over the seeds that all folds have, None without such a seed.
     """
 
     run: Run
     folds: tuple[FoldScores, ...]
-    wa: MeanStd
-    ua: MeanStd
+    over_folds: Mapping[str, MeanStd]
     pooled: dict[str, Any] = field(repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """What its answers are scored by."""
+        return self.run.measure
+
+    @property
+    def primary(self) -> MeanStd:
+        """Mean and std over the folds of the metric that rows are compared by."""
+        return self.over_folds[self.measure.primary]
+
+    @property
+    def merit(self) -> float:
+        """The mean of that metric over the folds, turned so that more is better, also than none."""
+        sign = -1 if self.measure.primary in self.measure.lower_is_better else 1
+        return -np.inf if np.isnan(self.primary.mean) else sign * self.primary.mean
 
 
 def summarise(run: Run) -> Summary:
     """Return the numbers of a run."""
+    measure = run.measure
     folds = []
     for number in run.numbers:
         seeds = [fold for fold in run.folds if fold.number == number]
-        confusion = np.mean([fold.metrics["confusion"] for fold in seeds], axis=0)
+        tally = np.mean([fold.tally for fold in seeds], axis=0)
         folds.append(
             FoldScores(
                 number=number,
                 value=seeds[0].value,
                 seeds=tuple(fold.seed for fold in seeds),
-                confusion=confusion,
-                scores=measure.scores_of(confusion, run.classes),
+                tally=tally,
+                scores=measure.scores(tally) | _whole(run, [number], [fold.seed for fold in seeds]),
             )
         )
+    seeds_of_all = set.intersection(*(set(fold.seeds) for fold in folds))
     return Summary(
         run=run,
         folds=tuple(folds),
-        wa=mean_std([fold.scores["WA"] for fold in folds]),
-        ua=mean_std([fold.scores["UA"] for fold in folds]),
-        pooled=measure.scores_of(np.sum([fold.confusion for fold in folds], axis=0), run.classes),
+        over_folds={name: mean_std([fold.scores[name] for fold in folds]) for name in measure.headline},
+        pooled=measure.scores(np.sum([fold.tally for fold in folds], axis=0))
+        | _whole(run, run.numbers, sorted(seeds_of_all)),
     )
 
 
-def mean_std(scores: Sequence[float]) -> MeanStd:
-    """Return mean and sample standard deviation of at least one score.
+def mean_std(scores: Sequence[float | None]) -> MeanStd:
+    """Return mean and sample standard deviation of scores; folds without one (None) don't count.
 
-    >>> mean_std([0.5, 0.7]).mean, round(mean_std([0.5, 0.7]).std, 4), mean_std([0.5]).std
+    >>> mean_std([0.5, 0.7, None]).mean, round(mean_std([0.5, 0.7]).std, 4), mean_std([0.5]).std
     (0.6, 0.1414, None)
     """
-    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-    return MeanStd(float(np.mean(scores)), std, len(scores))
+    known = [score for score in scores if score is not None]
+    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return MeanStd(float(np.mean(known)) if known else np.nan, std, len(known))
+
+
+def _whole(run: Run, numbers: Sequence[int], seeds: Sequence[int]) -> dict[str, float | None]:
+    """Return the metrics that sums can't give, of the answers in some folds together; the mean over seeds."""
+    measure = run.measure
+    names = [name for name in measure.table if name not in measure.metrics]
+    if not names:
+        return {}
+    scores = []
+    for seed in seeds:
+        parts = [fold.predictions for fold in run.folds if fold.seed == seed and fold.number in numbers]
+        scores.append(
+            measure.whole(np.concatenate([one.true for one in parts]), np.concatenate([one.answers for one in parts]))
+        )
+    means = {}
+    for name in names:
+        values = [value for one in scores if (value := one[name]) is not None]
+        means[name] = float(np.mean(values)) if values and len(values) == len(scores) else None
+    return means

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.runs.fold import FoldRun
 from gia_mic.fuse.runs.runs import setting_text
 from gia_mic.report.group import Group
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import percent
+from gia_mic.report.tables import best_by, score_text
 
 __all__ = ["chosen_settings"]
 
@@ -27,17 +28,18 @@ def chosen_settings(group: Group) -> Table | None:
         [name, fold.value, *(_text(_settings(fold).get(setting)) for setting in searched), *_scores(fold)]
         for name, fold in tuned
     ]
+    primary = group.measure.primary
     columns = [
         Column("model"),
         Column("fold"),
         *(Column(setting.replace("_", " "), number=True) for setting in searched),
-        Column("chosen", "UA inside", number=True),
-        Column("as given", "UA inside", number=True),
+        Column("chosen", f"{primary} inside", number=True),
+        Column("as given", f"{primary} inside", number=True),
         Column("trials", number=True, foldable=True),
     ]
     notes = [
-        "Each fold's settings are those with the highest UA inside, on a part of the fold's own training part; its "
-        "test part was not looked at. as given: that of the first trial."
+        f"Each fold's settings are those with the {best_by(group.measure)} {primary} inside, on a part of the fold's "
+        "own training part; its test part was not looked at. as given: that of the first trial."
     ]
     return Table("Settings that were chosen for each fold", columns, rows, notes)
 
@@ -47,8 +49,10 @@ def _settings(fold: FoldRun) -> dict[str, Any]:
 
 
 def _scores(fold: FoldRun) -> list[str]:
-    scores = [trial["UA"] for trial in fold.config["trials"]]
-    return [*map(percent, (max(scores), scores[0])), str(len(scores))]
+    measure = measure_of(fold.target)
+    scores = [trial[measure.primary] for trial in fold.config["trials"]]
+    best = min(scores) if measure.primary in measure.lower_is_better else max(scores)
+    return [*(score_text(measure, measure.primary, score) for score in (best, scores[0])), str(len(scores))]
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,9 @@ import pytest
 
 from gia_mic.extract.corpus import Utterance, write_corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse.audit import audit, by_value, majority, normalised, scores_of_control
+from gia_mic.extract.targets import Target
+from gia_mic.fuse import controls
+from gia_mic.fuse.audit import audit, normalised
 from gia_mic.report.audit import render_audit, verdict
 
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -126,20 +128,23 @@ def test_utterances_without_text_or_with_one_class_to_learn_from_do_no_harm(tmp_
     assert by_session.overlaps[1]["sentence"].utterances == 0
 
 
-def test_by_value_worked_by_hand():
+def test_the_scenarios_mean_worked_by_hand():
     """a: two of class 1 against one of 0; b: a tie, which the more frequent class 1 wins; c and None: unknown."""
-    train = np.array([0, 1, 1, 0, 1, 2, 1])
+    target = Target("label", ("x", "y", "z"))
     values = np.array(["a", "a", "a", "b", "b", None, None], dtype=object)
     test = np.array(["a", "b", "c", None], dtype=object)
-    assert by_value(train, values, test, 3).tolist() == [1, 1, 1, 1]
-    assert by_value(np.array([0, 0, 1]), np.array(["a", "a", "b"], dtype=object), test, 2).tolist() == [0, 1, 0, 0]
-    assert majority(np.array([2, 2, 0]), 4, 3).tolist() == [2] * 4
+
+    def answered(train, values):
+        return controls.of_scenario(target, np.eye(3)[train], values, test).argmax(axis=1).tolist()
+
+    assert answered([0, 1, 1, 0, 1, 2, 1], values) == [1, 1, 1, 1]
+    assert answered([0, 0, 1], np.array(["a", "a", "b"], dtype=object)) == [0, 1, 0, 0]
+    assert controls.of_training_part(target, np.eye(3)[[2, 2, 0]], 4).argmax(axis=1).tolist() == [2] * 4
 
 
 def test_a_control_is_pooled_over_its_folds():
-    control = scores_of_control(
-        "majority", [np.array([0, 1]), np.array([0, 0])], [np.array([0, 0]), np.array([0, 0])], "ab"
-    )
+    true, answers = [np.eye(2)[[0, 1]], np.eye(2)[[0, 0]]], [np.eye(2)[[0, 0]], np.eye(2)[[0, 0]]]
+    control = controls.control_of("majority", Target("label", ("a", "b")), true, answers)
     assert [scores["WA"] for scores in control.folds] == [0.5, 1]
     assert control.pooled["WA"] == 0.75
 

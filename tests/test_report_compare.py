@@ -2,12 +2,14 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.targets import Target
 from gia_mic.fuse import measure
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.report import statistics
@@ -17,7 +19,13 @@ from gia_mic.report.render import render, render_headline
 
 B = 80
 TRUE = np.arange(B) % len(CLASSES)
+MEASURE = measure.measure_of(Target("label", tuple(CLASSES)))
+WA, UA = (partial(MEASURE.value, name) for name in ("WA", "UA"))
 DIALOGS = [f"dialog {row // 8}" for row in range(B)]
+
+
+def tally(true, predicted, groups):
+    return MEASURE.tally(np.eye(len(CLASSES))[true], np.eye(len(CLASSES))[predicted], groups)
 
 
 def wrong(share, seed):
@@ -39,18 +47,19 @@ def test_a_comparison_equals_that_of_the_arrays(two):
     (group,) = groups(read_runs(two))
     predicted = [np.concatenate([wrong(0.1, 1), wrong(0.1, 2)]), np.concatenate([wrong(0.5, 11), wrong(0.5, 12)])]
     true, dialogs = np.tile(TRUE, 2), np.repeat(np.arange(20), 8)
-    tables = [statistics.grouped_confusions(true, one, dialogs, 4) for one in predicted]
+    tallies = [tally(true, one, dialogs) for one in predicted]
     found = group.against_best[1]
     assert group.names[group.best] == "gia-mic"
     assert group.against_best[0] is None
     assert found.utterances == 2 * B
-    assert found.ua == statistics.paired_bootstrap(tables[1], tables[0])
-    assert found.ua.value == pytest.approx(measure.ua(true, predicted[1], 4) - measure.ua(true, predicted[0], 4))
+    assert found.difference == statistics.paired_bootstrap(tallies[1], tallies[0], UA)
+    assert found.difference.value == pytest.approx(
+        measure.ua(true, predicted[1], 4) - measure.ua(true, predicted[0], 4)
+    )
     assert found.mcnemar == statistics.mcnemar(predicted[1] == true, predicted[0] == true)
-    assert (found.holm, found.mcnemar_holm) == (found.ua.p, found.mcnemar)
+    assert (found.holm, found.mcnemar_holm) == (found.difference.p, found.mcnemar)
     assert found.distinguishable
-    assert [group.evidence[0].ua] == statistics.bootstrap(tables[0])
-    assert [group.evidence[0].wa] == statistics.bootstrap(tables[0], [measure.wa_of])
+    assert list(group.evidence[0].intervals.values()) == statistics.bootstrap(tallies[0], [WA, UA])
     right = (predicted[0] == true).mean()
     assert group.evidence[0].calibration_error == pytest.approx(abs(right - 0.8), abs=1e-6)
 
@@ -82,7 +91,7 @@ def test_seeds_count_as_one_answer_of_several_minds(tmp_path):
     several, single = read_runs(tmp_path)
     found = compare(gather([several, single]), 1)[0]
     mean = np.mean([measure.ua(TRUE, wrong(0.2 * seed, seed), 4) for seed in range(3)])
-    assert found.ua.value == pytest.approx(mean - measure.ua(TRUE, wrong(0.3, 9), 4))
+    assert found.difference.value == pytest.approx(mean - measure.ua(TRUE, wrong(0.3, 9), 4))
     assert found.mcnemar == statistics.mcnemar(wrong(0.2, 1) == TRUE, wrong(0.3, 9) == TRUE)
 
 
@@ -93,7 +102,9 @@ def test_runs_are_compared_on_the_utterances_that_both_have(tmp_path, two):
     (group,) = groups(read_runs(two))
     found = dict(zip(group.names, group.against_best, strict=True))["gia-mic-half"]
     assert found.utterances == B
-    assert found.ua.value == pytest.approx(measure.ua(TRUE, wrong(0.3, 20), 4) - measure.ua(TRUE, wrong(0.1, 2), 4))
+    assert found.difference.value == pytest.approx(
+        measure.ua(TRUE, wrong(0.3, 20), 4) - measure.ua(TRUE, wrong(0.1, 2), 4)
+    )
 
 
 def test_runs_without_a_common_utterance_or_with_other_labels_are_not_compared(tmp_path, two):
@@ -121,9 +132,10 @@ def test_without_dialogs_speakers_are_drawn_if_there_are_some(tmp_path):
     make_fold(tmp_path / "ten", TRUE, wrong(0.3, 1), folds=1, about={"speaker": speakers})
     make_fold(tmp_path / "nine", TRUE[:72], wrong(0.3, 1)[:72], folds=1, about={"speaker": speakers[:72]})
     (ten,), (nine,) = (groups(read_runs(tmp_path / name)) for name in ("ten", "nine"))
-    tables = statistics.grouped_confusions(TRUE, wrong(0.3, 1), np.arange(B) // 8, 4)
     assert (ten.evidence[0].over, ten.evidence[0].groups) == ("speakers", 10)
-    assert [ten.evidence[0].ua] == statistics.bootstrap(tables)
+    assert [ten.evidence[0].intervals["UA"]] == statistics.bootstrap(
+        tally(TRUE, wrong(0.3, 1), np.arange(B) // 8), [UA]
+    )
     assert nine.evidence[0].over == "utterances"
     assert "over 10 speakers (they name no dialogs), 5,000 draws. Fewer than 20" in " ".join(
         render(tmp_path / "ten").split()
@@ -189,7 +201,7 @@ def test_subsets_of_the_modalities_stand_in_one_row(tmp_path):
     text = render(tmp_path)
     table = text[text.index("UA of each subset") : text.index("WA / UA of each fold")]
     (group,) = groups(read_runs(tmp_path))
-    mean = {row.run.name: f"{100 * row.ua.mean:.1f}" for row in group.rows}
+    mean = {row.run.name: f"{100 * row.primary.mean:.1f}" for row in group.rows}
     cells = rf"gia-mic +{mean['gia-mic-t']} ± \S+ +{mean['gia-mic-sv']} ± \S+ +{mean['gia-mic']} ± \S+\n"
     assert re.search(cells, table)
     assert "mult" not in table

@@ -119,9 +119,9 @@ def test_speakers_worked_by_hand(tmp_path):
     make_fold(tmp_path, [0, 0, 1, 0, 1], [0, 0, 1, 0, 1], folds=1, about=about, seed=1)
     found = speaker_scores(read_runs(tmp_path)[0])
     assert [(row.name, row.utterances) for row in found] == [("a", 3), ("b", 2)]
-    assert found[0].wa == pytest.approx((2 / 3 + 1) / 2)
-    assert found[0].ua == pytest.approx((0.75 + 1) / 2)
-    assert found[1].ua == 1
+    assert found[0].scores["WA"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found[0].scores["UA"] == pytest.approx((0.75 + 1) / 2)
+    assert found[1].scores["UA"] == 1
 
 
 def test_confused_utterances_worked_by_hand(tmp_path):
@@ -140,7 +140,7 @@ def test_confused_utterances_worked_by_hand(tmp_path):
     )
     assert (first.wrong, first.answers) == (1, 3)
     assert (second.text, second.wrong, second.predicted) == ("two", pytest.approx(1 / 3), "angry")
-    assert first.probabilities == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
+    assert first.said == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
     assert len(confused_utterances(group, most=1)) == 1
 
 

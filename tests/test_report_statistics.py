@@ -10,11 +10,35 @@ from scipy import stats
 from sklearn import metrics
 
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.targets import Target
 from gia_mic.fuse import measure
 from gia_mic.report import statistics
 
 C = 3
 GENERATOR_SEED = 7
+
+
+def of_tallies(score):
+    """Return a score of confusion matrices as one of tallies, which hold them row after row."""
+    return lambda tallies: score(tallies.reshape(*tallies.shape[:-1], *[math.isqrt(tallies.shape[-1])] * 2))
+
+
+WA, UA = of_tallies(measure.wa_of), of_tallies(measure.ua_of)
+
+
+def grouped_tallies(true, predicted, groups, classes=C, weights=None):
+    """Return the confusion matrix of each group as a tally."""
+    label = Target("label", tuple("abc"[:classes]))
+    answers = (np.eye(classes)[labels] for labels in (true, predicted))
+    return measure.measure_of(label).tally(*answers, groups, weights)
+
+
+def bootstrap(tallies, scores=(UA,), **options):
+    return statistics.bootstrap(tallies, scores, **options)
+
+
+def paired_bootstrap(first, second, **options):
+    return statistics.paired_bootstrap(first, second, UA, **options)
 
 
 def generated(B, share, seed=GENERATOR_SEED, classes=C):
@@ -26,20 +50,20 @@ def generated(B, share, seed=GENERATOR_SEED, classes=C):
 def test_grouped_confusions_add_up_to_the_whole():
     true, predicted = generated(60, 0.6)
     groups = np.arange(60) % 7
-    tables = statistics.grouped_confusions(true, predicted, groups, C)
-    assert tables.shape == (7, C, C)
-    assert np.array_equal(tables.sum(axis=0), measure.confusion(true, predicted, C))
+    tables = grouped_tallies(true, predicted, groups, C)
+    assert tables.shape == (7, C * C)
+    assert np.array_equal(tables.sum(axis=0), measure.confusion(true, predicted, C).ravel())
     chosen = groups == 3
-    assert np.array_equal(tables[3], measure.confusion(true[chosen], predicted[chosen], C))
-    halved = statistics.grouped_confusions(true, predicted, groups, C, weights=np.full(60, 0.5))
+    assert np.array_equal(tables[3], measure.confusion(true[chosen], predicted[chosen], C).ravel())
+    halved = grouped_tallies(true, predicted, groups, C, weights=np.full(60, 0.5))
     assert np.array_equal(halved, tables / 2)
 
 
 def test_the_interval_of_single_utterances_equals_scipys():
     """With groups of one, WA is a mean of zeros and ones, which SciPy can bootstrap too."""
     true, predicted = generated(300, 0.7)
-    tables = statistics.grouped_confusions(true, predicted, np.arange(300), C)
-    (ours,) = statistics.bootstrap(tables, [measure.wa_of], draws=20_000)
+    tables = grouped_tallies(true, predicted, np.arange(300), C)
+    (ours,) = bootstrap(tables, [WA], draws=20_000)
     theirs = stats.bootstrap(
         ((true == predicted).astype(float),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
@@ -51,14 +75,14 @@ def test_the_interval_of_groups_equals_scipys():
     generator = np.random.default_rng(3)
     right = generator.random(40)[:, None] > generator.random((40, 10))
     groups = np.repeat(np.arange(40), 10)
-    tables = statistics.grouped_confusions(np.zeros(400, int), np.where(right, 0, 1).ravel(), groups, C)
-    (ours,) = statistics.bootstrap(tables, [measure.wa_of], draws=20_000)
+    tables = grouped_tallies(np.zeros(400, int), np.where(right, 0, 1).ravel(), groups, C)
+    (ours,) = bootstrap(tables, [WA], draws=20_000)
     theirs = stats.bootstrap(
         (right.mean(axis=1),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
-    alone = statistics.grouped_confusions(np.zeros(400, int), np.where(right, 0, 1).ravel(), np.arange(400), C)
-    (narrow,) = statistics.bootstrap(alone, [measure.wa_of])
+    alone = grouped_tallies(np.zeros(400, int), np.where(right, 0, 1).ravel(), np.arange(400), C)
+    (narrow,) = bootstrap(alone, [WA])
     assert ours.high - ours.low > 1.4 * (narrow.high - narrow.low)
 
 
@@ -71,8 +95,8 @@ def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100():
         right = generator.random(600) < share
         predicted = np.where(right, 0, 1)
         for name, groups in (("dialogs", np.repeat(np.arange(30), 20)), ("utterances", np.arange(600))):
-            tables = statistics.grouped_confusions(np.zeros(600, int), predicted, groups, 2)
-            (found,) = statistics.bootstrap(tables, [measure.wa_of], draws=400)
+            tables = grouped_tallies(np.zeros(600, int), predicted, groups, 2)
+            (found,) = bootstrap(tables, [WA], draws=400)
             covered[name] += found.low <= 0.7 <= found.high
     assert 0.88 <= covered["dialogs"] / 200 <= 0.99
     assert covered["utterances"] < covered["dialogs"] - 20
@@ -81,10 +105,10 @@ def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100():
 def test_drawing_kinds_of_groups_is_drawing_groups():
     """Many equal groups are drawn by kind; a trace added to each, which no score sees, forces the other way."""
     true, predicted = generated(400, 0.7)
-    tables = statistics.grouped_confusions(true, predicted, np.arange(400), C)
-    (by_kind,) = statistics.bootstrap(tables, draws=20_000)
-    apart = tables * (1 + 1e-9 * np.arange(400))[:, None, None]
-    (by_group,) = statistics.bootstrap(apart, draws=20_000)
+    tables = grouped_tallies(true, predicted, np.arange(400), C)
+    (by_kind,) = bootstrap(tables, draws=20_000)
+    apart = tables * (1 + 1e-9 * np.arange(400))[:, None]
+    (by_group,) = bootstrap(apart, draws=20_000)
     assert (by_kind.low, by_kind.high) == pytest.approx((by_group.low, by_group.high), abs=0.004)
 
 
@@ -93,15 +117,15 @@ def test_drawing_kinds_of_groups_is_drawing_groups():
 def test_an_interval_holds_its_own_score_and_ignores_names(B, share, seed):
     true, predicted = generated(B, share, seed)
     groups = np.arange(B) % 10
-    tables = statistics.grouped_confusions(true, predicted, groups, C)
-    (found,) = statistics.bootstrap(tables, [measure.wa_of], draws=500)
+    tables = grouped_tallies(true, predicted, groups, C)
+    (found,) = bootstrap(tables, [WA], draws=500)
     assert 0 <= found.low <= measure.wa(true, predicted) <= found.high <= 1
     order = np.random.default_rng(seed).permutation(B)
-    shuffled = statistics.grouped_confusions(true[order], predicted[order], groups[order], C)
-    assert statistics.bootstrap(shuffled, [measure.wa_of], draws=500) == [found]
-    relabelled = statistics.grouped_confusions((true + 1) % C, (predicted + 1) % C, groups, C)
-    (other,) = statistics.bootstrap(relabelled, draws=500)
-    (same,) = statistics.bootstrap(tables, draws=500)
+    shuffled = grouped_tallies(true[order], predicted[order], groups[order], C)
+    assert bootstrap(shuffled, [WA], draws=500) == [found]
+    relabelled = grouped_tallies((true + 1) % C, (predicted + 1) % C, groups, C)
+    (other,) = bootstrap(relabelled, draws=500)
+    (same,) = bootstrap(tables, draws=500)
     assert (other.low, other.high) == pytest.approx((same.low, same.high))
 
 
@@ -109,17 +133,15 @@ def test_every_utterance_twice_in_its_dialog_changes_no_interval():
     """Copies are no new evidence, as dialogs are drawn; drawn one by one they would be."""
     true, predicted = generated(200, 0.7)
     groups = np.arange(200) % 20
-    (once,) = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C))
-    (twice,) = statistics.bootstrap(
-        statistics.grouped_confusions(*(np.tile(a, 2) for a in (true, predicted, groups)), C)
-    )
+    (once,) = bootstrap(grouped_tallies(true, predicted, groups, C))
+    (twice,) = bootstrap(grouped_tallies(*(np.tile(a, 2) for a in (true, predicted, groups)), C))
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
 
 
 def test_a_model_does_not_differ_from_itself():
     true, predicted = generated(100, 0.6)
-    tables = statistics.grouped_confusions(true, predicted, np.arange(100) % 10, C)
-    found = statistics.paired_bootstrap(tables, tables)
+    tables = grouped_tallies(true, predicted, np.arange(100) % 10, C)
+    found = paired_bootstrap(tables, tables)
     assert (found.value, found.interval, found.p) == (0, statistics.Interval(0, 0), 1)
     assert statistics.mcnemar(true == predicted, true == predicted) == 1
 
@@ -128,8 +150,8 @@ def test_a_paired_difference_turns_its_sign_with_the_order():
     true, first = generated(300, 0.8)
     _, second = generated(300, 0.6, seed=8)
     groups = np.arange(300) % 30
-    tables = [statistics.grouped_confusions(true, predicted, groups, C) for predicted in (first, second)]
-    forth, back = statistics.paired_bootstrap(*tables), statistics.paired_bootstrap(*tables[::-1])
+    tables = [grouped_tallies(true, predicted, groups, C) for predicted in (first, second)]
+    forth, back = paired_bootstrap(*tables), paired_bootstrap(*tables[::-1])
     assert forth.value == pytest.approx(measure.ua(true, first, C) - measure.ua(true, second, C))
     assert forth.value == pytest.approx(-back.value)
     assert (forth.interval.low, forth.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
@@ -145,8 +167,8 @@ def test_two_models_that_are_equally_good_rarely_differ():
     for _ in range(200):
         true = np.zeros(240, int)
         answers = [np.where(generator.random(240) < 0.7, 0, 1) for _ in range(2)]
-        tables = [statistics.grouped_confusions(true, answer, np.repeat(np.arange(40), 6), 2) for answer in answers]
-        found.append(statistics.paired_bootstrap(*tables, draws=400).p)
+        tables = [grouped_tallies(true, answer, np.repeat(np.arange(40), 6), 2) for answer in answers]
+        found.append(paired_bootstrap(*tables, draws=400).p)
     assert 0.01 <= np.mean(np.array(found) < 0.05) <= 0.1
 
 
@@ -238,15 +260,15 @@ def test_the_bootstrap_of_scikit_learns_balanced_accuracy_is_ours():
     for draw in generator.integers(0, 9, (300, 9)):
         rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
         values.append(metrics.balanced_accuracy_score(true[rows], predicted[rows]))
-    (found,) = statistics.bootstrap(statistics.grouped_confusions(true, predicted, groups, C), draws=300)
+    (found,) = bootstrap(grouped_tallies(true, predicted, groups, C), draws=300)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 
 def test_what_cannot_be_compared_is_refused():
-    tables = np.ones((3, C, C))
-    with pytest.raises(RunError, match=r"shapes \(3, 3, 3\) and \(2, 3, 3\)"):
-        statistics.paired_bootstrap(tables, tables[:2])
+    tables = np.ones((3, C * C))
+    with pytest.raises(RunError, match=r"shapes \(3, 9\) and \(2, 9\)"):
+        paired_bootstrap(tables, tables[:2])
     with pytest.raises(RunError, match="no utterance to draw from"):
-        statistics.bootstrap(np.zeros((0, C, C)))
+        bootstrap(np.zeros((0, C * C)))
     with pytest.raises(RunError, match="3 answers to compare with 2"):
         statistics.mcnemar([1, 0, 1], [1, 0])

@@ -33,9 +33,9 @@ def test_a_summary_worked_by_hand(two_folds):
     summary = summarise(read_runs(two_folds)[0])
     assert [fold.scores["WA"] for fold in summary.folds] == [6 / 8, 2 / 4]
     assert [fold.scores["UA"] for fold in summary.folds] == pytest.approx([2.75 / 4, 2 / 4])
-    assert summary.wa.mean == pytest.approx(0.625)
-    assert summary.wa.std == pytest.approx(np.std([0.75, 0.5], ddof=1))
-    assert summary.ua.mean == pytest.approx((0.6875 + 0.5) / 2)
+    assert summary.over_folds["WA"].mean == pytest.approx(0.625)
+    assert summary.over_folds["WA"].std == pytest.approx(np.std([0.75, 0.5], ddof=1))
+    assert summary.primary.mean == pytest.approx((0.6875 + 0.5) / 2)
     assert summary.pooled["WA"] == pytest.approx(8 / 12)
     assert list(summary.pooled["recall"].values()) == pytest.approx([4 / 5, 2 / 3, 2 / 2, 0 / 2])
     assert summary.pooled["UA"] == pytest.approx((4 / 5 + 2 / 3 + 1) / 4)

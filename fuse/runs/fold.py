@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.targets import Target
 from gia_mic.fuse.measure import measure_of
-from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, is_number, read_config
+from gia_mic.fuse.runs.folder import CONFIG, HINT, METRICS, PREDICTIONS, is_number, read_config, recorded_target
 from gia_mic.fuse.runs.history import read_history
 from gia_mic.fuse.runs.metrics import read_metrics
 from gia_mic.fuse.runs.predictions import Predictions, read_predictions
-from gia_mic.fuse.runs.record import recorded_target
 from gia_mic.fuse.runs.robustness import Robustness, read_robustness
 
 __all__ = ["FoldRun", "read_fold"]
@@ -114,7 +113,7 @@ class FoldRun:
         Raises:
             RunError: The file is broken.
         """
-        return read_robustness(self.folder, self.config["modalities"], measure_of(self.target).headline)
+        return read_robustness(self.folder, self.config["modalities"], measure_of(self.target))
 
     @cached_property
     def predictions(self) -> Predictions:

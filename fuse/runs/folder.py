@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from gia_mic.extract.errors import RunError, one_line, words_of
 from gia_mic.extract.files import write_json
+from gia_mic.extract.targets import KINDS, Target
 from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED, TrainingConfig
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "read_config",
     "read_entries",
     "read_json",
+    "recorded_target",
     "run_dir_of",
     "shared",
     "state",
@@ -97,6 +99,22 @@ def begin(run_dir: Path, config: Mapping[str, Any]) -> None:
     for name in (METRICS, ROBUSTNESS):
         (run_dir / name).unlink(missing_ok=True)
     write_json(run_dir / CONFIG, config)
+
+
+def recorded_target(config: Mapping[str, Any]) -> Target:
+    """Return what the run of a configuration predicts.
+
+    Raises:
+        KeyError, TypeError, ValueError: The configuration describes none.
+    """
+    recorded = config.get("target")
+    if recorded is None:
+        return Target("label", tuple(config["corpus"]["classes"]))
+    kind, names = recorded["kind"], tuple(recorded["names"])
+    ranges = tuple((float(low), float(high)) for low, high in recorded["ranges"])
+    if kind not in KINDS or not names or len(ranges) != (len(names) if kind == "scores" else 0):
+        raise ValueError(f"{recorded!r:.80} is no target")
+    return Target(kind, names, ranges)
 
 
 def shared(config: Mapping[str, Any]) -> dict[str, Any]:

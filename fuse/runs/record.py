@@ -14,10 +14,10 @@ import torch
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import device_name
 from gia_mic.extract.store import Store
-from gia_mic.extract.targets import KINDS, Target
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.data import speech_group
 
-__all__ = ["about_corpus", "about_features", "provenance", "recorded_speech_group", "recorded_target"]
+__all__ = ["about_corpus", "about_features", "provenance", "recorded_speech_group"]
 
 
 def about_corpus(corpus: Corpus, modalities: Sequence[str], target: Target) -> dict[str, Any]:
@@ -35,22 +35,6 @@ def about_corpus(corpus: Corpus, modalities: Sequence[str], target: Target) -> d
         "ceiling": _ceilings(corpus, target).get(letters),
         **({"recognisers": corpus.about["recognisers"]} if corpus.about.get("recognisers") else {}),
     }
-
-
-def recorded_target(config: Mapping[str, Any]) -> Target:
-    """Return what the run of a configuration predicts.
-
-    Raises:
-        KeyError, TypeError, ValueError: The configuration describes none.
-    """
-    recorded = config.get("target")
-    if recorded is None:
-        return Target("label", tuple(config["corpus"]["classes"]))
-    kind, names = recorded["kind"], tuple(recorded["names"])
-    ranges = tuple((float(low), float(high)) for low, high in recorded["ranges"])
-    if kind not in KINDS or not names or len(ranges) != (len(names) if kind == "scores" else 0):
-        raise ValueError(f"{recorded!r:.80} is no target")
-    return Target(kind, names, ranges)
 
 
 def _ceilings(corpus: Corpus, target: Target) -> Mapping[str, Any]:

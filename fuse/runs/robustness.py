@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import digest, write_json
+from gia_mic.fuse.measure import Measure
 from gia_mic.fuse.runs.folder import FORMAT, METRICS, ROBUSTNESS, is_number, read_entries
 
 __all__ = ["Condition", "Robustness", "read_robustness", "subsets", "write_robustness"]
@@ -63,13 +64,13 @@ def write_robustness(run_dir: Path, robustness: Robustness) -> None:
     )
 
 
-def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[str]) -> Robustness | None:
+def read_robustness(run_dir: Path, modalities: Sequence[str], measure: Measure) -> Robustness | None:
     """Return the scores of a run folder's model under each condition.
 
     Args:
         run_dir: A finished run folder.
         modalities: Names of the modalities that the model was trained on.
-        names: Names of the scores that there must be.
+        measure: What the model's answers are scored by.
 
     Returns:
         None where the model wasn't tested so, or the file is of an earlier training or doesn't say of which.
@@ -87,18 +88,23 @@ def read_robustness(run_dir: Path, modalities: Sequence[str], names: Sequence[st
     for letters, scores in entries["subsets"].items():
         if letters not in subsets(modalities):
             raise RunError(f"{path} names a subset {letters!r} of {one_line(modalities)}: {HINT}.")
-        robustness[Condition("subset", letters)] = _scores(path, scores, names)
+        robustness[Condition("subset", letters)] = _scores(path, scores, measure)
     for kind, (name, most) in LEVELS.items():
         for entry in entries[kind]:
             level = entry.get(name) if isinstance(entry, dict) else None
             if not is_number(level) or not 0 <= level <= most:
                 raise RunError(f"{path}: expected a {name} in 0 … {most:g} in each entry of {kind}: {HINT}.")
-            robustness[Condition(kind, float(level))] = _scores(path, entry, names)
+            robustness[Condition(kind, float(level))] = _scores(path, entry, measure)
     return robustness
 
 
-def _scores(path: Path, entry: Any, names: Sequence[str]) -> dict[str, float | None]:
+def _scores(path: Path, entry: Any, measure: Measure) -> dict[str, float | None]:
     scores = entry if isinstance(entry, dict) else {}
-    if not all(name in scores and (scores[name] is None or is_number(scores[name])) for name in names):
-        raise RunError(f"{path}: expected {one_line(names)} under each condition: {HINT}.")
-    return {name: None if scores[name] is None else float(scores[name]) for name in names}
+    for name in measure.headline:
+        value = scores.get(name, "nothing")
+        if value is not None and not (is_number(value) and (name not in measure.in_percent or 0 <= value <= 1)):
+            fractions = " in 0 … 1" if measure.in_percent.issuperset(measure.headline) else ""
+            raise RunError(
+                f"{path}: expected {' and '.join(measure.headline)}{fractions} under each condition: {HINT}."
+            )
+    return {name: None if scores[name] is None else float(scores[name]) for name in measure.headline}

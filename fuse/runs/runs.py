@@ -12,8 +12,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.targets import Target
 from gia_mic.fuse.measure import Measure, measure_of
 from gia_mic.fuse.runs.fold import FoldRun, read_fold
-from gia_mic.fuse.runs.folder import METRICS, shared
-from gia_mic.fuse.runs.record import recorded_target
+from gia_mic.fuse.runs.folder import METRICS, recorded_target, shared
 
 __all__ = ["Run", "differences", "read_runs", "setting_text"]
 

@@ -14,8 +14,17 @@ from gia_mic.extract.targets import Target
 from gia_mic.fuse.data import layer_count
 from gia_mic.fuse.models import registry
 from gia_mic.fuse.readout import Readout
-from gia_mic.fuse.runs.folder import FORMAT, HINT, METRICS, READOUT, WEIGHTS, is_number, read_config, read_entries
-from gia_mic.fuse.runs.record import recorded_target
+from gia_mic.fuse.runs.folder import (
+    FORMAT,
+    HINT,
+    METRICS,
+    READOUT,
+    WEIGHTS,
+    is_number,
+    read_config,
+    read_entries,
+    recorded_target,
+)
 
 __all__ = ["TrainedFusion", "load_fusion", "write_weights"]
 

@@ -79,7 +79,7 @@ def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run)
     corpus, _ = demo
     given = list(inputs(corpus, corpus.ids[:5]))
     together = list(run.predict_many(given))
-    assert len(run.models) == 3
+    assert len(run.trained) == 3
     folds = [load_predictor(run_dir, device="cpu") for run_dir in run.run_dirs]
     for one, answer in zip(given, together, strict=True):
         alone = run.predict(one.audio, one.text, one.video)

@@ -5,11 +5,9 @@ from math import floor, log10
 from typing import Any
 
 from gia_mic.extract.targets import Target
+from gia_mic.fuse.measure.labels import THRESHOLD
 
-__all__ = ["APPLIES_ABOVE", "Answer", "change_in_words", "in_words", "range_of"]
-
-APPLIES_ABOVE = 0.5
-"""Probability above which one of several classes applies; thresholds that were fitted are shifted there."""
+__all__ = ["Answer", "change_in_words", "in_words", "range_of"]
 
 
 BAR = 30
@@ -39,7 +37,7 @@ class Answer:
         """Classes that apply, those with a probability above 0.5, of `labels`; empty for other targets."""
         if self.target.kind != "labels":
             return ()
-        return tuple(name for name, p in self.values.items() if p > APPLIES_ABOVE)
+        return tuple(name for name, p in self.values.items() if p > THRESHOLD)
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -85,18 +83,19 @@ class Answer:
         """
         width = max(map(len, self.values))
         if self.scores:
-            return "\n".join(f"{name:{width}}  {self._on_scale(name)}" for name in self.scores)
+            lows = max(len(f"{low:g}") for low, _ in self.target.ranges)
+            return "\n".join(f"{name:{width}}  {self._on_scale(name, lows)}" for name in self.scores)
         lines = []
         for name, p in sorted(self.probabilities.items(), key=lambda pair: -pair[1]):
             line = f"{name:{width}}  {100 * p:5.1f} %  {'█' * round(BAR * p)}".rstrip()
             lines.append(f"{line}  applies" if name in self.labels else line)
         return "\n".join(lines)
 
-    def _on_scale(self, name: str) -> str:
+    def _on_scale(self, name: str, low_width: int) -> str:
         low, high = range_of(self.target, name)
         before = round(BAR * (self.scores[name] - low) / (high - low))
         value = in_words(self.target, name, self.scores[name])
-        return f"{value:>6}  {low:g} {'─' * before}●{'─' * (BAR - before)} {high:g}"
+        return f"{value:>6}  {low:>{low_width}g} {'─' * before}●{'─' * (BAR - before)} {high:g}"
 
 
 def range_of(target: Target, name: str) -> tuple[float, float]:

@@ -81,9 +81,10 @@ def predict(
     encoders: Mapping[str, str],
     device: str | None,
 ) -> None:
-    """Tell the emotion of recordings with RUN, the folder of a run (the mean of its folds) or of one of its folds.
+    """Tell what people express in recordings with RUN, the folder of a run (the mean of its folds) or of one fold.
 
-    Any of --audio, --text and --video will do that the run was trained with.
+    The answer is what the run was trained on: a class with probabilities, the classes that apply, or scores in their
+    own unit. Any of --audio, --text and --video will do that the run was trained with.
     """
     single = [value for value in (audio, text, video) if value is not None]
     if bool(single) == bool(batch):
@@ -110,9 +111,10 @@ def predict(
     for note in answer.notes:
         logger.warning(note)
     if as_json:
-        click.echo(json.dumps(_row(answer) | ({"explanation": explanation.numbers()} if explanation else {})))
+        why_in_numbers = {"explanation": explanation.numbers()} if explanation else {}
+        click.echo(json.dumps(answer.entries() | _beside(answer) | why_in_numbers))
     else:
-        click.echo(_table(answer) + (f"\n\n{explanation.text()}" if explanation else ""))
+        click.echo(answer.lines() + (f"\n\n{explanation.text()}" if explanation else ""))
     if explanation and picture:
         from gia_mic.explanation_figure import draw
 
@@ -134,7 +136,9 @@ def listen(
     device: str | None,
     **options: Any,
 ) -> None:
-    """Tell the emotion in speech as it goes on, with RUN, from FILE or from standard input.
+    """Tell what is expressed in speech as it goes on, with RUN, from FILE or from standard input.
+
+    Each line has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
 
     Standard input, and a file that ends in .pcm or .raw, is 16-bit little-endian mono PCM at 16 kHz, as
     `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.
@@ -165,30 +169,19 @@ def listen(
         for answer in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
             computed_s, heard_s = computed_s + answer.seconds, answer.time_s
             if as_json:
-                click.echo(
-                    json.dumps({"time_s": answer.time_s, "label": answer.label, "probabilities": answer.probabilities})
-                )
+                click.echo(json.dumps({"time_s": answer.time_s, **answer.entries()}))
             else:
                 percentages = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in answer.probabilities.items())
-                click.echo(f"{answer.time_s:7.1f} s  {answer.label:12} {percentages}")
+                click.echo(f"{answer.time_s:7.1f} s  {answer.in_words():12} {percentages}".rstrip())
     if heard_s:
         logger.info(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
     else:
         logger.warning(f"There was less than {config.every_s:g} s of sound: no answer.")
 
 
-def _table(answer: "Prediction") -> str:
-    """Return one line a class, the most probable first."""
-    ordered = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])
-    width = max(map(len, answer.probabilities))
-    return "\n".join(f"{name:{width}}  {100 * p:5.1f} %  {'█' * round(30 * p)}".rstrip() for name, p in ordered)
-
-
-def _row(answer: "Prediction") -> dict[str, Any]:
-    """Return an answer as JSON values."""
+def _beside(answer: "Prediction") -> dict[str, Any]:
+    """Return what stands beside an answer, as JSON values."""
     return {
-        "label": answer.label,
-        "probabilities": {name: round(p, 6) for name, p in answer.probabilities.items()},
         "modalities": list(answer.modalities),
         **({"text": answer.text} if answer.text is not None else {}),
         **({"notes": list(answer.notes)} if answer.notes else {}),
@@ -199,7 +192,7 @@ def _predict_table(
     predictor: "Predictor", path: Path, *, missing: tuple[str, ...], as_json: bool, allow_failures: bool
 ) -> None:
     """Answer each row of a table, in the table's own format unless JSON is asked for."""
-    from gia_mic.batch import free_names, plain, read_batch
+    from gia_mic.batch import answer_cells, answer_columns, free_names, plain, read_batch
     from gia_mic.extract.errors import MediaError, one_line
     from gia_mic.extract.progress import progress
     from gia_mic.predictor import Input
@@ -208,44 +201,48 @@ def _predict_table(
     failed: list[tuple[str, str]] = []
     with TemporaryDirectory() as scratch:
         batch = read_batch(path, Path(scratch), missing)
-        probabilities = ["probabilities"] if json_lines else [f"p_{name}" for name in predictor.classes]
-        answer_names = ["label", *probabilities, "modalities", *(["text"] if json_lines else []), "notes", "error"]
-        free = free_names(answer_names, batch.columns)
+        names_beside = ["modalities", *(["text"] if json_lines else []), "notes", "error"]
+        # a score may be called like something beside it
+        names = answer_columns(predictor.target, nested=json_lines)
+        columns = free_names(names, [*batch.columns, *names_beside])
+        columns_beside = free_names(names_beside, [*batch.columns, *columns.values()])
 
         def answered() -> Iterator[dict[str, Any]]:
             # rows that appear on the terminal show by themselves how far it is
             with progress(len(batch.rows), path.name, "input", quiet=sys.stdout.isatty()) as shown:
                 answers = batch.answers(predictor, allow_failures=allow_failures)
                 for name, row, given, answer in zip(batch.names, batch.rows, batch.inputs, answers, strict=True):
+                    cells: dict[str, Any] = {}
                     if isinstance(answer, MediaError):
                         failed.append((name, str(answer)))
-                        cells: dict[str, Any] = {"error": str(answer)}
+                        beside: dict[str, Any] = {"error": str(answer)}
                     else:
-                        cells = _row(answer) if json_lines else _cells(answer)
+                        cells, beside = answer.entries(), _beside(answer)
                         if isinstance(given, Input) and given.text is not None:
-                            cells.pop("text", None)  # the table has it
-                    yield {**row, **{free[key]: value for key, value in cells.items()}}
+                            beside.pop("text", None)  # the table has it
+                        if not json_lines:
+                            cells, beside = answer_cells(answer), _joined(beside)
+                    yield {
+                        **row,
+                        **{columns[key]: value for key, value in cells.items()},
+                        **{columns_beside[key]: value for key, value in beside.items()},
+                    }
                     shown.update()
 
         if json_lines:
             for line in answered():
                 click.echo(json.dumps(plain(line), ensure_ascii=False))
         else:
-            columns = [*batch.columns, *free.values()]
-            _write_csv(columns, answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
+            header = [*batch.columns, *columns.values(), *columns_beside.values()]
+            _write_csv(header, answered(), "\t" if path.suffix.lower() == ".tsv" else ",")
     if failed and not allow_failures:
         listed = one_line(f"{name} ({why.rstrip('.')})" for name, why in failed)
         raise MediaError(f"{len(failed)} of {len(batch.rows)} inputs have no answer: {listed}.")
 
 
-def _cells(answer: "Prediction") -> dict[str, Any]:
-    probabilities = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
-    return {
-        "label": answer.label,
-        **probabilities,
-        "modalities": "+".join(answer.modalities),
-        "notes": "; ".join(answer.notes),
-    }
+def _joined(beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands beside an answer as cells of a table."""
+    return {"modalities": "+".join(beside["modalities"]), "notes": "; ".join(beside.get("notes", ()))}
 
 
 def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter: str) -> None:

@@ -1,6 +1,7 @@
 """`mer prepare`, `mer import` and `mer corpora`: other people's files become a corpus and its features."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,11 @@ def prepare_manifest(
     help="4: angry, happy with excited, neutral, sad; 5: and frustrated; 6: excited apart from happy.",
 )
 @click.option("--improvised-only", is_flag=True, help="Leave the scripted dialogs out.")
+@click.option(
+    "--all-turns",
+    is_flag=True,
+    help="Keep the turns without one of these labels too, as papers on valence, arousal and dominance do.",
+)
 @click.option("--keep-tags", is_flag=True, help="Keep tags such as [LAUGHTER] in the text.")
 @features_option
 def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:
@@ -150,20 +156,52 @@ def prepare_hf(
     click.echo(corpus.describe())
 
 
-def _add_release(release_name: str, what: str) -> None:
-    """Add `mer prepare RELEASE PATH`."""
+@prepare.command("emobox")
+@click.argument("path", type=FOLDER)
+@click.option("--dataset", help="Which corpus of EmoBox, such as cafe.  [default: the only one there is]")
+@click.option("--root", type=FOLDER, help="Folder that holds downloads, or what lies in it.  [default: PATH]")
+@click.option("--fold", type=click.IntRange(min=1), help="The fold whose parts to take.  [default: all of them]")
+@click.option("--name", help="Name of the new corpus.  [default: that of the dataset]")
+@features_option
+def prepare_emobox(path: Path, dataset: str | None, name: str | None, features: Path, **options: Any) -> None:
+    """Read a corpus as EmoBox describes it from PATH, a clone of https://github.com/emo-box/EmoBox.
+
+    The sound comes from the corpus itself: below --root, where EmoBox expects it or without the first folders.
+    """
+    from gia_mic.extract.corpora import release
+
+    corpus = release.prepare_release("emobox", path, features, name=name or dataset, dataset=dataset, **options)
+    click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+
+
+_test_option = click.option(
+    "--test",
+    type=click.IntRange(1, 3),
+    default=1,
+    show_default=True,
+    help="Number of the part to test on, of those called Test1 to Test3; the others are left out.",
+)
+
+
+def _add_release(release_name: str, what: str, *options: Callable[..., Any]) -> None:
+    """Add `mer prepare RELEASE PATH`, with options that the release's reader takes."""
 
     @prepare.command(release_name, help=f"Read {what}.")
     @click.argument("path", type=FOLDER)
     @click.option("--name", default=release_name, show_default=True, help="Name of the new corpus.")
     @features_option
-    def prepare_release(path: Path, name: str, features: Path) -> None:
+    def prepare_release(path: Path, name: str, features: Path, **options: Any) -> None:
         from gia_mic.extract.corpora import release
 
-        corpus = release.prepare_release(release_name, path, features, name=name)
+        corpus = release.prepare_release(release_name, path, features, name=name, **options)
         click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
 
+    for option in options:
+        option(prepare_release)
 
+
+_add_release("msppodcast", "MSP-Podcast from PATH, the folder with Labels and Audios", _test_option)
+_add_release("merchallenge", "MER2023 to MER2026 from PATH, the folder of one of them or of MERTools", _test_option)
 _add_release("meld", "MELD from PATH, the folder MELD.Raw with its archives unpacked")
 _add_release("cremad", "CREMA-D from PATH, the folder with AudioWAV and VideoFlash")
 _add_release("ravdess", "RAVDESS from PATH, the folder with Actor_01 to Actor_24 at any depth")

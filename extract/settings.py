@@ -101,15 +101,16 @@ class Setting:
         return tuple(text.split(",")) if isinstance(self.default, tuple) else type(self.default)(text)
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
+def setting(default: Any, help: str, *, deferred: bool = False, **limits: Any) -> Any:
     """Declare a field of a frozen dataclass as a setting.
 
     Args:
         default: Value that the field has by default, of the setting's type.
         help: What it is, with its symbol and unit, in a sentence or two.
+        deferred: Leave the field None where it isn't chosen, as its default depends on what isn't known yet.
         limits: Other fields of `Setting`, such as `above=0`.
     """
-    return field(default=default, metadata={"setting": Setting(default, help, **limits)})
+    return field(default=None if deferred else default, metadata={"setting": Setting(default, help, **limits)})
 
 
 def settings_of(config: type[Any]) -> dict[str, Setting]:

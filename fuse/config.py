@@ -3,9 +3,13 @@
 Nothing here imports torch, so the command line reads its defaults from these classes without loading it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gia_mic.extract.settings import out_of_range, setting
+
+if TYPE_CHECKING:
+    from gia_mic.extract.targets import Target
 
 __all__ = [
     "ABLATIONS",
@@ -28,6 +32,9 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16")
+FEATURE_DROPOUT, FEATURE_DROPOUT_OF_SCORES = 0.2, 0.5
+"""Scores have no soft target, which keeps classes from being learnt by heart, so they need more (docs/defaults.md)."""
+
 SCORE_LOSSES = ("ccc", "l1", "l2")
 PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "scenario": "scenario"}
 """Protocol, which is also its column, and the column whose values must not occur on both sides."""
@@ -110,11 +117,13 @@ class TrainingConfig:
         at_least=0,
         below=1,
     )
-    feature_dropout: float = setting(
-        0.2,
+    feature_dropout: float | None = setting(
+        FEATURE_DROPOUT,
         "Probability that a feature of a modality's frames is hidden from a whole step.",
         at_least=0,
         below=1,
+        elsewhere=f"{FEATURE_DROPOUT_OF_SCORES} for scores",
+        deferred=True,
     )
     patience: int = setting(
         10,
@@ -136,6 +145,13 @@ class TrainingConfig:
         "Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they are one "
         "long frame.",
     )
+
+    def of(self, target: "Target") -> "TrainingConfig":
+        """Return the same with what is by default for a target where nothing is chosen."""
+        if self.feature_dropout is not None:
+            return self
+        default = FEATURE_DROPOUT_OF_SCORES if target.kind == "scores" else FEATURE_DROPOUT
+        return replace(self, feature_dropout=default)
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""

@@ -62,13 +62,14 @@ class Experiment:
         return self.name or default_name(self.fusion, modalities, self.target)
 
     def on(self, corpus: Corpus) -> "Experiment":
-        """Return the same with the target as the corpus calls it: None for its default, however it was named.
+        """Return the same with the target as the corpus calls it, None for its default, and the training's defaults.
 
         Raises:
             CorpusError: The corpus has no such target.
         """
         target = corpus.target(self.target)
-        return replace(self, target=None if target == corpus.target() else target.name)
+        name = None if target == corpus.target() else target.name
+        return replace(self, target=name, training=self.training.of(target))
 
 
 @dataclass(frozen=True)

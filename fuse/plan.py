@@ -146,7 +146,7 @@ def _block(
             rows[s, r, :count] = part
             if visible is not None:
                 visible[s, r, :count] = modality_masks(count, M, config.modality_dropout, run.generator)
-            for name, mask in feature_masks(run.model, config.feature_dropout, run.generator).items():
+            for name, mask in feature_masks(run.model, config.feature_dropout or 0, run.generator).items():
                 features.setdefault(name, mask.new_ones(S, R, *mask.shape))[s, r] = mask
             if keep is not None:
                 keep[s, r, :count] = dropout_masks(run.model, count, run.generator)

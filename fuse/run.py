@@ -140,7 +140,6 @@ def train_here(
     of `train_folds`.
     """
     execution = execution or Execution()
-    experiments = [experiment.on(corpus) for experiment in experiments]
     for experiment in experiments:
         refuse_problems(experiment, execution, stores, target=corpus.target(experiment.target))
     if execution.tensorboard:
@@ -181,6 +180,7 @@ def plan_runs(
     Raises:
         RunError: There are no such folds, a single class to train on, or nothing to choose an epoch on.
     """
+    experiment = experiment.on(corpus)
     target = corpus.target(experiment.target)
     folds = split.folds(corpus, experiment.protocol, allow_shared=experiment.allow_shared)
     folds = [split.with_target(corpus, target, fold) for fold in folds]

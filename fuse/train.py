@@ -150,6 +150,7 @@ def fit(
     Raises:
         RunError: No training utterance has a frame, or the loss is not a finite number.
     """
+    config = config.of(data.target)
     run = _Run(build, data, spec, config)
     [result] = _train(OneModel(run.model), [run], data, config, steps)
     return result
@@ -178,6 +179,7 @@ def fit_together(
     costs = data.costs
     if len(specs) == 1 or any((costs[spec.rows] > 0).sum() < steps for spec in specs):
         return [fit(build, data, spec, config, steps=steps) for spec in specs]
+    config = config.of(data.target)
     runs = [_Run(build, data, spec, config) for spec in specs]
     return _train(Stack([run.model for run in runs]), runs, data, config, steps)
 

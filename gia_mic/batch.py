@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gia_mic.answer import Answer
 from gia_mic.extract import media
 from gia_mic.extract.corpora.cells import (
     MISSING_TEXTS,
@@ -21,9 +22,10 @@ from gia_mic.extract.corpora.manifest import CLIPS
 from gia_mic.extract.corpora.table import columns, filled, read_rows
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.errors import CorpusError, MediaError, one_line, words_of
+from gia_mic.extract.targets import Target
 from gia_mic.predictor import Input, Prediction, Predictor
 
-__all__ = ["Batch", "free_names", "read_batch"]
+__all__ = ["Batch", "answer_cells", "answer_columns", "free_names", "plain", "read_batch"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,28 @@ def read_batch(path: Path, scratch: Path, missing: Collection[str] = MISSING_TEX
     return Batch(present, rows, names, inputs)
 
 
+def answer_columns(target: Target, *, nested: bool) -> list[str]:
+    """Return how the parts of an answer are called in a table that has no such columns of its own.
+
+    Args:
+        target: What the run predicts.
+        nested: Whether a column can hold several numbers, as in JSON: then they are those of `Answer.entries`.
+    """
+    if target.kind == "scores":
+        return ["scores"] if nested else list(target.names)
+    probabilities = ["probabilities"] if nested else [f"p_{name}" for name in target.names]
+    return ["labels" if target.kind == "labels" else "label", *probabilities]
+
+
+def answer_cells(answer: Answer) -> dict[str, str]:
+    """Return an answer as text by the names that `answer_columns` gives where nothing is nested."""
+    if answer.scores:
+        return {name: f"{score:.6g}" for name, score in answer.scores.items()}
+    probabilities = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
+    classes = {"labels": "+".join(answer.labels)} if answer.label is None else {"label": answer.label}
+    return {**classes, **probabilities}
+
+
 def free_names(names: Sequence[str], taken: Collection[str]) -> dict[str, str]:
     """Return a column's name for each answer that no column of the table has, whatever the capitals.
 
@@ -96,7 +120,7 @@ def free_names(names: Sequence[str], taken: Collection[str]) -> dict[str, str]:
     used = {name.casefold() for name in taken}
     found = {}
     for name in names:
-        other = "predicted" if name == "label" else f"predicted_{name}"
+        other = "predicted" if name in ("label", "labels") else f"predicted_{name}"
         candidates = [name, other, *(f"{other}_{number}" for number in range(2, len(used) + 3))]
         found[name] = next(candidate for candidate in candidates if candidate.casefold() not in used)
         used.add(found[name].casefold())

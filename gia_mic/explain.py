@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from gia_mic.answer import change_in_words, in_words
 from gia_mic.predictor import Input, Prediction, Predictor
 
 __all__ = ["Explanation", "explain", "words"]
@@ -29,7 +30,7 @@ class Explanation:
         attention: By modality, the weight (T,) of each of its frames in what the others take from it: the mean over the
             others, their frames and the heads; its sum is 1. Empty for a fusion without attention or a modality alone.
         words: The transcript's words with the summed weights of their tokens; marks of beginning and end are `<s>`.
-        without: By modality, the probabilities that are left when it is left out.
+        without: By modality, what is answered when it is left out, as `Answer.values`.
         seconds: Duration of a frame in seconds, by modality, where frames are evenly spaced.
         sound: Samples (n,) of the sound and their rate in Hz; None without.
         pictures: The pictures as the encoder saw them, (n, height, width, 3) uint8; None without.
@@ -56,7 +57,6 @@ class Explanation:
 
     def text(self) -> str:
         """Return the explanation for a terminal."""
-        label = self.prediction.label
         parts = []
         if self.gates:
             gate_rows = [(f"{to} ← {of}", f"{value:.2f}") for (to, of), value in self.gates.items()]
@@ -72,14 +72,28 @@ class Explanation:
         if lines:
             parts.append("Attention by the other modalities, over time\n" + _plain(lines))
         if self.without:
-            full = self.prediction.probabilities
-            rows = [("nothing", f"{100 * full[label]:.1f} %", "", label)]
-            for name, probabilities in self.without.items():
-                change = f"{100 * (probabilities[label] - full[label]):+.1f}"
-                top = max(probabilities, key=probabilities.__getitem__)
-                rows.append((name, f"{100 * probabilities[label]:.1f} %", change, top))
-            parts.append(f"Left out, and how probable {label} then is\n" + _plain(rows))
+            parts.append(self._without_in_words())
         return "\n\n".join(parts) or "There is nothing to explain it by: neither gates nor attention took part."
+
+    def _without_in_words(self) -> str:
+        """Return what each modality changes: of the answered class, or of each class that may apply or score."""
+        target, full = self.prediction.target, self.prediction.values
+        if label := self.prediction.label:
+            rows = [("nothing", in_words(target, label, full[label]), "", label)]
+            for modality, values in self.without.items():
+                change = change_in_words(target, label, values[label] - full[label])
+                top = max(values, key=values.__getitem__)
+                rows.append((modality, in_words(target, label, values[label]), change, top))
+            return f"Left out, and how probable {label} then is\n" + _plain(rows)
+        table = [("", *target.names), ("nothing", *(in_words(target, name, value) for name, value in full.items()))]
+        for modality, values in self.without.items():
+            cells = [
+                f"{in_words(target, name, value)} ({change_in_words(target, name, value - full[name])})"
+                for name, value in values.items()
+            ]
+            table.append((modality, *cells))
+        what = "what the scores then are" if target.kind == "scores" else "how probable each class then is"
+        return f"Left out, and {what}\n" + _plain(table)
 
 
 def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = False) -> Explanation:
@@ -95,7 +109,7 @@ def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = Fa
     present = prediction.modalities
     batch = predictor.data([encoded.frames]).batch(torch.zeros(1, dtype=torch.int64, device=predictor.device))
     with torch.inference_mode():
-        details = [model(batch, details=True).details for model in predictor.models]
+        details = [one.model(batch, details=True).details for one in predictor.trained]
     gates, attention = {}, {}
     for of in present:
         pair_weights = []
@@ -112,8 +126,7 @@ def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = Fa
             seconds[name] = (predictor.speech_group if name == "speech" else 1) / rate
     without = {}
     for name in present if len(present) > 1 else ():
-        probabilities = predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1))
-        without[name] = dict(zip(predictor.classes, map(float, probabilities), strict=True))
+        without[name] = predictor.named(predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1)))
     sound, pictures = predictor.encoders.sound_and_pictures(utterance, present)
     spans = predictor.encoders.spans(utterance) if "text" in attention else []
     weights = _by_token(attention["text"], len(spans), predictor.encoders["text"].spec.pool) if spans else np.empty(0)

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gia_mic.answer import change_in_words, in_words, range_of
 from gia_mic.explain import Explanation
 from gia_mic.extract.files import replacing
+from gia_mic.fuse.measure.labels import THRESHOLD
 
 __all__ = ["draw"]
 
@@ -15,7 +17,7 @@ WIDTH, MARGIN, SCALE = 1400, 40, 2
 """Size in points; a point is drawn as `SCALE` pixels."""
 
 INK, FAINT, PALE, HOT = (28, 32, 38), (112, 120, 130), (228, 232, 236), (214, 84, 30)
-MOST_PICTURES, MOST_LINES = 14, 7
+MOST_PICTURES, MOST_LINES, MOST_COLUMNS = 14, 7, 6
 
 
 class _Page:
@@ -33,6 +35,14 @@ class _Page:
 
     def width(self, text: str, size: int = 15) -> float:
         return self.fonts[size].getlength(text) / SCALE
+
+    def shortened(self, text: str, width: float, size: int = 15) -> str:
+        """Return the text, cut where it is wider than so many points."""
+        if self.width(text, size) <= width:
+            return text
+        while text and self.width(f"{text}…", size) > width:
+            text = text[:-1]
+        return f"{text.rstrip(' ,')}…"
 
     def box(
         self, left: float, top: float, right: float, bottom: float, colour: tuple[int, int, int], round_: float = 0
@@ -72,24 +82,35 @@ def draw(explanation: Explanation, path: Path) -> None:
 
 
 def _head(page: _Page, explanation: Explanation) -> float:
-    """Draw the answer and the probabilities, the highest first."""
+    """Draw the answer with its probabilities, the highest first, or with its scores on the scales of their ranges."""
     answer = explanation.prediction
-    page.text(MARGIN, 66, answer.label, 30)
-    page.text(
-        MARGIN, 92, f"{100 * answer.probabilities[answer.label]:.0f} %, from {', '.join(answer.modalities)}", 15, FAINT
-    )
-    ordered = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])[:8]
-    left = 420.0
-    name_width = max(page.width(name) for name, _ in ordered)
-    for row, (name, p) in enumerate(ordered):
+    title, left = answer.in_words(), 420.0
+    size = 30 if page.width(title, 30) < left - MARGIN - 20 else 18
+    page.text(MARGIN, 66, page.shortened(title, left - MARGIN - 20, size), size)
+    certainty = f"{100 * answer.probabilities[answer.label]:.0f} %, " if answer.label else ""
+    page.text(MARGIN, 92, f"{certainty}from {', '.join(answer.modalities)}", 15, FAINT)
+    answered = answer.labels or (answer.label,)
+    ordered = sorted(answer.probabilities.items(), key=lambda pair: -pair[1]) or list(answer.scores.items())
+    name_width = max(page.width(name) for name, _ in ordered[:8])
+    bar = 440 - name_width - (130 if answer.scores else 70)
+    for row, (name, value) in enumerate(ordered[:8]):
         column, line = divmod(row, 4)
         x, y = left + column * 490, 48 + 24 * line
         page.text(x + name_width, y, name, anchor="rs")
-        bar = 440 - name_width - 70
-        page.box(x + name_width + 10, y - 13, x + name_width + 10 + bar, y + 3, PALE, 3)
-        if p * bar > 1:
-            page.box(x + name_width + 10, y - 13, x + name_width + 10 + p * bar, y + 3, INK if row else HOT, 3)
-        page.text(x + name_width + bar + 18, y, f"{100 * p:.0f} %", colour=FAINT)
+        start, (low, high) = x + name_width + 10, range_of(answer.target, name)
+        end = start + bar * (value - low) / (high - low)
+        page.box(start, y - 13, start + bar, y + 3, PALE, 3)
+        if answer.scores:
+            page.box(end - 5, y - 14, end + 5, y + 4, HOT, 5)
+            text = f"{in_words(answer.target, name, value)} in {low:g} … {high:g}"
+        else:
+            if end - start > 1:
+                page.box(start, y - 13, end, y + 3, HOT if name in answered else INK, 3)
+            text = f"{100 * value:.0f} %"
+        if answer.target.kind == "labels":
+            threshold = start + bar * THRESHOLD
+            page.box(threshold - 0.5, y - 16, threshold + 0.5, y + 6, FAINT)
+        page.text(start + bar + 8, y, text, colour=FAINT)
     return 150.0
 
 
@@ -177,24 +198,11 @@ def _pictures(
 
 def _foot(page: _Page, top: float, explanation: Explanation) -> float:
     """Write what each modality changes on the left, and the gates on the right."""
-    label, full = explanation.prediction.label, explanation.prediction.probabilities
     y = left_end = right_end = top + 4
-    if explanation.without:
-        page.text(MARGIN, y, f"{label}, when a modality is left out", 18)
-        for number, (name, left) in enumerate(explanation.without.items()):
-            left_end = y + 30 + 26 * number
-            change = left[label] - full[label]
-            zero, reach = MARGIN + 300, 150
-            page.text(MARGIN, left_end, f"without {name}")
-            page.box(zero - reach, left_end - 13, zero + reach, left_end + 3, PALE, 3)
-            page.box(zero + min(0, change) * reach, left_end - 13, zero + max(0, change) * reach, left_end + 3, HOT, 2)
-            page.text(
-                zero + reach + 12,
-                left_end,
-                f"{100 * change:+.0f} points: {max(left, key=left.__getitem__)}",
-                15,
-                FAINT,
-            )
+    if explanation.without and (explanation.prediction.label or len(explanation.prediction.values) == 1):
+        left_end = _changes_of_one(page, y, explanation)
+    elif explanation.without:
+        left_end = _changes_of_many(page, y, explanation)
     if explanation.gates:
         x = WIDTH / 2 + 60
         page.text(x, y, "Mean gate: how much is taken from the other", 18)
@@ -205,6 +213,57 @@ def _foot(page: _Page, top: float, explanation: Explanation) -> float:
             page.box(x + 170, right_end - 13, x + 170 + 300 * value, right_end + 3, INK, 3)
             page.text(x + 482, right_end, f"{value:.2f}", colour=FAINT)
     return max(left_end, right_end)
+
+
+def _changes_of_one(page: _Page, y: float, explanation: Explanation) -> float:
+    """Draw how the answered class or the only score changes without each modality; a bar is as long as its range."""
+    answer = explanation.prediction
+    name = answer.label or next(iter(answer.values))
+    low, high = range_of(answer.target, name)
+    page.text(MARGIN, y, f"{name}, when a modality is left out", 18)
+    zero, reach = MARGIN + 300, 150
+    for modality, values in explanation.without.items():
+        y += 26
+        change = values[name] - answer.values[name]
+        length = reach * change / (high - low)
+        page.text(MARGIN, y + 4, f"without {modality}")
+        page.box(zero - reach, y - 9, zero + reach, y + 7, PALE, 3)
+        page.box(zero + min(0, length), y - 9, zero + max(0, length), y + 7, HOT, 2)
+        text = f"{change_in_words(answer.target, name, change)}: {in_words(answer.target, name, values[name])}"
+        if answer.label:
+            text = f"{100 * change:+.0f} points: {max(values, key=values.__getitem__)}"
+        page.text(zero + reach + 12, y + 4, text, 15, FAINT)
+    return y + 4
+
+
+def _changes_of_many(page: _Page, y: float, explanation: Explanation) -> float:
+    """Write how each class or score changes without each modality, on a ground as dark as it changes much."""
+    answer = explanation.prediction
+    changes = {
+        modality: {name: value - answer.values[name] for name, value in values.items()}
+        for modality, values in explanation.without.items()
+    }
+    # changes of scores are compared as shares of their ranges
+    widths = {name: high - low for name in answer.values for low, high in [range_of(answer.target, name)]}
+    most = {name: max(abs(each[name]) / widths[name] for each in changes.values()) for name in answer.values}
+    columns = [name for name in most if name in sorted(most, key=lambda name: -most[name])[:MOST_COLUMNS]]
+    unit = "in their units" if answer.scores else "in points"
+    few = f", of the {len(columns)} that change most" if len(columns) < len(most) else ""
+    page.text(MARGIN, y, f"Changes when a modality is left out, {unit}{few}", 18)
+    left, width = MARGIN + 140, 88
+    for column, name in enumerate(columns):
+        middle = left + (column + 0.5) * width
+        page.text(middle, y + 28, page.shortened(name, width - 6, 13), 13, FAINT, "ms")
+    y += 26
+    for modality, change in changes.items():
+        y += 26
+        page.text(MARGIN, y, f"without {modality}")
+        for column, name in enumerate(columns):
+            x = left + column * width
+            share = abs(change[name]) / widths[name] / (max(most.values()) or 1)
+            page.box(x + 2, y - 17, x + width - 2, y + 6, _ground(share), 4)
+            page.text(x + width / 2, y, change_in_words(answer.target, name, change[name]), anchor="ms")
+    return y
 
 
 def _title(page: _Page, top: float, title: str, weighted: bool) -> None:

@@ -78,7 +78,8 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
         make_folder(copy)
         provenance = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}
         write_json(copy / run_folder.CONFIG, {**config, "provenance": {**provenance, "command": None}})
-        for name in (run_folder.WEIGHTS, run_folder.METRICS):
-            shutil.copyfile(run_dir / name, copy / name)
+        for name in (run_folder.WEIGHTS, run_folder.READOUT, run_folder.METRICS):
+            if name != run_folder.READOUT or (run_dir / name).exists():  # some targets need none
+                shutil.copyfile(run_dir / name, copy / name)
         copies.append(copy)
     return copies

@@ -1,4 +1,4 @@
-"""Turns sound that goes on into an emotion every half second."""
+"""Turns sound that goes on into an answer every half second."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gia_mic.answer import Answer
 from gia_mic.config import ListenConfig
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.settings import out_of_range
@@ -16,19 +17,15 @@ __all__ = ["StreamPrediction", "listen", "pcm"]
 
 
 @dataclass(frozen=True)
-class StreamPrediction:
+class StreamPrediction(Answer):
     """What a run says of the latest seconds of a stream.
 
     Attributes:
         time_s: End of the window, from the beginning of the stream.
-        label: Most probable class.
-        probabilities: In 0 … 1 by class.
         seconds: Time that this answer took to compute, in seconds.
     """
 
     time_s: float
-    label: str
-    probabilities: dict[str, float]
     seconds: float
 
 
@@ -68,11 +65,11 @@ def listen(
             buffer = buffer[step:]
             if frames is None:
                 continue
-            probabilities = predictor.fuse([{"speech": frames}]).mean((0, 1))
+            answers = predictor.fuse([{"speech": frames}]).mean((0, 1))
             yield StreamPrediction(
+                target=predictor.target,
+                values=predictor.named(answers),
                 time_s=heard_samples / window.rate,
-                label=predictor.classes[int(probabilities.argmax())],
-                probabilities=dict(zip(predictor.classes, map(float, probabilities), strict=True)),
                 seconds=time.perf_counter() - start,
             )
 

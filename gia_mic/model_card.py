@@ -1,12 +1,14 @@
 """Turns a run into a model card: use, data, protocol, scores with intervals, encoders, limits and licence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
 from gia_mic.report.statistics import LEVEL
 from gia_mic.report.summary import summarise
+from gia_mic.report.tables import about, percent, score_text
 
 __all__ = ["card"]
 
@@ -16,10 +18,10 @@ library_name: gia-mic
 tags: [emotion-recognition, multimodal, {modalities}]
 ---
 
-# {name}: emotions from {modalities}
+# {name}: {subject} from {modalities}
 
 The fusion `{fusion}` of the package gia-mic, {models}, trained on {corpus}. Of one utterance it gives
-the probabilities of {classes}. Any of its modalities may be missing.
+{answer}. Any of its modalities may be missing.
 
 ## Use
 
@@ -30,7 +32,7 @@ the probabilities of {classes}. Any of its modalities may be missing.
 import gia_mic
 
 model = gia_mic.load("THIS-FOLDER")
-print(model.predict({arguments}).probabilities)
+print(model.predict({arguments}).{attribute})
 ```
 """
 
@@ -39,7 +41,6 @@ _LIMITS = """## Limits
 - The scores are those of this corpus: its language, speakers, recording and acting. Elsewhere expect less, and measure.
 - What is told is how an utterance was labelled by others, not what somebody felt; it is no ground for a decision about
   a person. The European Union forbids inferring emotions at work and in schools (AI Act, article 5).
-- The probabilities are {calibration}.
 {more}"""
 
 _LICENCE = """## Licence
@@ -47,6 +48,18 @@ _LICENCE = """## Licence
 The software is under Apache-2.0. The weights are under {licence}; they were learnt from {corpus}, whose terms bind
 their use as well, and so do those of the encoders, which are not part of this folder.
 """
+
+
+_ANSWERS = {
+    "label": "the probabilities of {names}",
+    "labels": "which of {names} apply, each with its probability; the threshold chosen in training lies at 0.5",
+    "votes": "the share of annotators that would choose each of {names}",
+    "scores": "the scores {names}",
+}
+"""What a run gives of an utterance, by the kind of its target."""
+
+_ATTRIBUTES = {"label": "probabilities", "labels": "labels", "votes": "probabilities", "scores": "scores"}
+"""The part of an answer that the example prints, by the kind of the target."""
 
 
 def card(run: Run, *, licence: str = "other") -> str:
@@ -62,26 +75,27 @@ def card(run: Run, *, licence: str = "other") -> str:
     [evidence] = gather([run])
     options = {"speech": "--audio a.wav", "text": '--text "No way!"', "visual": "--video a.mp4"}
     arguments = {"speech": 'audio="a.wav"', "text": 'text="No way!"', "visual": 'video="a.mp4"'}
+    target = run.target
+    ranges = [f"{name} ({low:g} … {high:g})" for name, (low, high) in zip(target.names, target.ranges, strict=False)]
     models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
     parts = [
         _HEAD.format(
             licence=licence,
             name=run.name,
+            subject=", ".join(target.names) if target.kind == "scores" else "emotions",
             modalities=", ".join(run.modalities),
             fusion=run.fusion,
             models=models,
             corpus=run.corpus,
-            classes=", ".join(run.classes),
+            answer=_ANSWERS[target.kind].format(names=", ".join(ranges or target.names)),
+            attribute=_ATTRIBUTES[target.kind],
             options=" ".join(options[name] for name in run.modalities),
             arguments=", ".join(arguments[name] for name in run.modalities),
         ),
         _data(run),
         _scores(run, evidence),
         _encoders(run.config["features"]),
-        _LIMITS.format(
-            calibration=f"off by {100 * evidence.calibration_error:.1f} points on average (expected calibration error)",
-            more="".join(f"- {caveat}\n" for caveat in _caveats(run)),
-        ),
+        _LIMITS.format(more="".join(f"- {caveat}\n" for caveat in _caveats(run, evidence))),
         _LICENCE.format(licence=licence, corpus=run.corpus),
     ]
     return "\n".join(parts)
@@ -106,41 +120,53 @@ def _data(run: Run) -> str:
 
 
 def _scores(run: Run, evidence: Evidence) -> str:
-    summary = summarise(run)
+    summary, measure = summarise(run), run.measure
+    text = partial(score_text, measure)
+    in_percent = [name for name in measure.headline if name in measure.in_percent]
     lines = [
         "## Scores\n",
-        "In %, each model on the fold that it was not trained on; the mean of several has no score of its own.\n",
-        "| fold | tested on | WA | UA |",
-        "|---|---|---:|---:|",
+        "Each model on the fold that it was not trained on; the mean of several has no score of its own."
+        + (f" In %: {', '.join(in_percent)}.\n" if in_percent else "\n"),
+        f"| fold | tested on | {' | '.join(measure.headline)} |",
+        f"|---|---|{'---:|' * len(measure.headline)}",
     ]
+
+    def line(first: str, value: str, cells: Iterable[str]) -> str:
+        return f"| {first} | {value} | {' | '.join(cells)} |"
+
     for fold in summary.folds:
-        lines.append(f"| {fold.number} | {fold.value} | {_points(fold.scores['WA'])} | {_points(fold.scores['UA'])} |")
+        lines.append(line(str(fold.number), fold.value, (text(name, fold.scores[name]) for name in measure.headline)))
     if len(summary.folds) > 1:
-        spreads = (f"{_points(score.mean)} ± {_points(score.std or 0)}" for score in (summary.wa, summary.ua))
-        lines.append(f"| mean ± std | | {' | '.join(spreads)} |")
+        over_folds = [(name, summary.over_folds[name]) for name in measure.headline]
+        spreads = (f"{text(name, score.mean)} ± {text(name, score.std or 0)}" for name, score in over_folds)
+        lines.append(line("mean ± std", "", spreads))
     pooled = [
-        f"{_points(summary.pooled[name])} ({_points(interval.low)} to {_points(interval.high)})"
-        for name, interval in (("WA", evidence.wa), ("UA", evidence.ua))
+        f"{text(name, summary.pooled[name])} ({text(name, interval.low)} to {text(name, interval.high)})"
+        for name, interval in evidence.intervals.items()
     ]
-    lines.append(f"| pooled | | {' | '.join(pooled)} |")
-    drawn = f"{evidence.groups} {evidence.over}"
-    lines.append(f"\nIn brackets {100 * LEVEL:.0f} % bootstrap intervals over {drawn}.")
-    recalls = ", ".join(
-        f"{name} {'—' if value is None else _points(value)}" for name, value in summary.pooled["recall"].items()
-    )
-    lines.append(f"Recall by class: {recalls}. WA is the share of correct utterances, UA the mean recall.\n")
+    lines.append(line("pooled", "", pooled))
+    if run.ceilings:
+        lines.append(line("best possible", "", (text(name, run.ceilings.get(name)) for name in measure.headline)))
+    lines.append(f"\nIn brackets {100 * LEVEL:.0f} % bootstrap intervals over {evidence.groups} {evidence.over}.")
+    recalls = summary.pooled.get("recall") or {}
+    of_having = {name: summary.pooled[f"F1_{name}"] for name in run.classes if run.target.kind == "labels"}
+    for name, values in (("Recall", recalls), ("F1", of_having)):
+        if values:
+            each = ", ".join(f"{class_name} {percent(value)}" for class_name, value in values.items())
+            lines.append(f"{name} by class, in %: {each}.")
+    lines.append(f"{about(measure, measure.headline)}\n")
     return "\n".join(lines)
 
 
 def _encoders(features: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["## Encoders\n", "| modality | model | weights | layers | fingerprint |", "|---|---|---|---|---|"]
-    for name, about in features.items():
-        spec = about.get("spec", {})
+    for name, entry in features.items():
+        spec = entry.get("spec", {})
         layers = spec.get("layers", "")
         layer_text = layers if isinstance(layers, str) else ", ".join(map(str, layers))
         weights = str(spec.get("weights", ""))
         lines.append(
-            f"| {name} | {spec.get('model', about['encoder'])} | {weights} | {layer_text} | {about['fingerprint']} |"
+            f"| {name} | {spec.get('model', entry['encoder'])} | {weights} | {layer_text} | {entry['fingerprint']} |"
         )
     lines.append(
         "\nWeights of 40 digits are a commit of the hub, from where they are fetched; those of 64 a digest of a local "
@@ -149,18 +175,17 @@ def _encoders(features: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _caveats(run: Run) -> list[str]:
+def _caveats(run: Run, evidence: Evidence) -> list[str]:
     caveats = []
+    if evidence.calibration_error is not None:
+        error = f"{100 * evidence.calibration_error:.1f} points on average (expected calibration error)"
+        caveats.append(f"The probabilities are off by {error}.")
     if run.select == "test":
         caveats.append("The epoch was chosen on the test fold: the scores are optimistic.")
     if run.config.get("allow_shared"):
         caveats.append("Training and test share speakers or scenarios: the scores are optimistic.")
     if not run.complete:
         caveats.append(f"Only {len(run.numbers)} of {run.expected} folds are in it.")
-    if run.ceiling is not None:
+    if run.ceilings:
         caveats.append("The corpus is synthetic: for trying the software, not for people.")
     return caveats
-
-
-def _points(score: float) -> str:
-    return f"{100 * score:.1f}"

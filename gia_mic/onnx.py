@@ -1,4 +1,4 @@
-"""Turns trained fusions into one ONNX file: frames and masks in, class probabilities out."""
+"""Turns trained fusions into one ONNX file: frames and masks in, probabilities of classes or scores out."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from gia_mic.extract.files import replacing
 from gia_mic.fuse.models.attention import CrossAttention
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.runs.record import recorded_speech_group
-from gia_mic.fuse.runs.weights import load_fusion
+from gia_mic.fuse.runs.weights import TrainedFusion, load_fusion
 
 __all__ = ["write_onnx"]
 
@@ -23,18 +23,20 @@ OPSET = 18
 
 
 class _Mean(nn.Module):
-    """The mean of the probabilities of several fusions, with tensors instead of a dictionary."""
+    """The mean of the answers of several fusions, with tensors instead of a dictionary."""
 
-    def __init__(self, models: Sequence[nn.Module], modalities: Sequence[str], speech_group: int) -> None:
+    def __init__(self, trained: Sequence[TrainedFusion], modalities: Sequence[str], speech_group: int) -> None:
         super().__init__()
-        self.models, self.modalities, self.speech_group = nn.ModuleList(models), tuple(modalities), speech_group
+        self.models, self.readouts = nn.ModuleList(one.model for one in trained), [one.readout for one in trained]
+        self.modalities, self.speech_group = tuple(modalities), speech_group
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Return (B, C) from (B, T, D) and (B, T) of each modality in turn."""
+        """Return (B, K) from (B, T, D) and (B, T) of each modality in turn."""
         batch = {name: PaddedFrames(*tensors[2 * n : 2 * n + 2]) for n, name in enumerate(self.modalities)}
         if "speech" in batch and self.speech_group > 1:
             batch["speech"] = _averaged(batch["speech"], self.speech_group)
-        return torch.stack([model(batch).logits.softmax(-1) for model in self.models]).mean(0)
+        pairs = zip(self.models, self.readouts, strict=True)
+        return torch.stack([readout.answers(model(batch).logits) for model, readout in pairs]).mean(0)
 
 
 def _averaged(frames: PaddedFrames, group: int) -> PaddedFrames:
@@ -52,7 +54,8 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
     For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames, and `m_mask` (B, T_m)
     bool, True at a frame. An utterance without a modality has no True in its mask, T_m ≥ 1. Where the runs average
     neighbouring frames of speech, so does the file, without rounding the means to the type of the features. The output
-    `probabilities` is (B, C). B and all T_m are free.
+    is what `predict` answers, (B, K): `probabilities` of classes, of several with the threshold at 0.5, or `scores` in
+    their own unit, within their range. B and all T_m are free.
 
     Raises:
         RunError: The packages of the extra aren't installed, or PyTorch can't export the fusion.
@@ -62,10 +65,10 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
-    loaded = [load_fusion(run_dir) for run_dir in run_dirs]
-    config = loaded[0][1]
+    trained = [load_fusion(run_dir) for run_dir in run_dirs]
+    config, target = trained[0].config, trained[0].readout.target
     modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
-    whole = _Mean([model for model, _ in loaded], modalities, recorded_speech_group(config)).eval()
+    whole = _Mean(trained, modalities, recorded_speech_group(config)).eval()
     for module in whole.modules():
         if isinstance(module, CrossAttention):
             module.folded = False  # which way is shorter depends on the lengths, and those are free here
@@ -85,7 +88,7 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
                 whole,
                 tuple(example),
                 input_names=names,
-                output_names=["probabilities"],
+                output_names=["scores" if target.kind == "scores" else "probabilities"],
                 dynamic_shapes=(tuple(free),),
                 opset_version=OPSET,
                 dynamo=True,

@@ -1,4 +1,4 @@
-"""Turns recordings and transcripts into emotions by trained runs, each modality through the encoder its run recorded.
+"""Turns recordings and transcripts into answers by trained runs, each modality through the encoder its run recorded.
 
 Neither the corpus nor its feature files are needed; `inputs.py` has the encoders.
 """
@@ -6,7 +6,7 @@ Neither the corpus nor its feature files are needed; `inputs.py` has the encoder
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gia_mic.answer import Answer
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.device import find_devices
 from gia_mic.extract.errors import MediaError, RunError, one_line
@@ -22,7 +23,7 @@ from gia_mic.fuse.data import Data
 from gia_mic.fuse.packed import PackedFrames, average
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.record import recorded_speech_group
-from gia_mic.fuse.runs.weights import load_fusion
+from gia_mic.fuse.runs.weights import TrainedFusion, load_fusion
 from gia_mic.inputs import Encoders, Input, InputFrames
 from gia_mic.rebuild import from_folder
 
@@ -38,21 +39,17 @@ RECORDED = "recorded"
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a run says of one input.
+class Prediction(Answer):
+    """What a run says of one input: an `Answer`, and what it rests on.
 
     Attributes:
         id: Name of the input.
-        label: Most probable class.
-        probabilities: In 0 … 1 by class, in the order of the run's classes; their sum is 1. The mean over the models.
         modalities: Names of the modalities that it rests on.
         text: Transcript that was used, the user's or the recogniser's; None without.
         notes: Remarks on what couldn't be used or was left out, one sentence each.
     """
 
     id: str
-    label: str
-    probabilities: dict[str, float]
     modalities: tuple[str, ...]
     text: str | None = None
     notes: tuple[str, ...] = ()
@@ -69,9 +66,9 @@ class Predictor:
 
     Attributes:
         run_dirs: The run folders, as absolute paths.
-        models: The fusion of each run folder, in evaluation mode.
+        trained: The fusion of each run folder, with how its outputs are read.
         config: The common configuration; fold, seed and provenance are the first one's.
-        classes: Class names, in the order of probabilities.
+        target: What the runs predict.
         modalities: Names of the modalities that the runs take.
         speech_group: Neighbouring frames of speech that the runs average to one, at least 1.
         encoders: The encoders of these, each loaded when an input first needs it.
@@ -91,8 +88,9 @@ class Predictor:
     ) -> None:
         self.run_dirs = tuple(Path(run_dir).absolute() for run_dir in run_dirs)
         self.device = find_devices(device)[0]
-        models, configs, groups = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
-        self.models: tuple[Any, ...] = models
+        trained, groups = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
+        self.trained: tuple[TrainedFusion, ...] = trained
+        configs = [one.config for one in self.trained]
         self.config: dict[str, Any] = configs[0]
         self.speech_group: int = groups[0]
         if len({json.dumps(run_folder.shared(config), sort_keys=True) for config in configs}) > 1:
@@ -100,7 +98,7 @@ class Predictor:
                 f"The folds in {self.run_dirs[0].parents[1]} are of several configurations, which can't be averaged: "
                 "name one fold-<k>/seed-<n> folder."
             )
-        self.classes = tuple(self.config["corpus"]["classes"])
+        self.target = self.trained[0].readout.target
         self.modalities = tuple(self.config["modalities"])
         if unknown := [name for name in encoders or {} if name not in self.modalities]:
             raise RunError(f"The run has no encoder for {one_line(unknown)}: it takes {one_line(self.modalities)}.")
@@ -114,11 +112,16 @@ class Predictor:
         folders = {name: str(folder) for locations in (*recorded, encoders or {}) for name, folder in locations.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
         self.encoders = Encoders(specs, folders, self.device)
-        logger.info(f"{self.config['model']['name']}, models: {len(models)}, of {one_line(self.run_dirs, 3)}")
+        logger.info(f"{self.config['model']['name']}, models: {len(trained)}, of {one_line(self.run_dirs, 3)}")
         if transcribe == RECORDED:
             self.encoders.listen_with(*self._recogniser())
         elif transcribe is not None:
             self.encoders.listen_with(transcribe)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of probabilities; empty for scores."""
+        return () if self.target.kind == "scores" else self.target.names
 
     def data(self, frames: Sequence[Mapping[str, np.ndarray]]) -> Data:
         """Return frames (T, D) by modality, of several inputs, as the fusions take them."""
@@ -133,18 +136,18 @@ class Predictor:
             values, lengths = average(torch.from_numpy(np.concatenate(parts)), lengths, group)
             starts = np.cumsum(lengths) - lengths
             packed[modality] = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(lengths))
-        labels = torch.zeros(len(frames), dtype=torch.int64)
-        return Data(packed, labels, self.classes).to(torch.device(self.device))
+        unknown = np.full((len(frames), len(self.target.names)), np.nan)
+        return Data(packed, unknown, self.target).to(torch.device(self.device))
 
     def fuse(self, frames: Sequence[Mapping[str, np.ndarray]], hidden: Sequence[str] = ()) -> np.ndarray:
-        """Return the class probabilities of inputs by each model, (models, B, C) float32.
+        """Return the answers to inputs by each model, (models, B, K) float32, as `Readout.answers` gives them.
 
         Args:
             frames: (T, D) by modality of each input; at least one modality of each isn't hidden.
             hidden: Modalities to go without.
         """
         data, rows = self.data(frames), np.arange(len(frames))
-        return np.stack(train.predict_together(self.models, data, [rows] * len(self.models), hidden=hidden))
+        return np.stack(train.predict_together(self.trained, data, [rows] * len(self.trained), hidden=hidden))
 
     def predict(
         self,
@@ -229,15 +232,19 @@ class Predictor:
             )
         return None
 
-    def _prediction(self, utterance: Input, encoded: InputFrames, probabilities: np.ndarray) -> Prediction:
+    def named(self, answers: np.ndarray) -> dict[str, float]:
+        """Return answers (K,) by the names of the target."""
+        return dict(zip(self.target.names, map(float, answers), strict=True))
+
+    def _prediction(self, utterance: Input, encoded: InputFrames, answers: np.ndarray) -> Prediction:
         notes = [f"{name} left out: {why}" for name, why in encoded.failed.items()]
         notes += [f"{name}: {note}" for name, note in encoded.notes.items()]
         unused = [name for name in utterance.by_modality() if name not in self.modalities]
         notes += [f"{name} isn't used, the run takes none" for name in unused]
         return Prediction(
+            target=self.target,
+            values=self.named(answers),
             id=utterance.id,
-            label=self.classes[int(probabilities.argmax())],
-            probabilities=dict(zip(self.classes, map(float, probabilities), strict=True)),
             modalities=tuple(encoded.frames),
             text=utterance.text if "text" in encoded.frames else None,
             notes=tuple(notes),
@@ -270,15 +277,16 @@ def load_predictor(path: str | Path, **options: Any) -> Predictor:
     return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
-def _load(run_dir: Path, device: str) -> tuple[Any, dict[str, Any], int]:
-    """Return a run's fusion, configuration and group of speech frames; the folder may come from a stranger.
+def _load(run_dir: Path, device: str) -> tuple[TrainedFusion, int]:
+    """Return a run's fusion and its group of speech frames; the folder may come from a stranger.
 
     Raises:
         RunError: It is no finished run, or its configuration makes no sense.
     """
     try:
-        model, config = load_fusion(run_dir, device)
+        trained = load_fusion(run_dir, device)
+        config = trained.config
         config = {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
-        return model, config, recorded_speech_group(config)
+        return replace(trained, config=config), recorded_speech_group(config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run_dir / run_folder.CONFIG} is damaged ({error!r}): copy or train the run again.") from error

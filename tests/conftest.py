@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from made_demo import make_demo, train_demo
 from made_features import make_corpus, make_stores
+from made_target_runs import train_targets
 
 from gia_mic import cli
 from gia_mic.fuse.config import PooledConfig, TrainingConfig
@@ -87,3 +88,9 @@ def demo(tmp_path_factory):
     for path in stores.values():
         path.unlink()
     return corpus, runs / "demo"
+
+
+@pytest.fixture(scope="session")
+def targets(tmp_path_factory):
+    """A demo corpus that has every target, and by target a run of two folds on it; to be read only."""
+    return train_targets(tmp_path_factory.mktemp("targets"))

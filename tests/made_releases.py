@@ -1,5 +1,6 @@
 """Small trees in the layouts of published corpora."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def flash(path: Path) -> Path:
     return path
 
 
+CHOICES = {  # what evaluators of IEMOCAP choose
+    "ang": ["Anger;", "Frustration; Anger;", "Neutral;"],
+    "hap": ["Happiness;"] * 3,
+    "exc": ["Excited; Happiness;", "Excited;", "Surprise;"],
+    "sad": ["Sadness;"] * 3,
+    "neu": ["Neutral;", "Neutral state;", "Sadness;"],
+    "fru": ["Frustration;", "Frustration;", "Anger;"],
+    "xxx": ["Surprise;", "Other;", "Disgust;"],
+}
+
+
 def iemocap(root: Path) -> Path:
     """Five sessions of two improvised dialogs and one scripted, with the release's oddities in the first."""
     for number in range(1, 6):
@@ -37,8 +49,10 @@ def iemocap(root: Path) -> Path:
             turns, lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\r\n"], []
             for index, label in enumerate(["ang", "hap", "exc", "sad", "neu", "fru", "xxx"]):
                 turn, start = f"{dialog}_{'FM'[index % 2]}{index:03d}", 0.25 * index
-                turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t[2.5000, 2.5000, 2.5000]\r\n")
-                turns.append(f"C-E1:\tNeutral;\t()\r\nA-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
+                means = "[5.5000, 4.0000, 3.5000]" if turn == "Ses05F_impro01_F002" else "[2.5000, 3.0000, 4.5000]"
+                turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t{means}\r\n")
+                turns += [f"C-E{number}:\t{words}\t()\r\n" for number, words in enumerate(CHOICES[label], start=1)]
+                turns.append(f"A-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
                 lines.append(f"{turn} [{start:08.4f}-{start + 0.25:08.4f}]: Well, [LAUGHTER] number {index}.\r\n")
                 tone(session / "sentences/wav" / dialog / f"{turn}.wav", 0.25)
             write(session / "dialog/EmoEvaluation" / f"{dialog}.txt", "\r\n".join(turns))
@@ -52,6 +66,100 @@ def iemocap(root: Path) -> Path:
     (first / "sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav").unlink()
     (first / "dialog/avi/DivX/Ses01M_impro02.avi").unlink()
     (first / "dialog/transcriptions/Ses01F_script01_1b.txt").unlink()
+    return root
+
+
+def msppodcast(root: Path) -> Path:
+    """Ten turns of four podcasts in all five parts, of which one has no sound, one no text and one no agreement."""
+    parts = {"0001": "Train", "0002": "Train", "0003": "Development", "0004": "Test1", "0005": "Test2"}
+    header = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+    consensus, detailed = [], ["FileName,EmoDetail\n"]
+    for podcast, part in parts.items():
+        for number, (letter, words) in enumerate({"A": "Angry Angry Contempt", "X": "Happy Sad Other-Tired"}.items()):
+            name = f"MSP-PODCAST_{podcast}_{number:04d}"
+            speaker = "Unknown" if podcast == "0003" else int(podcast)
+            consensus.append(f"{name}.wav,{letter},5.2,{2 + number}.4,4.0,{speaker},Female,{part}\n")
+            detailed += [
+                f'{name}.wav,"WORKER{worker}; {word}; Amused,Excited; A:5.0; V:2.0; D:4.0;"\n'
+                for worker, word in enumerate(words.split())
+            ]
+            tone(root / "Audios" / f"{name}.wav", 0.3)
+            write(root / "Transcripts" / f"{name}.txt", f"This is {podcast}.\n")
+    write(root / "Labels/labels_consensus.csv", header + "".join(consensus))
+    write(root / "Labels/labels_detailed.csv", "".join(detailed))
+    (root / "Audios/MSP-PODCAST_0001_0000.wav").unlink()
+    (root / "Transcripts/MSP-PODCAST_0001_0001.txt").unlink()
+    return root
+
+
+MER_EMOTIONS = ("worried", "happy", "neutral", "angry", "surprise", "sad")
+
+
+def merchallenge(root: Path) -> Path:
+    """MER2023 as it comes: train and three test parts of six clips each, the third without valence."""
+    heard = ["name,sentence"]
+    for offset, part in enumerate(["train", "test1", "test2", "test3"]):
+        rows = ["name,discrete,valence" if part != "test3" else "name,discrete"]
+        for number, emotion in enumerate(MER_EMOTIONS):
+            name = f"sample_{6 * offset + number:08d}"
+            rows.append(f"{name},{emotion}" + (f",{number - 2.5}" if part != "test3" else ""))
+            heard.append(f"{name},你好")
+            video(root / part / f"{name}.{'avi' if number else 'mp4'}", [20 * number + 5] * 3, sound=True)
+        write(root / f"{part}-label.csv", "\n".join(rows))
+    write(root / "transcription.csv", "\n".join(heard))
+    return root
+
+
+def mer2025(root: Path) -> Path:
+    """MER2025 as it comes: labels of the training part alone, sound apart, subtitles in two languages."""
+    names = [f"samplenew3_{number:08d}" for number in range(12)]
+    rows = [f"{name},{MER_EMOTIONS[number % 6]},{number / 4 - 1}" for number, name in enumerate(names)]
+    write(root / "track1_train_disdim.csv", "\n".join(["name,discrete,valence", *rows]))
+    write(root / "track_all_candidates.csv", "name\nsamplenew3_00000099\n")
+    write(root / "subtitle_chieng.csv", "\n".join(["name,chinese,english", *(f"{name},你好,Hello" for name in names)]))
+    for name in names:
+        video(root / "video" / f"{name}.mp4", [90] * 3)
+        tone(root / "audio" / f"{name}.wav", 0.3)
+    return root
+
+
+def mertools(root: Path) -> Path:
+    """What MERTools makes of MER2024: an archive of pickled dicts, with placeholders for the labels of the test."""
+    corpora = {
+        "train_corpus": {f"sample_{number}": {"emo": emo, "val": -10} for number, emo in enumerate(MER_EMOTIONS)},
+        "test1_corpus": {f"sample_{number}": {"emo": "neutral"} for number in (6, 7)},
+    }
+    corpora["train_corpus"]["sample_0"]["val"] = np.float64(-0.5)
+    corpora["train_corpus"]["sample_2"]["val"] = "0.5"
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(root / "label-6way.npz", **corpora)
+    for number in range(8):
+        video(root / "video" / f"sample_{number}.mp4", [90] * 3)
+    return root
+
+
+def emobox(root: Path, dataset: str = "cafe", **folds: dict[str, list[str]]) -> Path:
+    """A corpus of EmoBox, by default of three speakers and as many folds; keys of each part by fold and part."""
+    speakers = {f"{dataset}-{speaker}-{emotion}": speaker for speaker in ("01", "02", "03") for emotion in "cj"}
+    if not folds:
+        for number, speaker in enumerate(("01", "02", "03"), start=1):
+            tested = [key for key in speakers if speakers[key] == speaker]
+            folds[f"fold_{number}"] = {"test": tested, "train": [key for key in speakers if key not in tested]}
+    emotions = {"c": ("c", "Col\u0160re", "Colère"), "j": ("j", "Joie", "Joie")}
+    data = root / "data" / dataset
+    for fold, parts in folds.items():
+        for part, keys in parts.items():
+            lines = []
+            for key in keys:
+                emotion, folder, real_folder = emotions[key[-1]]
+                row = {"key": key, "dataset": dataset, "type": "raw", "length": 0.3, "emo": emotion, "channel": 1}
+                lines.append(json.dumps(row | {"wav": f"downloads/{dataset}/{folder}/{key}.wav"}))
+                tone(root / "downloads" / dataset / real_folder / f"{key}.wav", 0.3)
+            write(data / fold / f"{dataset}_{part}_{fold}.jsonl", "\n".join(lines))
+    write(data / "fold_1" / f"{dataset}_test_fold1.jsonl", '{"key": "old", "audio": "old.wav", "label": "c"}')
+    write(data / "label_map.json", json.dumps({"C": "Angry", "j": "Happy", "n": "Neutral"}))
+    lines = [f"{key} 1 {one} 0 0.3 <id={key},lang=en,spk={one},emotion=c> c" for key, one in speakers.items()]
+    write(data / "data.seg.wrd.stm", "\n".join(lines))
     return root
 
 

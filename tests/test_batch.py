@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas
@@ -14,7 +15,9 @@ from made_media import tone
 from gia_mic.batch import free_names, plain, read_batch
 from gia_mic.extract.corpus import Clip
 from gia_mic.extract.errors import CorpusError, MediaError
-from gia_mic.predictor import Input
+from gia_mic.predictor import Input, load_predictor
+
+EACH = ("p_angry", "p_happy", "p_neutral", "p_sad")
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -53,6 +56,47 @@ def test_the_tables_own_columns_are_kept_and_the_answers_have_free_names(demo, t
     assert (printed["label"], printed["notes"], printed["modalities"]) == (" TRUE ", "mine", "all")
     assert printed["predicted"] in demo[0].classes
     assert printed["predicted_modalities"] == ["speech"]
+
+
+@pytest.mark.parametrize(
+    ("target", "own", "answers"),
+    [
+        ("label", "label,p_angry", ["predicted", "predicted_p_angry", "p_happy", "p_neutral", "p_sad"]),
+        ("labels", "label", ["labels", *EACH, "p_loud"]),
+        ("labels", "labels,p_loud", ["predicted", *EACH, "predicted_p_loud"]),
+        ("votes", "votes", ["label", *EACH]),
+        ("valence,arousal", "label,Valence", ["predicted_valence", "arousal"]),
+        ("valence", "arousal,scores", ["valence"]),
+    ],
+)
+def test_each_target_has_columns_of_its_own_beside_the_tables(targets, tmp_path, mer, target, own, answers):
+    _, runs = targets
+    columns = own.split(",")
+    words = ("predict", runs[target], "--batch", tmp_path / "t.csv", "--device", "cpu")
+    (tmp_path / "t.csv").write_text(f"id,{own},text\na,{','.join(columns)},So angry.\nb,{','.join(columns)},\n")
+    table = pandas.read_csv(io.StringIO(mer(*words).stdout))
+    assert list(table) == ["id", *columns, "text", *answers, "modalities", "notes", "error"]
+    assert table[columns].to_numpy().tolist() == [columns] * 2
+    assert table["error"].isna().tolist() == [True, False]
+    [said] = load_predictor(runs[target], device="cpu").predict_many([{"text": "So angry."}])
+    numbers = [float(table[name][0]) for name in answers if name not in ("label", "labels", "predicted")]
+    np.testing.assert_allclose(numbers, list(said.values.values()), atol=1e-5)
+    if not said.scores:
+        assert table[answers[0]].fillna("")[0] == (said.label or "+".join(said.labels))
+    line = json.loads(mer(*words, "--json").stdout.splitlines()[0])
+    for key, value in said.entries().items():
+        free = {name: "predicted" if name.startswith("label") else f"predicted_{name}" for name in columns}
+        assert line[free.get(key, key)] == value
+
+
+def test_a_score_may_be_called_like_what_stands_beside_an_answer(targets, tmp_path, mer):
+    run_dir = shutil.copytree(targets[1]["valence"] / "fold-1" / "seed-0", tmp_path / "run")
+    config = json.loads((run_dir / "config.json").read_text())
+    config["target"]["names"] = ["notes"]
+    (run_dir / "config.json").write_text(json.dumps(config))
+    (tmp_path / "t.csv").write_text("text\nSo angry.\n")
+    answer = mer("predict", run_dir, "--batch", tmp_path / "t.csv", "--device", "cpu")
+    assert answer.stdout.splitlines()[0] == "text,predicted_notes,modalities,notes,error"
 
 
 def test_names_of_answers_are_free_whatever_the_capitals():

@@ -12,6 +12,14 @@ CSD = ["--corpus", "mosei", "--labels", "release/CMU_MOSEI_Labels.csd", "--split
 
 CORPORA = {  # commands before the training; how many feature files; options of the training; folds
     "iemocap": ([["prepare", "iemocap", "release"], *TINY], 3, ["--protocol", "session"], 5),
+    "msppodcast": ([["prepare", "msppodcast", "release"], *TINY], 2, ["--protocol", "split"], 1),
+    "merchallenge": ([["prepare", "merchallenge", "release"], *TINY], 3, ["--protocol", "split"], 1),
+    "emobox": (
+        [["prepare", "emobox", "release", "--dataset", "cafe", "--name", "emobox"], *TINY],
+        1,
+        ["--protocol", "split"],
+        3,
+    ),
     "meld": ([["prepare", "meld", "release"], *TINY], 3, ["--protocol", "split", "--allow-shared"], 1),
     "cremad": ([["prepare", "cremad", "release"], *TINY], 3, ["--protocol", "speaker"], 2),
     "ravdess": ([["prepare", "ravdess", "release"], *TINY], 3, ["--protocol", "speaker"], 2),

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from made_media import tone, video
 from PIL import Image
 
 from gia_mic.explain import explain, words
+from gia_mic.explanation_figure import draw
+from gia_mic.extract.targets import Target
 from gia_mic.predictor import Input, load_predictor
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +51,43 @@ def test_what_a_modality_changes_is_what_is_predicted_without_it(runs, utterance
     assert explanation.prediction.probabilities == pytest.approx(
         predictor.predict(utterance.audio, utterance.text, utterance.video).probabilities
     )
+
+
+@pytest.mark.parametrize("target", ["labels", "votes", "valence,arousal", "valence"])
+def test_what_a_modality_changes_is_in_the_targets_own_numbers(targets, utterance, tmp_path, target):
+    predictor = load_predictor(targets[1][target], device="cpu")
+    explanation = explain(predictor, utterance)
+    answer, without = explanation.prediction, predictor.predict(text=utterance.text, video=utterance.video)
+    assert sorted(explanation.without) == ["speech", "text", "visual"]
+    assert explanation.without["speech"] == pytest.approx(without.values, abs=1e-4)
+    assert explanation.numbers()["without"] == explanation.without
+    text = explanation.text()
+    change = {name: explanation.without["text"][name] - value for name, value in answer.values.items()}
+    if target == "votes":
+        assert f"how probable {answer.label} then is" in text
+        assert f"{100 * change[answer.label]:+.1f}" in text
+    elif target == "labels":
+        assert all(f"({100 * points:+.1f})" in text for points in change.values())
+    else:
+        assert all(f"({difference:+.2f})" in text for difference in change.values())
+    draw(explanation, tmp_path / "why.png")
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.width == 2800
+
+
+def test_many_long_names_fit_on_the_picture(targets, utterance, tmp_path):
+    explanation = explain(load_predictor(targets[1]["labels"], device="cpu"), utterance)
+    names = tuple(f"feeling number {number} of thirty" for number in range(30))
+    rng = np.random.default_rng(0)
+    answer = replace(
+        explanation.prediction,
+        target=Target("labels", names),
+        values=dict(zip(names, rng.random(30), strict=True)),
+    )
+    without = {modality: dict(zip(names, rng.random(30), strict=True)) for modality in explanation.without}
+    draw(replace(explanation, prediction=answer, without=without), tmp_path / "why.png")
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.height < 2400
 
 
 def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, utterance):
@@ -90,8 +130,6 @@ def test_it_comes_as_json_too(runs, utterance, mer):
 def test_5000_words_fit_on_the_picture(runs, tmp_path):
     text = " ".join(f"word{n}" for n in range(5000))
     utterance = Input(audio=tone(tmp_path / "a.wav", 0.5), text=text)
-    from gia_mic.explanation_figure import draw
-
     draw(explain(load_predictor(runs / "gia-mic", device="cpu"), utterance), tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:
         assert picture.height < 4800

@@ -18,7 +18,7 @@ from gia_mic.fuse.config import GiaMicConfig, MultConfig, TrainingConfig
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.packed import PackedFrames, average
-from gia_mic.predictor import load_predictor
+from gia_mic.predictor import Input, load_predictor
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,46 @@ def test_the_card_says_what_there_is_to_know(exported_run, tmp_path):
         "mer predict THIS-FOLDER --audio a.wav",
     ):
         assert words in card, words
+
+
+@pytest.mark.parametrize(
+    ("target", "kept", "said"),
+    [
+        (
+            "labels",
+            True,
+            ["which of angry, happy, neutral, sad, loud apply", ").labels)", "| macro_F1 |", "F1 by class"],
+        ),
+        ("votes", False, ["share of annotators that would choose each of angry", ").probabilities)", "| JS |"]),
+        (
+            "valence,arousal",
+            True,
+            ["valence, arousal from speech", "the scores valence (1 … 5), arousal (-3 … 3)", ").scores)", "| CCC |"],
+        ),
+        ("valence", True, ["# gia-mic-valence: valence from", "the scores valence (1 … 5)", "| MAE | Pearson | CCC |"]),
+    ],
+)
+def test_an_export_answers_and_describes_whatever_was_predicted(targets, tmp_path, target, kept, said):
+    run = targets[1][target]
+    before = load_predictor(run, device="cpu").predict(text="I am so angry.")
+    gia_mic.load(run, device="cpu").save(tmp_path / "out")
+    assert gia_mic.load(tmp_path / "out", device="cpu").predict(text="I am so angry.") == before
+    assert (tmp_path / "out" / "fold-1" / "seed-0" / "readout.json").exists() == kept
+    card = (tmp_path / "out" / "README.md").read_text()
+    for words in said:
+        assert words in card, words
+    assert ("expected calibration error" in card) == (target == "votes")
+    assert "| 2 | Ses02 |" in card
+
+
+def test_the_best_possible_scores_stand_in_the_card(targets, tmp_path):
+    run = shutil.copytree(targets[1]["valence"], tmp_path / "runs" / "demo" / "known")
+    for path in run.glob("*/*/config.json"):
+        config = json.loads(path.read_text())
+        config["corpus"]["ceiling"] = {"MAE": 0.25, "CCC": 0.9}
+        path.write_text(json.dumps(config))
+    card = (gia_mic.load(run, device="cpu").save(tmp_path / "out") / "README.md").read_text()
+    assert "| best possible |  | 0.250 | — | 0.900 |" in card
 
 
 def test_an_export_of_an_export_keeps_its_card(exported_run, tmp_path):
@@ -115,9 +155,9 @@ def averaged(frames):
     return PackedFrames(values, starts, torch.from_numpy(lengths)).gather(torch.arange(len(lengths)))
 
 
-def softmax_of(model, batch):
+def answers_of(trained, batch):
     with torch.inference_mode():
-        return model(batch).logits.softmax(-1).numpy()
+        return trained.readout.answers(trained.model(batch).logits).numpy()
 
 
 SMALL = {"gia-mic": MODEL, "mult": MultConfig(width=16, heads=2, layers=1)}  # each layer takes a while to export
@@ -166,9 +206,28 @@ def test_onnx_says_what_pytorch_says(tmp_path, fusion, model):
         fed = {name: frames.values.numpy() for name, frames in batch.items()}
         fed |= {f"{name}_mask": frames.mask.numpy() for name, frames in batch.items()}
         batch["speech"] = averaged(batch["speech"])
-        expected = np.mean([softmax_of(model, batch) for model in predictor.models], axis=0)
+        expected = np.mean([answers_of(trained, batch) for trained in predictor.trained], axis=0)
         [probabilities] = session.run(["probabilities"], fed)
         np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["labels", "votes", "valence,arousal", "valence"])
+def test_onnx_answers_what_predict_answers(targets, tmp_path, target):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
+    predictor = load_predictor(targets[1][target], device="cpu")
+    _, [encoded] = predictor.encode([Input(text="I am so angry.")])
+    whole = gia_mic.load(targets[1][target], device="cpu").save(tmp_path / "out", onnx=True)
+    fed = {}
+    for name in predictor.modalities:
+        frames = encoded.frames.get(name, np.zeros((1, predictor.config["features"][name]["dim"])))
+        fed[name] = frames[None].astype(np.float32)
+        fed[f"{name}_mask"] = np.full((1, len(frames)), name in encoded.frames)
+    session = onnxruntime.InferenceSession(whole / "model.onnx")
+    [output] = session.get_outputs()
+    assert output.name == ("scores" if target.startswith("valence") else "probabilities")
+    [[answers]] = session.run([output.name], fed)
+    np.testing.assert_allclose(answers, list(predictor.predict(text="I am so angry.").values.values()), atol=1e-5)
 
 
 def test_the_command_writes_onnx_or_says_what_to_install(exported_run, tmp_path, monkeypatch, mer):

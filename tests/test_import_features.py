@@ -10,7 +10,7 @@ from made_releases import csd
 from gia_mic.extract.corpus import Utterance, load_corpus, write_corpus
 from gia_mic.extract.errors import CorpusError, StoreError
 from gia_mic.extract.imports.features import import_features
-from gia_mic.extract.imports.unpickle import load_pickle
+from gia_mic.extract.imports.unpickle import load_objects, load_pickle
 from gia_mic.extract.store import EXTRACTED, FAILED, MISSING, open_store
 
 
@@ -247,6 +247,19 @@ def test_arrays_and_containers_come_back(tmp_path, protocol):
     assert {key: loaded[key] for key in ("scalar", "bytes", "ordered", "plain")} == {
         key: value[key] for key in ("scalar", "bytes", "ordered", "plain")
     }
+
+
+def test_objects_come_out_of_an_archive_beside_arrays(tmp_path):
+    rows = {"a": {"emo": "sad", "val": np.float64(0.5)}, "b": {"emo": "angry", "val": ""}}
+    objects = np.array(["a", None], dtype=object)
+    np.savez_compressed(tmp_path / "a.npz", rows=rows, plain=np.asfortranarray(frames(3, 2)), objects=objects)
+    loaded = load_objects(tmp_path / "a.npz")
+    assert loaded["rows"] == rows
+    assert loaded["objects"].tolist() == ["a", None]
+    np.testing.assert_array_equal(loaded["plain"], frames(3, 2))
+    (tmp_path / "b.npz").write_bytes(b"nonsense")
+    with pytest.raises(StoreError, match=r"no readable \.npz .*: copy it again"):
+        load_objects(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(

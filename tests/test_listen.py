@@ -1,5 +1,6 @@
 """A window that slides over sound gives what the window alone gives, or close to it by as much as is said."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import soundfile
 from made_media import tone
 from made_models import SPEECH, preprocessor, save
+from made_target_runs import TARGETS
 
+from gia_mic.answer import Answer
 from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, RunError
@@ -97,6 +100,20 @@ def test_pcm_may_come_in_odd_pieces():
             return taken
 
     np.testing.assert_array_equal(np.concatenate(list(pcm(Odd()))), whole)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_last_answer_is_that_of_the_whole_whatever_is_predicted(targets, tmp_path, target, mer):
+    run, sound = targets[1][target], tone(tmp_path / "a.wav", 1.0)
+    whole = load_predictor(run, device="cpu").predict(audio=sound)
+    *_, last = map(json.loads, mer("listen", run, sound, "--json", "--device", "cpu").stdout.splitlines())
+    assert list(last) == ["time_s", *whole.entries()]
+    values = last["scores"] if whole.scores else last["probabilities"]
+    assert values == pytest.approx(whole.values, abs=0.03)
+    *_, line = mer("listen", run, sound, "--device", "cpu").stdout.splitlines()
+    heard = Answer(whole.target, values)
+    assert line.startswith(f"    1.0 s  {heard.in_words()}")
+    assert line.count("%") == len(whole.probabilities)
 
 
 def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):

@@ -13,6 +13,7 @@ import soundfile
 from made_demo import make_demo, train_demo
 from made_media import tone, video
 from made_models import SPEECH, TEXT, preprocessor, save, save_ctc, save_text
+from made_target_runs import RANGES, TARGETS
 
 from gia_mic.extract.corpora import manifest
 from gia_mic.extract.corpus import Clip
@@ -75,11 +76,39 @@ def test_so_do_those_of_other_layers_pooling_and_speech_rates(tmp_path, options,
     np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_whatever_a_run_predicts_its_own_test_utterances_get_the_stored_answers(targets, target):
+    corpus, runs = targets
+    run_dir = runs[target] / "fold-1" / "seed-0"
+    assert ("target" in json.loads((run_dir / "config.json").read_text())) == (target != "label")
+    stored = pandas.read_parquet(run_dir / "predictions.parquet")
+    one, both = (load_predictor(path, device="cpu") for path in (run_dir, runs[target]))
+    given = list(inputs(corpus, stored["id"]))
+    answers = list(one.predict_many(given))
+    values = np.array([list(answer.values.values()) for answer in answers])
+    np.testing.assert_allclose(values, np.stack(stored["probabilities" if target == "label" else "answer"]), atol=0.01)
+    other = load_predictor(runs[target] / "fold-2" / "seed-0", device="cpu").predict_many(given)
+    mean = (values + [list(answer.values.values()) for answer in other]) / 2
+    np.testing.assert_allclose([list(answer.values.values()) for answer in both.predict_many(given)], mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_command_says_what_the_python_api_says(targets, sound, target, mer):
+    _, runs = targets
+    answer = load_predictor(runs[target], device="cpu").predict(audio=sound, text="So what?")
+    words = ("predict", runs[target], "--audio", sound, "--text", "So what?", "--device", "cpu")
+    assert mer(*words).stdout == f"{answer.lines()}\n"
+    rest = {"modalities": ["speech", "text"], "text": "So what?"}
+    assert json.loads(mer(*words, "--json").stdout) == answer.entries() | rest
+    for name, (low, high) in RANGES.items():
+        assert low <= answer.scores.get(name, low) <= high
+
+
 def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run):
     corpus, _ = demo
     given = list(inputs(corpus, corpus.ids[:5]))
     together = list(run.predict_many(given))
-    assert len(run.models) == 3
+    assert len(run.trained) == 3
     folds = [load_predictor(run_dir, device="cpu") for run_dir in run.run_dirs]
     for one, answer in zip(given, together, strict=True):
         alone = run.predict(one.audio, one.text, one.video)

@@ -124,3 +124,29 @@ def test_settings_that_mean_nothing_for_a_target_are_refused(corpus, stores, tmp
 def test_a_target_that_the_corpus_lacks_is_refused(corpus, stores, tmp_path):
     with pytest.raises(CorpusError, match="has no target 'mood': choose label, labels, valence, arousal, votes"):
         train(corpus, stores, tmp_path, target="mood")
+
+
+def test_scores_are_at_least_as_good_as_ridge_on_pooled_features(corpus, stores, tmp_path):
+    """The baseline is ridge regression on the mean frames of all modalities, side by side, its strength by itself."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    target = corpus.target("valence,arousal")
+    values, whole = corpus.values(target), folds(corpus)
+    pooled = []
+    for path in stores.values():
+        store = open_store(path)
+        frames = [store.read(name) for name in corpus.ids]
+        pooled.append([part.mean(0, dtype=float) if len(part) else np.zeros(store.dim) for part in frames])
+    vectors = np.concatenate(pooled, axis=1)
+    true, ridge = [], []
+    for fold in (with_target(corpus, target, fold) for fold in whole):
+        scaler = StandardScaler().fit(vectors[fold.train])
+        baseline = RidgeCV(np.logspace(-1, 4, 11)).fit(scaler.transform(vectors[fold.train]), values[fold.train])
+        ridge.append(baseline.predict(scaler.transform(vectors[fold.test])))
+        true.append(values[fold.test])
+    measure = measure_of(target)
+    expected = measure.scores(measure.tally(np.concatenate(true), np.concatenate(ridge))[0])["CCC"]
+    run_dirs = train(corpus, stores, tmp_path, TrainingConfig(), fold=None, target=target.name)
+    found = measure.scores(np.sum([read_fold(run_dir).tally for run_dir in run_dirs], axis=0))["CCC"]
+    assert found >= expected > 0.5

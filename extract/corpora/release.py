@@ -32,10 +32,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-RELEASES = ("iemocap", "meld", "cremad", "ravdess", "emodb")
+RELEASES = ("iemocap", "msppodcast", "merchallenge", "meld", "cremad", "ravdess", "emodb", "emobox")
 """Published corpora that can be read, each a module of this package with `INFO` and `read_release`."""
 
 ALL = "all"
+
+NO_CLASS = "no class"
+"""Where the utterances without a label are counted."""
 
 OTHER_NAMES = "files of another name, left out"
 
@@ -47,7 +50,7 @@ class CorpusInfo:
     Attributes:
         title: Its name and what it is.
         utterances: Number of utterances that the release has.
-        classes: Emotions that its labels tell apart.
+        classes: Emotions that its labels tell apart; empty where that depends on what is chosen.
         holds: What an utterance comes with: audio, text and video, or features.
         folds: Manifest column to make folds from.
         licence: Terms of use, in a few words.
@@ -73,6 +76,9 @@ class ReleaseContents:
         expected: Published number of utterances by (group, class), where it is known.
         by: Manifest column of those groups, or "all".
         odd: What is missing or unusual: a sentence's beginning, and the files or ids it is true of.
+        label_names: Emotions of `labels`, in their order; by default those that occur.
+        score_ranges: Lowest and highest value of each score, by name; by default those that occur.
+        root: Folder that clip paths start from; by default the release's own.
     """
 
     utterances: Sequence[Utterance]
@@ -80,6 +86,9 @@ class ReleaseContents:
     expected: Mapping[tuple[str, str], int] = field(default_factory=dict)
     by: str = ALL
     odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    label_names: Sequence[str] | None = None
+    score_ranges: Mapping[str, Sequence[float]] | None = None
+    root: Path | None = None
 
 
 def corpus_info(release: str) -> CorpusInfo:
@@ -100,7 +109,7 @@ def prepare_release(
 
     Args:
         release: One of `RELEASES`.
-        path: Folder that the release was unpacked to; the corpus root.
+        path: Folder that the release was unpacked to; the corpus root, unless the release's reader says another.
         features: The features folder.
         name: Corpus name; by default the release's.
         options: What the release's `read_release` takes beside the path.
@@ -113,8 +122,9 @@ def prepare_release(
     contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read_release(path, **options)
     if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
+    root = contents.root or path
     present = [clip.path for one in contents.utterances for clip in (one.audio, one.video) if clip is not None]
-    refuse_pointers(path, set(present))
+    refuse_pointers(root, set(present))
     odd = {what: list(items) for what, items in contents.odd.items() if items}
     for what, items in odd.items():
         logger.warning(f"{what}: {one_line(items)}.")
@@ -125,13 +135,20 @@ def prepare_release(
         "description": info.title,
         "licence": info.licence,
         "source": info.source,
-        "options": dict(options),
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
         "odd": odd,
         "counted_by": contents.by,
         "expected": expected,
     }
     return write_corpus(
-        features, name or release, contents.utterances, root=path, classes=contents.classes, about=about
+        features,
+        name or release,
+        contents.utterances,
+        root=root,
+        classes=contents.classes,
+        label_names=contents.label_names,
+        score_ranges=contents.score_ranges,
+        about=about,
     )
 
 
@@ -139,8 +156,10 @@ def counts(corpus: Corpus) -> str:
     """Return the number of utterances per group and class, with the published one wherever that differs."""
     by = corpus.about.get("counted_by", ALL)
     groups = [ALL] * len(corpus) if by == ALL else corpus.column(by)
-    tally = Counter(zip(groups, (corpus.classes[index] for index in corpus.column("label")), strict=True))
+    labels = [NO_CLASS if index is None else corpus.classes[index] for index in corpus.column("label")]
+    tally = Counter(zip(groups, labels, strict=True))
     expected = {(row["group"], row["class"]): row["count"] for row in corpus.about.get("expected", [])}
+    classes = [*corpus.classes, *([NO_CLASS] if NO_CLASS in labels else [])]
     rows = sorted({group for group, _ in [*tally, *expected]})
 
     def cell(keys: Sequence[tuple[str, str]]) -> str:
@@ -149,16 +168,15 @@ def counts(corpus: Corpus) -> str:
         return f"{count} of {published}" if published not in (None, count) else str(count)
 
     table = [
-        [row, *(cell([(row, label)]) for label in corpus.classes), cell([(row, label) for label in corpus.classes])]
-        for row in rows
+        [row, *(cell([(row, label)]) for label in classes), cell([(row, label) for label in classes])] for row in rows
     ]
     if len(rows) > 1:
-        columns = [cell([(row, label) for row in rows]) for label in corpus.classes]
-        table.append([ALL, *columns, cell([(row, label) for row in rows for label in corpus.classes])])
+        columns = [cell([(row, label) for row in rows]) for label in classes]
+        table.append([ALL, *columns, cell([(row, label) for row in rows for label in classes])])
     same = expected and all(tally[key] == expected.get(key, tally[key]) for key in {*tally, *expected})
     verdict = "As published." if same else "“n of m”: the release has m." if expected else ""
-    sides = ["left", *["right"] * (len(corpus.classes) + 1)]
-    return f"{tabulate(table, ['', *corpus.classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
+    sides = ["left", *["right"] * (len(classes) + 1)]
+    return f"{tabulate(table, ['', *classes, ALL], colalign=sides, disable_numparse=True)}\n{verdict}".rstrip()
 
 
 def overview(features: Path) -> str:
@@ -172,7 +190,7 @@ def overview(features: Path) -> str:
             name,
             f"mer {command}",
             f"{info.utterances:,}",
-            ", ".join(info.classes),
+            ", ".join(info.classes) or "as its label map says",
             ", ".join(info.holds),
             info.folds,
             info.licence,

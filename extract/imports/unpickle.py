@@ -6,6 +6,7 @@ same, so this reader knows the few names that arrays and containers need, and no
 
 import codecs
 import pickle
+import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from gia_mic.extract.errors import StoreError, words_of
 
-__all__ = ["Refused", "Unpickler", "load_pickle"]
+__all__ = ["Refused", "Unpickler", "load_objects", "load_pickle"]
 
 _ARRAY = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 _BUFFER = {"_frombuffer": np.empty(0).__reduce_ex__(5)[0]}
@@ -69,13 +70,47 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return Unpickler(file, _ALLOWED).load()
+            return _load(file, path)
+    except OSError as error:
+        raise StoreError(f"{path} can't be read ({words_of(error)}): give a file you may read.") from error
+
+
+def load_objects(path: Path) -> dict[str, Any]:
+    """Return the arrays of an .npz by name; one that holds a single object, such as a dict, as that object.
+
+    Raises:
+        StoreError: It asks for something other than arrays and plain containers, or is broken.
+    """
+    try:
+        objects = {}
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    objects[member.removesuffix(".npy")] = _load_array(file, path)
+        return objects
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path} is no readable .npz ({error}): copy it again.") from error
+
+
+def _load_array(file: IO[bytes], path: Path) -> Any:
+    major, _ = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read_header(file)
+    if not dtype.hasobject:
+        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if by_columns else "C")
+    values = _load(file, path)
+    return values.item() if isinstance(values, np.ndarray) and values.ndim == 0 else values
+
+
+def _load(file: IO[bytes], path: Path) -> Any:
+    try:
+        return Unpickler(file, _ALLOWED).load()
     except Refused as refused:
         raise StoreError(
             f"{path} is refused: besides numpy arrays and plain containers it asks for {refused}, and loading it could "
             "run anything; get the features in another format, or from somebody you trust and convert them."
         ) from None
-    except OSError as error:
-        raise StoreError(f"{path} can't be read ({words_of(error)}): give a file you may read.") from error
+    except OSError:
+        raise
     except Exception as error:  # a broken pickle raises nearly anything
         raise StoreError(f"{path} is no readable pickle ({type(error).__name__}: {error}): copy it again.") from error

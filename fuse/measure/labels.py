@@ -27,9 +27,10 @@ from numpy.typing import ArrayLike, NDArray
 from gia_mic.fuse.measure.classes import recalls_of, weighted_f1_of
 from gia_mic.fuse.measure.metric import Measure, Metric, known_mean, plain, ratio
 
-__all__ = ["LabelsMeasure"]
+__all__ = ["THRESHOLD", "LabelsMeasure"]
 
 THRESHOLD = 0.5
+"""Probability above which a label applies."""
 
 
 class LabelsMeasure(Measure):

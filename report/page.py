@@ -57,8 +57,10 @@ def _group(group_number: int, group: Group, reference: str | None) -> dict[str, 
     measure, primary = group.measure, group.measure.primary
     low, high = _scale(group)
     drawn = [
-        figures.interval(
-            row.pooled[primary],
+        ""
+        if (value := row.pooled[primary]) is None or math.isnan(evidence.intervals[primary].low)
+        else figures.interval(
+            value,
             evidence.intervals[primary],
             [fold.scores[primary] for fold in row.folds if fold.scores[primary] is not None],
             row.run.ceilings.get(primary),

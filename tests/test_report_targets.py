@@ -134,6 +134,19 @@ def test_a_label_that_never_occurs_has_no_score_and_breaks_nothing(tmp_path):
     assert "bored" in render(tmp_path, "html")
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_labels_that_neither_occur_nor_are_answered_have_no_scores_in_any_format(tmp_path, form):
+    for fold in (1, 2):
+        for name in ("gia-mic", "mult"):
+            answers = np.full((4, 2), 0.1)
+            make_fold_of(
+                tmp_path, Target("labels", ("happy", "bored")), np.zeros((4, 2)), answers, name=name, fold=fold
+            )
+    text = render(tmp_path, form)
+    assert not re.search(r"\bnan\b", text)
+    assert form not in ("terminal", "md", "html") or "—" in text
+
+
 # Tables and formats
 
 
@@ -154,6 +167,17 @@ def test_targets_do_not_share_a_table(tmp_path):
     assert {line["UA"] == "" for line in lines if line["target"] == "sentiment"} == {True}
     assert {line["CCC"] == "" for line in lines if line["target"] == "label"} == {True}
     assert "target" not in json.loads(render(tmp_path, "json"))["groups"][0]
+
+
+def test_runs_as_training_leaves_them_are_reported(targets):
+    _, runs = targets
+    folder = next(iter(runs.values())).parent
+    chosen = groups(read_runs(folder))
+    assert sorted(group.target.name for group in chosen) == sorted(runs)
+    text = render(folder)
+    assert all(group.title in text for group in chosen)
+    assert len(json.loads(render(folder, "json"))["groups"]) == len(runs)
+    assert render(folder, "html").count("answers over true scores") == 3
 
 
 @pytest.mark.parametrize("form", FORMATS)

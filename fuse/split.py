@@ -199,9 +199,8 @@ def refuse_constant(corpus: Corpus, target: Target, fold: SplitFold, rows: np.nd
     values = corpus.values(target)[rows]
     if (values == values[:1]).all():
         what = f"the same {target.name}"
-        if target.kind != "scores":
-            classes = one_line(name for name, value in zip(target.names, values[0], strict=True) if value) or "no class"
-            what = f"the class {classes} alone"
+        if target.one_of_many:
+            what = f"the class {target.names[int(values[0].argmax())]} alone"
         raise RunError(
             f"Fold {fold.number} ({fold.value}) of {corpus.name} has {what} to train on, so there is nothing to learn: "
             "choose another --protocol or --fold."

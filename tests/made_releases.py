@@ -49,7 +49,11 @@ def iemocap(root: Path) -> Path:
             turns, lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\r\n"], []
             for index, label in enumerate(["ang", "hap", "exc", "sad", "neu", "fru", "xxx"]):
                 turn, start = f"{dialog}_{'FM'[index % 2]}{index:03d}", 0.25 * index
-                means = "[5.5000, 4.0000, 3.5000]" if turn == "Ses05F_impro01_F002" else "[2.5000, 3.0000, 4.5000]"
+                means = (
+                    "[5.5000, 4.0000, 3.5000]"
+                    if turn == "Ses05F_impro01_F002"
+                    else f"[{2 + index / 2:.4f}, 3.0000, 4.5000]"
+                )
                 turns.append(f"[{start:.4f} - {start + 0.25:.4f}]\t{turn}\t{label}\t{means}\r\n")
                 turns += [f"C-E{number}:\t{words}\t()\r\n" for number, words in enumerate(CHOICES[label], start=1)]
                 turns.append(f"A-E3:\tval 3; act 2; dom  2;\t()\r\nC-F1:\t{label};\t()\r\n")
@@ -78,6 +82,7 @@ def msppodcast(root: Path) -> Path:
         for number, (letter, words) in enumerate({"A": "Angry Angry Contempt", "X": "Happy Sad Other-Tired"}.items()):
             name = f"MSP-PODCAST_{podcast}_{number:04d}"
             speaker = "Unknown" if podcast == "0003" else int(podcast)
+            letter = "H" if letter == "A" and podcast == "0002" else letter
             consensus.append(f"{name}.wav,{letter},5.2,{2 + number}.4,4.0,{speaker},Female,{part}\n")
             detailed += [
                 f'{name}.wav,"WORKER{worker}; {word}; Amused,Excited; A:5.0; V:2.0; D:4.0;"\n'
@@ -256,6 +261,8 @@ def mosei(root: Path) -> Path:
     for number in range(6):
         scores = np.zeros((3, 7))
         scores[:, 0] = [-1.5, 0.0, 2.0]
+        scores[2, 1] = scores[0, 2] = 1.5  # happy and sad
+        scores[0, 3] = number % 2  # angry too
         video = f"v{number}"
         labels[video] = (scores, np.array([[0.0, 4.0], [4.0, 8.0], [8.0, 12.0]]))
         shown = np.repeat(scores[:, :1], 4, axis=0)

@@ -1,5 +1,6 @@
 """From each corpus as it comes to a table of scores, by the commands that a user would type."""
 
+import json
 from pathlib import Path
 
 import made_releases
@@ -55,6 +56,23 @@ CORPORA = {  # commands before the training; how many feature files; options of 
 }
 
 
+SENTIMENT = ("MAE", "Pearson", "CCC", "Acc-7", "Acc-5", "Acc-2_has0", "F1_has0", "Acc-2_non0", "F1_non0")
+TABLES = {  # the scores that a corpus's papers print, by target
+    "iemocap": {
+        "valence,arousal,dominance": ("CCC_valence", "CCC_arousal", "CCC_dominance"),
+        "votes": ("WA", "UA", "JS"),
+    },
+    "msppodcast": {
+        "arousal,valence,dominance": ("CCC_arousal", "CCC_valence", "CCC_dominance"),
+        "votes": ("WA", "UA", "JS"),
+    },
+    "merchallenge": {"valence": ("MAE", "Pearson", "CCC")},
+    "mosei": {"sentiment": SENTIMENT, "labels": ("WAcc", "macro_F1", "micro_F1")},
+    "mosi": {"sentiment": SENTIMENT},
+    "sims": {"sentiment": ("MAE", "Pearson", "CCC", "Acc-5", "Acc-3", "Acc-2", "F1")},
+}
+
+
 @pytest.fixture
 def printed(mer):
     """Run a command that must succeed, and return what it printed."""
@@ -65,6 +83,14 @@ def printed(mer):
         return result.output
 
     return run
+
+
+def runs_of(text):
+    return [run for group in json.loads(text)["groups"] for run in group["runs"]]
+
+
+def name_of(target):
+    return "-" + target.replace(",", "-")
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +111,11 @@ def test_from_a_release_to_a_table(name, printed):
     assert len(list(Path("runs", name).glob("*/fold-*/seed-0/metrics.json"))) == folds
     table = printed("report")
     assert all(word in table for word in ("WA", "UA", name))
+    for target, scores in TABLES.get(name, {}).items():
+        table = printed("fuse-train", "--epochs", "1", "--target", target, *options)
+        assert all(score in table for score in scores)
+        [run] = [run for run in runs_of(printed("report", "--format", "json")) if name_of(target) in run["name"]]
+        assert all(score in run["pooled"] for score in scores)
 
 
 def test_speakers_on_both_sides_are_refused_in_one_sentence(printed, mer):

@@ -1,4 +1,4 @@
-"""Turns an emotion and a speaker's voice into parametric speech: glottal pulses through moving formants.
+"""Turns an emotion, an intensity and a speaker's voice into speech: glottal pulses through moving formants.
 
 The syllables are nonsense drawn without looking at the sentence: speech that spelled the sentence out would show the
 text's cue as well, and the ceilings of the demo corpus would no longer hold. For the same reason the duration is given
@@ -20,9 +20,12 @@ SAMPLING_RATE = 16_000
 
 Signal = NDArray[Any]  # float64
 
-_VOWELS_HZ = np.array(  # F1 to F3 of an adult male's /ɛ æ ɑ ʌ/, after Peterson and Barney (1952)
+# F1 to F3 of an adult male, after Peterson and Barney (1952): the ends of intensity, and what syllables vary by
+_CLOSE_HZ, _OPEN_HZ = np.array([[390, 1990, 2550], [730, 1090, 2440]], dtype=np.float64)  # /ɪ ɑ/
+_VOWELS_HZ = np.array(  # /ɛ æ ɑ ʌ/
     [[530, 1840, 2480], [660, 1720, 2410], [730, 1090, 2440], [640, 1190, 2390]], dtype=np.float64
 )
+_VARIATION = 0.25  # 1 is as much as these four differ
 _BANDWIDTHS_HZ = np.array([80.0, 100.0, 150.0, 250.0])
 _WINDOW = 512
 _HOP = 128
@@ -80,14 +83,17 @@ def voice(rng: np.random.Generator, *, low: bool) -> Voice:
     )
 
 
-def speech(emotion: str, speaker: Voice, duration_s: float, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Return one utterance that shows `emotion`, as (N,) int16 with N = round(duration_s · 16000)."""
+def speech(
+    emotion: str, intensity: float, speaker: Voice, duration_s: float, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    """Return one utterance of `emotion` and `intensity` (1 to 5), as (N,) int16 with N = round(duration_s · 16000)."""
     manner = _MANNERS[emotion]
     count = round(duration_s * SAMPLING_RATE)
     position, syllable, level = _syllables(manner, speaker, count, rng)
     pitch_hz = _pitch(manner, speaker, position, syllable, count, rng)
     source = _source(manner, speaker, pitch_hz, rng) * level
-    sound = _through_formants(source, speaker, syllable, rng, smile=0.06 if emotion == "happy" else 0.0)
+    vowels_hz = _vowels(intensity, syllable[-1] + 1, rng)[syllable]
+    sound = _through_formants(source, speaker, vowels_hz, smile=0.06 if emotion == "happy" else 0.0)
     loudness = 0.05 * 10 ** ((manner.level_db + rng.normal(0, 1.0)) / 20)
     sound *= loudness / np.sqrt(np.mean(np.square(sound)))
     sound += rng.normal(0, 4e-4, count)  # the room
@@ -157,18 +163,24 @@ def _source(manner: _Manner, speaker: Voice, pitch_hz: Signal, rng: np.random.Ge
     return source
 
 
-def _through_formants(
-    source: Signal, speaker: Voice, syllable: NDArray[np.int64], rng: np.random.Generator, *, smile: float
-) -> Signal:
-    """Filter by four resonators that move with the syllables, by weighted overlap-add of short spectra."""
-    vowels_hz = _VOWELS_HZ[rng.integers(len(_VOWELS_HZ), size=syllable[-1] + 1)]
+def _vowels(intensity: float, total: int, rng: np.random.Generator) -> Signal:
+    """Return F1 to F3 of each syllable, (total, 3), in Hz: the mouth opens with intensity, and from vowel to vowel."""
+    opening = (intensity - 1) / 4
+    mean_hz = _CLOSE_HZ ** (1 - opening) * _OPEN_HZ**opening
+    variants = _VOWELS_HZ / np.exp(np.log(_VOWELS_HZ).mean(axis=0))
+    vowels_hz: Signal = mean_hz * variants[rng.integers(len(variants), size=total)] ** _VARIATION
+    return vowels_hz
+
+
+def _through_formants(source: Signal, speaker: Voice, vowels_hz: Signal, *, smile: float) -> Signal:
+    """Filter by four resonators that move with the samples' vowels (N, 3), by weighted overlap-add of short spectra."""
     padded = np.pad(source, _WINDOW)
     starts = np.arange(0, padded.size - _WINDOW + 1, _HOP)
     window = np.sqrt(np.hanning(_WINDOW + 1)[:-1])
     spectra = np.fft.rfft(padded[starts[:, None] + np.arange(_WINDOW)] * window)
     centres = np.clip(starts - _WINDOW // 2, 0, source.size - 1)
     formants_hz = np.empty((len(starts), 4))
-    formants_hz[:, :3] = _smooth(vowels_hz[syllable[centres]]) * (1 + smile) / speaker.tract
+    formants_hz[:, :3] = _smooth(vowels_hz[centres]) * (1 + smile) / speaker.tract
     formants_hz[:, 3] = 3500 / speaker.tract
     s = 2j * np.pi * np.fft.rfftfreq(_WINDOW, 1 / SAMPLING_RATE)[None, :, None]
     poles = -np.pi * _BANDWIDTHS_HZ + 2j * np.pi * formants_hz[:, None, :]

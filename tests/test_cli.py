@@ -142,7 +142,7 @@ def test_a_folder_without_rights_is_one_sentence(here, mer):
 def test_a_demo_corpus_of_another_seed_and_harder(here, mer):
     answer = mer("prepare", "demo", "--name", "hard", "--seed", "1", "--utterances", "8", "--cue", "0.5")
     assert answer.exit_code == 0, answer.output
-    assert "hard: 8 utterances (angry 2, happy 2, neutral 2, sad 2)" in answer.stdout
+    assert "hard: 8 utterances (label: angry 2, happy 2, neutral 2, sad 2; intensity in 1 … 5)" in answer.stdout
     about = json.loads((here / "features" / "hard" / "corpus.json").read_text())["about"]
     assert about["cues"] == {"s": 0.5, "t": 0.5, "v": 0.5}
     assert about["ceiling"]["s"] == 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from gia_mic.extract.corpora import demo, demo_cues, demo_face, demo_speech, demo_text
+from gia_mic.extract.corpora import demo, demo_cues, demo_face, demo_intensity, demo_speech, demo_text
 from gia_mic.extract.corpora.demo import Demo
 from gia_mic.extract.errors import CorpusError
 
@@ -45,8 +45,8 @@ def test_corpus_is_balanced_and_complete(small):
 
 
 def test_whole_plan_has_unique_ids_and_five_equal_sessions():
-    utterances, displays = demo.plan_demo(Demo())
-    assert len({u.id for u in utterances}) == len(utterances) == len(displays) == 1000
+    utterances, emotions, levels = demo.plan_demo(Demo())
+    assert len({u.id for u in utterances}) == len(utterances) == len(emotions) == len(levels) == 1000
     for session in {u.session for u in utterances}:
         assert [sum(u.session == session and u.label == label for u in utterances) for label in demo.EMOTIONS] == [
             50
@@ -56,7 +56,7 @@ def test_whole_plan_has_unique_ids_and_five_equal_sessions():
 
 
 def test_a_scenario_says_nothing_about_the_emotion():
-    utterances, _ = demo.plan_demo(Demo())
+    utterances = demo.plan_demo(Demo()).utterances
     counts = Counter((u.session, u.scenario, u.label) for u in utterances)
     assert len(counts) == 5 * 10 * 4
     assert 1 <= min(counts.values()) <= max(counts.values()) <= 9
@@ -142,10 +142,9 @@ def test_ceilings_by_hand():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_best_decisions_on_the_sample_reach_the_closed_form(seed):
-    _, displays = demo.plan_demo(Demo(seed=seed))
-    utterances, _ = demo.plan_demo(Demo(seed=seed))
-    label = np.array([demo.EMOTIONS.index(u.label) for u in utterances])
-    sample, closed = demo_cues.in_sample(label, displays, demo.CUES), demo.ceilings(demo.CUES)
+    plan = demo.plan_demo(Demo(seed=seed))
+    label = np.array([demo.EMOTIONS.index(u.label) for u in plan.utterances])
+    sample, closed = demo_cues.in_sample(label, plan.emotions, demo.CUES), demo.ceilings(demo.CUES)
     assert all(abs(sample[subset] - closed[subset]) < 0.01 for subset in SUBSETS)
     assert closed["stv"] > max(closed[letter] for letter in "stv") + 0.08
 
@@ -164,11 +163,78 @@ def test_displayed_emotions_are_independent_given_the_truth():
         assert (displays[:, column] == label).mean() == pytest.approx(demo.CUES[letter], abs=1e-4)
 
 
-def test_sentences_show_their_emotion_and_repeat_little():
-    utterances, displays = demo.plan_demo(Demo())
+@pytest.mark.parametrize("noise", [demo_intensity.NOISE, {"s": 0.3, "t": 1.0, "v": 3.0}])
+def test_best_scores_equal_a_simulation_of_the_best_answers(noise):
+    """The median and mean of what is left once the levels are known, counted in a first half and scored on a second."""
+    rng = np.random.default_rng(0)
+    count = 1_000_000
+    x = rng.normal(3, 1, 2 * count)
+    x = x[(x >= 1) & (x <= 5)][:count]
+    half = count // 2
+    best = demo_intensity.best_scores(noise)
+    assert list(best) == SUBSETS
+    for subset in SUBSETS:
+        shown = np.zeros(count, np.int64)
+        for letter in subset:
+            level = np.rint(2 * (np.clip(x + rng.normal(0, noise[letter], count), 1, 5) - 1)).astype(int)
+            shown = 9 * shown + level
+        medians, means = np.full(9 ** len(subset), 3.0), np.full(9 ** len(subset), 3.0)
+        order = np.argsort(shown[:half], kind="stable")
+        levels, starts = np.unique(shown[:half][order], return_index=True)
+        for level, values in zip(levels, np.split(x[:half][order], starts[1:]), strict=True):
+            medians[level], means[level] = np.median(values), values.mean()
+        truth, answers = x[half:], means[shown[half:]]
+        assert best[subset]["MAE"] == pytest.approx(np.abs(truth - medians[shown[half:]]).mean(), abs=0.003)
+        correlation = np.corrcoef(truth, answers)[0, 1]
+        assert best[subset]["Pearson"] == pytest.approx(correlation, abs=0.003)
+        stretched = 3 + (answers - 3) * truth.std() / answers.std()
+        ccc = (
+            2
+            * np.cov(truth, stretched)[0, 1]
+            / (truth.var() + stretched.var() + (truth.mean() - stretched.mean()) ** 2)
+        )
+        assert best[subset]["CCC"] == pytest.approx(ccc, abs=0.003)
+
+
+def test_best_scores_without_noise_and_with_nothing_but_noise():
+    best = demo_intensity.best_scores({"s": 1e-3, "t": 1e3, "v": 1e3})
+    for subset in SUBSETS:
+        if "s" in subset:  # rounding to steps of 0.5 leaves errors between 0 and 0.25
+            assert 0.115 < best[subset]["MAE"] < 0.125
+            assert best[subset]["Pearson"] > 0.98
+        else:  # 3 for all leaves the mean deviation: 2 (φ(0) − φ(2)) / (Φ(2) − Φ(−2)) of the normal distribution
+            assert best[subset]["MAE"] == pytest.approx(0.7228, abs=1e-3)
+            assert best[subset]["Pearson"] < 2e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_answers_on_the_sample_come_near_what_is_expected(seed):
+    intensity, levels = demo_intensity.draw_intensities(1000, np.random.default_rng(seed))
+    sample, best = demo_intensity.best_scores_in_sample(intensity, levels), demo_intensity.best_scores()
+    for subset in SUBSETS:
+        assert all(abs(sample[subset][name] - best[subset][name]) < 0.02 for name in best[subset])
+    assert best["stv"]["Pearson"] > max(best[letter]["Pearson"] for letter in "stv") + 0.1
+
+
+def test_intensity_is_known_of_each_utterance_and_goes_with_nothing_else(small):
+    assert small.targets["intensity"].ranges == ((1, 5),)
+    assert small.target().name == "label"
+    assert small.about["score_ceiling"] == {"intensity": demo_intensity.best_scores()}
+    utterances, emotions, _ = demo.plan_demo(Demo())
+    intensity = np.array([u.scores["intensity"] for u in utterances])
+    assert 1 <= intensity.min() < 1.2 < 4.8 < intensity.max() <= 5
+    for groups in ([u.label for u in utterances], [u.speaker for u in utterances], *emotions.T):
+        for group in set(groups):
+            members = intensity[np.array(groups) == group]
+            assert abs(members.mean() - 3) < 4 * intensity.std() / np.sqrt(len(members))
+
+
+def test_sentences_show_their_emotion_and_intensity_and_repeat_little():
+    utterances, emotions, levels = demo.plan_demo(Demo())
     bearing = {e: {*demo_text._EXCLAMATIONS[e], *demo_text._ADJECTIVES[e]} for e in demo.EMOTIONS}
-    for utterance, (_, emotion, _) in zip(utterances, displays, strict=True):
-        words = utterance.text.lower().rstrip(".").replace(",", "").split()
+    for utterance, (_, emotion, _), (_, level, _) in zip(utterances, emotions, levels, strict=True):
+        words = utterance.text.lower().rstrip(".!").replace(",", "").split()
+        assert utterance.text.count("!") == level
         assert set(words) <= set(demo_text.WORDS)
         assert [e for e in bearing for word in words if word in bearing[e]] == [demo.EMOTIONS[emotion]] * 2
     assert len({u.text for u in utterances}) > 550
@@ -179,7 +245,7 @@ def test_anger_is_louder_and_brighter_than_calm_and_sadness_quieter():
     speaker = demo_speech.voice(np.random.default_rng(0), low=True)
 
     def measured(emotion):
-        sounds = [demo_speech.speech(emotion, speaker, 1.5, np.random.default_rng(n)) / 32768 for n in range(8)]
+        sounds = [demo_speech.speech(emotion, 3, speaker, 1.5, np.random.default_rng(n)) / 32768 for n in range(8)]
         spectrum = np.mean([np.abs(np.fft.rfft(sound)) ** 2 for sound in sounds], axis=0)
         hertz = np.fft.rfftfreq(24_000, 1 / 16_000)
         return np.std(sounds), spectrum[(hertz > 500) & (hertz < 4000)].sum() / spectrum[hertz <= 500].sum()
@@ -195,13 +261,30 @@ def test_corners_of_the_mouth_rise_with_happiness_and_fall_with_sadness():
     speaker = demo_face.looks(np.random.default_rng(0))
 
     def drop_of_corners(emotion):
-        frames = demo_face.face(emotion, speaker, 1.5, np.random.default_rng(1)).astype(float)
+        frames = demo_face.face(emotion, 3, speaker, 1.5, np.random.default_rng(1)).astype(float)
         lips = np.mean(frames[:, 54:92, 18:78, 0] > 2.2 * frames[:, 54:92, 18:78, 1], axis=0)  # red beyond any skin
         rows = np.arange(len(lips))
         middle, sides = lips[:, 26:34].sum(axis=1), (lips[:, 20:24] + lips[:, 36:40]).sum(axis=1)
         return rows @ sides / sides.sum() - rows @ middle / middle.sum()
 
     assert drop_of_corners("happy") < -0.5 < 0.5 < drop_of_corners("sad")
+
+
+def test_shoulders_rise_and_vowels_open_with_intensity():
+    voice, face = demo_speech.voice(np.random.default_rng(0), low=True), demo_face.looks(np.random.default_rng(0))
+    hertz = np.fft.rfftfreq(24_000, 1 / 16_000)
+    wall, open_share = [], []
+    for intensity in demo_intensity.LEVELS:
+        left_edge = demo_face.face("sad", intensity, face, 1.5, np.random.default_rng(1))[0, :, 0].mean(axis=-1)
+        wall.append((left_edge > (left_edge[0] + left_edge[-1]) / 2).sum())
+        power = [
+            np.abs(np.fft.rfft(demo_speech.speech("neutral", intensity, voice, 1.5, np.random.default_rng(n)))) ** 2
+            for n in range(4)
+        ]
+        share = np.mean(power, axis=0)
+        open_share.append(share[(hertz > 600) & (hertz < 1300)].sum() / share[(hertz > 1700) & (hertz < 2300)].sum())
+    assert (np.diff(wall) < 0).all()
+    assert (np.diff(open_share) > 0).all()
 
 
 def test_voices_and_faces_differ_by_speaker():

@@ -26,7 +26,7 @@ def box(x, y, side=10.0):
 def drawn(side=144):
     """A drawn face that the detector is sure of, on transparent ground."""
     rng = np.random.default_rng(3)
-    picture = demo_face.face("angry", demo_face.looks(rng), 1.0, rng)[0]
+    picture = demo_face.face("angry", 1, demo_face.looks(rng), 1.0, rng)[0]
     return Image.fromarray(picture).resize((side, side))
 
 

@@ -4,6 +4,9 @@ Each utterance has one true emotion. Each modality *displays* it with its own kn
 the others, all equally likely, independently of the other modalities. What is displayed can be read off without doubt,
 and nothing else in the recordings depends on the emotion. So the Bayes-optimal accuracy of every subset of modalities
 is a sum over what the subset can display, and a trained model can be held against it.
+
+Each utterance has an intensity, too, which no emotion, speaker or scenario tells anything about. Each modality displays
+it with noise of its own, so the best possible error and correlation of every subset are known as well.
 """
 
 import hashlib
@@ -11,17 +14,25 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gia_mic.extract.corpora import demo_face, demo_speech, demo_text
 from gia_mic.extract.corpora.demo_cues import CUES, EMOTIONS, ceilings, displayed, in_sample
+from gia_mic.extract.corpora.demo_intensity import (
+    LEVELS,
+    NOISE,
+    RANGE,
+    best_scores,
+    best_scores_in_sample,
+    draw_intensities,
+)
 from gia_mic.extract.corpus import (
     MODALITIES,
     Clip,
@@ -36,11 +47,14 @@ from gia_mic.extract.errors import CorpusError, one_line
 from gia_mic.extract.files import replacing
 from gia_mic.extract.progress import progress
 
-__all__ = ["CUES", "EMOTIONS", "Demo", "ceilings", "plan_demo", "prepare_demo"]
+__all__ = ["CUES", "EMOTIONS", "INTENSITY", "Demo", "Plan", "ceilings", "plan_demo", "prepare_demo"]
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 3  # counts up whenever the same parameters give other files
+INTENSITY = "intensity"
+"""Name of the score that every utterance has, a number from 1 to 5."""
+
+_VERSION = 4  # counts up whenever the same parameters give other files
 _SESSIONS = 5
 _SPEAKERS = 2  # in each session
 _DIALOG = 12  # utterances in a dialog
@@ -77,7 +91,8 @@ def prepare_demo(
     Returns:
         The corpus. Its `about` holds `cues`, the `ceiling` of every subset of modalities (Bayes-optimal accuracy, which
         equals the expected UA since the classes are balanced), and `ceiling_in_sample`: the same optimal decisions
-        counted on these utterances.
+        counted on these utterances. In the same way it holds, for intensity, `noise`, `score_ceiling` and
+        `score_ceiling_in_sample`: MAE, Pearson correlation and CCC of the best answers, by score and subset.
 
     Raises:
         CorpusError: A parameter is out of range.
@@ -85,26 +100,48 @@ def prepare_demo(
     """
     demo = demo or Demo()
     folder = features / valid_name(name)
-    utterances, displays = plan_demo(demo)
-    about = _about(demo, utterances, displays)
+    plan = plan_demo(demo)
+    about = _about(demo, plan)
     media = f"media/{about['generator']['digest']}"
-    utterances = [_with_clips(utterance, media) for utterance in utterances]
-    new_count = _make_media(demo, folder, utterances, displays)
+    plan = plan._replace(utterances=[_with_clips(utterance, media) for utterance in plan.utterances])
+    new_count = _make_media(demo, folder, plan)
     if new_count == 0 and name in corpus_names(features):
         corpus = load_corpus(features, name)
         if corpus.about == about:
             logger.info(f"The demo corpus is complete in {folder}.")
             return corpus
-    corpus = write_corpus(features, name, utterances, root=folder, classes=EMOTIONS, about=about)
+    corpus = write_corpus(
+        features,
+        name,
+        plan.utterances,
+        root=folder,
+        classes=EMOTIONS,
+        score_ranges={INTENSITY: RANGE},
+        about=about,
+    )
     for other in (folder / "media").iterdir():  # those of other parameters: nothing points there any more
         if other.is_dir() and other.name != about["generator"]["digest"]:
             shutil.rmtree(other)
-    logger.info(f"Made the demo corpus in {folder}: {len(utterances)} utterances, {new_count} of them now.")
+    logger.info(f"Made the demo corpus in {folder}: {len(corpus)} utterances, {new_count} of them now.")
     return corpus
 
 
-def plan_demo(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
-    """Return the utterances without their recordings, and (U, 3) int64: the emotion each modality displays.
+class Plan(NamedTuple):
+    """What a demo corpus is to hold.
+
+    Attributes:
+        utterances: The U utterances without their recordings.
+        emotions: (U, 3) index of the emotion that each modality displays.
+        levels: (U, 3) index in `LEVELS` of the intensity that each modality displays.
+    """
+
+    utterances: list[Utterance]
+    emotions: NDArray[np.int64]
+    levels: NDArray[np.int64]
+
+
+def plan_demo(demo: Demo) -> Plan:
+    """Draw the utterances and what each modality displays of them.
 
     Raises:
         CorpusError: A parameter is out of range.
@@ -116,8 +153,10 @@ def plan_demo(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
     speaker = number % (_SESSIONS * _SPEAKERS)
     label = (number + number // 20) % len(EMOTIONS)
     drawn = displayed(label, demo.cues, rng)
-    utterances = []
-    displays = []
+    # A generator of its own: whatever else is drawn stays as it is.
+    intensity, levels = draw_intensities(demo.utterances, np.random.default_rng([demo.seed, 5]))
+    utterances: list[Utterance] = []
+    drawn_rows: list[int] = []
     for session in range(_SESSIONS):
         members = [number[speaker == _SPEAKERS * session + who] for who in range(_SPEAKERS)]
         turns = [_spread(own, label[own], rng) for own in members]
@@ -135,11 +174,12 @@ def plan_demo(demo: Demo) -> tuple[list[Utterance], NDArray[np.int64]]:
                     session=where,
                     dialog=f"{where}_{dialog + 1:02d}",
                     scenario=scenario,
-                    text=demo_text.sentence(EMOTIONS[drawn[index, 1]], scenario, rng),
+                    text=demo_text.sentence(EMOTIONS[drawn[index, 1]], LEVELS[levels[index, 1]], scenario, rng),
+                    scores={INTENSITY: float(intensity[index])},
                 )
             )
-            displays.append(drawn[index])
-    return utterances, np.array(displays)
+            drawn_rows.append(index)
+    return Plan(utterances, drawn[drawn_rows], levels[drawn_rows])
 
 
 def _spread(turns: NDArray[np.int64], label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -154,16 +194,20 @@ def _spread(turns: NDArray[np.int64], label: NDArray[np.int64], rng: np.random.G
     return turns[np.argsort(rank)]
 
 
-def _about(demo: Demo, utterances: Sequence[Utterance], displays: NDArray[np.int64]) -> dict[str, Any]:
+def _about(demo: Demo, plan: Plan) -> dict[str, Any]:
     parameters = {"version": _VERSION, **asdict(demo), "cues": {letter: demo.cues[letter] for letter in MODALITIES}}
-    label = np.array([EMOTIONS.index(utterance.label) for utterance in utterances])
+    label = np.array([EMOTIONS.index(utterance.label) for utterance in plan.utterances if utterance.label])
+    intensity = np.array([utterance.scores[INTENSITY] for utterance in plan.utterances if utterance.scores])
     return {
         "description": "Synthetic speech, sentences and faces, made by this program",
         "licence": "CC0-1.0",
         "encoder": "tiny",
         "cues": parameters["cues"],
         "ceiling": ceilings(demo.cues),
-        "ceiling_in_sample": in_sample(label, displays, demo.cues),
+        "ceiling_in_sample": in_sample(label, plan.emotions, demo.cues),
+        "noise": NOISE,
+        "score_ceiling": {INTENSITY: best_scores()},
+        "score_ceiling_in_sample": {INTENSITY: best_scores_in_sample(intensity, plan.levels)},
         "generator": {
             **parameters,
             "digest": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8],
@@ -176,18 +220,20 @@ def _with_clips(utterance: Utterance, media: str) -> Utterance:
     return replace(utterance, audio=Clip(f"{base}.wav"), video=Clip(f"{base}.mp4"))
 
 
-def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], displays: NDArray[np.int64]) -> int:
+def _make_media(demo: Demo, folder: Path, plan: Plan) -> int:
     """Write the recordings that are not there yet; return for how many utterances.
 
     Two threads: most of the time goes to numpy and the video encoder, which leave the interpreter to others.
     """
-    speakers = sorted({utterance.speaker for utterance in utterances if utterance.speaker})
+    speakers = sorted({utterance.speaker for utterance in plan.utterances if utterance.speaker})
     streams = [np.random.default_rng([demo.seed, 1, number]) for number in range(len(speakers))]
     voices = {s: demo_speech.voice(rng, low=s.endswith("M")) for s, rng in zip(speakers, streams, strict=True)}
     faces = {s: demo_face.looks(rng) for s, rng in zip(speakers, streams, strict=True)}
 
     def make(number: int) -> None:
-        utterance, (emotion_heard, _, emotion_seen) = utterances[number], displays[number]
+        utterance = plan.utterances[number]
+        emotion_heard, _, emotion_seen = (EMOTIONS[emotion] for emotion in plan.emotions[number])
+        intensity_heard, _, intensity_seen = LEVELS[plan.levels[number]]
         assert utterance.audio
         assert utterance.video
         assert utterance.speaker
@@ -195,17 +241,18 @@ def _make_media(demo: Demo, folder: Path, utterances: Sequence[Utterance], displ
         duration_s = np.random.default_rng([demo.seed, 2, number]).uniform(1.2, 1.9)
         with replacing(folder / utterance.audio.path) as temporary:
             rng = np.random.default_rng([demo.seed, 3, number])
-            samples = demo_speech.speech(EMOTIONS[emotion_heard], voices[utterance.speaker], duration_s, rng)
+            voice = voices[utterance.speaker]
+            samples = demo_speech.speech(emotion_heard, intensity_heard, voice, duration_s, rng)
             demo_speech.write_wav(temporary, samples)
         with replacing(folder / utterance.video.path) as temporary:
             rng = np.random.default_rng([demo.seed, 4, number])
-            frames = demo_face.face(EMOTIONS[emotion_seen], faces[utterance.speaker], duration_s, rng)
+            frames = demo_face.face(emotion_seen, intensity_seen, faces[utterance.speaker], duration_s, rng)
             demo_face.write_video(temporary, frames)
 
     def missing(utterance: Utterance) -> bool:
         return any(clip and not (folder / clip.path).is_file() for clip in (utterance.audio, utterance.video))
 
-    todo = [number for number, utterance in enumerate(utterances) if missing(utterance)]
+    todo = [number for number, utterance in enumerate(plan.utterances) if missing(utterance)]
     pool = ThreadPoolExecutor(2)
     try:
         with progress(len(todo), f"{folder.name} corpus", "utterance", quiet=not todo) as recordings:

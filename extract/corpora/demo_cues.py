@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from gia_mic.extract.corpus import MODALITIES
 
-__all__ = ["CUES", "EMOTIONS", "ceilings", "displayed", "in_sample"]
+__all__ = ["CUES", "EMOTIONS", "SUBSETS", "ceilings", "displayed", "in_sample"]
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 CUES = {"s": 0.8, "t": 0.78, "v": 0.8}
 """Probability that a modality displays the true emotion, by its letter."""
 
-_SUBSETS = ("s", "t", "v", "st", "sv", "tv", "stv")
+SUBSETS = ("s", "t", "v", "st", "sv", "tv", "stv")
 _DRAWS = 100
 
 
@@ -29,7 +29,7 @@ def ceilings(cues: Mapping[str, float]) -> dict[str, float]:
     0.7
     """
     accuracies = {}
-    for subset in _SUBSETS:
+    for subset in SUBSETS:
         likelihood = _likelihoods([cues[letter] for letter in subset])
         accuracies[subset] = round(float(likelihood.max(axis=0).sum()) / len(EMOTIONS), 6)
     return accuracies
@@ -66,7 +66,7 @@ def in_sample(label: NDArray[np.int64], displays: NDArray[np.int64], cues: Mappi
     """Return how often the best decisions are right on these utterances; likeliest truths that tie share it."""
     letters = "".join(MODALITIES)
     accuracies = {}
-    for subset in _SUBSETS:
+    for subset in SUBSETS:
         columns = [letters.index(letter) for letter in subset]
         likelihood = _likelihoods([cues[letter] for letter in subset])
         chosen = np.isclose(likelihood, likelihood.max(axis=0))

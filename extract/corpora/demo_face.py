@@ -1,6 +1,7 @@
-"""Turns an emotion and a speaker's looks into a short video of a drawn face.
+"""Turns an emotion, an intensity and a speaker's looks into a short video of a drawn face.
 
 The mouth moves at a pace of its own: lips in step with the sound would show the tempo, which is a cue of the speech.
+The more intense, the higher the shoulders; they are the only thing that intensity moves.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ __all__ = ["FRAME_RATE_HZ", "SIZE", "Looks", "face", "looks", "write_video"]
 
 FRAME_RATE_HZ = 8
 SIZE = 96
+
+_SHIRT = (0.20, 0.22, 0.30)
 
 Image = NDArray[Any]  # float32, (T, height, width) or with a last axis of colours
 
@@ -67,8 +70,10 @@ def looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a clip that shows `emotion`, as (T, 96, 96, 3) uint8 with T = round(duration_s · 8)."""
+def face(
+    emotion: str, intensity: float, speaker: Looks, duration_s: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return a clip of `emotion` and `intensity` (1 to 5), as (T, 96, 96, 3) uint8 with T = round(duration_s · 8)."""
     expression = _EXPRESSIONS[emotion]
     T = max(2, round(duration_s * FRAME_RATE_HZ))
     time_s = np.arange(T) / FRAME_RATE_HZ
@@ -85,6 +90,8 @@ def face(emotion: str, speaker: Looks, duration_s: float, rng: np.random.Generat
 
     picture = np.empty((T, SIZE, SIZE, 3), np.float32)
     picture[:] = speaker.wall
+    shoulder = np.float32(0.95 - 0.0875 * (intensity - 1)) + np.float32(0.15) * (np.abs(grid) - np.float32(0.75))
+    _paint(picture, _SHIRT, _soft(grid[:, None] - shoulder)[None])  # as the body sits still, not by x and y of the head
     head = np.hypot(x / speaker.width, y / speaker.height)
     _paint(picture, speaker.hair, _soft((1.12 - np.hypot(x / speaker.width, (y + 0.05) / speaker.height)) * 0.6))
     _paint(picture, speaker.skin, _soft((1 - head) * 0.6) * _soft(y - speaker.fringe))

@@ -1,4 +1,4 @@
-"""Turns an emotion and a speaker's voice into parametric speech: glottal pulses through moving formants.
+"""Turns an emotion, an intensity and a speaker's voice into speech: glottal pulses through formants.
 
 The syllables are nonsense drawn without looking at the sentence: speech that spelled the sentence out would show the
 text's cue as well, and the ceilings of the demo corpus would no longer hold. For the same reason the duration is given
@@ -20,9 +20,8 @@ SAMPLING_RATE = 16_000
 
 Signal = NDArray[Any]  # float64
 
-_VOWELS_HZ = np.array(  # F1 to F3 of an adult male's /ɛ æ ɑ ʌ/, after Peterson and Barney (1952)
-    [[530, 1840, 2480], [660, 1720, 2410], [730, 1090, 2440], [640, 1190, 2390]], dtype=np.float64
-)
+# F1 to F3 of an adult male's /ɛ/ and /ɑ/, after Peterson and Barney (1952): the more intense, the wider open
+_CLOSE_HZ, _OPEN_HZ = np.array([[530, 1840, 2480], [730, 1090, 2440]], dtype=np.float64)
 _BANDWIDTHS_HZ = np.array([80.0, 100.0, 150.0, 250.0])
 _WINDOW = 512
 _HOP = 128
@@ -80,14 +79,18 @@ def voice(rng: np.random.Generator, *, low: bool) -> Voice:
     )
 
 
-def speech(emotion: str, speaker: Voice, duration_s: float, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Return one utterance that shows `emotion`, as (N,) int16 with N = round(duration_s · 16000)."""
+def speech(
+    emotion: str, intensity: float, speaker: Voice, duration_s: float, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    """Return one utterance of `emotion` and `intensity` (1 to 5), as (N,) int16 with N = round(duration_s · 16000)."""
     manner = _MANNERS[emotion]
     count = round(duration_s * SAMPLING_RATE)
     position, syllable, level = _syllables(manner, speaker, count, rng)
     pitch_hz = _pitch(manner, speaker, position, syllable, count, rng)
     source = _source(manner, speaker, pitch_hz, rng) * level
-    sound = _through_formants(source, speaker, syllable, rng, smile=0.06 if emotion == "happy" else 0.0)
+    opening = (intensity - 1) / 4
+    vowel_hz = _CLOSE_HZ ** (1 - opening) * _OPEN_HZ**opening
+    sound = _through_formants(source, speaker, vowel_hz, smile=0.06 if emotion == "happy" else 0.0)
     loudness = 0.05 * 10 ** ((manner.level_db + rng.normal(0, 1.0)) / 20)
     sound *= loudness / np.sqrt(np.mean(np.square(sound)))
     sound += rng.normal(0, 4e-4, count)  # the room
@@ -157,21 +160,15 @@ def _source(manner: _Manner, speaker: Voice, pitch_hz: Signal, rng: np.random.Ge
     return source
 
 
-def _through_formants(
-    source: Signal, speaker: Voice, syllable: NDArray[np.int64], rng: np.random.Generator, *, smile: float
-) -> Signal:
-    """Filter by four resonators that move with the syllables, by weighted overlap-add of short spectra."""
-    vowels_hz = _VOWELS_HZ[rng.integers(len(_VOWELS_HZ), size=syllable[-1] + 1)]
+def _through_formants(source: Signal, speaker: Voice, vowel_hz: Signal, *, smile: float) -> Signal:
+    """Filter by resonators at a vowel's F1 to F3 (3) and at a fixed F4, by weighted overlap-add of short spectra."""
     padded = np.pad(source, _WINDOW)
     starts = np.arange(0, padded.size - _WINDOW + 1, _HOP)
     window = np.sqrt(np.hanning(_WINDOW + 1)[:-1])
     spectra = np.fft.rfft(padded[starts[:, None] + np.arange(_WINDOW)] * window)
-    centres = np.clip(starts - _WINDOW // 2, 0, source.size - 1)
-    formants_hz = np.empty((len(starts), 4))
-    formants_hz[:, :3] = _smooth(vowels_hz[syllable[centres]]) * (1 + smile) / speaker.tract
-    formants_hz[:, 3] = 3500 / speaker.tract
-    s = 2j * np.pi * np.fft.rfftfreq(_WINDOW, 1 / SAMPLING_RATE)[None, :, None]
-    poles = -np.pi * _BANDWIDTHS_HZ + 2j * np.pi * formants_hz[:, None, :]
+    formants_hz = np.append(vowel_hz * (1 + smile), 3500) / speaker.tract
+    s = 2j * np.pi * np.fft.rfftfreq(_WINDOW, 1 / SAMPLING_RATE)[:, None]
+    poles = -np.pi * _BANDWIDTHS_HZ + 2j * np.pi * formants_hz
     response = np.prod(np.abs(poles) ** 2 / ((s - poles) * (s - poles.conj())), axis=-1)
     frames = np.fft.irfft(spectra * response) * window
     sound = np.zeros(padded.size)
@@ -179,10 +176,3 @@ def _through_formants(
         block = frames[shift :: _WINDOW // _HOP]
         sound[shift * _HOP : shift * _HOP + block.size] += block.ravel()
     return sound[_WINDOW : _WINDOW + source.size]
-
-
-def _smooth(values: Signal) -> Signal:
-    """Glide from one vowel to the next in about 40 ms: average five steps of 8 ms."""
-    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
-    glided: Signal = np.mean([padded[shift : shift + len(values)] for shift in range(5)], axis=0)
-    return glided

@@ -1,7 +1,7 @@
 """Turns an emotion and a scenario into one English sentence of a small grammar.
 
-Two words of every sentence bear the emotion; everything else (template, subject, verb, place) is drawn without looking
-at it, so a reader who knows the words learns the displayed emotion and nothing more.
+Two words of every sentence bear the emotion and exclamation marks at its end count the intensity; everything else
+(template, subject, verb, place) is drawn without looking at either. So a reader learns what is displayed and no more.
 """
 
 import re
@@ -62,11 +62,11 @@ WORDS = tuple(
 """Every word that a sentence can hold, in lower case."""
 
 
-def sentence(emotion: str, scenario: str, rng: np.random.Generator) -> str:
-    """Return a sentence about `scenario` whose words show `emotion`.
+def sentence(emotion: str, intensity: float, scenario: str, rng: np.random.Generator) -> str:
+    """Return a sentence about `scenario` whose words show `emotion`, with a mark for each 0.5 of `intensity` above 1.
 
-    >>> sentence("sad", "kitchen", np.random.default_rng(0))
-    'Alas, it is hopeless that the bread waited by the stove.'
+    >>> sentence("sad", 2.5, "kitchen", np.random.default_rng(0))
+    'Alas, it is hopeless that the bread waited by the stove!!!'
     """
     subjects, places = _SCENARIOS[scenario]
     text = _pick(_TEMPLATES, rng).format(
@@ -76,7 +76,8 @@ def sentence(emotion: str, scenario: str, rng: np.random.Generator) -> str:
         exclamation=_pick(_EXCLAMATIONS[emotion], rng),
         adjective=_pick(_ADJECTIVES[emotion], rng),
     )
-    return f"{text[0].upper()}{text[1:]}."
+    marks = "!" * round(2 * (intensity - 1)) or "."
+    return f"{text[0].upper()}{text[1:]}{marks}"
 
 
 def _pick(choices: list[str], rng: np.random.Generator) -> str:

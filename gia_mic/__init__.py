@@ -27,7 +27,8 @@ def load(
 
         model = gia_mic.load("runs/demo/gia-mic")
         answer = model.predict(audio="a.wav", text="no way", video="a.mp4")     # any of the run's modalities
-        answer.label, answer.probabilities
+        answer.label, answer.probabilities      # of a run trained on one class
+        answer.labels, answer.scores            # on several labels, on scores such as valence
 
     Args:
         path: A run, whose folds and seeds are averaged; one `fold-<k>/seed-<n>` folder of it; a folder that

@@ -103,11 +103,14 @@ def answer_columns(target: Target, *, nested: bool) -> list[str]:
 
 
 def answer_cells(answer: Answer) -> dict[str, str]:
-    """Return an answer as text by the names that `answer_columns` gives where nothing is nested."""
+    """Return an answer as text by the names that `answer_columns` gives where nothing is nested.
+
+    Several labels are written as a manifest has them: happy|surprised, and - where none applies.
+    """
     if answer.scores:
         return {name: f"{score:.6g}" for name, score in answer.scores.items()}
     probabilities = {f"p_{name}": f"{p:.6f}" for name, p in answer.probabilities.items()}
-    classes = {"labels": "+".join(answer.labels)} if answer.label is None else {"label": answer.label}
+    classes = {"labels": "|".join(answer.labels) or "-"} if answer.label is None else {"label": answer.label}
     return {**classes, **probabilities}
 
 

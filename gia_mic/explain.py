@@ -85,13 +85,13 @@ class Explanation:
                 top = max(values, key=values.__getitem__)
                 rows.append((modality, in_words(target, label, values[label]), change, top))
             return f"Left out, and how probable {label} then is\n" + _plain(rows)
-        table = [("", *target.names), ("nothing", *(in_words(target, name, value) for name, value in full.items()))]
-        for modality, values in self.without.items():
+        table = [("", "nothing", *self.without)]
+        for name, value in full.items():
             cells = [
-                f"{in_words(target, name, value)} ({change_in_words(target, name, value - full[name])})"
-                for name, value in values.items()
+                f"{in_words(target, name, values[name])} ({change_in_words(target, name, values[name] - value)})"
+                for values in self.without.values()
             ]
-            table.append((modality, *cells))
+            table.append((name, in_words(target, name, value), *cells))
         what = "what the scores then are" if target.kind == "scores" else "how probable each class then is"
         return f"Left out, and {what}\n" + _plain(table)
 

@@ -110,7 +110,7 @@ def _head(page: _Page, explanation: Explanation) -> float:
         if answer.target.kind == "labels":
             threshold = start + bar * THRESHOLD
             page.box(threshold - 0.5, y - 16, threshold + 0.5, y + 6, FAINT)
-        page.text(start + bar + 8, y, text, colour=FAINT)
+        page.text(start + bar + 12, y, text, colour=FAINT)
     return 150.0
 
 

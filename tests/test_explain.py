@@ -145,10 +145,12 @@ def test_pieces_of_a_word_count_together():
     ]
 
 
-def test_the_examples_of_the_documentation_run(runs, utterance, tmp_path, monkeypatch):
-    (tmp_path / "runs").symlink_to(runs.parent)
+def test_the_examples_of_the_documentation_run(runs, targets, utterance, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    for run in (runs / "gia-mic", targets[1]["labels"], targets[1]["valence,arousal"]):
+        (tmp_path / "runs" / "demo" / run.name).symlink_to(run)
     utterance.video.rename(tmp_path / "a.mp4")
     monkeypatch.chdir(tmp_path)
     results = doctest.testfile(str(ROOT / "docs" / "predict.md"), module_relative=False)
-    assert results.attempted == 11
+    assert results.attempted == 18
     assert results.failed == 0

@@ -41,8 +41,8 @@ from gia_mic.report import statistics
 from gia_mic.report.compare import gather
 from gia_mic.report.group import groups
 from gia_mic.report.table import Column, Table, markdown
-from gia_mic.report.tables import percent
 from gia_mic.report.tuning import chosen_settings
+from gia_mic.report.wording import percent
 
 BEGIN, END = "<!-- made by bench/real.py -->", "<!-- end of what bench/real.py made -->"
 

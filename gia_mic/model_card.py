@@ -8,7 +8,7 @@ from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
 from gia_mic.report.statistics import LEVEL
 from gia_mic.report.summary import summarise
-from gia_mic.report.tables import about, percent, score_text
+from gia_mic.report.wording import about, percent, score_text
 
 __all__ = ["card"]
 

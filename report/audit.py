@@ -14,7 +14,8 @@ from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.split import PROTOCOLS
 from gia_mic.report.summary import mean_std
 from gia_mic.report.table import GAP, WIDTH, Column, Table, escaped_markdown, latex, markdown, terminal, wrapped
-from gia_mic.report.tables import CONTROLS, about, mean_std_text, percent, pooled_names, score_text, unit
+from gia_mic.report.tables import CONTROLS
+from gia_mic.report.wording import about, mean_std_text, percent, pooled_names, score_text, unit
 
 __all__ = ["FORMATS", "render_audit", "tables", "verdict"]
 

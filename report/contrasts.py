@@ -14,7 +14,7 @@ from gia_mic.report.group import Group
 from gia_mic.report.statistics import BINS, DRAWS, LEVEL, Interval
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import mean_std_text, modalities, percent, score_text, unit
+from gia_mic.report.wording import mean_std_text, modalities, percent, score_text, unit
 
 __all__ = ["ablation", "evidence", "subsets"]
 

@@ -19,7 +19,8 @@ from gia_mic.report.provenance import provenance
 from gia_mic.report.sections import sections
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import clean
-from gia_mic.report.tables import headline, pair, percent, score_text, unit
+from gia_mic.report.tables import headline
+from gia_mic.report.wording import pair, percent, score_text, unit
 
 __all__ = ["page"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gia_mic.report.group import Group
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import mean_std_text, modalities, percent
+from gia_mic.report.wording import mean_std_text, modalities, percent
 
 __all__ = ["IEMOCAP", "Published", "is_iemocap", "published"]
 

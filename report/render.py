@@ -5,13 +5,14 @@ from pathlib import Path
 
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse.runs.runs import Run, read_runs
+from gia_mic.report.breakdown import confusions
 from gia_mic.report.export import as_csv, as_json
 from gia_mic.report.group import Group, groups
 from gia_mic.report.provenance import provenance
 from gia_mic.report.robustness import damage, hidden_modalities
 from gia_mic.report.sections import sections
 from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, latex, markdown, terminal, wrapped
-from gia_mic.report.tables import confusions, headline
+from gia_mic.report.tables import headline
 from gia_mic.report.tuning import chosen_settings
 
 __all__ = ["FORMATS", "render", "render_headline", "tables"]

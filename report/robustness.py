@@ -11,7 +11,7 @@ from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.group import Group
 from gia_mic.report.summary import MeanStd, Summary, mean_std
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import score_text, unit
+from gia_mic.report.wording import score_text, unit
 
 __all__ = ["damage", "fold_robustness", "hidden_modalities", "run_robustness"]
 

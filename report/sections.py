@@ -1,10 +1,11 @@
 """The tables of a report between its headline and the models one by one, in their order."""
 
 from gia_mic.report import contrasts, robustness
+from gia_mic.report.breakdown import of_each
 from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
-from gia_mic.report.tables import folds, of_each
+from gia_mic.report.tables import folds
 from gia_mic.report.tuning import chosen_settings
 
 __all__ = ["sections"]

@@ -7,7 +7,7 @@ from gia_mic.fuse.runs.fold import FoldRun
 from gia_mic.fuse.runs.runs import setting_text
 from gia_mic.report.group import Group
 from gia_mic.report.table import Column, Table
-from gia_mic.report.tables import best_by, score_text
+from gia_mic.report.wording import best_by, score_text
 
 __all__ = ["chosen_settings"]
 

@@ -23,11 +23,10 @@ FORMATS = ("terminal", "md", "latex")
 
 PREDICTS = {
     "scenario": (
-        "The scenario alone predicts {what}: {scores}. A model can score that much by recognising the "
-        "script and hearing nothing: read no score under such a protocol without it, and train with --protocol "
-        "scenario too."
+        "The scenario alone predicts {what}: {scores}. A model can score that much by recognising the script and "
+        "hearing nothing: read no score under such a protocol without it, and train with --protocol scenario too."
     ),
-    "words": ("The words alone predict {what} in part: {scores}. A model with text should be well above it."),
+    "words": "The words alone predict {what} in part: {scores}. A model with text should be well above it.",
 }
 NOTHING = {
     "scenario": "The scenario alone says nothing of {what}: {scores}.",

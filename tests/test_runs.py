@@ -63,7 +63,7 @@ def test_unfinished_folds_are_counted_and_no_error(tmp_path):
 def test_predictions_are_read_in_the_order_of_the_classes(tmp_path):
     make_fold(tmp_path, TRUE, PREDICTED, about={"dialog": list("aabbcc"), "text": [None, *"vwxyz"]})
     predictions = read_runs(tmp_path)[0].folds[0].predictions
-    assert predictions.true.tolist() == TRUE
+    assert predictions.true.argmax(axis=1).tolist() == TRUE
     assert predictions.answers.argmax(axis=1).tolist() == PREDICTED
     assert predictions.about("dialog").tolist() == list("aabbcc")
     assert predictions.about("text")[0] is None

@@ -158,8 +158,10 @@ def _problems(config: Mapping[str, Any]) -> list[str]:
         for problem, wrong in {
             "the corpus has no name": not _is_text(corpus.get("name")),
             "the model has no name": not _is_text(config["model"].get("name")),
-            "the target isn't described": not _is_target(config),
-            "the ceiling isn't in 0 … 1": not all(is_number(value) and 0 <= value <= 1 for value in best),
+            "the classes aren't different names": "target" not in config and not _is_target(config),
+            "the target isn't described": "target" in config and not _is_target(config),
+            "the ceiling isn't in 0 … 1": not isinstance(ceiling, dict) and not all(_is_share(value) for value in best),
+            "the ceilings aren't numbers": not all(map(is_number, best)),
             "the modalities aren't names": not _are_texts(config["modalities"]),
             "the features aren't described": not all(isinstance(entry, dict) for entry in config["features"].values()),
             "the versions aren't listed": not isinstance(provenance.get("versions") or {}, dict),
@@ -180,6 +182,10 @@ def _is_text(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_text, value))
+
+
+def _is_share(value: Any) -> bool:
+    return is_number(value) and 0 <= value <= 1
 
 
 def _is_target(config: Mapping[str, Any]) -> bool:

@@ -81,7 +81,10 @@ def read_metrics(run_dir: Path, target: Target) -> dict[str, Any]:
     for name in measure.headline:
         stated = metrics.get(name)
         if name in expected and not _same(stated, expected[name]):
-            raise RunError(f"{path}: {name} is {stated}, but what it comes from gives {expected[name]}: {HINT}.")
+            source = "confusion matrix" if target.kind == "label" else "tally"
+            raise RunError(
+                f"{path}: {name} is {_shown(stated)}, but its {source} gives {_shown(expected[name])}: {HINT}."
+            )
     return metrics
 
 
@@ -102,6 +105,10 @@ def _confusion(path: Path, metrics: Mapping[str, Any], C: int) -> list[int]:
             f"{metrics['test_utterances']} test utterances: {HINT}."
         )
     return counts
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if is_number(value) else repr(value)
 
 
 def _same(stated: Any, expected: float | None) -> bool:

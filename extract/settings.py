@@ -16,6 +16,9 @@ from typing import Any
 
 __all__ = ["Setting", "out_of_range", "setting", "settings_of"]
 
+TRUTH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+"""Texts that stand for a truth value."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -29,6 +32,7 @@ class Setting:
         below: Bound that every value is below.
         at_most: Highest value allowed.
         choices: The values there are; for a tuple, those of each of its items.
+        off: Value that switches a part of the model off, for ablations; None where it is no switch.
         elsewhere: What else it is by default, and where, in words.
         parse: Turns a text into a value, or raises a ValueError that says why not; by default as `default` is.
     """
@@ -41,6 +45,7 @@ class Setting:
     at_most: float | None = None
     choices: Collection[str] = ()
     parse: Callable[[str], Any] | None = None
+    off: Any = None
     elsewhere: str = ""
 
     @property
@@ -93,12 +98,21 @@ class Setting:
     def value_of(self, text: str) -> Any:
         """Return the value that a text stands for, which may still be out of range.
 
+        >>> Setting(True, "").value_of("off"), Setting((1, 2), "").value_of("3,4")
+        (False, (3, 4))
+
         Raises:
             ValueError: It stands for none of this setting's type.
         """
         if self.parse is not None:
             return self.parse(text)
-        return tuple(text.split(",")) if isinstance(self.default, tuple) else type(self.default)(text)
+        if isinstance(self.default, bool):
+            if (value := TRUTH.get(text.strip().lower())) is None:
+                raise ValueError(f"{text} is neither on nor off")
+            return value
+        if isinstance(self.default, tuple):
+            return tuple(map(type(self.default[0]) if self.default else str, text.split(",")))
+        return type(self.default)(text)
 
 
 def setting(default: Any, help: str, *, deferred: bool = False, **limits: Any) -> Any:

@@ -8,6 +8,7 @@ all of it can be stacked over models (`torch.func.vmap`).
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import torch
@@ -65,8 +66,8 @@ class Output(NamedTuple):
     """
 
     logits: Tensor
-    constraint: Tensor
-    details: dict[str, Tensor]
+    constraint: Tensor = torch.zeros(())
+    details: Mapping[str, Tensor] = MappingProxyType({})
     unimodal: tuple[Tensor, ...] = ()
 
 

@@ -3,6 +3,7 @@
 Nothing here imports torch, so the command line reads its defaults from these classes without loading it.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ __all__ = [
     "PooledConfig",
     "TfnConfig",
     "TrainingConfig",
+    "fusion_name",
 ]
 
 PRECISIONS = ("float32", "bfloat16")
@@ -70,6 +72,17 @@ SPACE: dict[str, tuple[float, ...]] = {
 
 TRIALS = 8
 """Settings that each fusion tries in a search, its own defaults among them."""
+
+
+def fusion_name(fusion: str) -> str:
+    """Return what a fusion is called in runs and tables: of one that is named by MODULE:CLASS, its class.
+
+    >>> fusion_name("concat"), fusion_name("my_module:LowRankMean"), fusion_name("fusions/mine.py:MyTFN")
+    ('concat', 'low-rank-mean', 'my-tfn')
+    """
+    _, colon, class_name = fusion.rpartition(":")
+    words = re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", class_name)
+    return words.replace("_", "-").lower() if colon else fusion
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES, Corpus
-from gia_mic.fuse.config import TrainingConfig
+from gia_mic.fuse.config import TrainingConfig, fusion_name
 
 __all__ = ["Execution", "Experiment", "Search", "default_name"]
 
@@ -30,7 +30,7 @@ class Experiment:
     """What is trained and tested, on whatever corpus: everything that its numbers depend on.
 
     Attributes:
-        fusion: Name of the fusion, one of `registry.FUSIONS`.
+        fusion: Name of the fusion, as `registry.find_fusion` takes it.
         model: Config of the fusion; None takes the defaults.
         training: Settings of the training.
         protocol: Column of the manifest that makes the folds, one of `config.PROTOCOLS`.
@@ -102,6 +102,7 @@ def default_name(fusion: str, modalities: Sequence[str], target: str | None = No
     >>> default_name("gia-mic", ["speech", "text"]), default_name("late", ["speech"], "valence,arousal")
     ('gia-mic-st', 'late-valence-arousal-s')
     """
+    fusion = fusion_name(fusion)
     fusion = fusion if target is None else f"{fusion}-{re.sub('[^A-Za-z0-9._]+', '-', target)}"
     letters = "".join(letter for letter, name in MODALITIES.items() if name in modalities)
     return fusion if len(letters) == len(MODALITIES) else f"{fusion}-{letters}"

@@ -43,17 +43,21 @@ from gia_mic.extract.files import lock
 from gia_mic.extract.progress import progress
 from gia_mic.extract.targets import Target
 from gia_mic.fuse import split
+from gia_mic.fuse.check import broken_truths
 from gia_mic.fuse.data import Data, read_data
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models import registry as fusions
+from gia_mic.fuse.models.registry import Entry
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
 from gia_mic.fuse.runs.metrics import write_metrics
 from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
 from gia_mic.fuse.runs.record import provenance as record_provenance
+from gia_mic.fuse.runs.source import record_of, write_source
 from gia_mic.fuse.runs.weights import write_weights
+from gia_mic.fuse.stack import why_unstackable
 from gia_mic.fuse.train import (
     RunSpec,
     TrainResult,
@@ -88,6 +92,7 @@ class Task:
         rows: Rows to train on.
         choose: Rows that choose the epoch; None takes the last epoch.
         steps: Batches in an epoch, the same in all runs of the corpus.
+        fusion: Its fusion, as it was when the runs were planned: a user may go on editing the file.
     """
 
     experiment: Experiment
@@ -99,6 +104,7 @@ class Task:
     rows: np.ndarray
     choose: np.ndarray | None
     steps: int
+    fusion: Entry
 
 
 def train_folds(
@@ -194,7 +200,7 @@ def plan_runs(
     for sentence in split.one_sided_classes(corpus, target, trained) if not experiment.inner else ():
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
-    name = valid_name(experiment.run_name(list(stores)))
+    name, fusion = valid_name(experiment.run_name(list(stores))), fusions.find_fusion(experiment.fusion)
     shared = {
         "format": run_folder.FORMAT,
         "corpus": about_corpus(corpus, list(stores), target),
@@ -204,7 +210,8 @@ def plan_runs(
         "folds": len(folds),
         "modalities": list(stores),
         "features": {modality: about_features(corpus, store) for modality, store in stores.items()},
-        "model": {"name": experiment.fusion, **asdict(model_config(experiment))},
+        "model": {"name": fusion.name, **asdict(model_config(experiment))},
+        **record_of(fusion.code),
         "training": asdict(experiment.training),
     }
     if experiment.allow_shared:
@@ -219,7 +226,7 @@ def plan_runs(
             run_dir = run_folder.run_dir_of(runs / corpus.name / name, fold.number, seed)
             config = {**shared, "fold": fold.number, "fold_value": fold.value, "seed": seed}
             state = run_folder.state(run_dir, config)
-            tasks.append(Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps))
+            tasks.append(Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps, fusion))
     return tasks
 
 
@@ -240,14 +247,7 @@ def refuse_problems(
     Raises:
         RunError: It names everything that is wrong.
     """
-    problems = []
-    fusion, config = experiment.fusion, model_config(experiment)
-    if fusion not in fusions.FUSIONS:
-        problems.append(f"there is no fusion {fusion!r} (there are {', '.join(fusions.FUSIONS)})")
-    elif not isinstance(config, fusions.FUSIONS[fusion].config):
-        problems.append(f"{fusion} takes a {fusions.FUSIONS[fusion].config.__name__}, not {type(config).__name__}")
-    else:
-        problems += config.problems()
+    problems = _problems_of_fusion(experiment, list(stores) if stores else None)
     problems += experiment.training.problems()
     if target is not None and target.kind in ("labels", "scores") and experiment.training.class_weights:
         problems.append(f"class_weights has no meaning for {target.name}, only for label and votes")
@@ -271,6 +271,22 @@ def refuse_problems(
         raise RunError(f"Training can't begin: {'; '.join(problems)}.")
 
 
+def _problems_of_fusion(experiment: Experiment, modalities: Sequence[str] | None) -> list[str]:
+    """Return what is wrong with an experiment's fusion; one that others wrote is tried where modalities are known."""
+    name = experiment.fusion
+    if name not in fusions.FUSIONS and name not in fusions.installed() and ":" not in name:
+        return [f"there is no fusion {name!r} (there are {', '.join(fusions.FUSIONS)})"]
+    fusion, config = fusions.find_fusion(name), model_config(experiment)
+    if not isinstance(config, fusion.config):
+        changed = fusion.code is not None and type(config).__name__ == fusion.config.__name__
+        why = "; its file has changed since the command began" if changed else ""
+        return [f"{name} takes a {fusion.config.__name__}, not {type(config).__name__}{why}"]
+    problems = fusion.problems(config)
+    if problems or fusion.code is None or modalities is None:
+        return problems
+    return broken_truths(fusion, config, modalities)
+
+
 def _no_bfloat16(device: str | None) -> str | None:
     """Return why a device that can be used doesn't compute in bfloat16; None where it does."""
     try:
@@ -281,10 +297,8 @@ def _no_bfloat16(device: str | None) -> str | None:
 
 
 def model_config(experiment: Experiment) -> Any:
-    """Return the config of an experiment's fusion, by default its default one; None where there is no such fusion."""
-    if experiment.model is None and experiment.fusion in fusions.FUSIONS:
-        return fusions.find_fusion(experiment.fusion).config()
-    return experiment.model
+    """Return the config of an experiment's fusion, by default its default one."""
+    return fusions.find_fusion(experiment.fusion).config() if experiment.model is None else experiment.model
 
 
 def _open_stores(stores: Mapping[str, Path]) -> dict[str, stores_on_disk.Store]:
@@ -309,11 +323,11 @@ def _name_of(task: Task) -> str:
     return task.run_dir.parents[1].name
 
 
-def _stacks(tasks: Sequence[Task], stack_size: Callable[[Experiment, int], int]) -> Iterator[list[Task]]:
+def _stacks(tasks: Sequence[Task], stack_size: Callable[[Task, int], int]) -> Iterator[list[Task]]:
     """Give neighbours of one experiment, at most `stack_size` of them, which are trained as one stack."""
     for _, group in groupby(tasks, key=lambda task: id(task.experiment)):
         alike = list(group)
-        size = stack_size(alike[0].experiment, len(alike))
+        size = stack_size(alike[0], len(alike))
         yield from (alike[first : first + size] for first in range(0, len(alike), size))
 
 
@@ -340,8 +354,12 @@ def _train_tasks(
     provenance = record_provenance(execution.command, device_name, stores)
     trainer = _Trainer(corpus, data, provenance, execution.tensorboard)
 
-    def stack_size(experiment: Experiment, runs: int) -> int:
-        return execution.stack or (1 if device.type == "cpu" else trainer.stack_size(experiment, runs))
+    def stack_size(task: Task, runs: int) -> int:
+        wanted = execution.stack or (1 if device.type == "cpu" else runs)
+        if min(wanted, runs) > 1 and (why := trainer.why_unstackable(task)) is not None:
+            logger.info(f"{task.fusion.name} can't be trained in stacks ({why}): its runs are trained one by one.")
+            return 1
+        return execution.stack or (1 if device.type == "cpu" else trainer.stack_size(task, runs))
 
     stacks = list(_stacks(tasks, stack_size))
     side_by_side = 1
@@ -426,8 +444,9 @@ class _Trainer:
             for task in tasks:
                 locks.enter_context(lock(task.run_dir / ".lock"))
                 run_folder.begin(task.run_dir, {**task.config, "provenance": self.provenance})
+                write_source(task.run_dir, task.fusion.code)
             specs = [RunSpec(task.rows, task.seed, task.choose, experiment.select, report) for task in tasks]
-            build = partial(self.build, experiment)
+            build = partial(self.build, tasks[0])
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
             with one_thread():
@@ -443,7 +462,11 @@ class _Trainer:
             if broken:
                 raise broken[0]
 
-    def stack_size(self, experiment: Experiment, runs: int) -> int:
+    def why_unstackable(self, task: Task) -> str | None:
+        """Return why runs of a kind can't be stacked; None where they can."""
+        return None if task.fusion.code is None else why_unstackable(self.build(task).to(self.data.device))
+
+    def stack_size(self, task: Task, runs: int) -> int:
         """Return how many of an experiment's runs are stacked: all, or so few that memory suffices.
 
         Stacks are of about one size. What a step needs is about twice what it keeps for its way back. A wrong guess
@@ -454,7 +477,7 @@ class _Trainer:
         if free is None or runs == 1:
             return runs
         try:
-            each = 2 * bytes_of_run(partial(self.build, experiment), self.data, experiment.training)
+            each = 2 * bytes_of_run(partial(self.build, task), self.data, task.experiment.training)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -464,10 +487,10 @@ class _Trainer:
         stacks = -(-runs // max(int(0.8 * free) // each, 1))
         return -(-runs // stacks)
 
-    def build(self, experiment: Experiment) -> nn.Module:
-        """Make the fusion of an experiment, untrained."""
+    def build(self, task: Task) -> nn.Module:
+        """Make the fusion of a run, untrained."""
         outputs, data = len(self.data.target.names), self.data
-        return fusions.find_fusion(experiment.fusion).make(data.dims, outputs, model_config(experiment), data.layers)
+        return task.fusion.make(data.dims, outputs, model_config(task.experiment), data.layers)
 
     def finish(self, task: Task, result: TrainResult, answers: np.ndarray, seconds: float) -> None:
         """Write all that is left of a trained model's run folder.

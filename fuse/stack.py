@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from gia_mic.fuse.models.layers import Batch, Output
+from gia_mic.extract.device import is_out_of_memory
+from gia_mic.extract.errors import first_line
+from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames
 from gia_mic.fuse.models.mult import TransformerLayer
+from gia_mic.fuse.models.own import OwnFusion, random_batch
 
-__all__ = ["Learner", "OneModel", "Stack", "decays"]
+__all__ = ["Learner", "OneModel", "Stack", "decays", "why_unstackable"]
 
 
 class Learner(Protocol):
@@ -190,6 +193,32 @@ class Stack:
         return {
             name: part.view(*leading, *shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
+
+
+def why_unstackable(model: nn.Module) -> str | None:
+    """Return why models of this kind can't be stacked; None where they can.
+
+    Ours can. One that others wrote is tried, there and back: it can't if a value decides what it does, or if it draws
+    at random by itself.
+    """
+    if not isinstance(model, OwnFusion):
+        return None
+    device = next(model.parameters()).device
+    batch = {
+        name: PaddedFrames(*(torch.stack([tensor] * 2).to(device) for tensor in frames))
+        for name, frames in random_batch(model.dims, 3, 4).items()
+    }
+    keep = torch.ones(2, 3, model.dropouts, model.width, device=device) if model.dropout else None
+    try:
+        stack = Stack([model, model])
+        stack.train()
+        output = stack(batch, keep, {})
+        (output.logits.sum() + output.constraint.sum()).backward()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return first_line(error)
+    return None
 
 
 def decays(parameter: Tensor) -> bool:

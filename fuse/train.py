@@ -26,10 +26,11 @@ from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import Data, sorted_batches
 from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, Scaler, initialise
+from gia_mic.fuse.models.own import OwnFusion, seeded
 from gia_mic.fuse.objective import log_prior, objective, step_targets
 from gia_mic.fuse.plan import NOBODY, Step, plan_epoch
 from gia_mic.fuse.readout import Readout, fit_readout
-from gia_mic.fuse.stack import Learner, OneModel, Stack
+from gia_mic.fuse.stack import Learner, OneModel, Stack, why_unstackable
 
 __all__ = [
     "RunSpec",
@@ -334,9 +335,10 @@ def predict_together(
 ) -> list[np.ndarray]:
     """Return what `predict` gives for each of some models of one kind and rows of its own.
 
-    On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice.
+    On a CPU they are asked one after the other. Elsewhere they are stacked, unless memory doesn't suffice or their
+    fusion can't be.
     """
-    if len(trained) > 1 and data.device.type != "cpu":
+    if len(trained) > 1 and data.device.type != "cpu" and why_unstackable(trained[0].model) is None:
         readouts = [one.readout for one in trained]
         try:
             return predict_stack(Stack([one.model for one in trained]), readouts, data, rows, hidden=hidden)
@@ -391,8 +393,10 @@ class _Run:
                 "No utterance of the training part has features in any of the chosen modalities: extract them."
             )
         self.generator = torch.Generator().manual_seed(spec.seed)
-        self.model: Any = build()
-        initialise(self.model, self.generator)
+        with seeded(spec.seed):
+            self.model: Any = build()
+        if not isinstance(self.model, OwnFusion):
+            initialise(self.model, self.generator)
         fit_scalers(self.model, data, self.rows)
         self.model.to(data.device)
         self.readout = fit_readout(data.target, data.values[self.rows])

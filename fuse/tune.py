@@ -14,7 +14,7 @@ from typing import Any
 
 from gia_mic.extract.corpus import Corpus
 from gia_mic.extract.errors import RunError
-from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig
+from gia_mic.fuse.config import SPACE, TRIALS, TrainingConfig, fusion_name
 from gia_mic.fuse.experiment import Execution, Experiment, Search
 from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.run import model_config, refuse_problems, train_here
@@ -70,7 +70,7 @@ def tune(
         replace(
             with_settings(experiment, settings),
             seeds=experiment.seeds[:1],
-            name=f"{experiment.fusion}-trial-{number}",
+            name=f"{fusion_name(experiment.fusion)}-trial-{number}",
             inner=True,
         )
         for number, settings in enumerate(drawn, start=1)

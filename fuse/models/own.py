@@ -5,7 +5,9 @@ done here: frames are scaled before, a modality that is left out stands there as
 own seed, and the answer is checked.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 from gia_mic.extract.errors import RunError, first_line, one_line
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, missing, scaled, scalers
 
-__all__ = ["OwnFusion", "SeededDropout", "random_batch", "what_failed"]
+__all__ = ["OwnFusion", "SeededDropout", "random_batch", "seeded", "what_failed"]
+
+DRAWING = threading.Lock()
 
 
 class OwnFusion(nn.Module):
@@ -154,8 +158,8 @@ class _Masks:
         B, slots, width = self._keep.shape
         if self._slot == slots or values.shape[-1] > width or values.shape[0] != B:
             raise RunError(
-                f"{self.name}: call {self._slot + 1} of an nn.Dropout got {tuple(values.shape)}, and the first pass had "
-                f"{slots} calls, of (utterances, …, at most {width} features): let all passes have the same."
+                f"{self.name}: call {self._slot + 1} of an nn.Dropout got {tuple(values.shape)}, and the first pass "
+                f"had {slots} calls, of (utterances, …, at most {width} features): let all passes have the same."
             )
         mask = self._keep[:, self._slot, : values.shape[-1]].to(values.dtype)
         self._slot += 1
@@ -173,6 +177,14 @@ def random_batch(dims: Mapping[str, int], utterances: int, frames: int, seed: in
     }
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let PyTorch's own generator begin at a seed, and be as it was afterwards; one thread at a time."""
+    with DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def _seed_dropouts(model: nn.Module, masks: _Masks) -> float:
     """Replace every `nn.Dropout` in a model, and return their common probability; 0 without any.
 
@@ -182,7 +194,9 @@ def _seed_dropouts(model: nn.Module, masks: _Masks) -> float:
     found = [place for place in _children(model) if isinstance(place[2], nn.Dropout)]
     probabilities = sorted({child.p for _, _, child in found if isinstance(child, nn.Dropout)} - {0.0})
     if len(probabilities) > 1:
-        raise RunError(f"{masks.name} drops with probabilities {one_line(probabilities)}: give all nn.Dropout the same.")
+        raise RunError(
+            f"{masks.name} drops with probabilities {one_line(probabilities)}: give all nn.Dropout the same."
+        )
     for parent, key, child in found:
         setattr(parent, key, SeededDropout(masks) if isinstance(child, nn.Dropout) and child.p else nn.Identity())
     return probabilities[0] if probabilities else 0.0

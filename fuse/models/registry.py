@@ -1,21 +1,24 @@
 """Turns the name of a fusion into a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.extract.settings import Setting, settings_of
-from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig
+from gia_mic.extract.settings import Setting, out_of_range
+from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig, fusion_name
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.misa import Misa
 from gia_mic.fuse.models.mult import Mult
+from gia_mic.fuse.models.own import OwnFusion
+from gia_mic.fuse.models.plugins import OwnClass, Source, installed, load_class, load_installed, settings_of_own
 from gia_mic.fuse.models.pooled import Attention, Concat, Late, Lmf, Tfn
 
-__all__ = ["FUSIONS", "Entry", "build_fusion", "configure", "find_fusion", "listing", "size"]
+__all__ = ["FUSIONS", "Entry", "build_fusion", "configure", "find_fusion", "installed", "listing", "own_entry", "size"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Entry:
         name: Name on the command line.
         about: Description in one line.
         source: Paper or custom that it comes from.
-        config: Frozen dataclass of the settings, with a method `problems()`.
+        config: Frozen dataclass of the settings; it may have a method `problems()`.
         make: Makes the model of dims by modality, the number of outputs, a config and layers by modality (or none).
+        code: Where it comes from, if others wrote it; None for ours.
     """
 
     name: str
@@ -35,6 +39,16 @@ class Entry:
     source: str
     config: type[Any]
     make: Callable[..., nn.Module]
+    code: Source | None = None
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Its settings by name, in their order."""
+        return settings_of_own(self.config)
+
+    def problems(self, config: Any) -> list[str]:
+        """Return what is wrong with a config, one sentence each."""
+        return config.problems() if hasattr(config, "problems") else out_of_range(config)
 
 
 FUSIONS: dict[str, Entry] = {
@@ -65,14 +79,41 @@ FUSIONS: dict[str, Entry] = {
 
 
 def find_fusion(name: str) -> Entry:
-    """Return a fusion by name.
+    """Return a fusion.
+
+    Args:
+        name: One of ours, one that an installed package names by an entry point, or MODULE:CLASS, as
+            `plugins.load_class` takes it.
 
     Raises:
-        RunError: There is none of that name.
+        RunError: There is none of that name, or it can't be loaded.
     """
-    if name not in FUSIONS:
-        raise RunError(f"There is no fusion {name!r}: choose one of {', '.join(FUSIONS)}.")
-    return FUSIONS[name]
+    if name in FUSIONS:
+        return FUSIONS[name]
+    if ":" in name:
+        return own_entry(fusion_name(name), load_class(name))
+    points = installed()
+    if name not in points:
+        raise RunError(
+            f"There is no fusion {name!r}: choose one of {', '.join([*FUSIONS, *points])}, or name your own by "
+            "MODULE:CLASS."
+        )
+    return own_entry(name, load_installed(points[name].module, points[name].attr))
+
+
+def own_entry(name: str, own: OwnClass) -> Entry:
+    """Return the entry of a fusion that others wrote.
+
+    Raises:
+        RunError: It has the name of one of ours.
+    """
+    if name in FUSIONS:
+        raise RunError(
+            f"{own.source.class_name} in {own.source.file} would be called {name}, as one of ours: rename it."
+        )
+    about = (own.make.__doc__ or "no description").strip().splitlines()[0].rstrip(".")
+    source = own.source.distribution or own.source.file
+    return Entry(name, about, source, own.config, partial(OwnFusion, name, own.make), own.source)
 
 
 def size(entry: Entry, dims: Mapping[str, int], outputs: int) -> int:
@@ -80,19 +121,36 @@ def size(entry: Entry, dims: Mapping[str, int], outputs: int) -> int:
     return sum(parameter.numel() for parameter in entry.make(dims, outputs, entry.config()).parameters())
 
 
-def listing() -> str:
+def listing(fusions: Sequence[str] = ()) -> str:
     """Return a line for each fusion, with its size for three modalities of 768 features and four classes.
 
     Under it stands one for each of its settings, with the default.
+
+    Args:
+        fusions: Names; by default ours and those of installed packages, of which one that fails has its error instead.
+
+    Raises:
+        RunError: As `find_fusion`.
     """
-    dims = dict.fromkeys(MODALITIES.values(), 768)
     lines = []
-    for entry in FUSIONS.values():
-        lines.append(f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})")
-        for name, setting in settings_of(entry.config).items():
-            choices = f" ({setting.range})" if setting.choices else ""
-            lines.append(f"  {name:18}{setting.shown:>12}  {setting.help.removesuffix('.')}{choices}.")
+    for name in fusions or FUSIONS:
+        lines += _lines(find_fusion(name))
+    for name, point in installed().items() if not fusions else ():
+        try:
+            lines += _lines(own_entry(name, load_installed(point.module, point.attr)))
+        except RunError as error:
+            lines.append(f"{name:10}{'—':>10}  {error}")
     return "\n".join(lines)
+
+
+def _lines(entry: Entry) -> list[str]:
+    dims = dict.fromkeys(MODALITIES.values(), 768)
+    lines = [f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})"]
+    for name, setting in entry.settings.items():
+        choices = f" ({setting.range})" if setting.choices else ""
+        help_text = f"{setting.help.removesuffix('.')}{choices}." if setting.help else ""
+        lines.append(f"  {name:18}{setting.shown:>12}  {help_text}".rstrip())
+    return lines
 
 
 def configure(name: str, settings: Mapping[str, Any]) -> Any:
@@ -101,16 +159,17 @@ def configure(name: str, settings: Mapping[str, Any]) -> Any:
     Raises:
         RunError: The fusion is unknown, has no such setting, or a text is not of the setting's type.
     """
-    config = find_fusion(name).config
-    known_settings = settings_of(config)
+    entry = find_fusion(name)
+    known_settings = entry.settings
     unknown = [key for key in settings if key not in known_settings]
     if unknown:
-        raise RunError(f"The fusion {name} has no setting {one_line(unknown)}: it has {one_line(known_settings, 20)}.")
-    return config(**{key: _typed(key, value, known_settings[key]) for key, value in settings.items()})
+        settings_in_words = one_line(known_settings, 20) or "none"
+        raise RunError(f"The fusion {name} has no setting {one_line(unknown)}: it has {settings_in_words}.")
+    return entry.config(**{key: _typed(key, value, known_settings[key]) for key, value in settings.items()})
 
 
 def build_fusion(
-    name: str,
+    entry: Entry,
     dims: Mapping[str, int],
     outputs: int,
     settings: Mapping[str, Any],
@@ -119,9 +178,8 @@ def build_fusion(
     """Make a model from the settings that a run folder's `config.json` holds under `model`.
 
     Raises:
-        RunError: The fusion or one of its settings is unknown to this version.
+        RunError: One of the settings is unknown to this version.
     """
-    entry = find_fusion(name)
     values = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items() if key != "name"
     }
@@ -129,7 +187,7 @@ def build_fusion(
         config = entry.config(**values)
     except TypeError as error:
         raise RunError(
-            f"The settings of {name} are not those of this version ({error}): train the run again."
+            f"The settings of {entry.name} are not those of this version ({error}): train the run again."
         ) from error
     return entry.make(dims, outputs, config, layers)
 

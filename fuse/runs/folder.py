@@ -2,7 +2,8 @@
 
 `runs/<corpus>/<name>/fold-<k>/seed-<n>/` holds `config.json`, written before the first batch; `model.safetensors`,
 `history.csv` and `predictions.parquet`; for the targets scores and labels `readout.json`; and `metrics.json`, written
-last: where it is, the fold is finished. A finished fold may have a `robustness.json` too. What is inside each file
+last: where it is, the fold is finished. A finished fold may have a `robustness.json` too. `fusion/` holds the file of a
+fusion that isn't one of ours. What is inside each file
 stands in the modules beside this one.
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "PREDICTIONS",
     "READOUT",
     "ROBUSTNESS",
+    "SOURCE",
     "WEIGHTS",
     "begin",
     "find_run_dirs",
@@ -43,6 +45,7 @@ CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
 READOUT = "readout.json"
 HISTORY, PREDICTIONS = "history.csv", "predictions.parquet"
 ROBUSTNESS = "robustness.json"
+SOURCE = "fusion"
 
 HINT = "remove the folder and train the fold again"
 

@@ -25,6 +25,7 @@ from gia_mic.fuse.runs.folder import (
     read_entries,
     recorded_target,
 )
+from gia_mic.fuse.runs.source import load_entry
 
 __all__ = ["TrainedFusion", "load_fusion", "write_weights"]
 
@@ -54,15 +55,22 @@ def write_weights(run_dir: Path, model: nn.Module, readout: Readout) -> None:
         write_json(run_dir / READOUT, {"format": FORMAT, **fitted})
     with replacing(run_dir / WEIGHTS) as temporary:
         safetensors.torch.save_file(
-            {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, temporary
+            # copies, as a fusion of others may use one tensor by two names
+            {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()},
+            temporary,
         )
 
 
-def load_fusion(run_dir: Path, device: str = "cpu") -> TrainedFusion:
+def load_fusion(run_dir: Path, device: str = "cpu", *, trust: bool = False) -> TrainedFusion:
     """Return the trained fusion of a run folder.
 
+    Args:
+        run_dir: The run folder.
+        device: Device to compute on.
+        trust: Whether the code of a fusion that isn't one of ours may be run.
+
     Raises:
-        RunError: The folder is no finished run, or its weights don't fit its configuration.
+        RunError: The folder is no finished run, its weights don't fit its configuration, or as `source.load_entry`.
     """
     config = read_config(run_dir)
     if not (run_dir / METRICS).exists():
@@ -77,7 +85,7 @@ def load_fusion(run_dir: Path, device: str = "cpu") -> TrainedFusion:
     layers = {name: layer_count(config["features"][name].get("spec", {})) if weighed else 1 for name in dims}
     readout = _read_readout(run_dir, recorded_target(config))
     outputs = len(readout.target.names)
-    model = registry.build_fusion(config["model"]["name"], dims, outputs, config["model"], layers)
+    model = registry.build_fusion(load_entry(run_dir, config, trust=trust), dims, outputs, config["model"], layers)
     try:
         model.load_state_dict(safetensors.torch.load_file(run_dir / WEIGHTS))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:

@@ -20,7 +20,7 @@ from gia_mic.commands.options import (
     typed,
 )
 from gia_mic.commands.settings import setting_options, typed_settings
-from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig
+from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
 
 if TYPE_CHECKING:
     from gia_mic.extract.corpus import Corpus
@@ -164,7 +164,9 @@ def local_device(device: str | None, engine: str) -> str:
     help="Fold to test on, from 1, or all.",
 )
 @frames_options
-@click.option("--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them.")
+@click.option(
+    "--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them. Or your own, MODULE:CLASS."
+)
 @click.option(
     "--seed",
     type=int,
@@ -259,7 +261,7 @@ def fuse_train(
     default=("gia-mic",),
     show_default=True,
     metavar="NAME|all",
-    help="Model; `mer fusions` lists them. May be repeated.",
+    help="Model; `mer fusions` lists them. Or your own, MODULE:CLASS. May be repeated.",
 )
 @click.option(
     "--trials",
@@ -328,7 +330,7 @@ def tune(
             model=configure(fusion, others),
             training=training,
             seeds=range(seed, seed + seeds),
-            name=name and (name if len(wanted) == 1 else f"{name}-{fusion}"),
+            name=name and (name if len(wanted) == 1 else f"{name}-{fusion_name(fusion)}"),
             **shared,
         )
         for fusion in wanted
@@ -350,14 +352,16 @@ def tune(
 
 @click.command()
 @frames_options
+@click.option("--fusion", default="gia-mic", show_default=True, help="Model: gia-mic, or your own, MODULE:CLASS.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option("--baselines", is_flag=True, help="Train the other fusions too, with their own default settings.")
-@click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: gia-mic]")
+@click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: the fusion's]")
 @target_option
 @protocol_option
 @select_option
 @setting_options(TrainingConfig)
 @setting_options(GiaMicConfig, without=("without",))
+@set_option
 @computing_options
 @engine_options
 @features_option
@@ -366,28 +370,31 @@ def ablate(
     corpus: str | None,
     modalities: str | None,
     encoders: tuple[str, ...],
+    fusion: str,
     seeds: int,
     baselines: bool,
+    others: dict[str, str],
     engine: str,
     address: str | None,
     features: Path,
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train GIA-MIC without each of its parts: what each costs.
+    """Train GIA-MIC, or your own fusion, without each of its parts: what each costs.
 
-    It is trained whole, without each part, with each constraint, and without learning each modality by itself, on the
-    same folds and seeds.
+    GIA-MIC is trained whole, without each part, with each constraint, and without learning each modality by itself, on
+    the same folds and seeds. The parts of your own are the settings that it declares with an off value.
     """
     from gia_mic.fuse.ablate import train_ablations
     from gia_mic.fuse.data import find_stores
     from gia_mic.fuse.experiment import Execution, Experiment
-    from gia_mic.fuse.models.registry import FUSIONS
+    from gia_mic.fuse.models.registry import FUSIONS, configure
     from gia_mic.fuse.run import refuse_problems, train_here
     from gia_mic.report.render import render
 
     experiment = Experiment(
-        model=GiaMicConfig(**typed_settings(GiaMicConfig, options)),
+        fusion=fusion,
+        model=configure(fusion, typed_settings(GiaMicConfig, options) | others),
         training=chosen_training(options, engine),
         seeds=range(seeds),
         **typed_settings(Experiment, options),
@@ -408,14 +415,26 @@ def ablate(
 
 
 @click.command()
-def fusions() -> None:
+@click.option("--fusion", "names", multiple=True, metavar="NAME", help="Only this one. May be repeated.")
+@click.option("--check", metavar="NAME", help="Try whether this one does what every fusion must do.")
+def fusions(names: tuple[str, ...], check: str | None) -> None:
     """List the fusion models with their size, source and settings.
 
-    The size is that for three modalities of 768 features and four classes.
+    The size is that for three modalities of 768 features and four classes. NAME is one of them, or MODULE:CLASS of your
+    own: my_fusion:MyFusion for my_fusion.py in the current folder, path/to/my_fusion.py:MyFusion, or that of an
+    installed module.
     """
-    from gia_mic.fuse.models.registry import listing
+    if check is None:
+        from gia_mic.fuse.models.registry import listing
 
-    click.echo(listing())
+        click.echo(listing(names))
+        return
+    from gia_mic.fuse.check import check_fusion, refuse_broken
+    from gia_mic.fuse.models.registry import find_fusion
+
+    findings = check_fusion(find_fusion(check))
+    click.echo("\n".join(finding.line() for finding in findings))
+    refuse_broken(findings)
 
 
 COMMANDS = (fuse_train, tune, ablate, fusions)

@@ -29,6 +29,12 @@ def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]
     return pairs(texts, "MODALITY=FOLDER")
 
 
+def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --trust."""
+    text = "Run the code of a fusion that isn't one of mer's, which the run brings along; read it before."
+    return click.option("--trust", is_flag=True, help=text)(command)
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which model and encoders to load, and where."""
     encoder = click.option(
@@ -39,7 +45,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=parse_encoders,
         help="Where an encoder's weights lie now, such as speech=~/whisper; may be repeated.  [default: as recorded]",
     )
-    return encoder(device_option(command))
+    return encoder(trust_option(device_option(command)))
 
 
 @click.command()
@@ -79,6 +85,7 @@ def predict(
     explain: bool,
     picture: Path | None,
     encoders: Mapping[str, str],
+    trust: bool,
     device: str | None,
 ) -> None:
     """Tell what people express in recordings with RUN, the folder of a run (the mean of its folds) or of one fold.
@@ -94,7 +101,7 @@ def predict(
 
     from gia_mic.predictor import Input, load_predictor
 
-    predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device)
+    predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device, trust=trust)
     if batch:
         _predict_table(predictor, batch, missing=missing, as_json=as_json, allow_failures=allow_failures)
         return
@@ -133,6 +140,7 @@ def listen(
     file: str,
     as_json: bool,
     encoders: Mapping[str, str],
+    trust: bool,
     device: str | None,
     **options: Any,
 ) -> None:
@@ -154,7 +162,7 @@ def listen(
     config = ListenConfig(**typed_settings(ListenConfig, options))
     if file == "-" and sys.stdin is None:
         raise MediaError("Standard input is closed: pipe sound into it, or name a file.")
-    predictor = load_predictor(run, encoders=encoders, device=device)
+    predictor = load_predictor(run, encoders=encoders, device=device, trust=trust)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:
         if file == "-":
@@ -257,7 +265,8 @@ def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter:
 @click.argument("folder", type=FOLDER)
 @click.option("--licence", default="other", show_default=True, help="Licence of the weights, by the hub's identifier.")
 @click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx.")
-def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
+@trust_option
+def export(run: Path, folder: Path, licence: str, onnx: bool, trust: bool) -> None:
     """Write RUN, or one fold of it, into FOLDER to hand on: weights, configuration and a model card.
 
     It loads without the corpus and its features. Nobody's transcripts and no paths of this machine are in it; the
@@ -267,7 +276,7 @@ def export(run: Path, folder: Path, licence: str, onnx: bool) -> None:
     from gia_mic.fuse.runs.folder import find_run_dirs
 
     run_dirs = find_run_dirs(run)
-    exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx)
+    exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx, trust=trust)
     size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
     click.echo(f"{exported}: models: {len(run_dirs)}, {size / 2**20:.1f} MiB")
 

@@ -1,14 +1,15 @@
-"""Turns GIA-MIC into experiments that each lack one of its parts, for a table of what each part is worth."""
+"""Turns a fusion into experiments that each lack one of its parts, for a table of what each part is worth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gia_mic.extract.corpus import Corpus
+from gia_mic.extract.errors import RunError
 from gia_mic.fuse.config import ABLATIONS, CONSTRAINTS, GiaMicConfig
 from gia_mic.fuse.experiment import Execution, Experiment
-from gia_mic.fuse.models.registry import FUSIONS
-from gia_mic.fuse.run import train_here
+from gia_mic.fuse.models.registry import FUSIONS, find_fusion
+from gia_mic.fuse.run import model_config, train_here
 
 __all__ = ["REFERENCE", "ablations", "train_ablations", "variants"]
 
@@ -30,17 +31,32 @@ def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicCon
 
 
 def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
-    """Return the experiments that show what each part of GIA-MIC is worth, itself first.
+    """Return the experiments that show what each part of a fusion is worth, itself first.
 
-    Beside the variants of the model stand those of its training: without learning each modality by itself, without
-    feature dropout, and the equations alone, without anything that is ours.
+    Beside the variants of GIA-MIC stand those of its training: without learning each modality by itself, without
+    feature dropout, and the equations alone, without anything that is ours. The parts of another fusion are the
+    settings that it declares with an off value.
 
     Args:
-        whole: The experiment with all of GIA-MIC; with the name of its runs, if it has one, begin those of the others.
+        whole: The experiment with all of the fusion; with its name, if it has one, begin those of the others.
         modalities: Names of the modalities to train on.
         baselines: Other fusions to train beside it, at their defaults.
+
+    Raises:
+        RunError: There is no such fusion, or it declares no parts.
     """
-    whole = replace(whole, fusion=REFERENCE, model=whole.model or GiaMicConfig())
+    experiments = _of_gia_mic(whole, modalities) if whole.fusion == REFERENCE else _of_another(whole, modalities)
+    experiments += [
+        replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
+        for fusion in baselines
+        if fusion in FUSIONS and fusion != whole.fusion
+    ]
+    return experiments
+
+
+def _of_gia_mic(whole: Experiment, modalities: Sequence[str]) -> list[Experiment]:
+    """Return the experiments that show what the parts of GIA-MIC are worth."""
+    whole = replace(whole, model=whole.model or GiaMicConfig())
     name, training = whole.run_name(modalities), whole.training
     experiments = [
         replace(whole, model=model, name=variant_name) for variant_name, model in variants(whole.model, name).items()
@@ -54,12 +70,31 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
     equations = replace(whole, name=f"{name}-equations", model=model, training=replace(plain, feature_dropout=0.0))
     if all((equations.model, equations.training) != (one.model, one.training) for one in experiments):
         experiments.append(equations)
-    experiments += [
-        replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
-        for fusion in baselines
-        if fusion in FUSIONS and fusion != REFERENCE
-    ]
     return experiments
+
+
+def _of_another(whole: Experiment, modalities: Sequence[str]) -> list[Experiment]:
+    """Return the experiments that show what the parts of another fusion are worth.
+
+    Raises:
+        RunError: As `ablations`.
+    """
+    name, config = whole.run_name(modalities), model_config(whole)
+    settings = find_fusion(whole.fusion).settings
+    parts = {part: setting.off for part, setting in settings.items() if setting.off is not None}
+    if not parts:
+        raise RunError(
+            f"The fusion {whole.fusion} declares no part that can be left out: give a setting of it an off value, as "
+            "in setting(True, ..., off=False)."
+        )
+    return [
+        replace(whole, model=config, name=name),
+        *(
+            replace(whole, model=replace(config, **{part: off}), name=f"{name}-without-{part.replace('_', '-')}")
+            for part, off in parts.items()
+            if getattr(config, part) != off
+        ),
+    ]
 
 
 def train_ablations(
@@ -72,12 +107,12 @@ def train_ablations(
     baselines: Sequence[str] = (),
     train: Callable[..., list[Path]] = train_here,
 ) -> list[Path]:
-    """Train every variant of GIA-MIC, and other fusions at their defaults, and return all run folders.
+    """Train every variant of a fusion, and other fusions at their defaults, and return all run folders.
 
     Args:
         corpus: A prepared corpus.
         stores: Feature file by modality.
-        experiment: The one with all of GIA-MIC; None takes the defaults.
+        experiment: The one with all of the fusion; None takes GIA-MIC at its defaults.
         execution: Device, memory and the like; None takes the defaults.
         runs: Folder of all runs.
         baselines: Other fusions to train beside it.

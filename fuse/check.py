@@ -18,7 +18,7 @@ from gia_mic.fuse.models.registry import Entry
 from gia_mic.fuse.stack import Stack, why_unstackable
 from gia_mic.fuse.train import one_thread
 
-__all__ = ["Finding", "broken_truths", "check"]
+__all__ = ["Finding", "broken_truths", "check_fusion", "refuse_broken"]
 
 DIMS = {"speech": 6, "text": 5, "visual": 4}
 OUTPUTS = (4, 1, 7)
@@ -42,9 +42,20 @@ class Finding:
     problem: str | None = None
     note: str = ""
 
+    def line(self) -> str:
+        """Return it for a terminal.
+
+        >>> Finding("padding changes nothing").line(), Finding("every modality counts", "text doesn't").line()
+        ('holds  padding changes nothing', "fails  every modality counts: text doesn't")
+        """
+        why = self.problem or self.note
+        return ("holds  " if self.problem is None else "fails  ") + self.truth + (f": {why}" if why else "")
+
 
 @one_thread()
-def check(entry: Entry, config: Any = None, modalities: Sequence[str] = tuple(MODALITIES.values())) -> list[Finding]:
+def check_fusion(
+    entry: Entry, config: Any = None, modalities: Sequence[str] = tuple(MODALITIES.values())
+) -> list[Finding]:
     """Return what becomes of each truth.
 
     Args:
@@ -70,9 +81,19 @@ def broken_truths(entry: Entry, config: Any, modalities: Sequence[str]) -> list[
     """Return a sentence for each truth that a fusion breaks."""
     return [
         f"of {entry.name} it doesn't hold that {finding.truth} ({finding.problem}; try `mer fusions --check`)"
-        for finding in check(entry, config, modalities)
+        for finding in check_fusion(entry, config, modalities)
         if finding.problem is not None
     ]
+
+
+def refuse_broken(findings: Sequence[Finding]) -> None:
+    """Refuse a fusion that breaks a truth.
+
+    Raises:
+        RunError: It does.
+    """
+    if broken := sum(finding.problem is not None for finding in findings):
+        raise RunError(f"{broken} of what every fusion must do it doesn't: correct it, and check it again.")
 
 
 @dataclass(frozen=True)

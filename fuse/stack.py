@@ -208,6 +208,8 @@ def why_unstackable(model: nn.Module) -> str | None:
         name: PaddedFrames(*(torch.stack([tensor] * 2).to(device) for tensor in frames))
         for name, frames in random_batch(model.dims, 3, 4).items()
     }
+    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
+        return "one parameter has several names"
     keep = torch.ones(2, 3, model.dropouts, model.width, device=device) if model.dropout else None
     try:
         stack = Stack([model, model])

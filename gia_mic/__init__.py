@@ -22,6 +22,7 @@ def load(
     encoders: Mapping[str, str | Path] | None = None,
     transcribe: str | None = None,
     device: str | None = None,
+    trust: bool = False,
 ) -> "Model":
     """Load a trained run to predict with.
 
@@ -37,10 +38,11 @@ def load(
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
             that heard the texts the run was trained on.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
+        trust: Run the code of a fusion that isn't one of the package's; read it before.
 
     Raises:
         MerError: There is no finished run, or it is of another version; one sentence says which.
     """
     from gia_mic.model import load_model
 
-    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device)
+    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device, trust=trust)

@@ -9,6 +9,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.files import make_folder, write_json, write_text
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.runs import read_runs
+from gia_mic.fuse.runs.source import copy_source
 from gia_mic.model_card import card
 
 __all__ = ["CARD", "export"]
@@ -16,7 +17,9 @@ __all__ = ["CARD", "export"]
 CARD = "README.md"
 
 
-def export(run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False) -> Path:
+def export(
+    run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False, trust: bool = False
+) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
     The folder has the layout of a run, and is loaded like one. What the corpus's people said or where files lay on this
@@ -27,6 +30,7 @@ def export(run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", 
         folder: Folder to write into; new, empty, or an earlier export.
         licence: Licence of the weights, by the hub's identifier.
         onnx: Also write the fusion as `model.onnx`.
+        trust: Run the code of a fusion that isn't one of the package's, which `onnx` needs.
 
     Raises:
         RunError: The folder holds something else, or the scores can't be read.
@@ -45,7 +49,7 @@ def export(run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", 
     if onnx:
         from gia_mic.onnx import write_onnx
 
-        write_onnx(run_dirs, folder / "model.onnx")
+        write_onnx(run_dirs, folder / "model.onnx", trust=trust)
     if not (folder / CARD).is_file():
         raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
     return folder
@@ -81,5 +85,6 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
         for name in (run_folder.WEIGHTS, run_folder.READOUT, run_folder.METRICS):
             if name != run_folder.READOUT or (run_dir / name).exists():  # some targets need none
                 shutil.copyfile(run_dir / name, copy / name)
+        copy_source(run_dir, copy)
         copies.append(copy)
     return copies

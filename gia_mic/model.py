@@ -9,12 +9,13 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from gia_mic.explain import Explanation, explain
 from gia_mic.export import CARD, export
 from gia_mic.extract.errors import RunError, first_line
-from gia_mic.fuse.runs.folder import find_run_dirs
+from gia_mic.fuse.runs.folder import SOURCE, find_run_dirs
 from gia_mic.predictor import Input, Predictor
 
 __all__ = ["HUB", "Model", "load_model"]
 
 HUB = "hf://"
+CODE = f"fold-*/{SOURCE}/*.py"
 
 
 class Model(Predictor, ModelHubMixin):
@@ -37,7 +38,7 @@ class Model(Predictor, ModelHubMixin):
 
     def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False) -> Path:
         """Write all that is needed to use it elsewhere, but the encoders' weights; see `export`."""
-        return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx)
+        return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx, trust=self.trust)
 
     def push(self, repository: str, **options: Any) -> str:
         """Upload it to the hub as `owner/name`, and return the address of the commit.
@@ -72,7 +73,7 @@ class Model(Predictor, ModelHubMixin):
                 force_download=force_download,
                 local_files_only=local_files_only,
                 token=token,
-                allow_patterns=["*.json", "*.safetensors", CARD],
+                allow_patterns=["*.json", "*.safetensors", CARD, *([CODE] if options.get("trust") else [])],
             )
         return cls(find_run_dirs(Path(folder)), **options)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from gia_mic.fuse.runs.folder import SOURCE
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
 from gia_mic.report.statistics import LEVEL
@@ -21,17 +22,17 @@ tags: [emotion-recognition, multimodal, {modalities}]
 # {name}: {subject} from {modalities}
 
 The fusion `{fusion}` of the package gia-mic, {models}, trained on {corpus}. Of one utterance it gives
-{answer}. Any of its modalities may be missing.
+{answer}. Any of its modalities may be missing.{code}
 
 ## Use
 
     pip install gia-mic
-    mer predict THIS-FOLDER {options}
+    mer predict THIS-FOLDER {options}{trust_option}
 
 ```python
 import gia_mic
 
-model = gia_mic.load("THIS-FOLDER")
+model = gia_mic.load("THIS-FOLDER"{trust_argument})
 print(model.predict({arguments}).{attribute})
 ```
 """
@@ -49,6 +50,9 @@ The software is under Apache-2.0. The weights are under {licence}; they were lea
 their use as well, and so do those of the encoders, which are not part of this folder.
 """
 
+
+_CODE = """
+The fusion isn't one of the package's but code of its author, in {where}: read it before you run it."""
 
 _ANSWERS = {
     "label": "the probabilities of {names}",
@@ -78,6 +82,7 @@ def card(run: Run, *, licence: str = "other") -> str:
     target = run.target
     ranges = [f"{name} ({low:g} … {high:g})" for name, (low, high) in zip(target.names, target.ranges, strict=False)]
     models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
+    own = run.config.get("fusion", {})
     parts = [
         _HEAD.format(
             licence=licence,
@@ -91,6 +96,9 @@ def card(run: Run, *, licence: str = "other") -> str:
             attribute=_ATTRIBUTES[target.kind],
             options=" ".join(options[name] for name in run.modalities),
             arguments=", ".join(arguments[name] for name in run.modalities),
+            trust_option=" --trust" if own else "",
+            trust_argument=", trust=True" if own else "",
+            code=_CODE.format(where=own.get("distribution") or f"each {SOURCE}/{own['file']}") if own else "",
         ),
         _data(run),
         _scores(run, evidence),

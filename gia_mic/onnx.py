@@ -48,7 +48,7 @@ def _averaged(frames: PaddedFrames, group: int) -> PaddedFrames:
     return PaddedFrames(values.transpose(1, 2), shares.squeeze(1) > 0)
 
 
-def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
+def write_onnx(run_dirs: Sequence[Path], path: Path, *, trust: bool = False) -> None:
     """Write the fusions of finished runs, and the mean over them, as one ONNX file.
 
     For each modality m there are the inputs `m` (B, T_m, D_m) float32, the encoder's frames, and `m_mask` (B, T_m)
@@ -56,6 +56,11 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
     neighbouring frames of speech, so does the file, without rounding the means to the type of the features. The output
     is what `predict` answers, (B, K): `probabilities` of classes, of several with the threshold at 0.5, or `scores` in
     their own unit, within their range. B and all T_m are free.
+
+    Args:
+        run_dirs: Finished run folders of one configuration.
+        path: File to write.
+        trust: Run the code of a fusion that isn't one of the package's.
 
     Raises:
         RunError: The packages of the extra aren't installed, or PyTorch can't export the fusion.
@@ -65,7 +70,7 @@ def write_onnx(run_dirs: Sequence[Path], path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
-    trained = [load_fusion(run_dir) for run_dir in run_dirs]
+    trained = [load_fusion(run_dir, trust=trust) for run_dir in run_dirs]
     config, target = trained[0].config, trained[0].readout.target
     modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
     whole = _Mean(trained, modalities, recorded_speech_group(config)).eval()

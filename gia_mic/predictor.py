@@ -63,6 +63,7 @@ class Predictor:
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
+        trust: Run the code of a fusion that isn't one of the package's.
 
     Attributes:
         run_dirs: The run folders, as absolute paths.
@@ -85,10 +86,11 @@ class Predictor:
         encoders: Mapping[str, str | Path] | None = None,
         transcribe: str | None = None,
         device: str | None = None,
+        trust: bool = False,
     ) -> None:
         self.run_dirs = tuple(Path(run_dir).absolute() for run_dir in run_dirs)
-        self.device = find_devices(device)[0]
-        trained, groups = zip(*(_load(run_dir, self.device) for run_dir in self.run_dirs), strict=True)
+        self.device, self.trust = find_devices(device)[0], trust
+        trained, groups = zip(*(_load(run_dir, self.device, trust) for run_dir in self.run_dirs), strict=True)
         self.trained: tuple[TrainedFusion, ...] = trained
         configs = [one.config for one in self.trained]
         self.config: dict[str, Any] = configs[0]
@@ -277,14 +279,14 @@ def load_predictor(path: str | Path, **options: Any) -> Predictor:
     return Predictor(run_folder.find_run_dirs(Path(path)), **options)
 
 
-def _load(run_dir: Path, device: str) -> tuple[TrainedFusion, int]:
+def _load(run_dir: Path, device: str, trust: bool) -> tuple[TrainedFusion, int]:
     """Return a run's fusion and its group of speech frames; the folder may come from a stranger.
 
     Raises:
         RunError: It is no finished run, or its configuration makes no sense.
     """
     try:
-        trained = load_fusion(run_dir, device)
+        trained = load_fusion(run_dir, device, trust=trust)
         config = trained.config
         config = {**config, "provenance": dict(config["provenance"]), "training": dict(config["training"])}
         return replace(trained, config=config), recorded_speech_group(config)

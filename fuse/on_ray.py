@@ -7,7 +7,7 @@ is kept here too, and the same command goes on after any end.
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from logging.handlers import QueueHandler
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,6 +18,7 @@ from gia_mic.extract.corpus import Corpus, load_corpus
 from gia_mic.extract.progress import progress
 from gia_mic.fuse import split
 from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.models.registry import configure
 from gia_mic.fuse.run import train_folds
 
 __all__ = ["train_on_ray"]
@@ -60,7 +61,8 @@ def train_on_ray(
         for experiment in experiments
     ]
     tasks = [
-        [remote.remote(corpus_location, dict(stores), part, execution, runs) for part in parts] for parts in divided
+        [remote.remote(corpus_location, dict(stores), *_portable(part), execution, runs) for part in parts]
+        for parts in divided
     ]
     waiting = [task for of_experiment in tasks for task in of_experiment]
     with progress(len(waiting), "runs", "task", leave=False) as shown:
@@ -114,10 +116,16 @@ def _load(working_folder: Path, features: Path, name: str) -> Corpus:
     return load_corpus(features, name)
 
 
+def _portable(experiment: Experiment) -> tuple[Experiment, dict[str, Any]]:
+    """Return an experiment without its fusion's config, and that as plain values: its class may be in a user's file."""
+    return replace(experiment, model=None), asdict(experiment.model) if experiment.model is not None else {}
+
+
 def _train(
     corpus_location: tuple[Path, Path, str],
     stores: Mapping[str, Path],
     experiment: Experiment,
+    settings: Mapping[str, Any],
     execution: Execution,
     runs: Path,
 ) -> tuple[list[Path], list[logging.LogRecord]]:
@@ -127,7 +135,10 @@ def _train(
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
-        run_dirs = train_folds(_load(*corpus_location), stores, experiment, execution, runs=runs)
+        corpus = _load(*corpus_location)
+        if settings:
+            experiment = replace(experiment, model=configure(experiment.fusion, settings))
+        run_dirs = train_folds(corpus, stores, experiment, execution, runs=runs)
     finally:
         log.removeHandler(handler)
     return run_dirs, [queue.get() for _ in range(queue.qsize())]

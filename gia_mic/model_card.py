@@ -21,8 +21,8 @@ tags: [emotion-recognition, multimodal, {modalities}]
 
 # {name}: {subject} from {modalities}
 
-The fusion `{fusion}` of the package gia-mic, {models}, trained on {corpus}. Of one utterance it gives
-{answer}. Any of its modalities may be missing.{code}
+The fusion `{fusion}`{whose}, {models}, trained on {corpus}. Of one utterance it gives
+{answer}. Any of its modalities may be missing.
 
 ## Use
 
@@ -51,8 +51,8 @@ their use as well, and so do those of the encoders, which are not part of this f
 """
 
 
-_CODE = """
-The fusion isn't one of the package's but code of its author, in {where}: read it before you run it."""
+_OURS = " of the package gia-mic"
+_OWN = ", whose code is its author's ({where}: read it before you run it)"
 
 _ANSWERS = {
     "label": "the probabilities of {names}",
@@ -83,6 +83,7 @@ def card(run: Run, *, licence: str = "other") -> str:
     ranges = [f"{name} ({low:g} … {high:g})" for name, (low, high) in zip(target.names, target.ranges, strict=False)]
     models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
     own = run.config.get("fusion", {})
+    where = own.get("distribution") or f"{SOURCE}/{own.get('file')} of each model"
     parts = [
         _HEAD.format(
             licence=licence,
@@ -98,7 +99,7 @@ def card(run: Run, *, licence: str = "other") -> str:
             arguments=", ".join(arguments[name] for name in run.modalities),
             trust_option=" --trust" if own else "",
             trust_argument=", trust=True" if own else "",
-            code=_CODE.format(where=own.get("distribution") or f"each {SOURCE}/{own['file']}") if own else "",
+            whose=_OWN.format(where=where) if own else _OURS,
         ),
         _data(run),
         _scores(run, evidence),

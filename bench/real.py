@@ -201,8 +201,8 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
     epochs = "" if arguments.epochs is None else f" {arguments.epochs} epochs."
     notes = [
         f"All tables: {seeds}; folds {'; '.join(counted)}.{epochs}",
-        "UA in %, pooled over folds, the mean over seeds. In brackets: the 95 % interval of the difference from the "
-        "row without one, by drawing dialogs, or speakers where a corpus names no dialogs.",
+        "UA is the mean of the classes' recalls, in %, pooled over folds and averaged over seeds. In brackets: the 95 "
+        "% interval of the difference from the row without one, by drawing dialogs (RAVDESS: speakers).",
     ]
 
     def compared(runs: Mapping[str, Sequence[Run]], names: Sequence[str]) -> dict[str, dict[str, Scores]]:

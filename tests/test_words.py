@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / name for name in "README.md CONTRIBUTING.md CHANGELOG.md bench/README.md features/README.md".split()]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*ROOT.glob("*.md"), ROOT / "bench" / "README.md", ROOT / "features" / "README.md"]
+PAGES = sorted([*PAGES, *(ROOT / "docs").rglob("*.md")])
 
 LONGEST = 30
 """Words of the longest sentence."""
@@ -76,7 +76,7 @@ def unexplained(page):
             yield f"line {first[0]}: {term} is not explained: {first[1]}"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_sentences_are_short_and_terms_explained(path):
     page = path.read_text(encoding="utf-8")
     faults = [*too_long(page), *unexplained(page)]

@@ -1,4 +1,4 @@
-"""The pages are plain: no sentence is long, and a term is explained where a page uses it first.
+"""The pages are plain: no sentence is long, a term is explained where a page uses it first, and links lead somewhere.
 
 A table's cells, a list's items and headings are sentences of their own. Blocks of code and addresses of links don't
 count, and pieces of code side by side count as one word.
@@ -81,6 +81,24 @@ def test_sentences_are_short_and_terms_explained(path):
     page = path.read_text(encoding="utf-8")
     faults = [*too_long(page), *unexplained(page)]
     assert not faults, "\n".join(faults)
+
+
+def anchors(page):
+    """What links may name of a page, as GitHub makes it from headings."""
+    heads = re.findall(r"^#+ (.*)", BLOCK.sub("", page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_and_paths_lead_somewhere(path):
+    page = path.read_text(encoding="utf-8")
+    for address in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", BLOCK.sub("", page)):
+        name, _, anchor = address.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), address
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), address
+    for name in re.findall(r"`((?:bench|commands|docs|extract|fuse|gia_mic|report|tests)/[a-z_/-]+\.(?:py|md))`", page):
+        assert (ROOT / name).exists(), name
 
 
 @pytest.mark.parametrize(

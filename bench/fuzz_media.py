@@ -21,10 +21,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import apart
 import av
 import numpy as np
 import soundfile
+from process import memory
 
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.media import look, stream_audio, stream_pictures
@@ -147,7 +147,7 @@ def work(connection: Connection) -> None:
             fault, found = "", read(path)
         except Exception:
             fault, found = traceback.format_exc(), Counter()
-        connection.send((fault, found, time.monotonic() - begun, apart.memory("VmRSS")))
+        connection.send((fault, found, time.monotonic() - begun, memory("VmRSS")))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ The last line is `ratio N`: GIA-MIC's mean UA over that of the best other fusion
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -75,12 +75,10 @@ class Scores:
 
     Attributes:
         ua: In 0 … 1.
-        interval: Its interval.
         differences: (draws,) bootstrap samples of the difference from the reference.
     """
 
     ua: float
-    interval: statistics.Interval
     differences: np.ndarray
 
 
@@ -114,7 +112,6 @@ def scores(runs: Sequence[Run], reference: str) -> dict[str, Scores]:
     return {
         name: Scores(
             float(ua(tally.sum(0))),
-            evidence[name].intervals["UA"],
             statistics.paired_draws(tally, tallies[reference], ua),
         )
         for name, tally in tallies.items()
@@ -127,18 +124,21 @@ def table(title: str, by_corpus: Mapping[str, Mapping[str, Scores]], reference: 
     rows = []
     for name in sorted(means, key=lambda name: -means[name]):
         row = [scores_of_corpus[name] for scores_of_corpus in by_corpus.values()]
-        base = [scores_of_corpus[reference] for scores_of_corpus in by_corpus.values()]
         # All corpora are drawn from by the same seed, which must not make one rise and fall with another.
         shuffled = [np.random.default_rng(number).permutation(one.differences) for number, one in enumerate(row)]
-        cells = [name]
-        for one, other in zip(row, base, strict=True):
-            cells += [f"{percent(one.ua)} ({between(one.interval, percent)})", away(one.ua - other.ua, one.differences)]
-        cells += [percent(means[name]), away(means[name] - means[reference], np.mean(shuffled, axis=0))]
-        rows.append(["" if name == reference and cell.startswith("0.0 (") else cell for cell in cells])
-    columns = [Column("model")]
-    for corpus in [*(CORPORA[name].title for name in by_corpus), "mean"]:
-        columns += [Column("UA", corpus, number=True), Column(f"from {reference}", corpus, number=True)]
-    return Table(title, columns, rows, notes)
+        values = [*(one.ua for one in row), means[name]]
+        draws = [*(one.differences for one in row), np.mean(shuffled, axis=0)]
+        rows.append([name, *(cell(*pair, name == reference) for pair in zip(values, draws, strict=True))])
+    titles = [*(CORPORA[name].title for name in by_corpus), "mean"]
+    return Table(title, [Column("model"), *(Column(title, number=True) for title in titles)], rows, notes)
+
+
+def cell(ua: float, differences: np.ndarray, is_reference: bool) -> str:
+    """Return a UA, and for all but the reference the interval of its difference from that."""
+    if is_reference:
+        return percent(ua)
+    interval = statistics.interval(differences)
+    return f"{percent(ua)} ({signed(interval.low)}…{signed(interval.high)})"
 
 
 def mean_ua(by_corpus: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]:
@@ -150,14 +150,6 @@ def mean_ua(by_corpus: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]:
 def signed(share: float) -> str:
     text = f"{100 * share:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
-
-
-def between(interval: statistics.Interval, show: Callable[[float], str]) -> str:
-    return f"{show(interval.low)} … {show(interval.high)}"
-
-
-def away(value: float, draws: np.ndarray) -> str:
-    return f"{signed(value)} ({between(statistics.interval(draws), signed)})"
 
 
 def experiments(real: RealCorpus, arguments: argparse.Namespace) -> Iterator[Experiment]:
@@ -208,9 +200,9 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
     seeds = "1 seed" if arguments.seeds == 1 else f"{arguments.seeds} seeds"
     epochs = "" if arguments.epochs is None else f" {arguments.epochs} epochs."
     notes = [
-        f"{seeds}; folds {'; '.join(counted)}.{epochs}",
-        "UA in %, pooled over folds, the mean over seeds. In brackets 95 % intervals, by drawing whole dialogs, or "
-        "speakers where a corpus names no dialogs. Differences are of the same utterances, seeds and folds.",
+        f"All tables: {seeds}; folds {'; '.join(counted)}.{epochs}",
+        "UA is the mean of the classes' recalls, in %, pooled over folds and averaged over seeds. In brackets: the 95 "
+        "% interval of the difference from the row without one, by drawing dialogs (RAVDESS: speakers).",
     ]
 
     def compared(runs: Mapping[str, Sequence[Run]], names: Sequence[str]) -> dict[str, dict[str, Scores]]:
@@ -224,15 +216,13 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
     if arguments.tuned:
         names = [f"{fusion}-tuned" for fusion in arguments.fusions]
         title = f"Every fusion, with the best of {arguments.trials} settings for each fold"
-        tables.append(table(title, compared(tuned, names), names[0], notes))
+        tables.append(table(title, compared(tuned, names), names[0], ()))
         for group in (group for of_corpus in tuned.values() for group in groups(of_corpus)):
             if (settings := chosen_settings(group)) is not None:
                 tables.append(replace(settings, title=f"{settings.title}, {CORPORA[group.corpus].title}"))
     if arguments.ablation:
         parts = [run.name for run in next(iter(given.values())) if run.name not in arguments.fusions]
-        tables.append(
-            table("GIA-MIC without each of its parts", compared(given, [REFERENCE, *parts]), REFERENCE, notes)
-        )
+        tables.append(table("GIA-MIC without each of its parts", compared(given, [REFERENCE, *parts]), REFERENCE, ()))
     means = mean_ua(defaults)
     others = [mean for name, mean in means.items() if name != REFERENCE]
     return tables, means[REFERENCE] / max(others, default=means[REFERENCE])

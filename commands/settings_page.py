@@ -22,11 +22,13 @@ in `extract/config.py`, `fuse/config.py` and `gia_mic/config.py`:
 """
 
 ENCODERS = """\
-The model is that of `--encoder`; by default {models}. It and all of these are in the fingerprint of a feature file.
+The model is that of `--encoder`; by default {models}. A feature file's name has a fingerprint, a hash of the model and
+of all these settings.
 """
 
 TRAINING = """\
-For every fusion alike; a run's `config.json` has them under `training`, with underscores.
+For every fusion alike; a run's `config.json` has them under `training`, with underscores. UA is the mean of the
+classes' recalls, and CCC the concordance correlation coefficient ([all metrics](targets.md#train-and-report)).
 """
 
 RENAMINGS = """\

@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 DTYPES = ("float16", "float32")
 
 CROPS = {
-    "half": "the part that the manifest names for the clip, such as the speaker's half, or all where it names none",
+    "half": "the part that the manifest names, such as the speaker's half, or else all",
     "none": "the whole picture",
     "face": "the largest face in that part, followed through the clip",
 }
@@ -67,7 +67,7 @@ class EncoderConfig:
     frame_rate_hz: float = setting(4.0, "Pictures per second of video.", above=0, elsewhere="8 for models of clips")
     crop: str = setting(
         "half",
-        f"Part of the picture: {'; '.join(f'{name} is {part}' for name, part in CROPS.items())} "
-        "(pip install 'gia-mic[face]').",
+        f"Part of the picture. {'. '.join(f'{name.capitalize()} is {part}' for name, part in CROPS.items())}; it needs "
+        "pip install 'gia-mic[face]'.",
         choices=CROPS,
     )

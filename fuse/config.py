@@ -119,8 +119,8 @@ class TrainingConfig:
     )
     soft_target: float = setting(
         0.7,
-        "Part ε of the target that is not the label but what the modalities say by themselves, their probabilities "
-        "multiplied; in the same fusions, but not for scores, and needs unimodal_weight.",
+        "Part ε of the target that is not the label but the product of each modality's own probabilities. In the same "
+        "fusions, but not for scores; needs unimodal_weight.",
         at_least=0,
         below=1,
     )

@@ -65,7 +65,7 @@ def test_one_command_prints_all_tables_and_keeps_what_is_trained(real, features,
     assert titles[:2] == ["Every fusion at its defaults", "Every fusion, with the best of 2 settings for each fold"]
     assert titles[-1] == "GIA-MIC without each of its parts"
     assert len(titles) == 3 + 3
-    assert "1 seed; folds RAVDESS 4, 5, 6 of 6; CMU-MOSI 1 of 1; MELD dev 4, 5 of 6. 1 epochs." in text
+    assert "All tables: 1 seed; folds RAVDESS 4, 5, 6 of 6; CMU-MOSI 1 of 1; MELD dev 4, 5 of 6. 1 epochs." in text
     for name in ("gia-mic", "concat", "gia-mic-tuned", "concat-tuned", "gia-mic-without-gate"):
         assert f"| {name} " in text
     assert re.search(r"\nratio \d\.\d{3}\n$", text)

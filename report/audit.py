@@ -90,7 +90,7 @@ def tables(corpus: Corpus, audits: Sequence[Audit]) -> list[Table]:
 def verdict(corpus: Corpus, audits: Sequence[Audit]) -> list[str]:
     """Say in plain sentences what the audit means."""
     sentences = [f"By {result.protocol}: {result.problem}" for result in audits if result.problem]
-    what = _what(audits[0].target)
+    what = _what(audits[0].target if audits else corpus.target())
     for name in ("scenario", "words"):
         sentences += _about(name, [result for result in audits if name in result.controls])
     for result in audits:

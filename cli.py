@@ -54,7 +54,7 @@ def _set_level(_: click.Context, parameter: click.Parameter, chosen: bool) -> No
 
 def _add_volume(command: click.Command) -> None:
     """Add the options --verbose and --quiet to a command and to those below it."""
-    texts = {"verbose": "Say more about what happens.", "quiet": "Say only what is wrong, and show no progress."}
+    texts = {"verbose": "Print more about what happens.", "quiet": "Print only what is wrong, and no progress bars."}
     for name, text in texts.items():
         names = [f"-{name[0]}", f"--{name}"]
         command.params.append(click.Option(names, is_flag=True, expose_value=False, callback=_set_level, help=text))
@@ -94,19 +94,21 @@ class _Commands(click.Group):
 def main() -> None:
     """Train and compare fusion models for emotion recognition from speech, text and face video.
 
-    Extraction runs frozen encoders once over a corpus and writes their frames to HDF5; training reads only those.
+    `mer demo` shows the whole pipeline. Its stages are prepare, extract, train and report. Encoders run once over a
+    corpus and their features are cached, so training takes minutes.
     """
 
 
 @main.command()
 @click.option(
-    "--out", type=FOLDER, default=Path(), help="Folder for features/ and runs/.  [default: the current folder]"
+    "--out", type=FOLDER, default=Path(), help="Folder to write features/ and runs/ to.  [default: the current folder]"
 )
 @device_option
 def demo(out: Path, device: str | None) -> None:
-    """Do the whole job on the demo corpus, in one go.
+    """Run the whole pipeline on a synthetic corpus.
 
-    Makes the corpus, extracts its features, trains and compares models.
+    Make the demo corpus, extract its features, train models and compare them. Nothing is downloaded, and it takes some
+    minutes.
     """
     from gia_mic.commands.demo import run_demo
 

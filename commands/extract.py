@@ -29,34 +29,43 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     "--modality",
     type=click.Choice(["speech", "text", "visual", "all"]),
     required=True,
-    help="What to extract; all is whatever the corpus has.",
+    help="Modality to extract; all takes every modality that the corpus has.",
 )
 @corpus_option
 @click.option(
     "--encoder",
     metavar="ID|FOLDER|tiny",
-    help="Pretrained model: hub id, local folder, or tiny (random weights, for the demo).  "
+    help="Use this pretrained model: a Hugging Face id, a local folder, or tiny (random weights, for the demo).  "
     f"[default: {', '.join(DEFAULT_MODELS.values())}; tiny for the demo corpus]",
 )
 @click.option(
     "--revision",
-    help="Commit, tag, branch or refs/pr/N of the hub's model.  [default: what the corpus's features were begun with, "
+    help="Take the model at this commit, tag, branch or refs/pr/N.  [default: that of the corpus's first features, "
     "else main]",
 )
-@click.option("--device", help="cpu, cuda, or several such as cuda:0,cuda:1.  [default: cuda where there is one]")
+@click.option(
+    "--device",
+    help="Compute on cpu or cuda, or on several GPUs such as cuda:0,cuda:1.  [default: cuda if there is a GPU]",
+)
 @setting_options(EncoderConfig)
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do, how much room and how long it takes.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Extract nothing; print what there is to do, and how much disk space and time it takes.",
+)
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @click.option(
     "--shard",
     callback=parse_shard,
     metavar="I/N",
-    help="Only the I-th of N shares of the corpus, for batch systems; --finish comes after all of them.",
+    help="Extract only the I-th of N shares of the corpus, for batch systems. Run --finish when all shares are done.",
 )
-@click.option("--finish", is_flag=True, help="Encode nothing, but put together what the shards have left.")
+@click.option("--finish", is_flag=True, help="Encode nothing; join what all shards have made into one feature file.")
 @engine_options
 @click.option(
-    "--workers", type=click.IntRange(1), help="Workers of Ray.  [default: one for each GPU, or for each four cores]"
+    "--workers",
+    type=click.IntRange(1),
+    help="Start this many Ray workers.  [default: one for each GPU, or for each four cores]",
 )
 @features_option
 def extract(
@@ -72,7 +81,7 @@ def extract(
 ) -> None:
     """Run frozen encoders over a corpus and cache their frames.
 
-    Stopped at any moment, the same command goes on from there; run again, it does only what is new.
+    If the command is stopped, run it again to go on from there. Utterances that are already extracted stay as they are.
     """
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.extract.device import find_devices
@@ -97,14 +106,14 @@ def extract(
 @corpus_option
 @features_option
 @click.option(
-    "--frames", "utterance", metavar="ID", help="Write a PNG of the pictures that were taken of an utterance."
+    "--frames", "utterance", metavar="ID", help="Write a PNG of the pictures that the encoder saw of this utterance."
 )
-@click.option("--out", type=FOLDER, default=Path(), help="Folder for it.  [default: the current folder]")
+@click.option("--out", type=FOLDER, default=Path(), help="Folder to write the PNG to.  [default: the current folder]")
 def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utterance: str | None, out: Path) -> None:
     """Print what feature files hold.
 
-    Of FILES, by default all of the corpus: spec, counts, sizes, and what is missing or failed. With --frames ID, a
-    contact sheet of the pictures behind an utterance's visual features instead, as they were cropped.
+    For each of FILES, by default all of the corpus, these are its settings, counts and sizes, and what is missing or
+    failed. With --frames ID, write the pictures behind an utterance's visual features instead, as they were cropped.
     """
     from gia_mic.extract.contact_sheet import contact_sheet
     from gia_mic.extract.corpus import find_corpus
@@ -125,9 +134,9 @@ def inspect(files: tuple[Path, ...], corpus: str | None, features: Path, utteran
 @corpus_option
 @features_option
 def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
-    """Read every byte of feature files and name what is damaged.
+    """Check every byte of feature files against their checksums.
 
-    Of FILES, by default all of the corpus, against their checksums.
+    FILES are by default all feature files of the corpus.
     """
     from gia_mic.extract.corpus import find_corpus
     from gia_mic.extract.inspection import feature_files, verify_all

@@ -7,13 +7,15 @@ import click
 
 @click.command()
 @click.argument("encoders", nargs=-1, metavar="[ENCODER|RUN]...")
-@click.option("--revision", help="Commit, tag or branch of the hub ids; a RUN has recorded its own.  [default: main]")
+@click.option(
+    "--revision", help="Download this commit, tag or branch of the models; a RUN has recorded its own.  [default: main]"
+)
 def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
-    """Download encoders from the Hugging Face hub into its local cache, whole.
+    """Download encoders, for machines without a network.
 
-    ENCODER is a hub id; RUN the folder of a run or of an export, for the encoders that it recorded. With none, the
-    default encoders of all modalities. Afterwards all commands work with HF_HUB_OFFLINE=1, here and wherever HF_HOME
-    is the same folder.
+    ENCODER is a Hugging Face id. RUN is the folder of a run or of an export, whose encoders are downloaded. Without
+    either, the default encoders of all modalities are. The files go to the hub's local cache. Then all commands work
+    with HF_HUB_OFFLINE=1, here and wherever HF_HOME is the same folder.
     """
     from gia_mic.extract.config import DEFAULT_MODELS
     from gia_mic.extract.encoders.fetch import fetch as download

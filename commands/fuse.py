@@ -57,9 +57,11 @@ def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]
 def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say whose frames, and which of them: --corpus, --modalities and --encoder."""
     which = click.option(
-        "--modalities", metavar="s,t,v", help="Some of s (speech), t (text), v (visual).  [default: all extracted]"
+        "--modalities",
+        metavar="s,t,v",
+        help="Use only these modalities: s is speech, t text, v visual.  [default: all that are extracted]",
     )
-    several = "Which features, where there are several."
+    several = "Use the features of this encoder, if a modality has several."
     encoder = click.option("--encoder", "encoders", multiple=True, metavar="NAME", help=several)
     return corpus_option(which(encoder(command)))
 
@@ -90,7 +92,7 @@ def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(list(PROTOCOLS)),
         default="session",
         show_default=True,
-        help="Column that makes the folds.",
+        help="Make the folds from this column of the manifest.",
     )(command)
 
 
@@ -101,14 +103,14 @@ def select_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(SELECTIONS),
         default="last",
         show_default=True,
-        help="Epoch to test: last, dev (best on a held-out part of the training) or test (best on the test fold: "
-        "optimistic).",
+        help="Test the last epoch, the best on a held-out part of the training (dev), or the best on the test fold "
+        "(test). The last of these is optimistic.",
     )(command)
 
 
 def allow_shared_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --allow-shared."""
-    text = "Accept folds that share speakers (or scenarios) between training and test."
+    text = "Accept folds whose training and test part share speakers or scenarios."
     return click.option("--allow-shared", is_flag=True, help=text)(command)
 
 
@@ -120,7 +122,7 @@ def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         metavar="NAME=VALUE",
         callback=parse_settings,
-        help="Any setting of the fusion, as `mer fusions` lists them.",
+        help="Change a setting of the fusion; `mer fusions` lists them. May be repeated.",
     )(command)
 
 
@@ -131,10 +133,12 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "memory_gib",
         type=Finite(0),
         metavar="GIB",
-        help="Most memory for frames.  [default: all that is needed]",
+        help="Read features batch by batch if they need more memory than this; 0 always does.  [default: never]",
     )
     jobs = click.option(
-        "--jobs", type=click.IntRange(1), help="Runs trained side by side on this CPU.  [default: one for each core]"
+        "--jobs",
+        type=click.IntRange(1),
+        help="Train this many runs side by side on the CPU.  [default: one for each core]",
     )
     return memory(device_option(jobs(command)))
 
@@ -161,23 +165,30 @@ def local_device(device: str | None, engine: str) -> str:
     callback=parse_fold,
     show_default=True,
     metavar="K|all",
-    help="Fold to test on, from 1, or all.",
+    help="Test on this fold, counted from 1, or on each in turn (all).",
 )
 @frames_options
 @click.option(
-    "--fusion", default="gia-mic", show_default=True, help="Model; `mer fusions` lists them. Or your own, MODULE:CLASS."
+    "--fusion",
+    default="gia-mic",
+    show_default=True,
+    help="Train this fusion; `mer fusions` lists them. Your own is MODULE:CLASS.",
 )
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Seed of weights, order and dropout; with --seeds, the first.",
+    help="Seed of everything random; with --seeds, the first of them.",
 )
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
 @click.option(
-    "--name", help="Name of the run.  [default: the fusion's, with its target and the letters of its modalities]"
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train this many runs of each fold, each with its own seed.",
 )
+@click.option("--name", help="Name of the run.  [default: that of the fusion, its target and its modalities]")
 @target_option
 @protocol_option
 @select_option
@@ -185,9 +196,13 @@ def local_device(device: str | None, engine: str) -> str:
 @setting_options(TrainingConfig)
 @setting_options(GiaMicConfig)
 @set_option
-@click.option("--tensorboard", is_flag=True, help="Also write the histories for TensorBoard.")
 @click.option(
-    "--evaluate-subsets", is_flag=True, help="Also test without some modalities, under noise and with frames lost."
+    "--tensorboard",
+    is_flag=True,
+    help="Also write losses and scores for TensorBoard; needs pip install 'gia-mic[tensorboard]'.",
+)
+@click.option(
+    "--evaluate-subsets", is_flag=True, help="Also test without some modalities, with noise, and with lost frames."
 )
 @computing_options
 @engine_options
@@ -209,9 +224,10 @@ def fuse_train(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train a fusion on cached features; test it on held-out folds.
+    """Train a fusion on cached features, and test it.
 
-    Finished folds are kept unless their settings have changed.
+    Each fold is tested on utterances that its model never saw in training. A finished fold is not trained again unless
+    its settings have changed.
     """
     from gia_mic.fuse.data import find_stores
     from gia_mic.fuse.experiment import Execution, Experiment
@@ -251,7 +267,7 @@ def fuse_train(
     callback=parse_fold,
     show_default=True,
     metavar="K|all",
-    help="Fold to search for and test on, from 1, or all.",
+    help="Search for and test on this fold, counted from 1, or each in turn (all).",
 )
 @frames_options
 @click.option(
@@ -261,27 +277,32 @@ def fuse_train(
     default=("gia-mic",),
     show_default=True,
     metavar="NAME|all",
-    help="Model; `mer fusions` lists them. Or your own, MODULE:CLASS. May be repeated.",
+    help="Search for this fusion, or for all; `mer fusions` lists them. Your own is MODULE:CLASS. May be repeated.",
 )
 @click.option(
     "--trials",
     type=int,
     default=TRIALS,
     show_default=True,
-    help="Settings that each model tries, its own defaults first.",
+    help="Try this many settings of each fusion, its defaults first.",
 )
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Seed of the search and its trainings; with --seeds, the first.",
+    help="Seed of the search and its trainings; with --seeds, the first of them.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs with the settings chosen."
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train this many runs with the chosen settings.",
 )
 @click.option(
-    "--name", help="Name of the runs, before that of each of several models.  [default: as usual, and -tuned]"
+    "--name",
+    help="Name of the run; of several fusions, the beginning of each name.  [default: the usual name and -tuned]",
 )
 @target_option
 @protocol_option
@@ -308,10 +329,10 @@ def tune(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Search settings inside each fold's training part, then train and test with them.
+    """Search settings for each fold, then train and test.
 
-    All models try the same settings, drawn at random. They are scored on a part of the training part; the fold's test
-    part is looked at only in the end. A setting that is given is not searched.
+    All fusions try the same settings, drawn at random. They are scored inside the fold's training part; its test part
+    is used only in the end. A setting that you give is not searched.
     """
     from gia_mic.fuse.data import find_stores
     from gia_mic.fuse.experiment import Execution, Experiment
@@ -352,10 +373,21 @@ def tune(
 
 @click.command()
 @frames_options
-@click.option("--fusion", default="gia-mic", show_default=True, help="Model: gia-mic, or your own, MODULE:CLASS.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs for each fold.")
-@click.option("--baselines", is_flag=True, help="Train the other fusions too, with their own default settings.")
-@click.option("--name", help="Name of the whole model's run, with which the others' begin.  [default: the fusion's]")
+@click.option(
+    "--fusion",
+    default="gia-mic",
+    show_default=True,
+    help="Fusion whose parts to measure: gia-mic, or your own, MODULE:CLASS.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train this many runs of each fold, each with its own seed.",
+)
+@click.option("--baselines", is_flag=True, help="Also train the other fusions, with their default settings.")
+@click.option("--name", help="Name of the whole model's run; the other names begin with it.  [default: the fusion's]")
 @target_option
 @protocol_option
 @select_option
@@ -380,10 +412,10 @@ def ablate(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Train GIA-MIC, or your own fusion, without each of its parts: what each costs.
+    """Measure what each part of GIA-MIC, or of your own fusion, brings.
 
     GIA-MIC is trained whole, without each part, with each constraint, and without learning each modality by itself, on
-    the same folds and seeds. The parts of your own are the settings that it declares with an off value.
+    the same folds and seeds. The parts of your own fusion are the settings that it declares with an off value.
     """
     from gia_mic.fuse.ablate import train_ablations
     from gia_mic.fuse.data import find_stores

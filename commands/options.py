@@ -44,20 +44,20 @@ class _FolderOrAddress(click.Path):
 
 def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --features."""
-    text = "Folder, or address such as s3://bucket/features, of prepared corpora and their features."
+    text = "Folder of prepared corpora and their features, or an address such as s3://bucket/features."
     folder = _FolderOrAddress(file_okay=False, path_type=Path)
     return click.option("--features", type=folder, default=Path("features"), show_default=True, help=text)(command)
 
 
 def corpus_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --corpus."""
-    text = "Prepared corpus; may be left out where there is only one. With none at all, the demo corpus is made."
+    text = "Corpus to use. It may be left out if only one is prepared; if none is, the demo corpus is made."
     return click.option("--corpus", metavar="NAME", help=text)(command)
 
 
 def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --target."""
-    text = "What to predict: label, labels, votes, or the name of a score; several scores with commas between.  "
+    text = "What to predict: label, labels, votes, or the name of a score. Separate several scores by commas.  "
     return click.option("--target", metavar="NAME", help=f"{text}[default: label, or what there is]")(command)
 
 
@@ -67,7 +67,7 @@ def missing_option(command: Callable[..., Any]) -> Callable[..., Any]:
     def split(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
         return tuple(part for each in text.split(",") if (part := each.strip()))
 
-    help = 'Texts by comma that stand for a missing value in any column, besides an empty cell; "" for none.'
+    help = 'Texts that mean a missing value, separated by commas. With "", only empty cells are missing.'
     return click.option(
         "--missing", default=",".join(MISSING_TEXTS), callback=split, show_default=True, metavar="TEXTS", help=help
     )(command)
@@ -92,7 +92,7 @@ def range_option(command: Callable[..., Any]) -> Callable[..., Any]:
         return ranges
 
     text = (
-        "Lowest and highest value of a score, such as valence=1,5; may be given several times.  [default: the scale's, "
+        "Give the lowest and highest value of a score, such as valence=1,5. May be repeated.  [default: the scale's, "
     )
     text += "where a corpus's is known, else what occurs]"
     return click.option("--range", "ranges", multiple=True, callback=split, metavar="NAME=LOW,HIGH", help=text)(command)
@@ -100,13 +100,13 @@ def range_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --runs."""
-    text = "Folder of trained models and their scores."
+    text = "Folder that trained models and their scores are written to."
     return click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help=text)(command)
 
 
 def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --device, for one device."""
-    return click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda where there is one]")(command)
+    return click.option("--device", help="Compute on cpu, cuda or cuda:N.  [default: cuda if there is a GPU]")(command)
 
 
 def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
@@ -127,8 +127,13 @@ def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --engine and --address."""
-    address = click.option("--address", help="Ray cluster.  [default: that of RAY_ADDRESS, or this machine alone]")
-    text = "local, or ray: spread over a Ray cluster (pip install 'gia-mic[ray]'), whose machines see the same folders."
+    address = click.option(
+        "--address", help="Use the Ray cluster at this address.  [default: that of RAY_ADDRESS, or this machine alone]"
+    )
+    text = (
+        "Work on this machine (local) or on a Ray cluster (ray), whose machines must see the same folders. "
+        "Ray needs pip install 'gia-mic[ray]'."
+    )
     engine = click.option(
         "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=text
     )

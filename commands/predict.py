@@ -43,34 +43,38 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         metavar="MODALITY=FOLDER",
         callback=parse_encoders,
-        help="Where an encoder's weights lie now, such as speech=~/whisper; may be repeated.  [default: as recorded]",
+        help="Load an encoder's weights from this folder, such as speech=~/whisper. May be repeated.  [default: as "
+        "recorded]",
     )
     return encoder(trust_option(device_option(command)))
 
 
 @click.command()
 @click.argument("run", type=RUN)
-@click.option("--audio", type=FILE, help="Sound file, or a video for its sound.")
-@click.option("--text", help="Transcript.")
-@click.option("--video", type=FILE, help="Video file, for its pictures.")
+@click.option("--audio", type=FILE, help="Sound file, or a video whose sound is used.")
+@click.option("--text", help="What is said, as text.")
+@click.option("--video", type=FILE, help="Video file whose pictures are used.")
 @click.option(
     "--transcribe",
     is_flag=False,
     flag_value="recorded",
     metavar="[MODEL|FOLDER]",
-    help="Hear the text where none is given; without a value by the recogniser that the run recorded.",
+    help="Recognise the text from the sound if none is given. Without a value, the recogniser recorded in the run is "
+    "used.",
 )
 @click.option(
     "--batch",
     type=FILE,
-    help="Table of many inputs (CSV, TSV, JSONL or Parquet): columns audio, text, video and id, any of them, and "
-    "audio_start_s, audio_end_s and so on for a part of a file; other columns are kept.",
+    help="Answer every row of a CSV, TSV, JSONL or Parquet table with any of the columns audio, text, video and id. "
+    "Columns such as audio_start_s and audio_end_s name a part of a file. Other columns are kept.",
 )
 @missing_option
-@click.option("--allow-failures", is_flag=True, help="Answer from the other modalities where one can't be read.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--explain", is_flag=True, help="Also print gates, attention and what each modality changes.")
-@click.option("--picture", type=FILE, help="PNG to draw the input into, under its attention weights.")
+@click.option("--allow-failures", is_flag=True, help="Answer from the other modalities if one can't be read.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option(
+    "--explain", is_flag=True, help="Also print why: the gates, the attention, and what each modality changes."
+)
+@click.option("--picture", type=FILE, help="Draw the input and its attention weights into this PNG.")
 @model_options
 def predict(
     run: Path,
@@ -88,10 +92,11 @@ def predict(
     trust: bool,
     device: str | None,
 ) -> None:
-    """Tell what people express in recordings with RUN, the folder of a run (the mean of its folds) or of one fold.
+    """Predict the emotion in recordings with a trained run.
 
-    The answer is what the run was trained on: a class with probabilities, the classes that apply, or scores in their
-    own unit. Any of --audio, --text and --video will do that the run was trained with.
+    RUN is the folder of a run, which answers with the mean of its folds, or of one fold. The answer is what the run was
+    trained on: a class with probabilities, the classes that apply, or scores in their own unit. Give any of --audio,
+    --text and --video that the run was trained with.
     """
     single = [value for value in (audio, text, video) if value is not None]
     if bool(single) == bool(batch):
@@ -133,7 +138,7 @@ def predict(
 @click.argument("run", type=RUN)
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, dir_okay=False))
 @setting_options(ListenConfig)
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
 def listen(
     run: Path,
@@ -144,9 +149,10 @@ def listen(
     device: str | None,
     **options: Any,
 ) -> None:
-    """Tell what is expressed in speech as it goes on, with RUN, from FILE or from standard input.
+    """Predict emotions in speech as it goes on, with a trained run.
 
-    Each line has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
+    RUN is the folder of a run or of one fold. Speech comes from FILE, or from standard input if that is -. Each line
+    has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
 
     Standard input, and a file that ends in .pcm or .raw, is 16-bit little-endian mono PCM at 16 kHz, as
     `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.
@@ -263,14 +269,17 @@ def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter:
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("folder", type=FOLDER)
-@click.option("--licence", default="other", show_default=True, help="Licence of the weights, by the hub's identifier.")
-@click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx.")
+@click.option(
+    "--licence", default="other", show_default=True, help="Licence of the weights, by its name on the Hugging Face hub."
+)
+@click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx; needs pip install 'gia-mic[onnx]'.")
 @trust_option
 def export(run: Path, folder: Path, licence: str, onnx: bool, trust: bool) -> None:
-    """Write RUN, or one fold of it, into FOLDER to hand on: weights, configuration and a model card.
+    """Write a trained run into a folder, to share it.
 
-    It loads without the corpus and its features. Nobody's transcripts and no paths of this machine are in it; the
-    encoders' weights aren't either, but by which they can be had.
+    RUN is the folder of a run or of one fold. FOLDER gets its weights, its configuration and a model card. It loads
+    without the corpus and its features. It holds no transcripts and no paths of this machine. The encoders' weights are
+    not in it, but the names and versions by which they can be downloaded.
     """
     from gia_mic.export import export as write
     from gia_mic.fuse.runs.folder import find_run_dirs

@@ -30,33 +30,36 @@ def parse_cues(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 LABELS = click.option(
-    "--labels", help="Classes in their order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]"
+    "--labels",
+    help="Use these classes, in this order, such as angry,happy,neutral,sad.  [default: those that occur, sorted]",
 )
 
 
 @click.group()
 def prepare() -> None:
-    """Turn a corpus into a manifest.
+    """Read a corpus into a manifest, the list of its utterances.
 
-    It is written to features/CORPUS/utterances.jsonl.
+    The manifest is written to features/CORPUS/utterances.jsonl. Each of the commands below reads one kind of corpus.
     """
 
 
 @prepare.command("demo")
 @click.option("--name", default="demo", show_default=True, help="Name of the new corpus.")
-@click.option("--seed", type=int, default=4, show_default=True, help="Seed of everything random in it.")
-@click.option("--utterances", type=int, default=1000, show_default=True, help="Number of utterances.")
+@click.option("--seed", type=int, default=4, show_default=True, help="Seed of everything random in the corpus.")
+@click.option("--utterances", type=int, default=1000, show_default=True, help="Number of utterances to make.")
 @click.option(
     "--cue",
     "cues",
     metavar="P[,P,P]",
     callback=parse_cues,
-    help="Probability that a modality shows the true emotion: one for all, or those of speech, text and face, such as "
-    "0.65,0.62,0.66.  [default: 0.8,0.78,0.8]",
+    help="Probability that a modality shows the true emotion: one number for all, or three for speech, text and "
+    "face, such as 0.65,0.62,0.66.  [default: 0.8,0.78,0.8]",
 )
 @features_option
 def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] | None, features: Path) -> None:
-    """Make a demo corpus: another draw (--seed), or a harder one (a lower --cue).
+    """Make a synthetic corpus with known best possible scores.
+
+    Another --seed draws another corpus, and a lower --cue makes a harder one.
 
     Its utterances have an emotion and a score, their intensity from 1 to 5. The best possible accuracy, error and
     correlation stand in features/NAME/corpus.json.
@@ -70,10 +73,12 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
 @prepare.command("manifest")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", required=True, help="Name of the new corpus.")
-@click.option("--root", type=FOLDER, help="Folder that the paths start from.  [default: the manifest's folder]")
+@click.option(
+    "--root", type=FOLDER, help="Folder that the paths in the table start from.  [default: the table's folder]"
+)
 @LABELS
 @range_option
-@click.option("--follow-links", is_flag=True, help="Take files that are links to somewhere outside the root.")
+@click.option("--follow-links", is_flag=True, help="Accept symbolic links that lead out of the root folder.")
 @missing_option
 @features_option
 def prepare_manifest(
@@ -111,18 +116,22 @@ def prepare_manifest(
     type=click.Choice(["4", "5", "6"]),
     default="4",
     show_default=True,
-    help="4: angry, happy with excited, neutral, sad; 5: and frustrated; 6: excited apart from happy.",
+    help="Number of classes. 4 are angry, happy with excited, neutral and sad; 5 adds frustrated; 6 separates "
+    "excited from happy.",
 )
-@click.option("--improvised-only", is_flag=True, help="Leave the scripted dialogs out.")
+@click.option("--improvised-only", is_flag=True, help="Leave out the scripted dialogs.")
 @click.option(
     "--all-turns",
     is_flag=True,
-    help="Keep the turns without one of these labels too, as papers on valence, arousal and dominance do.",
+    help="Also keep turns without one of these labels, as papers on valence, arousal and dominance do.",
 )
 @click.option("--keep-tags", is_flag=True, help="Keep tags such as [LAUGHTER] in the text.")
 @features_option
 def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **options: bool) -> None:
-    """Read IEMOCAP from PATH, the folder IEMOCAP_full_release."""
+    """Read IEMOCAP.
+
+    PATH is the folder IEMOCAP_full_release.
+    """
     from gia_mic.extract.corpora import release
 
     corpus = release.prepare_release("iemocap", path, features, name=name, labels=int(labels), **options)
@@ -132,14 +141,14 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
 @prepare.command("hf")
 @click.argument("source", metavar="NAME|FOLDER")
 @click.option("--name", required=True, help="Name of the new corpus.")
-@click.option("--subset", help="Configuration, where the set has several.")
+@click.option("--subset", help="Configuration of the data set, if it has several.")
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="What the set calls id, label, labels, text, speaker, session, dialog or scenario, nothing for none of its "
-    "columns; may be given several times.  [default: the usual names]",
+    help="Name the data set's column for id, label, labels, text, speaker, session, dialog or scenario. An empty "
+    "name means that it has none. May be repeated.  [default: the usual names]",
 )
 @LABELS
 @range_option
@@ -148,9 +157,10 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
 def prepare_hf(
     source: str, name: str, features: Path, columns: tuple[str, ...], labels: str | None, **options: Any
 ) -> None:
-    """Read an audio classification set of the datasets library: a local folder of it, or a hub id.
+    """Read an audio data set of the Hugging Face hub or a folder.
 
-    Several classes an utterance are labels; columns such as score_valence and votes_angry are scores and votes.
+    A column with several classes an utterance becomes labels. Columns such as score_valence and votes_angry become
+    scores and votes.
     """
     from gia_mic.extract.corpora import hf
 
@@ -162,15 +172,22 @@ def prepare_hf(
 
 @prepare.command("emobox")
 @click.argument("path", type=FOLDER)
-@click.option("--dataset", help="Which corpus of EmoBox, such as cafe.  [default: the only one there is]")
-@click.option("--root", type=FOLDER, help="Folder that holds downloads, or what lies in it.  [default: PATH]")
-@click.option("--fold", type=click.IntRange(min=1), help="The fold whose parts to take.  [default: all of them]")
+@click.option("--dataset", help="Corpus of EmoBox to read, such as cafe.  [default: the only one there is]")
+@click.option(
+    "--root",
+    type=FOLDER,
+    help="Folder that holds the recordings, with or without EmoBox's folder downloads.  [default: PATH]",
+)
+@click.option(
+    "--fold", type=click.IntRange(min=1), help="Take the training and test part of this fold.  [default: all folds]"
+)
 @click.option("--name", help="Name of the new corpus.  [default: that of the dataset]")
 @features_option
 def prepare_emobox(path: Path, dataset: str | None, name: str | None, features: Path, **options: Any) -> None:
-    """Read a corpus as EmoBox describes it from PATH, a clone of https://github.com/emo-box/EmoBox.
+    """Read a corpus that EmoBox describes.
 
-    The sound comes from the corpus itself: below --root, where EmoBox expects it or without the first folders.
+    PATH is a clone of https://github.com/emo-box/EmoBox. The sound comes from the corpus itself: below --root, where
+    EmoBox expects it or without the first folders.
     """
     from gia_mic.extract.corpora import release
 
@@ -183,14 +200,21 @@ _test_option = click.option(
     type=click.IntRange(1, 3),
     default=1,
     show_default=True,
-    help="Number of the part to test on, of those called Test1 to Test3; the others are left out.",
+    help="Test on Test1, Test2 or Test3; the other two are left out.",
 )
 
 
 def _add_release(release_name: str, what: str, *options: Callable[..., Any]) -> None:
-    """Add `mer prepare RELEASE PATH`, with options that the release's reader takes."""
+    """Add `mer prepare RELEASE PATH`, with options that the release's reader takes.
 
-    @prepare.command(release_name, help=f"Read {what}.")
+    Args:
+        release_name: Name of the command, of the reader's module and, by default, of the corpus.
+        what: The corpus and what its path has to be, such as "EmoDB from PATH, the folder with wav".
+        options: Further options.
+    """
+    title, _, path_text = what.partition(" from PATH, ")
+
+    @prepare.command(release_name, help=f"Read {title}.\n\nPATH is {path_text}.")
     @click.argument("path", type=FOLDER)
     @click.option("--name", default=release_name, show_default=True, help="Name of the new corpus.")
     @features_option
@@ -215,45 +239,50 @@ _add_release("emodb", "EmoDB from PATH, the folder with wav")
 @click.command("import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--modality", type=click.Choice(["speech", "text", "visual"]), required=True, help="What the features are of."
+    "--modality", type=click.Choice(["speech", "text", "visual"]), required=True, help="Modality of the features."
 )
 @click.option(
-    "--corpus", "name", metavar="NAME", required=True, help="Corpus they belong to; made if it isn't prepared."
+    "--corpus",
+    "name",
+    metavar="NAME",
+    required=True,
+    help="Corpus that the features belong to; it is made if it isn't prepared yet.",
 )
 @click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of id, label (or labels, scores, votes) and, where known, split, speaker, session, to make the corpus "
-    "from; or a label sequence (.csd), whose segments whole videos are cut to.  [default: the labels in the files]",
+    help="Make the corpus from this table of id, label (or labels, scores, votes) and, if known, split, speaker and "
+    "session. A label sequence (.csd) cuts whole videos into its segments.  [default: the labels in the files]",
 )
 @click.option(
     "--splits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of video (or id) and split, for a label sequence, which doesn't say.",
+    help="Take the splits of a label sequence from this table of video (or id) and split.",
 )
 @click.option(
     "--classes",
     type=click.Choice(["sign", "two", "nonnegative", "seven", "emotion"]),
-    help="Classes of a sentiment from -3 to 3, in the files or the table: its sign; two, without 0; nonnegative, "
-    "with 0; seven, rounded; or the strongest emotion.  [default: the files' own words, else sign]",
+    help="Make classes of a sentiment from -3 to 3: its sign, two without 0, nonnegative with 0, or seven by "
+    "rounding. The class emotion is the strongest emotion.  [default: the files' own words, else sign]",
 )
 @range_option
-@click.option("--encoder", metavar="NAME", help="Short name for the features.  [default: the first file's name]")
-@click.option("--frame-rate", "frame_rate_hz", type=FINITE, help="Frames per second, where they are evenly spaced.")
+@click.option("--encoder", metavar="NAME", help="Short name of the features.  [default: the first file's name]")
+@click.option("--frame-rate", "frame_rate_hz", type=FINITE, help="Frames per second, if they are evenly spaced.")
 @click.option(
     "--nonfinite",
     type=click.Choice(["fail", "skip", "zero"]),
     default="fail",
     show_default=True,
-    help="An utterance with NaN or infinite values: record it as failed and exit with 1, only record it, or put zeros.",
+    help="Record an utterance with NaN or infinite values as failed and exit with 1 (fail), only record it (skip), "
+    "or put zeros (zero).",
 )
 @missing_option
 @features_option
 def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, **options: Any) -> None:
-    """Take over features that others made.
+    """Import features that others made.
 
-    FILE is an MMSA or MulT pickle, a .csd, an .npz, or a folder of ID.npy. The result is
-    a feature file like any other, for `fuse-train` and `report`.
+    FILE is a pickle of MMSA or MulT, a .csd, an .npz, or a folder of ID.npy. The result is a feature file like any
+    other, for `mer fuse-train` and `mer report`.
     """
     from gia_mic.extract.imports.features import import_features
 
@@ -263,7 +292,7 @@ def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, *
 @click.command("corpora")
 @features_option
 def list_corpora(features: Path) -> None:
-    """List the corpora that can be read, and those prepared."""
+    """List the corpora that mer can read, and the prepared ones."""
     from gia_mic.extract.corpora import release
 
     click.echo(release.overview(features))

@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
     type=click.Choice(["terminal", "md", "csv", "json", "latex", "html"]),
     default="terminal",
     show_default=True,
-    help="html is a page that needs nothing else; csv and json are for other programs.",
+    help="Print in this format. html is a page of one file; csv and json are for other programs.",
 )
-@click.option("--reference", metavar="RUN", help="Run that an ablation table compares the others with.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing.")
+@click.option("--reference", metavar="RUN", help="Compare the other runs with this one in the table of ablations.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of printing.")
 def report(runs: Path, form: str, reference: str | None, out: Path | None) -> None:
     """Print the scores of all finished runs.
 
-    RUNS is the folder they lie in, by default runs/.
+    RUNS is the folder that holds them, by default runs/.
     """
     from gia_mic.extract.files import write_text
     from gia_mic.report.render import render
@@ -47,7 +47,7 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     "protocols",
     type=click.Choice(["session", "speaker", "split", "scenario"]),
     multiple=True,
-    help="Look only at these folds; may be given several times.  [default: all]",
+    help="Look only at the folds from this column. May be repeated.  [default: all]",
 )
 @click.option(
     "--format",
@@ -55,12 +55,13 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     type=click.Choice(["terminal", "md", "latex"]),
     default="terminal",
     show_default=True,
-    help="Format of the output.",
+    help="Print in this format.",
 )
 def audit(corpus: str | None, features: Path, target: str | None, protocols: tuple[str, ...], form: str) -> None:
-    """Show what test and training share, and what controls score.
+    """Show what training and test share, and what controls score.
 
-    For each fold: shared speakers, sessions, dialogs, scenarios and sentences; the controls see no feature.
+    For each fold these are the shared speakers, sessions, dialogs, scenarios and sentences. Controls are predictions
+    that see no feature, such as the most frequent class.
     """
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.fuse.split import PROTOCOLS

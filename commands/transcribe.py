@@ -15,19 +15,23 @@ from gia_mic.extract.config import DEFAULT_REVISION
     "--model",
     required=True,
     metavar="ID|FOLDER",
-    help="Recogniser: hub id or local folder of Whisper, or of a wav2vec2-like model for CTC.",
+    help="Recogniser to use: a Hugging Face id or a local folder of Whisper, or of a wav2vec2-like model trained "
+    "with CTC.",
 )
 @click.option("--revision", help=f"Commit, tag or branch of the hub's model.  [default: {DEFAULT_REVISION}]")
-@click.option("--language", help="What is spoken, such as english, for a Whisper of many languages.  [default: heard]")
+@click.option(
+    "--language",
+    help="Language that is spoken, such as english, for a Whisper of several languages.  [default: detected]",
+)
 @device_option
-@click.option("--again", is_flag=True, help="Replace what another recogniser heard, too.")
+@click.option("--again", is_flag=True, help="Also replace texts that another recogniser wrote.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if some utterances can't be read.")
 @features_option
 def transcribe(corpus: str | None, features: Path, model: str, **options: Any) -> None:
-    """Fill the texts that the manifest lacks.
+    """Fill in missing texts by speech recognition.
 
-    They are marked with the recogniser's name; the corpus's own are never replaced. Stopped at any moment, the same
-    command goes on from there. Extract the text afterwards.
+    These texts are marked with the recogniser's name; the corpus's own texts are never replaced. If the command is
+    stopped, run it again to go on from there. Then extract the modality text.
     """
     from gia_mic.extract.corpus import find_corpus
     from gia_mic.extract.transcribe import transcribe as run

@@ -49,22 +49,24 @@ class EncoderConfig:
 
     layers: tuple[int, ...] | str = setting(
         (-1,),
-        "Hidden layers to keep side by side, such as 6,9,12 or -2,-1: -1 is the last, 0 the embeddings; or mean, of "
-        "all.",
+        "Keep these hidden layers side by side, such as 6,9,12 or -2,-1; or the mean of all (mean). Layer -1 is the "
+        "last, 0 the embeddings.",
         elsewhere="mean for speech, but for tiny",
         parse=parse_layers,
     )
-    pool: str = setting("none", "Frames to average: none, a number of neighbours, or utterance, for all of them.")
+    pool: str = setting("none", "Average no frames (none), this many neighbours, or all of an utterance (utterance).")
     precision: str = setting(
         "float32",
-        "What the model computes in; tf32 is float32 with products of 10 bits, on NVIDIA's GPUs.",
+        "Number type that the model computes in. tf32 is float32 with products of 10 bits, on NVIDIA's GPUs.",
         choices=PRECISIONS,
     )
-    dtype: str = setting("float16", "What is stored.", choices=DTYPES)
+    dtype: str = setting("float16", "Number type that features are stored in.", choices=DTYPES)
     window_s: float = setting(
-        20.0, "Longest sound seen at once, in seconds; longer sound goes through in windows. Whisper's is 30.", above=0
+        20.0, "Cut longer sound into windows of this many seconds. Whisper always takes 30.", above=0
     )
-    frame_rate_hz: float = setting(4.0, "Pictures per second of video.", above=0, elsewhere="8 for models of clips")
+    frame_rate_hz: float = setting(
+        4.0, "Take this many pictures of each second of video.", above=0, elsewhere="8 for models of clips"
+    )
     crop: str = setting(
         "half",
         f"Part of the picture. {'. '.join(f'{name.capitalize()} is {part}' for name, part in CROPS.items())}; it needs "

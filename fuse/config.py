@@ -89,50 +89,58 @@ def fusion_name(fusion: str) -> str:
 class TrainingConfig:
     """Everything about training that can be chosen."""
 
-    epochs: int = setting(30, "Passes over the training part.", at_least=1)
-    batch_size: int = setting(32, "Most utterances in a batch, B.", at_least=1)
+    epochs: int = setting(30, "Number of passes over the training part.", at_least=1)
+    batch_size: int = setting(32, "Largest number of utterances in a batch.", at_least=1)
     learning_rate: float = setting(
-        6e-3, "Highest rate of AdamW, reached after the warm-up; it then falls to 0 along a cosine.", above=0
+        6e-3,
+        "Highest learning rate of AdamW. The rate rises to it during the warm-up, then falls to 0 along a cosine.",
+        above=0,
     )
     weight_decay: float = setting(
-        0.3, "Weight decay of AdamW, on matrices; biases, norms and weights of layers don't decay.", at_least=0
+        0.3,
+        "Weight decay of AdamW. It applies to matrices alone, not to biases, norms and the weights of layers.",
+        at_least=0,
     )
-    warmup: float = setting(0.1, "Part of all steps in which the rate rises from 0.", at_least=0, below=1)
-    clip_norm: float = setting(1.0, "Longest gradient (Euclidean); 0 doesn't clip.", at_least=0)
+    warmup: float = setting(
+        0.1, "Fraction of all steps during which the learning rate rises from 0.", at_least=0, below=1
+    )
+    clip_norm: float = setting(
+        1.0, "Scale gradients down to this Euclidean norm if they are longer; 0 never does.", at_least=0
+    )
     label_smoothing: float = setting(
-        0.0, "Part of the target that is spread over all classes; not for scores.", at_least=0, below=1
+        0.0, "Fraction of the target that is spread over all classes; it does nothing for scores.", at_least=0, below=1
     )
     class_weights: bool = setting(
         False,
-        "Let a class count by the inverse of its frequency in the training part; for the targets label and votes.",
+        "Weight classes by the inverse of their frequency in the training part, for the targets label and votes.",
     )
     score_loss: str = setting(
         "ccc",
-        "Loss of scores: 1 - CCC over the batch, mean absolute error (l1) or mean squared error (l2).",
+        "Loss for scores: 1 - CCC over the batch (ccc), mean absolute error (l1) or mean squared error (l2).",
         choices=SCORE_LOSSES,
     )
     unimodal_weight: float = setting(
         1.0,
-        "Weight α of the loss of each modality by itself, beside that of all, in fusions that have an answer "
-        "of each (gia-mic, late); 0 goes without, and needs soft_target 0.",
+        "Weight α of the loss of each modality by itself, in fusions that answer from each (gia-mic, late). With 0 "
+        "there is none, and soft_target must be 0 too.",
         at_least=0,
     )
     soft_target: float = setting(
         0.7,
-        "Part ε of the target that is not the label but the product of each modality's own probabilities. In the same "
-        "fusions, but not for scores; needs unimodal_weight.",
+        "Fraction ε of the target that is not the label but the product of the modalities' own probabilities. It "
+        "needs a unimodal_weight above 0, and does nothing for scores.",
         at_least=0,
         below=1,
     )
     modality_dropout: float = setting(
         0.0,
-        "Probability that a modality is hidden from an utterance for one step; one always stays.",
+        "Probability that a modality of an utterance is hidden in a training step; one always stays.",
         at_least=0,
         below=1,
     )
     feature_dropout: float | None = setting(
         FEATURE_DROPOUT,
-        "Probability that a feature of a modality's frames is hidden from a whole step.",
+        "Probability that a feature of a modality is hidden in all frames of a training step.",
         at_least=0,
         below=1,
         elsewhere=f"{FEATURE_DROPOUT_OF_SCORES} for scores",
@@ -140,23 +148,22 @@ class TrainingConfig:
     )
     patience: int = setting(
         10,
-        "With selection by dev, epochs without a better score (UA, macro F1 or CCC) until training stops; 0 never "
-        "stops early.",
+        "With --select dev, stop after this many epochs without a better score (UA, macro F1 or CCC); 0 never stops "
+        "early.",
         at_least=0,
     )
     precision: str = setting(
-        "float32", "Type of the matrix products in training; weights and tests are in float32.", choices=PRECISIONS
+        "float32", "Number type of the matrix products in training; weights and tests use float32.", choices=PRECISIONS
     )
     speech_rate_hz: float = setting(
         12.0,
-        "Frames of speech per second, about: of features with more, neighbours are averaged when they are read; 0 "
-        "averages none.",
+        "Average neighbouring frames of speech to about this many per second when they are read; 0 averages none.",
         at_least=0,
     )
     layer_weights: bool = setting(
         True,
-        "Where features keep several layers of their encoder, learn a weighted sum of them; otherwise they are one "
-        "long frame.",
+        "Learn a weighted sum of the encoder's layers, if features keep several; otherwise layers are side by side "
+        "in one long frame.",
     )
 
     def of(self, target: "Target") -> "TrainingConfig":
@@ -181,25 +188,25 @@ class TrainingConfig:
 class GiaMicConfig:
     """Everything about GIA-MIC that can be chosen."""
 
-    width: int = setting(32, "Features inside the model, d; a multiple of heads.", at_least=1)
-    heads: int = setting(4, "Attention heads.", at_least=1)
-    latents: int = setting(2, "Latent tokens of the generator, K.", at_least=1)
-    layers: int = setting(1, "Refinements of the latent tokens, L.", at_least=1)
+    width: int = setting(32, "Number of features inside the model, d; a multiple of heads.", at_least=1)
+    heads: int = setting(4, "Number of attention heads.", at_least=1)
+    latents: int = setting(2, "Number of latent tokens of the generator, K.", at_least=1)
+    layers: int = setting(1, "Number of times that the generator refines its latent tokens, L.", at_least=1)
     dropout: float = setting(
         0.5,
-        "Probability that a feature of H_m or of the head's hidden layer is dropped in training.",
+        "Probability that a feature of a projected frame or of the head's hidden layer is dropped in training.",
         at_least=0,
         below=1,
     )
     unimodal_width: int = setting(
         64,
-        "Features of the hidden layer of each modality's own head. The mean of these heads is the answer that the "
-        "interactions correct; 0 goes without them.",
+        "Hidden features of each modality's own head. The interactions correct the mean of these heads; 0 leaves "
+        "them out.",
         at_least=0,
     )
-    constraint: str = setting("similarity", "Modality-invariant constraint, L_MIC.", choices=CONSTRAINTS)
-    constraint_weight: float = setting(0.1, "λ of loss = cross-entropy + λ L_MIC.", at_least=0)
-    without: tuple[str, ...] = setting((), "Parts to leave out.", choices=ABLATIONS)
+    constraint: str = setting("similarity", "Constraint that aligns the modalities, L_MIC.", choices=CONSTRAINTS)
+    constraint_weight: float = setting(0.1, "Weight λ of the constraint in the loss.", at_least=0)
+    without: tuple[str, ...] = setting((), "Leave out this part of the model.", choices=ABLATIONS)
 
     def problems(self) -> list[str]:
         """Return what is wrong with these values, one sentence each."""
@@ -210,7 +217,7 @@ class GiaMicConfig:
 class PooledConfig:
     """Choices of the fusions of utterance vectors: concat, late and attention."""
 
-    width: int = setting(64, "Features of hidden layers, d.", at_least=1)
+    width: int = setting(64, "Number of features of hidden layers, d.", at_least=1)
     dropout: float = setting(
         0.5, "Probability that a feature of a hidden layer is dropped in training.", at_least=0, below=1
     )
@@ -226,7 +233,7 @@ class TfnConfig(PooledConfig):
 
     factor: int = setting(
         12,
-        "Features of each modality in the outer product, which has (factor + 1)^M cells; at most width.",
+        "Number of features of each modality in the outer product, which has (factor + 1)^M cells; at most width.",
         at_least=1,
         at_most=32,
     )
@@ -250,10 +257,10 @@ class LmfConfig(PooledConfig):
 class MultConfig(PooledConfig):
     """Choices of MulT."""
 
-    width: int = setting(32, "Features of a frame, d; even, and a multiple of heads.", at_least=1)
-    heads: int = setting(4, "Attention heads.", at_least=1)
+    width: int = setting(32, "Number of features of a frame, d; even, and a multiple of heads.", at_least=1)
+    heads: int = setting(4, "Number of attention heads.", at_least=1)
     layers: int = setting(
-        2, "Layers of each crossmodal transformer, and of each transformer over their outputs.", at_least=1
+        2, "Number of layers of each crossmodal transformer, and of each transformer over their outputs.", at_least=1
     )
 
     def problems(self) -> list[str]:
@@ -266,7 +273,7 @@ class MultConfig(PooledConfig):
 class MisaConfig(PooledConfig):
     """Choices of MISA; the weights are those of the authors' code."""
 
-    heads: int = setting(2, "Attention heads of the fusion transformer; divides width.", at_least=1)
+    heads: int = setting(2, "Number of attention heads of the fusion transformer; a divisor of width.", at_least=1)
     similarity: float = setting(1.0, "Weight of the similarity loss (CMD between shared vectors).", at_least=0)
     difference: float = setting(
         0.3, "Weight of the difference loss (orthogonality of shared and private vectors).", at_least=0

@@ -11,7 +11,7 @@ __all__ = ["ListenConfig"]
 class ListenConfig:
     """What can be chosen about listening to a stream."""
 
-    every_s: float = setting(0.5, "Time between answers, in seconds.", above=0)
+    every_s: float = setting(0.5, "Seconds between two answers.", above=0)
     window_s: float = setting(
-        4.0, "Sound heard for each answer, in seconds; no longer than what the encoder sees at once.", above=0
+        4.0, "Seconds of sound that each answer is about; at most the window of the encoder.", above=0
     )

@@ -44,6 +44,13 @@ def test_every_command_has_help_with_all_its_options_explained(command, mer):
             assert parameter.help, f"mer {command} {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("words", [(), ("prepare",)])
+def test_no_line_of_a_list_of_commands_is_cut(words, mer):
+    listed = mer(*words, "--help").stdout.partition("Commands:")[2]
+    assert len(listed.splitlines()) > 10
+    assert "..." not in listed
+
+
 def test_from_a_table_of_ones_own_to_scores(here, mer):
     make_table(here / "data")
     prepared = mer("prepare", "manifest", "data/table.csv", "--name", "mine")

@@ -32,7 +32,7 @@ classes' recalls, and CCC the concordance correlation coefficient ([all metrics]
 """
 
 RENAMINGS = """\
-Runs of before are read under the new names, and are finished if they have the same settings. The options of before are
+Older runs are read under the new names. They count as finished if they have the same settings. The old options are
 refused.
 """
 
@@ -60,9 +60,9 @@ def _parts() -> Iterator[str]:
     yield "## What `mer tune` searches\n"
     yield "| setting | values |\n|---|---|"
     yield from (f"| `{name}` | {', '.join(f'{value:g}' for value in values)} |" for name, values in SPACE.items())
-    yield "\n## Names of before\n"
+    yield "\n## Renamed settings\n"
     yield RENAMINGS
-    yield "| before | now |\n|---|---|"
+    yield "| old | new |\n|---|---|"
     yield from (f"| `{option_name(before)}` | `{option_name(now)}` |" for before, now in RENAMED.items())
     yield ""
 

@@ -412,7 +412,7 @@ def ablate(
     runs: Path,
     **options: Any,
 ) -> None:
-    """Measure what each part of GIA-MIC, or of your own fusion, brings.
+    """Measure what each part of a fusion brings.
 
     GIA-MIC is trained whole, without each part, with each constraint, and without learning each modality by itself, on
     the same folds and seeds. The parts of your own fusion are the settings that it declares with an off value.
@@ -447,8 +447,8 @@ def ablate(
 
 
 @click.command()
-@click.option("--fusion", "names", multiple=True, metavar="NAME", help="Only this one. May be repeated.")
-@click.option("--check", metavar="NAME", help="Try whether this one does what every fusion must do.")
+@click.option("--fusion", "names", multiple=True, metavar="NAME", help="List only this fusion. May be repeated.")
+@click.option("--check", metavar="NAME", help="Test whether this fusion does what every fusion must do.")
 def fusions(names: tuple[str, ...], check: str | None) -> None:
     """List the fusion models with their size, source and settings.
 

@@ -284,7 +284,7 @@ def _problems_of_fusion(experiment: Experiment, modalities: Sequence[str] | None
     problems = fusion.problems(config)
     if problems or fusion.code is None or modalities is None:
         return problems
-    return broken_truths(fusion, config, modalities)
+    return broken_truths(fusion, config, modalities)[:1]  # the others often have the same cause
 
 
 def _no_bfloat16(device: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """Turns the configurations of runs into the lines that say what made a table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gia_mic.extract.errors import one_line
@@ -13,7 +13,7 @@ SHORT = 12
 
 
 def facts(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what made the runs: corpora, recognised texts, feature files, commits, versions, commands, each once."""
+    """Return what made the runs, each once: corpora, recognised texts, features, others' fusions, commits and so on."""
     provenances = [fold.config["provenance"] for run in runs for fold in run.folds]
     features = [
         {"modality": modality, **{key: _text(entry.get(key)) for key in ("encoder", "fingerprint")}}
@@ -35,6 +35,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
         "corpus_digests": _once(_text(run.config["corpus"].get("digest")) for run in runs),
         "recognised": [dict(entry) for entry in _once(tuple(entry.items()) for entry in recognised)],
         "features": [dict(entry) for entry in _once(tuple(feature.items()) for feature in features)],
+        "fusions": [dict(entry) for entry in _once(tuple(_fusion(run.config).items()) for run in runs) if entry],
         "commits": _once(_text(entry.get("commit")) for entry in provenances),
         "versions": versions,
         "devices": _once(_text(entry.get("device")) for entry in provenances),
@@ -60,11 +61,23 @@ def provenance(runs: Sequence[Run]) -> list[str]:
         "Text": texts,
         "Corpus": [str(digest)[:SHORT] for digest in recorded["corpus_digests"]],
         "Features": features,
+        "Fusion": [
+            f"{entry['class']} of {entry['of']} {str(entry['digest'])[:SHORT]}" for entry in recorded["fusions"]
+        ],
         "Commit": [str(commit)[:SHORT] for commit in recorded["commits"]],
         "Versions": versions,
         "Command": recorded["commands"],
     }
     return [f"{name}: {one_line(values, 9)}." for name, values in sentences.items() if values]
+
+
+def _fusion(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a fusion that others wrote comes from; empty for one of ours."""
+    record = config.get("fusion")
+    if not isinstance(record, dict):
+        return {}
+    of = record.get("distribution") or record.get("file")
+    return {"class": _text(record.get("class_name")), "of": _text(of), "digest": _text(record.get("digest"))}
 
 
 def _once(values: Iterable[Any]) -> list[Any]:

@@ -197,7 +197,7 @@ def test_settings_are_checked_by_name():
         configure("tfn", {"constraint": "cmd"})
     with pytest.raises(RunError, match="There is no fusion 'magic': choose one of gia-mic, concat"):
         find_fusion("magic")
-    assert build_fusion("lmf", DIMS, 4, {"name": "lmf", "width": 8, "dropout": 0.1, "rank": 2}).width == 8
+    assert build_fusion(find_fusion("lmf"), DIMS, 4, {"name": "lmf", "width": 8, "dropout": 0.1, "rank": 2}).width == 8
     assert all(size(entry, DIMS, 4) > 0 for entry in FUSIONS.values())
     assert len(FUSIONS) == 8
 

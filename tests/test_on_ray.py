@@ -4,6 +4,7 @@ import signal
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gia_mic.extract.run import extract
 from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment
+from gia_mic.fuse.models.registry import configure
 from gia_mic.fuse.run import train_here
 from gia_mic.fuse.runs.fold import read_fold
 from gia_mic.fuse.tune import tune
@@ -26,6 +28,7 @@ from gia_mic.fuse.on_ray import _by_seeds, train_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
+OWN = f"{Path(__file__).parents[1] / 'examples' / 'my_fusion.py'}:GatedMean"
 TINY = partial(make_encoder, "speech", "tiny", dtype="float32")
 
 
@@ -113,10 +116,11 @@ def test_experiments_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_pat
     experiments = [
         Experiment("concat", training=quick, fold=2, seeds=seeds),
         Experiment("late", training=quick, protocol="speaker", seeds=seeds, allow_shared=True),
+        Experiment(OWN, model=configure(OWN, {"width": 8}), training=quick, fold=2),
     ]
     here = train_here(corpus, stores, experiments, on_cpu, runs=tmp_path / "here")
     there = train_on_ray(corpus, stores, experiments, on_cpu, runs=tmp_path / "there")
-    assert len(there) == 2 + 10 * 2
+    assert len(there) == 2 + 10 * 2 + 1
     assert [p.relative_to(tmp_path / "there") for p in there] == [p.relative_to(tmp_path / "here") for p in here]
     for one, other in zip(here, there, strict=True):
         found, wanted = (json.loads((place / "metrics.json").read_text())["confusion"] for place in (one, other))

@@ -94,7 +94,7 @@ class OfFrames(Votes):
     ("make", "message"),
     [
         (TwoRates, r"votes drops with probabilities 0.1, 0.5: give all nn.Dropout the same"),
-        (lambda dims, outputs, config: 1 / 0, r"votes can't be made and tried .*6 of speech.*ZeroDivisionError"),
+        (lambda dims, outputs, config: 1 / 0, r"votes can't be made for features: 6 of speech.*ZeroDivisionError"),
     ],
 )
 def test_what_cannot_be_made_is_refused(make, message):

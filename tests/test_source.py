@@ -1,5 +1,6 @@
 """The example fusion goes the whole way by commands alone, and its code is run only for those who trust it."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -68,8 +69,33 @@ def test_it_is_trained_compared_and_tested_with_less(run, mer):
     assert "1 of 1 runs are finished and kept" in answer.output
     assert (fold / "robustness.json").exists()
     table = mer("report", "--reference", "concat").output
-    assert "gated-mean" in table
+    digest = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
+    assert f"Fusion: GatedMean of my_fusion.py {digest[:12]}." in table
     assert "concat" in table
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "why"),
+    [
+        ("mean(frames)", "frames.values.mean(1)", "padding changes nothing (six frames of padding more, and the"),
+        ("self.decide(fused)", "self.decide(fused).T", "is answered (gated-mean answers (4, 2) to 2 utterances"),
+        (
+            "softmax(1) * present",
+            "softmax(1) / present",
+            "is left out, and changes nobody else's answer (answers without",
+        ),
+        ("unsqueeze(2)).sum(1)", "unsqueeze(2)).sum(7)", "is answered (gated-mean fails on speech (2, 3, 6), text"),
+    ],
+)
+def test_what_breaks_a_truth_is_not_trained(here, mer, right, wrong, why):
+    path = here / "my_fusion.py"
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, wrong))
+    answer = mer("fuse-train", "--fusion", NAME, *QUICK, "--name", "broken")
+    assert answer.exit_code == 1
+    [error] = [line for line in answer.output.splitlines() if line.startswith("Error")]
+    assert error.startswith("Error: Training can't begin: of gated-mean it doesn't hold that ")
+    assert why in error
 
 
 def test_a_changed_file_is_trained_again(run, here, mer):

@@ -5,7 +5,9 @@ done here: frames are scaled before, a modality that is left out stands there as
 own seed, and the answer is checked.
 """
 
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gia_mic.extract.device import is_out_of_memory
 from gia_mic.extract.errors import RunError, first_line, one_line
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, missing, scaled, scalers
 
@@ -62,7 +65,7 @@ class OwnFusion(nn.Module):
         except Exception as error:
             sizes_in_words = one_line(f"{dim} of {modality}" for modality, dim in dims.items())
             raise RunError(
-                f"{name} can't be made and tried for features: {sizes_in_words} ({what_failed(error)}): correct it."
+                f"{name} can't be made for features: {sizes_in_words} ({what_failed(error)}): correct it."
             ) from error
         self.dropouts, self.width, self.dropout = len(sizes), max(sizes, default=0), probability if sizes else 0.0
 
@@ -70,7 +73,7 @@ class OwnFusion(nn.Module):
         """Fuse a batch.
 
         Raises:
-            RunError: The answer hasn't a row for each utterance and a column for each output.
+            RunError: The module fails, or its answer hasn't a row for each utterance and a column for each output.
         """
         complete = {
             name: PaddedFrames(torch.where(mask.unsqueeze(-1), self.scalers[name](values), 0), mask)
@@ -79,6 +82,12 @@ class OwnFusion(nn.Module):
         self._masks.begin(keep)
         try:
             return self._output(self.fusion(complete), batch, details)
+        except Exception as error:
+            if isinstance(error, RunError) or is_out_of_memory(error):
+                raise
+            file = getattr(sys.modules.get(type(self.fusion).__module__), "__file__", None)
+            sizes = one_line(f"{name} {tuple(frames.values.shape)}" for name, frames in complete.items())
+            raise RunError(f"{self.name} fails on {sizes} ({what_failed(error, file)}): correct it.") from error
         finally:
             self._masks.begin(None)
 
@@ -208,6 +217,9 @@ def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
             yield parent, key, child
 
 
-def what_failed(error: BaseException) -> str:
-    """Return an error's type and its first line."""
-    return f"{type(error).__name__}: {first_line(error)}"
+def what_failed(error: BaseException, file: str | None = None) -> str:
+    """Return an error's type and its first line, and the line of a file that it comes from, where that is known."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError):
+        lines = [] if "line" in str(error) else [error.lineno]
+    return f"{type(error).__name__}: {first_line(error)}" + (f", line {lines[-1]}" if lines else "")

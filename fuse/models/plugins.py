@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import inspect
 import sys
-import traceback
 import typing
 from dataclasses import dataclass
 from importlib import metadata
@@ -163,16 +162,8 @@ def _of_file(path: Path, code: bytes, class_name: str) -> OwnClass:
             exec(compile(code, str(path), "exec"), module.__dict__)
         except Exception as error:
             del sys.modules[name]
-            raise RunError(f"{path} can't be loaded ({what_failed(error)}{_line(path, error)}): correct it.") from error
+            raise RunError(f"{path} can't be loaded ({what_failed(error, str(path))}): correct it.") from error
     return _checked(module, class_name, Source(class_name, path.stem, digest, path.name, code))
-
-
-def _line(path: Path, error: Exception) -> str:
-    """Return the line of a file that an error comes from, where it has one."""
-    if isinstance(error, SyntaxError):
-        return "" if "line" in str(error) else f", line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f", line {lines[-1]}" if lines else ""
 
 
 def _source_of(module: ModuleType, class_name: str) -> Source:

@@ -201,6 +201,7 @@ def plan_runs(
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     name, fusion = valid_name(experiment.run_name(list(stores))), fusions.find_fusion(experiment.fusion)
+    experiment = experiment if experiment.model is not None else replace(experiment, model=fusion.config())
     shared = {
         "format": run_folder.FORMAT,
         "corpus": about_corpus(corpus, list(stores), target),
@@ -210,7 +211,7 @@ def plan_runs(
         "folds": len(folds),
         "modalities": list(stores),
         "features": {modality: about_features(corpus, store) for modality, store in stores.items()},
-        "model": {"name": fusion.name, **asdict(model_config(experiment))},
+        "model": {"name": fusion.name, **asdict(experiment.model)},
         **record_of(fusion.code),
         "training": asdict(experiment.training),
     }
@@ -490,7 +491,7 @@ class _Trainer:
     def build(self, task: Task) -> nn.Module:
         """Make the fusion of a run, untrained."""
         outputs, data = len(self.data.target.names), self.data
-        return task.fusion.make(data.dims, outputs, model_config(task.experiment), data.layers)
+        return task.fusion.make(data.dims, outputs, task.experiment.model, data.layers)
 
     def finish(self, task: Task, result: TrainResult, answers: np.ndarray, seconds: float) -> None:
         """Write all that is left of a trained model's run folder.

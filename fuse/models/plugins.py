@@ -144,8 +144,7 @@ def load_copy(path: Path, class_name: str, digest: str) -> OwnClass:
 def settings_of_own(config: type[Any]) -> dict[str, Setting]:
     """Return the settings of a config by name; a plain field of a dataclass is one without a help."""
     return {
-        field.name: field.metadata.get("setting") or Setting(field.default, "", off=field.metadata.get("off"))
-        for field in dataclasses.fields(config)
+        field.name: field.metadata.get("setting") or Setting(field.default, "") for field in dataclasses.fields(config)
     }
 
 

@@ -33,13 +33,9 @@ class _FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        from gia_mic.extract.address import is_address, mirror, pull
+        from gia_mic.extract.address import is_address, local_folder
 
-        if not is_address(str(value)):
-            return super().convert(value, parameter, context)
-        folder = mirror(value)
-        pull(folder)
-        return folder
+        return local_folder(value) if is_address(str(value)) else super().convert(value, parameter, context)
 
 
 def features_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from gia_mic.extract.errors import StoreError
 
-__all__ = ["address_of", "fetch", "is_address", "mirror", "mirror_of", "pull", "push", "withdraw"]
+__all__ = ["address_of", "fetch", "is_address", "local_folder", "mirror", "mirror_of", "pull", "push", "withdraw"]
 
 MARK, VERSIONS, COMPLETE = ".address", ".versions", ".complete"
 
@@ -47,6 +47,19 @@ def mirror(address: str) -> Path:
     folder = _cache() / hashlib.sha256(address.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(address, encoding="utf-8")
+    return folder
+
+
+def local_folder(place: str | Path) -> Path:
+    """Return a folder as it is, or the mirror of an address with what lies there.
+
+    Raises:
+        StoreError: The address can't be read.
+    """
+    if not is_address(str(place)):
+        return Path(place)
+    folder = mirror(str(place))
+    pull(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Shows how far long work is: a bar on a terminal, and elsewhere a line in the log every half minute."""
+"""Shows how far long work is: a bar on a terminal or in a notebook, elsewhere a line in the log every half minute."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 __all__ = ["Progress", "progress", "time_text"]
 
@@ -92,7 +92,7 @@ class _Lines:
 
 @contextmanager
 def progress(total: int, description: str, unit: str, *, leave: bool = True, quiet: bool = False) -> Iterator[Progress]:
-    """Show how far the work inside is: a bar on a terminal, otherwise a line every half minute.
+    """Show how far the work inside is: a bar on a terminal or in a notebook, otherwise a line every half minute.
 
     Args:
         total: Number of units there are to do.
@@ -106,7 +106,7 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     """
     display: tqdm[Any] | _Lines | None = None
     if not quiet and logging.getLogger(PACKAGE).level <= logging.INFO:
-        if sys.stderr is not None and sys.stderr.isatty():
+        if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
             display = tqdm(total=total, desc=description, unit=f" {unit}s", leave=leave)
         else:
             display = _Lines(total, description, f"{unit}s")

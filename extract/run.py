@@ -22,7 +22,7 @@ from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, check_precision, find_devices, hand_back_freed, kind_of, slow
 from gia_mic.extract.encoders.contract import TINY, EncodeJob, Encoder
-from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.make import OWNERS, check_names, make_encoder
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
@@ -46,9 +46,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-_OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
-"""Options that only one modality has."""
 
 PART_SECONDS, PART_SHARE = 10.0, 0.01
 """A part is written every so many seconds, or every such share of the time since the start where that is longer."""
@@ -157,9 +154,8 @@ def run(
         if modality == "all" and not plan.has_modality(corpus, name):
             logger.info(f"The corpus {corpus.name} has no {plan.COLUMNS[name]}: no {name} features.")
             continue
-        fitting = {key: value for key, value in options.items() if _OWNERS.get(key, name) == name}
-        if modality != "all" and len(fitting) < len(options):
-            raise EncoderError(f"{one_line(options.keys() - fitting.keys())} is no option of {name}: leave it out.")
+        check_names(options, None if modality == "all" else name)
+        fitting = {key: value for key, value in options.items() if OWNERS.get(key, name) == name}
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
         if chosen != TINY:  # once, for all devices and machines that it will be loaded on
             begun = fitting.get("revision") or _begun_with(corpus, name, chosen)

@@ -5,10 +5,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gia_mic.api import extract_features, prepare, read_report, train
+from gia_mic.vectors import encode
+
 if TYPE_CHECKING:
     from gia_mic.model import Model
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "encode", "extract_features", "load", "prepare", "read_report", "train"]
 
 try:
     __version__ = metadata.version("gia-mic")

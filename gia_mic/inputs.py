@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from gia_mic.window import SpeechWindow
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.recogniser import Recogniser
 
-__all__ = ["Encoders", "Input", "InputFrames"]
+__all__ = ["Encoders", "Input", "InputFrames", "encode_inputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,8 @@ class Encoders:
         encoded = [InputFrames() for _ in inputs]
         for modality in self.specs:
             if any(modality in utterance.by_modality() for utterance in inputs):
-                for input_frames, item in zip(encoded, self._items(self[modality], inputs, modality), strict=True):
+                items = encode_inputs(self[modality], inputs, modality, self.device)
+                for input_frames, item in zip(encoded, items, strict=True):
                     if item is None:
                         continue
                     if item.status == FAILED or item.frames is None:
@@ -167,7 +168,7 @@ class Encoders:
             return list(inputs), {}
         mute = [utterance if utterance.text is None else replace(utterance, audio=None) for utterance in inputs]
         with_text, failed = list(inputs), {}
-        for number, item in enumerate(self._items(self._recogniser, mute, "speech")):
+        for number, item in enumerate(encode_inputs(self._recogniser, mute, "speech", self.device)):
             if item is None:
                 continue
             text = "" if item.frames is None else self._recogniser.text(item.frames)
@@ -206,32 +207,50 @@ class Encoders:
         """Return a window over a stream of sound, with its own state; see `gia_mic.window`."""
         return SpeechWindow(self["speech"], length_s, reuse=reuse)
 
-    def _items(self, encoder: Encoder, inputs: Sequence[Input], modality: str) -> list[Item | None]:
-        """Encode one modality of inputs, together where that is faster; None for an input without."""
-        encoded: list[Item | None] = [None] * len(inputs)
+
+def encode_inputs(
+    encoder: Encoder,
+    inputs: Sequence[Input],
+    modality: str,
+    device: str,
+    told: Callable[[int], None] | None = None,
+) -> list[Item | None]:
+    """Encode one modality of inputs, together where that is faster; None for an input without.
+
+    Args:
+        encoder: The encoder, loaded.
+        inputs: The inputs.
+        modality: speech, text or visual.
+        device: Where the encoder is.
+        told: Called with the number of inputs that got done.
+    """
+    told = told or (lambda count: None)
+    encoded: list[Item | None] = [None] * len(inputs)
+    numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
+    if len(numbers) < len(inputs):  # a name is for messages; work needs a key
+        inputs = [replace(utterance, id=f"{utterance.id} ({number + 1})") for number, utterance in enumerate(inputs)]
         numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
-        if len(numbers) < len(inputs):  # a name is for messages; work needs a key
-            inputs = [
-                replace(utterance, id=f"{utterance.id} ({number + 1})") for number, utterance in enumerate(inputs)
-            ]
-            numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
-        jobs = []
-        for utterance in inputs:
-            if modality in utterance.by_modality():
-                try:
-                    jobs.append(_sized(utterance.job(modality), encoder))
-                except (MediaError, OSError, ValueError) as error:
-                    encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=reason(error))
-        budget = batch_positions(self.device)
-        if len(jobs) == 1:
-            encoded[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
-            return encoded
-        batches = plan.batches(jobs, budget, seed="")
-        encoders = side_by_side(encoder, self.device, len(batches))
-        with closing(encode_all(encoders, batches, budget, threading.Event())) as results:
-            for item in (item for items in results for item in items):
-                encoded[numbers[item.id]] = item
+    jobs = []
+    for utterance in inputs:
+        if modality in utterance.by_modality():
+            try:
+                jobs.append(_sized(utterance.job(modality), encoder))
+            except (MediaError, OSError, ValueError) as error:
+                encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=reason(error))
+                told(1)
+    budget = batch_positions(device)
+    if len(jobs) == 1:
+        encoded[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
+        told(1)
         return encoded
+    batches = plan.batches(jobs, budget, seed="")
+    encoders = side_by_side(encoder, device, len(batches))
+    with closing(encode_all(encoders, batches, budget, threading.Event())) as results:
+        for items in results:
+            told(len(items))
+            for item in items:
+                encoded[numbers[item.id]] = item
+    return encoded
 
 
 def _sized(job: EncodeJob, encoder: Encoder) -> EncodeJob:

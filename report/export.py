@@ -52,7 +52,7 @@ from gia_mic.report.statistics import DRAWS, LEVEL
 from gia_mic.report.summary import MeanStd, Summary, mean_std
 from gia_mic.report.table import clean
 
-__all__ = ["as_csv", "as_json"]
+__all__ = ["as_csv", "as_json", "fold_rows", "run_rows"]
 
 FORMAT = 1
 LABELS = ("protocol", "select", "run", "note", "fusion", "modalities", "seeds", "ceiling")
@@ -101,6 +101,63 @@ def as_csv(groups: Sequence[Group]) -> str:
                 ]
                 writer.writerow([*map(clean, (*labels, fold, value)), *numbers])
     return text.getvalue().rstrip("\n")
+
+
+def run_rows(group: Group) -> list[dict[str, Any]]:
+    """Return a row of plain values for each run, as `Report.rows` describes them."""
+    rows = []
+    comparisons = zip(group.names, group.rows, group.evidence, group.against_best, strict=True)
+    for number, (name, row, evidence, against_best) in enumerate(comparisons):
+        scores: dict[str, Any] = {}
+        for metric, over_folds in row.over_folds.items():
+            interval = evidence.intervals[metric]
+            scores[metric] = _known(over_folds.mean)
+            scores[f"{metric}_std"] = over_folds.std
+            scores[f"{metric}_pooled"] = row.pooled[metric]
+            scores |= {f"{metric}_low": _known(interval.low), f"{metric}_high": _known(interval.high)}
+        rows.append(
+            {
+                **_about(group, name, row),
+                "seeds": len(row.run.seeds),
+                "folds": len(row.folds),
+                "complete": row.run.complete,
+                **scores,
+                "ceiling": row.run.ceilings.get(row.measure.primary),
+                "best": number == group.best,
+                "p_holm": None if against_best is None else against_best.holm,
+            }
+        )
+    return rows
+
+
+def fold_rows(group: Group) -> list[dict[str, Any]]:
+    """Return a row of plain values for each fold of each run, the mean over its seeds."""
+    return [
+        {
+            **_about(group, name, row),
+            "seeds": len(fold.seeds),
+            "fold": fold.number,
+            "tested_on": fold.value,
+            **_flat(fold.scores),
+        }
+        for name, row in zip(group.names, group.rows, strict=True)
+        for fold in row.folds
+    ]
+
+
+def _about(group: Group, name: str, row: Summary) -> dict[str, Any]:
+    run = row.run
+    return {
+        "corpus": group.corpus,
+        "target": group.target.name,
+        "protocol": group.protocol,
+        "select": run.select,
+        "caveat": group.caveat,
+        "run": run.name,
+        "model": name,
+        "fusion": run.fusion,
+        "modalities": "+".join(run.modalities),
+    }
 
 
 def _runs(group: Group, reference: str | None) -> list[dict[str, Any]]:

@@ -15,7 +15,16 @@ from gia_mic.report.table import GAP, WIDTH, Table, clean, escaped_markdown, lat
 from gia_mic.report.tables import headline
 from gia_mic.report.tuning import chosen_settings
 
-__all__ = ["FORMATS", "render", "render_headline", "tables"]
+__all__ = [
+    "FORMATS",
+    "headlines",
+    "read_groups",
+    "render",
+    "render_groups",
+    "render_headline",
+    "short_tables",
+    "tables",
+]
 
 
 def render(
@@ -32,12 +41,22 @@ def render(
     Raises:
         RunError: The format or the reference isn't known, nothing is finished, or a run folder is broken.
     """
-    if format not in FORMATS:
-        raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
+    _check_format(format)
+    return render_groups(read_groups(runs, reference, names), format, reference)
+
+
+def read_groups(runs: Path, reference: str | None = None, names: Iterable[str] | None = None) -> list[Group]:
+    """Read all finished runs in a folder; arguments and errors are those of `render`."""
     chosen = groups(_read_chosen(runs, names))
     if reference is not None and all(group.find_row(reference) is None for group in chosen):
         available = one_line(name for group in chosen for name in group.names)
         raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {available}.")
+    return chosen
+
+
+def render_groups(chosen: Sequence[Group], format: str = "terminal", reference: str | None = None) -> str:
+    """Return the report of groups that are read already; arguments and errors are those of `render`."""
+    _check_format(format)
     return FORMATS[format](chosen, reference)
 
 
@@ -62,19 +81,25 @@ def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] 
         raise RunError(
             f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
         )
+    return headlines(groups(chosen))
+
+
+def headlines(chosen: Sequence[Group]) -> str:
+    """Return what `render_headline` does, of groups that are read already."""
     return "\n\n\n".join(
-        "\n\n".join(
-            [
-                *(terminal(table) for table in _short(group) if table),
-                _footer(group),
-            ]
-        )
-        for group in groups(chosen)
+        "\n\n".join([*(terminal(table) for table in short_tables(group)), _footer(group)]) for group in chosen
     )
 
 
-def _short(group: Group) -> list[Table | None]:
-    return [headline(group), chosen_settings(group), hidden_modalities(group), damage(group)]
+def short_tables(group: Group) -> list[Table]:
+    """Return the headline table of a group, and those of tuning and robustness where there are some."""
+    several = (headline(group), chosen_settings(group), hidden_modalities(group), damage(group))
+    return [table for table in several if table is not None]
+
+
+def _check_format(format: str) -> None:
+    if format not in FORMATS:
+        raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
 
 
 def _read_chosen(runs: Path, names: Iterable[str] | None) -> list[Run]:

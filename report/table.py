@@ -4,9 +4,22 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from markupsafe import escape
 from tabulate import tabulate
 
-__all__ = ["GAP", "WIDTH", "Column", "Table", "clean", "escaped_markdown", "latex", "markdown", "terminal", "wrapped"]
+__all__ = [
+    "GAP",
+    "WIDTH",
+    "Column",
+    "Table",
+    "clean",
+    "escaped_markdown",
+    "html",
+    "latex",
+    "markdown",
+    "terminal",
+    "wrapped",
+]
 
 WIDTH = 100
 """Columns of a terminal that a table keeps to."""
@@ -88,6 +101,9 @@ class Table:
         """Headings over the columns with the number of columns below each; empty text where there is none."""
         return [(name, size) for name, _, size in _groups(self.columns)]
 
+    def _repr_html_(self) -> str:
+        return html(self)
+
 
 def clean(text: object) -> str:
     r"""Return text on one line without control characters, which a terminal could obey.
@@ -135,6 +151,19 @@ def markdown(table: Table) -> str:
     )
     notes = [f"- {escaped_markdown(note)}" for note in table.notes]
     return "\n".join([f"### {escaped_markdown(table.title)}", "", text, *([""] if notes else []), *notes])
+
+
+def html(table: Table) -> str:
+    """Return a table in HTML for a notebook, its title above and its notes below, all text escaped."""
+    text = tabulate(
+        [[clean(cell) for cell in row] for row in table.rows],
+        headers=[clean(column.heading) for column in table.columns],
+        tablefmt="html",
+        colalign=["right" if column.number else "left" for column in table.columns],
+        disable_numparse=True,
+    )
+    notes = "<br>".join(str(escape(clean(note))) for note in table.notes)
+    return f"<p><b>{escape(clean(table.title))}</b></p>\n{text}" + (f"\n<p><small>{notes}</small></p>" if notes else "")
 
 
 def latex(table: Table) -> str:

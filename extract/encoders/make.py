@@ -1,10 +1,30 @@
 """Turns a modality and the name of a model into its encoder; an encoder's libraries are loaded with it."""
 
+from collections.abc import Collection
 from typing import Any
 
+from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.encoders.contract import Encoder
+from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.settings import settings_of
 
-__all__ = ["make_encoder"]
+__all__ = ["OWNERS", "check_names", "make_encoder"]
+
+OWNERS = {"window_s": "speech", "frame_rate_hz": "visual", "crop": "visual"}
+"""Options that only one modality has."""
+
+
+def check_names(options: Collection[str], modality: str | None = None) -> None:
+    """Refuse options that no encoder has, or none of this modality.
+
+    Raises:
+        EncoderError: There are such options.
+    """
+    known = ["revision", *settings_of(EncoderConfig)]
+    if unknown := [name for name in options if name not in known]:
+        raise EncoderError(f"Encoders have no option {one_line(unknown)}: they have {', '.join(known)}.")
+    if modality and (others := [name for name in options if OWNERS.get(name, modality) != modality]):
+        raise EncoderError(f"{one_line(others)} is no option of {modality}: leave it out.")
 
 
 def make_encoder(modality: str, model: str, **options: Any) -> Encoder:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import gia_mic
 from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
 from gia_mic.commands.settings import setting_options
 from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
@@ -69,36 +70,13 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 )
 @features_option
 def extract(
-    corpus: str | None,
-    features: Path,
-    modality: str,
-    encoder: str | None,
-    shard: tuple[int, int] | None,
-    engine: str,
-    address: str | None,
-    workers: int | None,
     **options: Any,
 ) -> None:
     """Run frozen encoders over a corpus and cache their frames.
 
     If the command is stopped, run it again to go on from there. Utterances that are already extracted stay as they are.
     """
-    from gia_mic.extract.corpora import find_or_demo
-    from gia_mic.extract.device import find_devices
-    from gia_mic.extract.plan import Shard
-    from gia_mic.extract.run import run
-
-    if engine == "local":
-        find_devices(options["device"])  # refused before a corpus is made
-    settings = {name: value for name, value in options.items() if value is not None}
-    if shard is not None:
-        settings["shard"] = Shard(*shard)
-    if engine == "ray":
-        from gia_mic.extract.on_ray import ray_engine
-
-        settings["engine"] = ray_engine(address, workers=workers, device=settings.pop("device", None))
-    for outcome in run(find_or_demo(features, corpus), modality, encoder, **settings):
-        click.echo(outcome)
+    gia_mic.extract_features(**options, on_result=click.echo)
 
 
 @click.command()

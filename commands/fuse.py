@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import gia_mic
 from gia_mic.commands.options import (
     Finite,
     corpus_option,
@@ -21,9 +21,6 @@ from gia_mic.commands.options import (
 )
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
-
-if TYPE_CHECKING:
-    from gia_mic.extract.corpus import Corpus
 
 logger = logging.getLogger(__name__)
 
@@ -64,25 +61,6 @@ def frames_options(command: Callable[..., Any]) -> Callable[..., Any]:
     several = "Use the features of this encoder, if a modality has several."
     encoder = click.option("--encoder", "encoders", multiple=True, metavar="NAME", help=several)
     return corpus_option(which(encoder(command)))
-
-
-def ready_corpus(features: Path, name: str | None) -> "Corpus":
-    """Return the corpus to train on; one that mer makes itself is made and extracted first where it isn't yet."""
-    from gia_mic.extract.corpora import find_or_demo
-    from gia_mic.extract.run import extract_generated
-
-    corpus = find_or_demo(features, name)
-    extract_generated(corpus)
-    return corpus
-
-
-def choose_engine(engine: str, address: str | None) -> Callable[..., list[Path]] | None:
-    """Return what trains models on a Ray cluster; None for this machine."""
-    if engine == "local":
-        return None
-    from gia_mic.fuse.on_ray import train_on_ray
-
-    return partial(train_on_ray, address=address)
 
 
 def protocol_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,17 +123,11 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     """Take how to train out of a command's options, and say so where that is slow on this machine."""
-    from gia_mic.extract.device import slow
+    from gia_mic.training import warn_if_slow
 
     training = TrainingConfig(**typed_settings(TrainingConfig, options))
-    if engine == "local" and (line := slow(training.precision, options.get("device", "cpu"))):
-        logger.warning(line)
+    warn_if_slow(training, engine, options["device"])
     return training
-
-
-def local_device(device: str | None, engine: str) -> str:
-    """Return the device of this machine that a command names; what a cluster has isn't known here."""
-    return device if device and engine == "local" else "cpu"
 
 
 @click.command("fuse-train")
@@ -208,56 +180,13 @@ def local_device(device: str | None, engine: str) -> str:
 @engine_options
 @features_option
 @runs_option
-def fuse_train(
-    fold: int | None,
-    corpus: str | None,
-    modalities: str | None,
-    encoders: tuple[str, ...],
-    fusion: str,
-    seed: int,
-    seeds: int,
-    others: dict[str, str],
-    evaluate_subsets: bool,
-    engine: str,
-    address: str | None,
-    features: Path,
-    runs: Path,
-    **options: Any,
-) -> None:
-    """Train a fusion on cached features, and test it.
+def fuse_train(others: dict[str, str], **options: Any) -> None:
+    """Train a fusion on cached features; test it on held-out folds.
 
-    Each fold is tested on utterances that its model never saw in training. A finished fold is not trained again unless
-    its settings have changed.
+    Finished folds are kept unless their settings have changed.
     """
-    from gia_mic.fuse.data import find_stores
-    from gia_mic.fuse.experiment import Execution, Experiment
-    from gia_mic.fuse.models.registry import configure
-    from gia_mic.fuse.run import refuse_problems, train_here
-    from gia_mic.report.render import render_headline
-
-    model = configure(fusion, typed_settings(GiaMicConfig, options) | others)
-    experiment = Experiment(
-        fusion=fusion,
-        model=model,
-        training=chosen_training(options, engine),
-        fold=fold,
-        seeds=range(seed, seed + seeds),
-        **typed_settings(Experiment, options),
-    )
-    refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
-    prepared = ready_corpus(features, corpus)
-    stores = find_stores(prepared, modalities, encoders)
-    for modality, path in stores.items():
-        logger.info(f"{modality}: {path}")
-    train = choose_engine(engine, address) or train_here
-    execution = Execution(command=typed(), **typed_settings(Execution, options))
-    folders = train(prepared, stores, [experiment], execution, runs=runs)
-    if evaluate_subsets:
-        from gia_mic.fuse.robustness import evaluate
-
-        shared, memory_gib = experiment.allow_shared, execution.memory_gib
-        evaluate(prepared, stores, folders, allow_shared=shared, memory_gib=memory_gib)
-    click.echo(render_headline(runs, prepared.name, {folders[0].parent.parent.name}))
+    chosen = {name: value for name, value in options.items() if value not in (None, ())}
+    click.echo(gia_mic.train(**chosen, fusion_settings=others, command=typed()))
 
 
 @click.command()
@@ -337,9 +266,10 @@ def tune(
     from gia_mic.fuse.data import find_stores
     from gia_mic.fuse.experiment import Execution, Experiment
     from gia_mic.fuse.models.registry import FUSIONS, configure
-    from gia_mic.fuse.run import refuse_problems, train_here
+    from gia_mic.fuse.run import refuse_problems
     from gia_mic.fuse.tune import refuse_search, tune
     from gia_mic.report.render import render_headline
+    from gia_mic.training import choose_engine, local_device, ready_corpus
 
     space = {setting: values for setting, values in SPACE.items() if options.get(setting) is None}
     space = {setting: values for setting, values in space.items() if setting not in others}
@@ -361,7 +291,7 @@ def tune(
         refuse_search(experiment, trials, space)
     prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
-    train = choose_engine(engine, address) or train_here
+    train = choose_engine(engine, address)
     execution = Execution(command=typed(), **typed_settings(Execution, options))
     folders = [
         folder
@@ -421,8 +351,9 @@ def ablate(
     from gia_mic.fuse.data import find_stores
     from gia_mic.fuse.experiment import Execution, Experiment
     from gia_mic.fuse.models.registry import FUSIONS, configure
-    from gia_mic.fuse.run import refuse_problems, train_here
+    from gia_mic.fuse.run import refuse_problems
     from gia_mic.report.render import render
+    from gia_mic.training import choose_engine, local_device, ready_corpus
 
     experiment = Experiment(
         fusion=fusion,
@@ -440,7 +371,7 @@ def ablate(
         Execution(command=typed(), **typed_settings(Execution, options)),
         runs=runs,
         baselines=tuple(FUSIONS) if baselines else (),
-        train=choose_engine(engine, address) or train_here,
+        train=choose_engine(engine, address),
     )
     names = [folder.parent.parent.name for folder in folders]
     click.echo(render(runs / prepared.name, "terminal", names[0], names))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import gia_mic
 from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option, range_option
 
 
@@ -64,10 +65,8 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
     Its utterances have an emotion and a score, their intensity from 1 to 5. The best possible accuracy, error and
     correlation stand in features/NAME/corpus.json.
     """
-    from gia_mic.extract.corpora import demo
-
-    settings = demo.Demo(seed=seed, utterances=utterances, cues=demo.CUES if cues is None else cues)
-    click.echo(demo.prepare_demo(features, name=name, demo=settings).describe())
+    options: dict[str, Any] = {} if cues is None else {"cues": cues}
+    click.echo(gia_mic.prepare("demo", name=name, features=features, seed=seed, utterances=utterances, **options))
 
 
 @prepare.command("manifest")
@@ -84,12 +83,9 @@ def prepare_demo(name: str, seed: int, utterances: int, cues: dict[str, float] |
 def prepare_manifest(
     path: Path,
     name: str,
-    root: Path | None,
     labels: str | None,
-    ranges: dict[str, tuple[float, float]],
-    follow_links: bool,
-    missing: tuple[str, ...],
     features: Path,
+    **options: Any,
 ) -> None:
     """Read your own corpus from a CSV, JSONL or Parquet table.
 
@@ -99,13 +95,8 @@ def prepare_manifest(
     Instead of label, or beside it: labels, several with | between; scores, such as score_valence and score_arousal;
     annotators' votes, such as votes_angry and votes_sad.
     """
-    from gia_mic.extract.corpora import manifest
-
     classes = None if labels is None else labels.split(",")
-    corpus = manifest.prepare_table(
-        path, features, name, root=root, labels=classes, ranges=ranges, missing=missing, follow_links=follow_links
-    )
-    click.echo(corpus.describe())
+    click.echo(gia_mic.prepare("manifest", path, name=name, features=features, labels=classes, **options))
 
 
 @prepare.command("iemocap")
@@ -134,8 +125,8 @@ def prepare_iemocap(path: Path, name: str, features: Path, labels: str, **option
     """
     from gia_mic.extract.corpora import release
 
-    corpus = release.prepare_release("iemocap", path, features, name=name, labels=int(labels), **options)
-    click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+    corpus = gia_mic.prepare("iemocap", path, name=name, features=features, labels=int(labels), **options)
+    click.echo(f"{corpus}\n{release.counts(corpus)}")
 
 
 @prepare.command("hf")
@@ -162,12 +153,10 @@ def prepare_hf(
     A column with several classes an utterance becomes labels. Columns such as score_valence and votes_angry become
     scores and votes.
     """
-    from gia_mic.extract.corpora import hf
-
     column_names = dict(column.partition("=")[::2] for column in columns)
     classes = None if labels is None else labels.split(",")
-    corpus = hf.prepare_dataset(source, features, name, columns=column_names, labels=classes, **options)
-    click.echo(corpus.describe())
+    options |= {"columns": column_names, "labels": classes}
+    click.echo(gia_mic.prepare("hf", source, name=name, features=features, **options))
 
 
 @prepare.command("emobox")
@@ -183,7 +172,7 @@ def prepare_hf(
 )
 @click.option("--name", help="Name of the new corpus.  [default: that of the dataset]")
 @features_option
-def prepare_emobox(path: Path, dataset: str | None, name: str | None, features: Path, **options: Any) -> None:
+def prepare_emobox(path: Path, name: str | None, features: Path, **options: Any) -> None:
     """Read a corpus that EmoBox describes.
 
     PATH is a clone of https://github.com/emo-box/EmoBox. The sound comes from the corpus itself: below --root, where
@@ -191,8 +180,8 @@ def prepare_emobox(path: Path, dataset: str | None, name: str | None, features: 
     """
     from gia_mic.extract.corpora import release
 
-    corpus = release.prepare_release("emobox", path, features, name=name or dataset, dataset=dataset, **options)
-    click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+    corpus = gia_mic.prepare("emobox", path, name=name, features=features, **options)
+    click.echo(f"{corpus}\n{release.counts(corpus)}")
 
 
 _test_option = click.option(
@@ -221,8 +210,8 @@ def _add_release(release_name: str, what: str, *options: Callable[..., Any]) -> 
     def prepare_release(path: Path, name: str, features: Path, **options: Any) -> None:
         from gia_mic.extract.corpora import release
 
-        corpus = release.prepare_release(release_name, path, features, name=name, **options)
-        click.echo(f"{corpus.describe()}\n{release.counts(corpus)}")
+        corpus = gia_mic.prepare(release_name, path, name=name, features=features, **options)
+        click.echo(f"{corpus}\n{release.counts(corpus)}")
 
     for option in options:
         option(prepare_release)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+import gia_mic
 from gia_mic.commands.options import FOLDER, corpus_option, features_option, target_option
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,8 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     RUNS is the folder that holds them, by default runs/.
     """
     from gia_mic.extract.files import write_text
-    from gia_mic.report.render import render
 
-    text = render(runs, form, reference)
+    text = gia_mic.read_report(runs, reference=reference).render(form)
     if out is None:
         click.echo(text)
     else:

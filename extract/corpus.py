@@ -137,6 +137,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __str__(self) -> str:
+        return self.describe()
+
+    __repr__ = __str__
+
     def __iter__(self) -> Iterator[Utterance]:
         for block in self.table.with_format("arrow").iter(1_000):  # eight times as fast as row by row
             for row in block.to_pylist():

@@ -103,6 +103,8 @@ class ExtractionResult:
         }
         return f"{self.path}: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
+    __repr__ = __str__
+
 
 def run(
     corpus: Corpus,

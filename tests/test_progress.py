@@ -191,6 +191,6 @@ def test_ctrl_c_in_any_command_is_one_sentence_and_exit_code_130(tmp_path, monke
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gia_mic.report.render.render", interrupted)
+    monkeypatch.setattr("gia_mic.read_report", interrupted)
     answer = mer("report", str(tmp_path))
     assert (answer.exit_code, answer.output) == (130, "Stopped by Ctrl-C.\n")

@@ -1,6 +1,7 @@
 """Turns the numbers that a run gives for an input into an answer: one class, several of them, or scores."""
 
 from dataclasses import dataclass
+from html import escape
 from math import floor, log10
 from typing import Any
 
@@ -90,6 +91,9 @@ class Answer:
             line = f"{name:{width}}  {100 * p:5.1f} %  {'█' * round(BAR * p)}".rstrip()
             lines.append(f"{line}  applies" if name in self.labels else line)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.lines())}</pre>"
 
     def _on_scale(self, name: str, low_width: int) -> str:
         low, high = range_of(self.target, name)

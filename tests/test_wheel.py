@@ -101,11 +101,12 @@ def test_a_type_checker_sees_what_the_api_gives(python, project):
         'import gia_mic\n\nmodel = gia_mic.load("runs/demo/gia-mic")\n'
         'reveal_type(model)\nreveal_type(model.predict(audio="a.wav", text="no way"))\n'
         'reveal_type(model.explain(text="no way"))\n'
+        'reveal_type(gia_mic.prepare("demo"))\nreveal_type(gia_mic.train("demo").report)\n'
     )
     (project / "mypy.ini").write_text("[mypy]\n[mypy-torch.*,transformers.*]\nfollow_imports = skip\n")  # minutes
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "mine.py"]
     answer = subprocess.run(command, cwd=project, capture_output=True, text=True)
     revealed = [line.partition("Revealed type is ")[2].strip('"') for line in answer.stdout.splitlines()]
     names = [name.rpartition(".")[2] for name in revealed if name]
-    assert names == ["Model", "Prediction", "Explanation"], answer.stdout + answer.stderr
+    assert names == ["Model", "Prediction", "Explanation", "Corpus", "Report"], answer.stdout + answer.stderr
     assert answer.returncode == 0, answer.stdout

@@ -182,6 +182,7 @@ def train(
     features: str | Path = "features",
     runs: str | Path = "runs",
     fusion_settings: Mapping[str, Any] | None = None,
+    on_checked: Callable[[], object] | None = None,
     **settings: Any,
 ) -> "TrainedRun":
     """Train a fusion on cached features and test it on held-out folds, as `mer fuse-train` does.
@@ -212,6 +213,7 @@ def train(
         features: As in `extract_features`.
         runs: Folder of trained models and their scores.
         fusion_settings: Settings of the fusion alone; it needs one only for a name that training has too.
+        on_checked: Called once the settings are found right, before a corpus is read or made.
         settings: Settings of the training, such as epochs; of the fusion, such as width; and of its execution, such as
             jobs and memory_gib, as `fuse.experiment.Execution` has them.
 
@@ -247,6 +249,8 @@ def train(
     warn_if_slow(training, engine, device)
     refuse_problems(experiment, Execution(device=local_device(device, engine)))
     carry_out = choose_engine(engine, address)
+    if on_checked is not None:
+        on_checked()
     prepared = corpus if isinstance(corpus, Corpus) else ready_corpus(local_folder(features), corpus)
     stores = find_stores(prepared, modalities, encoders)
     for modality, store in stores.items():

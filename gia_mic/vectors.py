@@ -1,5 +1,6 @@
 """Turns recordings, transcripts and videos into vectors or frames by an encoder that is named, without a corpus."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     Video = str | Path | Clip
 
 __all__ = ["encode"]
+
+logger = logging.getLogger(__name__)
 
 MODALITIES = {"audio": "speech", "text": "text", "video": "visual"}
 """Modality of what is given under each name."""
@@ -70,7 +73,7 @@ def encode(
         gia_mic.encode(audio="a.wav", encoder="microsoft/wavlm-base")  # (768,)
         gia_mic.encode(video=["a.mp4", "b.mp4"], pool="none")          # two arrays (T, 768) of CLIP's frames
 
-    What else is encoded in the call changes no value. The encoders used last stay in memory, one for each modality.
+    What else is encoded in the call changes no value by more than rounding. The three encoders used last stay loaded.
 
     Args:
         audio: Sound or video file, a `Clip` of one, samples (n,) or (n, channels), or several of these.
@@ -96,7 +99,7 @@ def encode(
     from gia_mic.extract.config import DEFAULT_MODELS
     from gia_mic.extract.device import check_precision, find_devices
     from gia_mic.extract.encoders.make import check_names
-    from gia_mic.extract.errors import EncoderError, one_line
+    from gia_mic.extract.errors import EncoderError, MediaError, one_line
     from gia_mic.inputs import Input
 
     values = {"audio": audio, "text": text, "video": video}
@@ -107,13 +110,17 @@ def encode(
     check_names(settings, modality)
     device = find_devices(device)[0]
     check_precision(str(settings.get("precision") or "float32"), device)
-    alone = _is_one(value)
-    several: Any = [value] if alone else value
-    named = [{kind: one, "id": f"input {number}"} for number, one in enumerate(several, start=1)]
+    alone = _is_one(kind, value)
+    several: list[Any] = [value] if alone else list(value)  # type: ignore[arg-type] # what isn't one is iterable
+    if nothing := [number for number, one in enumerate(several, start=1) if not _is_one(kind, one)]:
+        raise MediaError(f"{len(nothing)} of {len(several)} inputs are no {kind}: input {one_line(nothing)}.")
     chosen = {"pool": pool, "dtype": dtype, **settings}
     options = tuple((name, tuple(option) if isinstance(option, list) else option) for name, option in chosen.items())
     loaded = _load(modality, encoder or DEFAULT_MODELS[modality], device, options)
-    inputs = [Input(sampling_rate_hz=sampling_rate_hz, **one) for one in named]
+    inputs = [
+        Input(**{kind: one}, sampling_rate_hz=sampling_rate_hz, id=f"input {number}")
+        for number, one in enumerate(several, start=1)
+    ]
     frames = _frames(loaded, inputs, modality, device)
     if pool != "utterance":
         return frames[0] if alone else frames
@@ -137,14 +144,21 @@ def _frames(encoder: "Encoder", inputs: "Sequence[Input]", modality: str, device
     if len(frames) < len(inputs):
         failed = one_line(f"{item.id} ({item.reason.rstrip('.')})" for item in items if item.frames is None)
         raise MediaError(f"{len(inputs) - len(frames)} of {len(inputs)} inputs can't be encoded: {failed}.")
+    if notes := [f"{item.id} ({item.reason})" for item in items if item.reason]:
+        logger.warning(f"{len(notes)} of {len(inputs)} inputs have a note: {one_line(notes)}.")
     return frames
 
 
-def _is_one(value: Any) -> bool:
-    """Whether an input is one, not several; samples are, but an array of texts or paths isn't."""
+def _is_one(kind: str, value: Any) -> bool:
+    """Whether a value is one input, not several; samples are, but an array of texts or paths isn't."""
+    import numpy as np
+
     from gia_mic.extract.corpus import Clip
 
-    return isinstance(value, (str, Path, Clip)) or getattr(getattr(value, "dtype", None), "kind", "O") in "iuf"
+    if kind == "text":
+        return isinstance(value, str)
+    samples = kind == "audio" and isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
+    return samples or isinstance(value, (str, Path, Clip))
 
 
 @lru_cache(maxsize=len(MODALITIES))

@@ -13,6 +13,7 @@ from made_media import tone
 import gia_mic
 from gia_mic.cli import main
 from gia_mic.extract.errors import CorpusError, EncoderError, MediaError, MerError, RunError
+from gia_mic.report.table import Column, Table
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +52,7 @@ def test_no_function_hides_a_module_of_the_package():
 def test_keywords_are_named_as_the_options(command, function):
     taken = set(inspect.signature(function).parameters)
     options = {parameter.name for parameter in main.commands[command].params}
-    assert taken - options <= {"settings", "on_result", "fusion_settings"}
+    assert taken - options <= {"settings", "on_result", "on_checked", "fusion_settings"}
 
 
 def test_a_training_of_the_command_is_kept_by_the_function(tmp_path, mer):
@@ -89,12 +90,19 @@ def test_a_report_of_any_target_has_rows(targets):
     assert table["CCC"].notna().sum() == sum("valence" in target or "arousal" in target for target in runs)
 
 
-def test_a_notebook_shows_a_report_with_its_text_escaped(demo):
+def test_a_notebook_shows_what_a_terminal_does(demo):
     report = gia_mic.read_report(demo[1])
-    shown = report._repr_html_()
-    assert shown.count("<table>") == len(report.tables) == 1
-    assert "★" in shown
-    assert "(p ≥" in str(report)
+    html = report._repr_html_()
+    assert html.count("<table>") == len(report.tables) == 1
+    for row in report.tables[0].rows:
+        assert all(cell.strip() in html and cell.strip() in str(report) for cell in row)
+
+
+def test_a_notebook_obeys_no_text_of_a_report():
+    text = "<script>"
+    html = Table(text, [Column(text)], [[text]], [text])._repr_html_()
+    assert html.count("&lt;script&gt;") == 4
+    assert text not in html
 
 
 def test_a_missing_pandas_is_one_sentence(demo, monkeypatch):
@@ -140,6 +148,7 @@ def test_samples_and_arrays_of_texts_are_told_apart():
         (lambda: gia_mic.encode(text="a", encoder="tiny", crop="face"), EncoderError, "crop is no option of text"),
         (lambda: gia_mic.encode(text="a", encoder="tiny", depth=3), EncoderError, "no option depth"),
         (lambda: tiny(audio=["gone.wav", "away.wav"]), MediaError, "2 of 2 inputs can't be encoded: input 1 \\("),
+        (lambda: tiny(text=["so", None, "no"]), MediaError, "1 of 3 inputs are no text: input 2"),
         (lambda: tiny(audio=np.zeros(9, np.float32)), MediaError, "sampling_rate_hz"),
     ],
 )

@@ -85,7 +85,7 @@ def _to_wandb(run: LoggedRun) -> None:
 
 
 def _to_mlflow(run: LoggedRun) -> None:
-    """Make a run of MLflow, inside the one that the caller has, if any."""
+    """Make a run of MLflow, beside or below one that the caller has."""
     import mlflow
 
     with mlflow.start_run(run_name=run.name, nested=True, tags={"group": run.group}):

@@ -21,6 +21,7 @@ from gia_mic.commands.options import (
 )
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
+from gia_mic.fuse.runs.logs import LOGS
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,18 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
     return training
 
 
+def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --log, as `logs`."""
+    return click.option(
+        "--log",
+        "logs",
+        multiple=True,
+        type=click.Choice(list(LOGS)),
+        help="Also show trained runs in this program; needs pip install 'gia-mic[NAME]'. wandb stays offline unless "
+        "WANDB_MODE says otherwise. May be repeated.",
+    )(command)
+
+
 @click.command("fuse-train")
 @click.option(
     "--fold",
@@ -168,11 +181,7 @@ def chosen_training(options: dict[str, Any], engine: str) -> TrainingConfig:
 @setting_options(TrainingConfig)
 @setting_options(GiaMicConfig)
 @set_option
-@click.option(
-    "--tensorboard",
-    is_flag=True,
-    help="Also write losses and scores for TensorBoard; needs pip install 'gia-mic[tensorboard]'.",
-)
+@log_option
 @click.option(
     "--evaluate-subsets", is_flag=True, help="Also test without some modalities, with noise, and with lost frames."
 )
@@ -238,6 +247,7 @@ def fuse_train(others: dict[str, str], **options: Any) -> None:
 @allow_shared_option
 @setting_options(TrainingConfig)
 @set_option
+@log_option
 @computing_options
 @engine_options
 @features_option
@@ -324,6 +334,7 @@ def tune(
 @setting_options(TrainingConfig)
 @setting_options(GiaMicConfig, without=("without",))
 @set_option
+@log_option
 @computing_options
 @engine_options
 @features_option

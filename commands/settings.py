@@ -45,6 +45,8 @@ def option_name(name: str) -> str:
 
 def name_the_new(error: click.NoSuchOption) -> click.UsageError:
     """Return the error for an option that a command doesn't have; for a renamed option it gives the new name."""
+    if error.option_name == "--tensorboard":
+        return click.UsageError("--tensorboard is now --log tensorboard.", error.ctx)
     new = option_name(RENAMED.get(error.option_name.lstrip("-").replace("-", "_"), ""))
     if error.ctx is not None and any(new in parameter.opts for parameter in error.ctx.command.params):
         return click.UsageError(f"{error.option_name} is now {new}.", error.ctx)

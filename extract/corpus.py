@@ -371,6 +371,11 @@ def load_corpus(features: Path, name: str) -> Corpus:
     root = str(settings.get("root", "."))
     names = _names(rows, settings.get("classes") or None, settings.get("labels"), settings.get("scores"))
     _check(rows, names, where=str(manifest))
+    if not settings.get("classes") and names.classes and all(map(_is_number, names.classes)):
+        raise CorpusError(
+            f"{manifest} has labels that are numbers ({one_line(names.classes)}): numbers on a scale are scores, so "
+            f"give them in `scores`; classes that are numbers are named in `classes` of {ABOUT}."
+        )
     return Corpus(
         name=name,
         folder=folder,
@@ -415,6 +420,15 @@ def _names(
                     values.setdefault(name, []).append(value)
         score_ranges = {name: [min(several), max(several)] for name, several in values.items()}
     return _Names(list(classes), list(label_names), {name: list(limits) for name, limits in score_ranges.items()})
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number, with a point or a comma.
+
+    >>> _is_number("-1.5"), _is_number("0,5"), _is_number("happy")
+    (True, True, False)
+    """
+    return re.fullmatch(r"[-+]?\d*[.,]?\d+", text.strip()) is not None
 
 
 def _row(value: Utterance | Clip) -> dict[str, Any]:

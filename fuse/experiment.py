@@ -84,7 +84,7 @@ class Execution:
             CPU, where stacking measured no faster. A stacked run equals the one trained alone within float tolerance.
         memory_gib: Most memory for frames, of the machine or of the GPU; more than that are read from their files, or
             carried to the GPU, batch by batch. None takes all of the machine's, and 60 % of what is free on the GPU.
-        tensorboard: Also write each run's history for TensorBoard, into its folder.
+        logs: Where each trained run is shown too: tensorboard (events in its folder), wandb and mlflow.
         command: Command line that the user typed, for the record; None where there is none.
     """
 
@@ -92,7 +92,7 @@ class Execution:
     jobs: int | None = None
     stack: int | None = None
     memory_gib: float | None = None
-    tensorboard: bool = False
+    logs: tuple[str, ...] = ()
     command: str | None = None
 
 

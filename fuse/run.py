@@ -50,7 +50,8 @@ from gia_mic.fuse.measure import measure_of
 from gia_mic.fuse.models import registry as fusions
 from gia_mic.fuse.models.registry import Entry
 from gia_mic.fuse.runs import folder as run_folder
-from gia_mic.fuse.runs.history import need_tensorboard, write_events, write_history
+from gia_mic.fuse.runs.history import write_history
+from gia_mic.fuse.runs.logs import LoggedRun, need_logs, write_logs
 from gia_mic.fuse.runs.metrics import write_metrics
 from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
@@ -148,8 +149,7 @@ def train_here(
     execution = execution or Execution()
     for experiment in experiments:
         refuse_problems(experiment, execution, stores, target=corpus.target(experiment.target))
-    if execution.tensorboard:
-        need_tensorboard()
+    need_logs(execution.logs)
     opened = _open_stores(stores)
     tasks = [task for experiment in experiments for task in plan_runs(corpus, opened, experiment, runs)]
     for task in tasks:
@@ -353,7 +353,7 @@ def _train_tasks(
     use_tf32(False)  # the process may have extracted in it
     data = _carried(data, device, execution.memory_gib)
     provenance = record_provenance(execution.command, device_name, stores)
-    trainer = _Trainer(corpus, data, provenance, execution.tensorboard)
+    trainer = _Trainer(corpus, data, provenance, execution.logs)
 
     def stack_size(task: Task, runs: int) -> int:
         wanted = execution.stack or (1 if device.type == "cpu" else runs)
@@ -430,13 +430,13 @@ class _Trainer:
         corpus: The corpus.
         data: Frames of the corpus, on the device to train on.
         provenance: Time, versions and device of the training, for each run's `config.json`.
-        tensorboard: Whether histories are written for TensorBoard too.
+        logs: Where trained runs are shown too.
     """
 
     corpus: Corpus
     data: Data
     provenance: Mapping[str, Any]
-    tensorboard: bool
+    logs: Sequence[str]
 
     def train(self, tasks: Sequence[Task], report: Report) -> None:
         """Train runs of one experiment in one stack, then test each and write its folder."""
@@ -454,10 +454,13 @@ class _Trainer:
                 answers = predict_together(results, self.data, [task.fold.test for task in tasks])
             broken = []
             for task, result, task_answers in zip(tasks, results, answers, strict=True):
-                if self.tensorboard:
-                    write_events(task.run_dir, result.history)
+                scores: Mapping[str, Any] = {}
                 try:
-                    self.finish(task, result, task_answers, seconds)
+                    scores = self.finish(task, result, task_answers, seconds)
+                except RunError as error:
+                    broken.append(error)
+                try:
+                    write_logs(self.logs, LoggedRun(task.run_dir, task.config, result.history, scores))
                 except RunError as error:
                     broken.append(error)
             if broken:
@@ -493,8 +496,8 @@ class _Trainer:
         outputs, data = len(self.data.target.names), self.data
         return task.fusion.make(data.dims, outputs, task.experiment.model, data.layers)
 
-    def finish(self, task: Task, result: TrainResult, answers: np.ndarray, seconds: float) -> None:
-        """Write all that is left of a trained model's run folder.
+    def finish(self, task: Task, result: TrainResult, answers: np.ndarray, seconds: float) -> dict[str, Any]:
+        """Write all that is left of a trained model's run folder, and return its scores.
 
         Args:
             task: The run.
@@ -545,6 +548,7 @@ class _Trainer:
             seconds=seconds,
             parameters=sum(parameter.numel() for parameter in result.model.parameters()),
         )
+        return scores
 
 
 def _class_counts(values: np.ndarray, classes: Sequence[str]) -> dict[str, int]:

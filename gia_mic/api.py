@@ -215,7 +215,7 @@ def train(
         fusion_settings: Settings of the fusion alone; it needs one only for a name that training has too.
         on_checked: Called once the settings are found right, before a corpus is read or made.
         settings: Settings of the training, such as epochs; of the fusion, such as width; and of its execution, such as
-            jobs and memory_gib, as `fuse.experiment.Execution` has them.
+            jobs, memory_gib and logs, as `fuse.experiment.Execution` has them.
 
     Raises:
         RunError: Something about the settings is wrong (all of it is named at once), or training failed.

@@ -170,7 +170,8 @@ def _evidence(run: Run, utterances: "_Numbers", grouped_by: str, groups: "_Numbe
     intervals = statistics.bootstrap(tallies, [partial(measure.value, name) for name in measure.headline])
     bins = None
     if measure.target.one_of_many:
-        bins = statistics.calibration(is_right(true, answers), answers.max(axis=1), weight)
+        share = true[np.arange(len(true)), answers.argmax(axis=1)]  # 0 or 1 of a class, between them of votes
+        bins = statistics.calibration(share, answers.max(axis=1), weight)
     return Evidence(
         measure=measure,
         utterance=utterance,

@@ -57,7 +57,8 @@ def evidence(group: Group) -> Table:
             + (" McNemar's exact test takes utterances as independent, and one seed." if calibrated else "")
         )
     if calibrated:
-        notes.append(f"ECE: expected calibration error in {BINS} bins, %.")
+        against = ", against the votes for the class that is answered" if group.measure.target.kind == "votes" else ""
+        notes.append(f"ECE: expected calibration error in {BINS} bins{against}, %.")
     return Table("How sure that is", columns, rows, notes)
 
 

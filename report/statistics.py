@@ -215,7 +215,7 @@ def calibration(
     """Return how often predictions of each confidence are right, in bins of equal width.
 
     Args:
-        correct: (B,) whether the prediction is right.
+        correct: (B,) whether the prediction is right, or the part of the votes for it, in 0 … 1.
         confidence: (B,) probability of the predicted class, in 0 … 1.
         weights: (B,) what each prediction counts; by default 1.
         bins: Number of bins over 0 … 1, each without its lower edge but the first.

@@ -192,3 +192,14 @@ def test_the_three_commands_alone_in_an_empty_folder(here, monkeypatch):
         assert answer.returncode == 0, answer.stderr
     assert "making the demo corpus there" not in answer.stderr
     assert "gia-mic-s" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("mer fuse", {"fuse-train"}), ("mer fuse-train --log ", {"tensorboard", "wandb", "mlflow"})]
+)
+def test_a_shell_completes_commands_and_values(typed, offered):
+    word = str(len(typed.split(" ")) - 1)
+    variables = {"_MER_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": word}
+    command = [sys.executable, "-c", "from gia_mic.cli import main; main(prog_name='mer')"]
+    answer = subprocess.run(command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True)
+    assert {line.removeprefix("plain,") for line in answer.stdout.splitlines()} == offered

@@ -60,6 +60,10 @@ def test_no_path_leads_out_of_the_root(tmp_path, path):
         ([{"id": "u", "label": None}], "utterances without a label, labels, scores or votes: u"),
         ([{"id": "u", "label": float("nan")}], r"none of nan: u \(nan\)"),
         ([{"id": "u", "label": 1.5}], r"numbers on a scale are scores.*: u \(1.5\)"),
+        (
+            [{"id": "u", "label": "1.5"}, {"id": "v", "label": "-2"}],
+            r"labels that are numbers \(-2, 1.5\): .* are scores",
+        ),
         ([{"id": "u"}], "utterances without a label, labels, scores or votes: u"),
         ([{"label": "a"}], "utterance 1 has no id"),
         ([{"id": 7, "label": "a"}], "utterance 1 has no id"),

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from made_runs import CLASSES, make_fold, make_runs
+from made_runs import CLASSES, make_fold, make_fold_of, make_runs
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.targets import Target
@@ -62,6 +62,13 @@ def test_a_comparison_equals_that_of_the_arrays(two):
     assert list(group.evidence[0].intervals.values()) == statistics.bootstrap(tallies[0], [WA, UA])
     right = (predicted[0] == true).mean()
     assert group.evidence[0].calibration_error == pytest.approx(abs(right - 0.8), abs=1e-6)
+
+
+def test_probabilities_that_equal_the_shares_of_votes_are_calibrated(tmp_path):
+    shares = np.tile([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]], (4, 1))
+    make_fold_of(tmp_path, Target("votes", ("happy", "sad")), shares, shares)
+    (group,) = groups(read_runs(tmp_path))
+    assert group.evidence[0].calibration_error == pytest.approx(0, abs=1e-6)
 
 
 def test_the_order_of_utterances_in_a_file_changes_nothing(tmp_path, two):

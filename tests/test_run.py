@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -270,13 +269,6 @@ def test_settings_of_another_version_are_refused(corpus, stores, tmp_path):
     (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"The settings of gia-mic are not those of this version"):
         load_fusion(run_dir)
-
-
-def test_tensorboard_that_is_not_there_is_said_before_any_work(corpus, stores, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(RunError, match=r"TensorBoard isn't installed: run .*gia-mic\[tensorboard\]"):
-        train(corpus, stores, tmp_path, tensorboard=True)
-    assert not list(tmp_path.iterdir())
 
 
 def test_names_follow_the_modalities():

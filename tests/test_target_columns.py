@@ -114,6 +114,7 @@ def test_ranges_that_are_not_given_are_told(tmp_path, log):
         ("u,yes,,,0,0,", "votes that aren't counts, at least one above 0"),
         ("u,yes,,,many,,", r"votes that are no finite numbers: u \(angry 'many'\)"),
         ("u,yes,sad|sad,,,,", r"labels that aren't different names with \| or ; between: u \('sad\|sad'\)"),
+        ("u,yes,sad|-,,,,", r"labels that aren't different names with \| or ; between: u \('sad\|-'\)"),
         ('u,yes,"sad, happy",,,,', "labels that aren't different names"),
         ("u,yes,;,,,,", "labels that aren't different names"),
         ("u,yes,,,,,", "utterances without a label, labels, scores or votes: u"),

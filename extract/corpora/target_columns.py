@@ -131,7 +131,7 @@ def labels_of(value: Any) -> tuple[str, ...]:
     """Return the names in a cell of the column labels.
 
     Raises:
-        ValueError: They aren't different names, or have a comma in them.
+        ValueError: They aren't different names, one has a comma in it, or `-` stands beside others.
 
     >>> labels_of("happy | surprised"), labels_of(["sad"]), labels_of("-"), labels_of([])
     (('happy', 'surprised'), ('sad',), (), ())
@@ -142,7 +142,7 @@ def labels_of(value: Any) -> tuple[str, ...]:
     else:
         cells, empty = list(value) if isinstance(value, list | tuple) else [value], False
     names = [as_text(cell) or "" for cell in cells]
-    if empty or not all(names) or len(set(names)) < len(names) or "," in "".join(names):
+    if empty or not all(names) or len(set(names)) < len(names) or "," in "".join(names) or _NONE_APPLIES in names:
         raise ValueError(f"{value!r:.40} are no different names")
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""Turns the epochs of a training into `history.csv`, and into TensorBoard's events."""
+"""Turns the epochs of a training into `history.csv`, and back."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import write_text
 from gia_mic.fuse.runs.folder import HISTORY
 
-__all__ = ["need_tensorboard", "read_history", "write_events", "write_history"]
+__all__ = ["read_history", "write_history"]
 
 
 def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
@@ -37,28 +37,3 @@ def read_history(run_dir: Path) -> dict[str, list[float]]:
         return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ()) if name != "epoch"}
     except (ValueError, TypeError, KeyError, csv.Error, OSError) as error:
         raise RunError(f"{path} isn't a table of numbers ({error}): train the fold again.") from error
-
-
-def need_tensorboard() -> None:
-    """Check that TensorBoard's writer is there.
-
-    Raises:
-        RunError: It isn't.
-    """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError:
-        raise RunError(
-            "TensorBoard isn't installed: run `pip install 'gia-mic[tensorboard]'`, or go without --tensorboard."
-        ) from None
-
-
-def write_events(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the history for TensorBoard; `tensorboard --logdir runs` shows all runs side by side."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(run_dir)) as writer:
-        for row in history:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, row["epoch"])

@@ -190,9 +190,10 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @features_option
 @runs_option
 def fuse_train(others: dict[str, str], **options: Any) -> None:
-    """Train a fusion on cached features; test it on held-out folds.
+    """Train a fusion on cached features, and test it.
 
-    Finished folds are kept unless their settings have changed.
+    Each fold is tested on utterances that its model never saw in training. A finished fold is not trained again unless
+    its settings have changed.
     """
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
     click.echo(gia_mic.train(**chosen, fusion_settings=others, command=typed()))

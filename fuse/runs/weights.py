@@ -115,4 +115,5 @@ def _read_readout(run_dir: Path, target: Target) -> Readout:
     entries = read_entries(run_dir / READOUT, dict.fromkeys(wanted, list)) if wanted else {}
     if not all(len(entries[name]) == len(target.names) and all(map(is_number, entries[name])) for name in wanted):
         raise RunError(f"{run_dir / READOUT}: expected {len(target.names)} numbers each of {one_line(wanted)}: {HINT}.")
-    return Readout(target, *(tuple(map(float, entries.get(name, ()))) for name in FITTED))
+    mean, deviation, thresholds = (tuple(map(float, entries.get(name, ()))) for name in FITTED)
+    return Readout(target, mean, deviation, thresholds)

@@ -119,6 +119,10 @@ class TrainingConfig:
         "Loss for scores: 1 - CCC over the batch (ccc), mean absolute error (l1) or mean squared error (l2).",
         choices=SCORE_LOSSES,
     )
+    ridge_base: bool = setting(
+        True,
+        "Begin with a ridge regression on the mean frames, which the fusion corrects; for scores.",
+    )
     unimodal_weight: float = setting(
         1.0,
         "Weight α of the loss of each modality by itself, in fusions that answer from each (gia-mic, late). With 0 "

@@ -6,11 +6,11 @@ frames and no worker processes.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from gia_mic.fuse.packed import Bfloat16Frames, FileFrames, PackedFrames, rows_n
 __all__ = ["Data", "epoch", "find_stores", "layer_count", "read_data", "sorted_batches", "speech_group"]
 
 CPU = torch.device("cpu")
+Made = TypeVar("Made")
 
 POOL = 2
 """Batches by which an utterance may move from its place by length, so that it doesn't always meet the same ones."""
@@ -48,9 +49,7 @@ class Data:
     values: NDArray[np.float64]
     target: Target
     device: torch.device = CPU
-    _statistics: dict[tuple[str, bytes], tuple[Tensor, Tensor]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _known: dict[tuple[str, bytes], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -93,11 +92,22 @@ class Data:
         }
 
     def statistics(self, name: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return `PackedFrames.statistics` of a modality; the runs of a fold ask for the same."""
+        """Return `PackedFrames.statistics` of a modality."""
+        return self.once(name, rows, lambda: self.modalities[name].statistics(rows))
+
+    def once(self, name: str, rows: np.ndarray, make: Callable[[], Made]) -> Made:
+        """Return what is made of these rows, and make it only once: the runs of a fold ask for the same.
+
+        Args:
+            name: What it is.
+            rows: The rows.
+            make: Makes it.
+        """
         key = (name, rows.tobytes())
-        if key not in self._statistics:
-            self._statistics[key] = self.modalities[name].statistics(rows)
-        return self._statistics[key]
+        if key not in self._known:
+            self._known[key] = make()
+        known: Made = self._known[key]
+        return known
 
     def rounded(self) -> "Data":
         """Return the same with `PackedFrames.rounded` beside the frames."""

@@ -16,7 +16,8 @@ q.
     labels          L is binary cross-entropy       the same for each class's odds
     scores          L is 1 − CCC, L1 or L2          none: ε is 0
 
-π is how frequent the classes are in the training part, which q counts once.
+π is how frequent the classes are in the training part, which q counts once. For scores, the prediction of a ridge
+regression is added to p and to each p_m (`ridge.py`).
 """
 
 from collections.abc import Sequence

@@ -4,14 +4,16 @@
     labels          p_k = σ(o_k − θ_k)                above 0.5 where the class applies
     scores          ŷ_k = μ_k + s_k o_k               in the score's own unit, cut to its range
 
-μ and s are mean and standard deviation of the training part. θ_k is where F1 of class k is highest on the training
+μ and s are mean and standard deviation of the training part. Where CCC is learnt, both are set anew after training, so
+that answers to the training part have the mean and deviation of its scores: dropout shrinks outputs, and CCC counts
+that as an error. θ_k is where F1 of class k is highest on the training
 part: classes that rarely apply get probabilities far below 0.5, and would never be answered. As the threshold is worked
 into the answers, those of several models can be averaged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +24,13 @@ from gia_mic.extract.targets import Target
 if TYPE_CHECKING:
     from torch import Tensor  # takes seconds to load, and thresholds are chosen without it too
 
+    from gia_mic.fuse.ridge import Ridge
+
 __all__ = ["Readout", "fit_readout"]
+
+
+SMALLEST_SPREAD = 0.1
+"""Deviation of outputs, in deviations of the score, below which they aren't stretched further."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,14 @@ class Readout:
         mean: μ of each score, (K,); empty for classes.
         deviation: s of each score, (K,), above 0; empty for classes.
         thresholds: θ of each class of `labels`, (K,), in the outputs' unit (log odds); empty for other targets.
+        ridge: What the fusion corrects: its prediction is added to the fusion's outputs; None where nothing is.
     """
 
     target: Target
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
+    ridge: Ridge | None = field(default=None, repr=False)
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Return the answers (…, K) float32 to outputs (…, K)."""
@@ -67,6 +77,18 @@ class Readout:
         """
         pairs = zip(outputs.T, values.T, strict=True)
         return replace(self, thresholds=tuple(_best_threshold(output, value > 0.5) for output, value in pairs))
+
+    def rescaled(self, outputs: NDArray[np.float32], values: NDArray[np.float64]) -> Readout:
+        """Return the same, but answers to the training part get the mean and deviation of its scores.
+
+        Args:
+            outputs: What the trained fusion gives for it, (B, K).
+            values: Its scores, (B, K).
+        """
+        spread = np.maximum(outputs.std(0, dtype=float), SMALLEST_SPREAD)
+        deviation = np.array(self.deviation) / spread
+        mean = values.mean(0) - deviation * outputs.mean(0, dtype=float)
+        return replace(self, mean=tuple(map(float, mean)), deviation=tuple(map(float, deviation)))
 
 
 def fit_readout(target: Target, values: NDArray[np.float64]) -> Readout:

@@ -9,7 +9,7 @@ sums are added up in whatever order they come, so there numbers agree up to roun
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, cos, inf, isfinite, pi
 from typing import Any, Protocol, cast
@@ -30,6 +30,7 @@ from gia_mic.fuse.models.own import OwnFusion, seeded
 from gia_mic.fuse.objective import log_prior, objective, step_targets
 from gia_mic.fuse.plan import NOBODY, Step, plan_epoch
 from gia_mic.fuse.readout import Readout, fit_readout
+from gia_mic.fuse.ridge import Ridge, fit_ridge
 from gia_mic.fuse.stack import Learner, OneModel, Stack, why_unstackable
 
 __all__ = [
@@ -248,7 +249,8 @@ def predict(
         change: Function that is applied to each batch first, such as one that adds noise.
         batch_size: Most utterances in a batch, at least 1.
     """
-    return _read(trained.readout, _outputs(trained.model, data, rows, hidden, change, batch_size))
+    outputs = _outputs(trained.model, data, rows, hidden, change, batch_size, trained.readout.ridge)
+    return _read(trained.readout, outputs)
 
 
 def _read(readout: Readout, outputs: Tensor) -> np.ndarray:
@@ -262,8 +264,9 @@ def _outputs(
     hidden: Sequence[str] = (),
     change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
     batch_size: int = 64,
+    ridge: Ridge | None = None,
 ) -> Tensor:
-    """Return the outputs for utterances, (B, K) float32 on the host; see `predict`."""
+    """Return the outputs for utterances, (B, K) float32 on the host, a ridge regression's added; see `predict`."""
     model.eval()
     order = list(sorted_batches(np.arange(len(rows)), data.costs[rows], batch_size))
     outputs = torch.empty(len(rows), len(data.target.names))
@@ -278,7 +281,8 @@ def _outputs(
             batch = data.batch(on_device[part], on_host=arranged[part])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             visible = change(visible) if change is not None else visible
-            parts.append(model(visible).logits.float())
+            part_outputs = model(visible).logits.float()
+            parts.append(part_outputs if ridge is None else part_outputs + ridge(visible))
         outputs[torch.from_numpy(np.concatenate(order))] = torch.cat(parts).cpu()
     return outputs
 
@@ -317,7 +321,13 @@ def predict_stack(
             place = slice(start, start + batch_size)
             batch = _gather(data, on_device[:, place], arranged[:, place])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
-            parts.append(stack(visible, None, {}).logits.float())
+            outputs = stack(visible, None, {}).logits.float()
+            for index, readout in enumerate(readouts):
+                if readout.ridge is not None:
+                    outputs[index] += readout.ridge(
+                        {name: PaddedFrames(values[index], mask[index]) for name, (values, mask) in visible.items()}
+                    )
+            parts.append(outputs)
         together = torch.cat(parts, 1).cpu()
     answers = []
     for readout, order, outputs in zip(readouts, orders, together, strict=True):
@@ -401,6 +411,15 @@ class _Run:
         self.model.to(data.device)
         self.readout = fit_readout(data.target, data.values[self.rows])
         targets = step_targets(self.readout, data.values, self.rows, config)
+        self.base: Tensor | None = None
+        if data.target.kind == "scores" and config.ridge_base:
+            own = targets[torch.from_numpy(self.rows)]
+            ridge, left_out = data.once("ridge", self.rows, lambda: fit_ridge(data, self.rows, own))
+            self.readout = replace(self.readout, ridge=ridge)
+            base = torch.zeros_like(targets)
+            base[torch.from_numpy(self.rows)] = left_out
+            self.base = base.to(data.device)
+        self._rescales = data.target.kind == "scores" and config.score_loss == "ccc"
         self.targets = targets.to(data.device)
         self.prior = log_prior(data.target, targets[torch.from_numpy(self.rows)]).to(data.device)
         self.measure = measure_of(data.target)
@@ -441,9 +460,12 @@ class _Run:
         if self._best_state is not None:
             model.load_state_dict(self._best_state)
         readout = self.readout
-        if data.target.kind == "labels":
+        if data.target.kind == "labels" or self._rescales:
             outputs = _outputs(model, data, self.rows)
-            readout = readout.with_thresholds(outputs.numpy(), data.values[self.rows])
+            if self.base is not None:
+                outputs += self.base.cpu()[torch.from_numpy(self.rows)]
+            fit = readout.rescaled if self._rescales else readout.with_thresholds
+            readout = fit(outputs.numpy(), data.values[self.rows])
         unusable = len(self.spec.rows) - len(self.rows)
         return TrainResult(model.eval(), readout, self._history, self._best_epoch, unusable)
 
@@ -457,6 +479,8 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
     device, kind = data.device, data.target.kind
     targets = learner.join([run.targets for run in runs])
     prior = learner.join([run.prior for run in runs])
+    bases = [run.base for run in runs if run.base is not None]
+    base = learner.join(bases) if bases else None
     groups = learner.parameter_groups(config.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
     for number in range(config.epochs):
@@ -468,6 +492,8 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             rate = _rate(config, number * steps + step.number, steps)
             rows, filled = step.rows, step.rows != NOBODY
             output, present = _forward(learner, step, data, config)
+            if base is not None:
+                output = _corrected(output, base.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2))
             wanted = targets.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2)
             losses = objective(kind, output.logits, output.unimodal, present, wanted, filled, prior, config)
             losses = losses + output.constraint
@@ -504,6 +530,11 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
         if all(run.stopped for run in runs):
             break
     return [run.end(learner.model(index), data) for index, run in enumerate(runs)]
+
+
+def _corrected(output: Output, base: Tensor) -> Output:
+    """Return an output as a correction of (…, B, K), and so what each modality says by itself."""
+    return output._replace(logits=output.logits + base, unimodal=tuple(alone + base for alone in output.unimodal))
 
 
 def _rate(config: TrainingConfig, step: int, steps: int) -> float:

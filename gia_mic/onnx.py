@@ -35,8 +35,11 @@ class _Mean(nn.Module):
         batch = {name: PaddedFrames(*tensors[2 * n : 2 * n + 2]) for n, name in enumerate(self.modalities)}
         if "speech" in batch and self.speech_group > 1:
             batch["speech"] = _averaged(batch["speech"], self.speech_group)
-        pairs = zip(self.models, self.readouts, strict=True)
-        return torch.stack([readout.answers(model(batch).logits) for model, readout in pairs]).mean(0)
+        answers = []
+        for model, readout in zip(self.models, self.readouts, strict=True):
+            outputs = model(batch).logits
+            answers.append(readout.answers(outputs if readout.ridge is None else outputs + readout.ridge(batch)))
+        return torch.stack(answers).mean(0)
 
 
 def _averaged(frames: PaddedFrames, group: int) -> PaddedFrames:

@@ -157,6 +157,7 @@ def read_config(run_dir: Path, entries: Mapping[str, type] | None = None) -> dic
             del training["speech_stride"]
         training.setdefault("speech_rate_hz", 0.0)
         training.setdefault("score_loss", TrainingConfig.score_loss)
+        training.setdefault("ridge_base", TrainingConfig.ridge_base)
     return config
 
 

@@ -1,6 +1,6 @@
 """Turns a trained fusion into `model.safetensors`, and a run folder back into the fusion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gia_mic.extract.targets import Target
 from gia_mic.fuse.data import layer_count
 from gia_mic.fuse.models import registry
 from gia_mic.fuse.readout import Readout
+from gia_mic.fuse.ridge import Ridge
 from gia_mic.fuse.runs.folder import (
     FORMAT,
     HINT,
@@ -32,6 +33,9 @@ __all__ = ["TrainedFusion", "load_fusion", "write_weights"]
 FITTED = ("mean", "deviation", "thresholds")
 """What a readout takes from the training part."""
 
+RIDGE = ("weights", "centres")
+"""What a readout's ridge regression is made of, by modality; in the file of weights as `ridge.<part>.<modality>`."""
+
 
 @dataclass(frozen=True)
 class TrainedFusion:
@@ -49,14 +53,18 @@ class TrainedFusion:
 
 
 def write_weights(run_dir: Path, model: nn.Module, readout: Readout) -> None:
-    """Write the model's weights, the statistics of its scalers, and how its outputs are read where that was fitted."""
+    """Write the model's weights, the statistics of its scalers, and what was fitted of how its outputs are read."""
     fitted = {name: list(getattr(readout, name)) for name in FITTED if getattr(readout, name)}
     if fitted:
         write_json(run_dir / READOUT, {"format": FORMAT, **fitted})
+    tensors = dict(model.state_dict())
+    if readout.ridge is not None:
+        for part in RIDGE:
+            tensors |= {f"ridge.{part}.{name}": value for name, value in getattr(readout.ridge, part).items()}
     with replacing(run_dir / WEIGHTS) as temporary:
         safetensors.torch.save_file(
             # copies, as a fusion of others may use one tensor by two names
-            {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()},
+            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
             temporary,
         )
 
@@ -87,8 +95,12 @@ def load_fusion(run_dir: Path, device: str = "cpu", *, trust: bool = False) -> T
     outputs = len(readout.target.names)
     model = registry.build_fusion(load_entry(run_dir, config, trust=trust), dims, outputs, config["model"], layers)
     try:
-        model.load_state_dict(safetensors.torch.load_file(run_dir / WEIGHTS))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        tensors = safetensors.torch.load_file(run_dir / WEIGHTS)
+        if readout.target.kind == "scores" and config["training"]["ridge_base"]:
+            parts = {part: {name: tensors.pop(f"ridge.{part}.{name}") for name in dims} for part in RIDGE}
+            readout = replace(readout, ridge=Ridge(**parts))
+        model.load_state_dict(tensors)
+    except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"{run_dir / WEIGHTS} doesn't fit its configuration ({error}): train the fold again.") from error
     return TrainedFusion(model.to(device).eval(), readout, config)
 
@@ -103,4 +115,5 @@ def _read_readout(run_dir: Path, target: Target) -> Readout:
     entries = read_entries(run_dir / READOUT, dict.fromkeys(wanted, list)) if wanted else {}
     if not all(len(entries[name]) == len(target.names) and all(map(is_number, entries[name])) for name in wanted):
         raise RunError(f"{run_dir / READOUT}: expected {len(target.names)} numbers each of {one_line(wanted)}: {HINT}.")
-    return Readout(target, **{name: tuple(map(float, entries[name])) for name in wanted})
+    mean, deviation, thresholds = (tuple(map(float, entries.get(name, ()))) for name in FITTED)
+    return Readout(target, mean, deviation, thresholds)

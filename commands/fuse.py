@@ -12,6 +12,7 @@ from gia_mic.commands.options import (
     Finite,
     corpus_option,
     device_option,
+    end_check,
     engine_options,
     features_option,
     pairs,
@@ -72,6 +73,7 @@ def ready_corpus(features: Path, name: str | None) -> "Corpus":
     from gia_mic.extract.corpora import find_or_demo
     from gia_mic.extract.run import extract_generated
 
+    end_check()
     corpus = find_or_demo(features, name)
     extract_generated(corpus)
     return corpus

@@ -20,6 +20,7 @@ from gia_mic.commands.options import (
     target_option,
     typed,
 )
+from gia_mic.commands.recorded import CommandLikeRun
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
 from gia_mic.fuse.runs.logs import LOGS
@@ -44,12 +45,13 @@ def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
         raise click.BadParameter(f"{text!r} is neither a number nor all.") from None
 
 
-def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+def parse_settings(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Return NAME=VALUE texts as a dictionary of a config's fields.
 
     Raises:
         click.BadParameter: One lacks its name or value, or has the old name of a renamed setting.
     """
+    texts = (*(context.default_map or {}).get(str(parameter.name), ()), *texts)  # those of --like come first
     named = {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
     for name in named.keys() & RENAMED.keys():
         raise click.BadParameter(f"{name} is now {RENAMED[name]}.")
@@ -173,7 +175,12 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.command("fuse-train")
+@click.command("fuse-train", cls=CommandLikeRun)
+@click.option(
+    "--like",
+    metavar="RUN",
+    help="Take the settings of this run, but not its folds and seeds. Options given beside it win.",
+)
 @click.option(
     "--fold",
     default="all",
@@ -221,6 +228,7 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @runs_option
 def fuse_train(
     fold: int | None,
+    like: str | None,
     corpus: str | None,
     modalities: str | None,
     encoders: tuple[str, ...],

@@ -57,8 +57,9 @@ def _problems(line: CommandLine, root: click.Group) -> Iterator[str]:
             checked.meta[CHECK_ONLY] = True
             if line.words[0] in TRAINING:
                 command.invoke(checked)
-    except click.UsageError:
-        yield from _wrong_options(line.path, command, click.Context(command, parent=parent, info_name=name), words)
+    except click.UsageError as error:
+        of_options = _wrong_options(line.path, command, click.Context(command, parent=parent, info_name=name), words)
+        yield from list(of_options) or [f"{line.path}: {error.message}"]
     except click.exceptions.Exit:
         pass
     except MerError as error:

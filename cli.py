@@ -115,7 +115,7 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device))
 
 
-for stage in (prepare, transcribe, fetch, extract, fuse, report, predict, run):
+for stage in (prepare, transcribe, fetch, extract, fuse, report, run, predict):
     for command in stage.COMMANDS:
         main.add_command(command)
 _add_volume(main)

@@ -109,7 +109,10 @@ def experiment_of(runs: Sequence["Run"], source: Path) -> str:
         source: Folder that they were read from.
     """
     tables = [(name, table) for run in runs for name, table in _trainings(run)]
-    shared = {key: value for key, value in tables[0][1].items() if all(table.get(key) == value for _, table in tables)}
+    first, *others = (table for _, table in tables)
+    shared = {key: value for key, value in first.items() if all(table.get(key) == value for table in others)}
+    if not others:
+        shared = {"corpus": first["corpus"]}
     extractions = [("extract", table) for table in _extractions(runs)]
     tables = [(name, _without(table, shared)) for name, table in (*extractions, *tables)]
     corpora = dict.fromkeys(f"{run.corpus} (digest {str(run.config['corpus'].get('digest'))[:12]})" for run in runs)

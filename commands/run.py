@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only print the commands that it stands for.")
+@click.option("--dry-run", is_flag=True, help="Print the commands that could be typed instead, and run none.")
 @click.pass_context
 def run(context: click.Context, file: Path, dry_run: bool) -> None:
-    """Do what FILE says: an experiment from corpora to reports.
+    """Run the experiment that a file describes.
 
-    FILE is TOML and has a table for each command, such as [fuse-train], with its options as entries; the commands run
-    in the order of `mer --help`. All is checked before the first one begins. What is finished is kept, so the same
-    command goes on after a stop.
+    FILE is TOML. A table stands for a command, such as [fuse-train], and its entries for the options. The commands run
+    in the order of `mer --help`, from corpora to reports. All are checked before the first one begins. Finished parts
+    are kept, so the same command goes on after a stop.
     """
     root = context.find_root().command
     assert isinstance(root, click.Group)

@@ -1,8 +1,13 @@
 """What a run recorded is enough to train it again, or another one like it."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from gia_mic.fuse.runs.folder import read_config
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def configs(runs):
@@ -38,6 +43,10 @@ epochs = 1
 name = "mine"
 fold = [1, 3]
 [[fuse-train]]
+fusion = "my_fusion:GatedMean"
+set = {gate = false}
+epochs = 1
+[[fuse-train]]
 target = "intensity"
 protocol = "speaker"
 epochs = 1
@@ -54,6 +63,7 @@ def made(tmp_path_factory, mer):
     """A folder with a small demo corpus and runs of all kinds in `then`, made by commands."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "made.toml").write_text(MADE)
+    shutil.copy(EXAMPLES / "my_fusion.py", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         answer = mer("run", "made.toml")
@@ -79,7 +89,7 @@ def test_a_report_writes_the_file_that_makes_its_runs_again(trained, mer):
     assert configs(trained / "runs") == configs(trained / "then")
     assert len(configs(trained / "runs")) > 6
     assert len([*trained.glob("runs/**/robustness.json")]) == 2
-    for default in ("batch-size", "latents", '"session"', "dropout"):
+    for default in ("batch-size", "latents", '"session"', "warmup"):
         assert default not in text
 
 
@@ -89,9 +99,9 @@ def test_a_run_like_another_has_its_settings_and_those_that_are_given(trained, m
     assert mer(*like, "then/demo/mine", "--set", "width=8", "--epochs", "2", "--name", "new").exit_code == 0
     assert mer(*like, "then/demo/mine", "--fusion", "concat", "--name", "other").exit_code == 0
     mine = configs(trained / "then")["demo/mine/fold-1/seed-0"]
-    like = configs(trained / "like")
-    new, other = like["demo/new/fold-1/seed-0"], like["demo/other/fold-1/seed-0"]
-    assert like["demo/mine/fold-1/seed-7"] == {**mine, "seed": 7}
+    made = configs(trained / "like")
+    new, other = made["demo/new/fold-1/seed-0"], made["demo/other/fold-1/seed-0"]
+    assert made["demo/mine/fold-1/seed-7"] == {**mine, "seed": 7}
     assert new["model"] == {**mine["model"], "width": 8}
     assert new["training"] == {**mine["training"], "epochs": 2}
     assert new["modalities"] == other["modalities"] == ["speech", "text"]

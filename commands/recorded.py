@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandLikeRun", "experiment_of", "recorded_options"]
 
 HARMLESS = set(
-    "like name corpus fold seed seeds runs features device jobs memory_gib tensorboard evaluate_subsets engine address"
+    "like name corpus fold seed seeds runs features device jobs memory_gib logs evaluate_subsets engine address"
     " verbose quiet".split()
 )
 """Parameters beside --like that make no other model, or put it elsewhere: the run needn't be given another name."""

@@ -73,7 +73,7 @@ def test_the_example_has_the_scores_of_the_demo(here, mer, monkeypatch):
         ("[fuse-train]\nencoder = ['a', 'b']", ["fuse-train --encoder a --encoder b"]),
         ("[tune]\nset = {width = 8, gate = false, x = [1, 2]}", ["tune --set width=8 --set gate=off --set x=1,2"]),
         ("[fuse-train]\nclass_weights = true", ["fuse-train --class-weights"]),
-        ("[fuse-train]\nclass-weights = false\ntensorboard = false", ["fuse-train --no-class-weights"]),
+        ("[fuse-train]\nclass-weights = false\nallow-shared = false", ["fuse-train --no-class-weights"]),
         ("[fuse-train]\nlearning-rate = 1e-5", ["fuse-train --learning-rate 1e-05"]),
         ("[prepare.manifest]\nname = 'my corpus'\npath = 'a.csv'", ["prepare manifest a.csv --name 'my corpus'"]),
         ("[import]\nfiles = ['a', 'b']\nmodality = 'text'", ["import a b --modality text"]),

@@ -12,6 +12,7 @@ from gia_mic.commands.options import (
     Finite,
     corpus_option,
     device_option,
+    end_check,
     engine_options,
     features_option,
     pairs,
@@ -19,6 +20,7 @@ from gia_mic.commands.options import (
     target_option,
     typed,
 )
+from gia_mic.commands.recorded import CommandLikeRun
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.fuse.config import PROTOCOLS, RENAMED, SELECTIONS, SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
 from gia_mic.fuse.runs.logs import LOGS
@@ -40,12 +42,13 @@ def parse_fold(_: click.Context, __: click.Parameter, text: str) -> int | None:
         raise click.BadParameter(f"{text!r} is neither a number nor all.") from None
 
 
-def parse_settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+def parse_settings(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Return NAME=VALUE texts as a dictionary of a config's fields.
 
     Raises:
         click.BadParameter: One lacks its name or value, or has the old name of a renamed setting.
     """
+    texts = (*(context.default_map or {}).get(str(parameter.name), ()), *texts)  # those of --like come first
     named = {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
     for name in named.keys() & RENAMED.keys():
         raise click.BadParameter(f"{name} is now {RENAMED[name]}.")
@@ -143,7 +146,12 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.command("fuse-train")
+@click.command("fuse-train", cls=CommandLikeRun)
+@click.option(
+    "--like",
+    metavar="RUN",
+    help="Take the settings of this run, but not its folds and seeds. Options given beside it win.",
+)
 @click.option(
     "--fold",
     default="all",
@@ -189,14 +197,14 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @engine_options
 @features_option
 @runs_option
-def fuse_train(others: dict[str, str], **options: Any) -> None:
+def fuse_train(like: str | None, others: dict[str, str], **options: Any) -> None:
     """Train a fusion on cached features, and test it.
 
     Each fold is tested on utterances that its model never saw in training. A finished fold is not trained again unless
     its settings have changed.
     """
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
-    click.echo(gia_mic.train(**chosen, fusion_settings=others, command=typed()))
+    click.echo(gia_mic.train(**chosen, fusion_settings=others, on_checked=end_check, command=typed()))
 
 
 @click.command()
@@ -300,6 +308,7 @@ def tune(
     for experiment in experiments:
         refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
         refuse_search(experiment, trials, space)
+    end_check()
     prepared = ready_corpus(features, corpus)
     stores = find_stores(prepared, modalities, encoders)
     train = choose_engine(engine, address)
@@ -375,6 +384,7 @@ def ablate(
         **typed_settings(Experiment, options),
     )
     refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))
+    end_check()
     prepared = ready_corpus(features, corpus)
     folders = train_ablations(
         prepared,

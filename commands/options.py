@@ -28,6 +28,9 @@ class Finite(click.FloatRange):
 FINITE = Finite()
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+WORDS, CHECK_ONLY = "gia_mic.words", "gia_mic.check_only"
+"""What a context may know: a command's words where nobody typed them, and whether it is only to be checked."""
+
 
 class _FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
@@ -137,5 +140,12 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def typed() -> str:
-    """Return the command as it was typed, for the record."""
-    return shlex.join(["mer", *sys.argv[1:]])
+    """Return the command as it was typed, or stands in a file for `mer run`, for the record."""
+    return shlex.join(["mer", *click.get_current_context().meta.get(WORDS, sys.argv[1:])])
+
+
+def end_check() -> None:
+    """End the command if it is only to be checked; it has refused all that can be known to be wrong."""
+    context = click.get_current_context()
+    if context.meta.get(CHECK_ONLY):
+        context.exit()

@@ -23,7 +23,13 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--reference", metavar="RUN", help="Compare the other runs with this one in the table of ablations.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of printing.")
-def report(runs: Path, form: str, reference: str | None, out: Path | None) -> None:
+@click.option(
+    "--write-experiment",
+    "experiment",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a file for `mer run` that makes these runs again.",
+)
+def report(runs: Path, form: str, reference: str | None, out: Path | None, experiment: Path | None) -> None:
     """Print the scores of all finished runs.
 
     RUNS is the folder that holds them, by default runs/.
@@ -36,6 +42,12 @@ def report(runs: Path, form: str, reference: str | None, out: Path | None) -> No
     else:
         write_text(out, text + "\n")
         logger.info(f"Wrote {out}.")
+    if experiment is not None:
+        from gia_mic.commands.recorded import experiment_of
+        from gia_mic.fuse.runs.runs import read_runs
+
+        write_text(experiment, experiment_of(read_runs(runs), runs))
+        logger.info(f"Wrote {experiment}.")
 
 
 @click.command()

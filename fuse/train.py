@@ -550,7 +550,8 @@ def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.n
         return [None] * len(runs)
     if isinstance(learner, Stack):
         return predict_stack(learner, [run.readout for run in runs], data, rows)
-    return [_read(runs[0].readout, _outputs(learner.model(0), data, rows[0]))]
+    readout = runs[0].readout
+    return [_read(readout, _outputs(learner.model(0), data, rows[0], ridge=readout.ridge))]
 
 
 def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:

@@ -73,7 +73,7 @@ def test_every_fusion_learns_every_target_alone_and_in_a_stack(corpus, stores, f
         alone = fit(build, data, spec, QUICK, steps=8)
         rows = np.arange(len(corpus))
         np.testing.assert_allclose(predict(one, data, rows), predict(alone, data, rows), atol=1e-2)
-        assert one.history[0] == pytest.approx(alone.history[0], abs=1e-4)
+        assert one.history[0] == pytest.approx(alone.history[0], abs=1e-3)
 
 
 def test_runs_of_targets_lie_side_by_side_and_the_default_has_no_name(corpus, stores, tmp_path):

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.device import PRODUCT_CACHES, has_products
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.config import PRECISIONS, GiaMicConfig, TrainingConfig
 from gia_mic.fuse.data import Data, epoch, find_stores, speech_group
 from gia_mic.fuse.experiment import Execution
@@ -67,7 +68,8 @@ def pack(count: int) -> Data:
             block.copy_(torch.randn(block.shape, generator=generator))
         starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
         modalities[name] = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(frames))
-    return Data(modalities, torch.randint(0, 4, (count,), generator=generator), CLASSES)
+    labels = torch.randint(0, 4, (count,), generator=generator).numpy()
+    return Data(modalities, np.eye(len(CLASSES))[labels], Target("label", CLASSES))
 
 
 def averaged(data: Data) -> Data:
@@ -78,13 +80,13 @@ def averaged(data: Data) -> Data:
     values, counts = average(speech.values, speech.lengths.numpy(), group)
     starts = np.cumsum(counts) - counts
     fewer = PackedFrames(values, torch.from_numpy(starts), torch.from_numpy(counts))
-    return Data({**data.modalities, "speech": fewer}, data.labels, data.classes)
+    return Data({**data.modalities, "speech": fewer}, data.values, data.target)
 
 
 class OneDatasetEach(Dataset):
     """The naive baseline's frames: an HDF5 dataset for each utterance, padded to the longest of the corpus."""
 
-    def __init__(self, path: Path, longest: dict[str, int], labels: torch.Tensor, rows: np.ndarray) -> None:
+    def __init__(self, path: Path, longest: dict[str, int], labels: np.ndarray, rows: np.ndarray) -> None:
         self.path, self.longest, self.labels, self.rows = path, longest, labels, rows
         self.file: h5py.File | None = None
 
@@ -117,7 +119,7 @@ def theirs(path: Path, data: Data, rows: np.ndarray, workers: int, settings: Gia
     longest = {name: int(packed.lengths.max()) for name, packed in data.modalities.items()}
     model = build(data, settings).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    dataset = OneDatasetEach(path, longest, data.labels, rows)
+    dataset = OneDatasetEach(path, longest, data.values.argmax(1), rows)
     while True:
         for padded, counts, labels in DataLoader(dataset, 32, shuffle=True, num_workers=workers):
             batch = {
@@ -141,8 +143,8 @@ def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int,
     torch.set_num_threads(cores)
     frames = {name: torch.from_numpy(counts) for name, counts in lengths(count).items()}
     nothing = torch.empty(0, D)
-    labels = torch.zeros(count, dtype=torch.int64)
-    data = Data({name: PackedFrames(nothing, counts, counts) for name, counts in frames.items()}, labels, CLASSES)
+    packed = {name: PackedFrames(nothing, counts, counts) for name, counts in frames.items()}
+    data = Data(packed, np.zeros((count, len(CLASSES))), Target("label", CLASSES))
     batches = theirs(path, data, np.resize(rows, len(rows) * 2), 2, settings)
     next(batches)
     start = now()

@@ -46,7 +46,7 @@ def make_corpus(features: Path, count: int) -> None:
             dialog=f"d{row % 50}",
             text=str(row),
         )
-        for row, label in enumerate(data.labels.tolist())
+        for row, label in enumerate(data.values.argmax(1))
     ]
     corpus = write_corpus(features, "bench", rows, root=features, classes=fuse.CLASSES)
     for name, packed in data.modalities.items():

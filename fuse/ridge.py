@@ -91,7 +91,7 @@ def _mean_frames(data: Data, rows: NDArray[np.int64], sizes: Mapping[str, int]) 
     for part in sorted_batches(np.arange(len(rows)), data.costs[rows], TOGETHER):
         batch = data.batch(torch.from_numpy(rows[part]).to(data.device), on_host=rows[part])
         for name, frames in batch.items():
-            vectors[name][torch.from_numpy(part)] = pooled(frames, sizes[name]).double().cpu()
+            vectors[name][torch.from_numpy(part)] = pooled(frames, sizes[name]).cpu().double()
     return vectors
 
 

@@ -87,6 +87,8 @@ def range_option(command: Callable[..., Any]) -> Callable[..., Any]:
                 low = high = math.nan
             if not (name.strip() and -math.inf < low < high < math.inf):
                 raise click.BadParameter(f"{text!r} is no NAME=LOW,HIGH, such as valence=1,5.")
+            if name.strip() in ranges:
+                raise click.BadParameter(f"{name.strip()} has two ranges: give one.")
             ranges[name.strip()] = (low, high)
         return ranges
 

@@ -201,7 +201,9 @@ class Corpus:
             names = score_names(name)
         if len(names) == 1 and names[0] in self.targets:
             return self.targets[names[0]]
-        if not names or len(set(names)) < len(names) or not set(names) <= set(self.score_ranges):
+        if twice := sorted({each for each in names if names.count(each) > 1}):
+            raise CorpusError(f"The target {name!r} names {one_line(twice)} twice: name each score once.")
+        if not names or not set(names) <= set(self.score_ranges):
             raise CorpusError(
                 f"Corpus {self.name} has no target {name!r}: choose {one_line(self.targets)}"
                 f"{', or several scores with commas between' if len(self.score_ranges) > 1 else ''}."

@@ -54,10 +54,15 @@ def test_without_a_label_the_default_is_all_scores(tmp_path):
     assert load_corpus(tmp_path, "bare").target() == Target("scores", ("valence", "arousal"), ((0, 1), (0, 1)))
 
 
-@pytest.mark.parametrize("name", ["dominance", "valence,valence", "valence,label", "", "scores"])
+@pytest.mark.parametrize("name", ["dominance", "valence,label", "", "scores"])
 def test_a_target_that_the_corpus_lacks_is_refused_with_those_it_has(corpus, name):
     with pytest.raises(CorpusError, match=r"no target .*: choose label, labels, valence, arousal, votes, or several"):
         corpus.target(name)
+
+
+def test_a_score_that_is_named_twice_is_refused(corpus):
+    with pytest.raises(CorpusError, match="'valence,valence' names valence twice: name each score once"):
+        corpus.target("valence,valence")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """Training, testing and recording of every target."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_features import make_stores
-from made_targets import TARGETS, make_target_corpus
+from made_features import make_stores, utterances
+from made_targets import RANGES, TARGETS, make_target_corpus
 
+from gia_mic.extract.corpus import write_corpus
 from gia_mic.extract.errors import CorpusError, RunError
-from gia_mic.extract.store import open_store
+from gia_mic.extract.store import Header, Item, open_store, write_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.data import read_data
 from gia_mic.fuse.experiment import Execution, Experiment
@@ -126,11 +128,38 @@ def test_a_target_that_the_corpus_lacks_is_refused(corpus, stores, tmp_path):
         train(corpus, stores, tmp_path, target="mood")
 
 
-def test_scores_are_at_least_as_good_as_ridge_on_pooled_features(corpus, stores, tmp_path):
+def linear(folder):
+    """A corpus of 200 utterances whose two scores are linear in features of three modalities, but for noise."""
+    random, dims = np.random.default_rng(5), {"speech": 30, "text": 20, "visual": 10}
+    rows = utterances(200)
+    vectors = {name: random.normal(size=(len(rows), dim)) for name, dim in dims.items()}
+    signal = np.concatenate(list(vectors.values()), axis=1) @ random.normal(size=(60, 2))
+    signal = signal / signal.std(0) + 0.6 * random.normal(size=signal.shape)
+    scores = np.clip(3 + 0.7 * signal, 1, 5)
+    rows = [
+        replace(row, label=None, scores={"valence": float(valence), "arousal": float(arousal)})
+        for row, (valence, arousal) in zip(rows, scores, strict=True)
+    ]
+    made = write_corpus(folder, "linear", rows, root=folder, score_ranges=RANGES)
+    paths = {}
+    for name, values in vectors.items():
+        paths[name] = made.folder / name / "tiny-0123.h5"
+        items = [
+            Item(row.id, "digest", (vector + random.normal(0, 0.3, (4, len(vector)))).astype(np.float32))
+            for row, vector in zip(rows, values, strict=True)
+        ]
+        write_store(paths[name], Header(name, "tiny", "0123", {}, dims[name]), items)
+    return made, paths
+
+
+@pytest.mark.parametrize("kind", ["by emotion", "linear"])
+def test_scores_are_at_least_as_good_as_ridge_on_pooled_features(corpus, stores, tmp_path, kind):
     """The baseline is ridge regression on the mean frames of all modalities, side by side, its strength by itself."""
     from sklearn.linear_model import RidgeCV
     from sklearn.preprocessing import StandardScaler
 
+    if kind == "linear":
+        corpus, stores = linear(tmp_path)
     target = corpus.target("valence,arousal")
     values, whole = corpus.values(target), folds(corpus)
     pooled = []

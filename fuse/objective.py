@@ -20,7 +20,7 @@ q.
 regression is added to p and to each p_m (`ridge.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -144,22 +144,32 @@ def _of_labels(
         entropies = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
         return _mean(entropies, counted)
 
-    if alone is None:
-        return loss(outputs, targets, filled)
-    evidence = ((alone.detach() - prior.unsqueeze(-2)) * present.unsqueeze(-1)).sum(0)
-    target = torch.lerp(targets, (evidence + prior.unsqueeze(-2)).sigmoid(), config.soft_target)
-    unimodal_loss = loss(alone, targets.expand_as(alone), filled & present).mean(0)
-    return loss(outputs, target, filled) + config.unimodal_weight * unimodal_loss
+    target = targets
+    if alone is not None:
+        evidence = ((alone.detach() - prior.unsqueeze(-2)) * present.unsqueeze(-1)).sum(0)
+        target = torch.lerp(targets, (evidence + prior.unsqueeze(-2)).sigmoid(), config.soft_target)
+    return loss(outputs, target, filled) + _of_modalities(loss, alone, present, targets, filled, config)
 
 
 def _of_scores(
     outputs: Tensor, alone: Tensor | None, present: Tensor, targets: Tensor, filled: Tensor, config: TrainingConfig
 ) -> Tensor:
     loss = {"ccc": _ccc_loss, "l1": _l1_loss, "l2": _l2_loss}[config.score_loss]
+    return loss(outputs, targets, filled) + _of_modalities(loss, alone, present, targets, filled, config)
+
+
+def _of_modalities(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    alone: Tensor | None,
+    present: Tensor,
+    targets: Tensor,
+    filled: Tensor,
+    config: TrainingConfig,
+) -> Tensor | float:
+    """Return α times the mean loss of what each modality says by itself; 0 where none does."""
     if alone is None:
-        return loss(outputs, targets, filled)
-    unimodal_loss = loss(alone, targets.expand_as(alone), filled & present).mean(0)
-    return loss(outputs, targets, filled) + config.unimodal_weight * unimodal_loss
+        return 0.0
+    return config.unimodal_weight * loss(alone, targets.expand_as(alone), filled & present).mean(0)
 
 
 def _l1_loss(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from gia_mic.extract.targets import Target
 if TYPE_CHECKING:
     from torch import Tensor  # takes seconds to load, and thresholds are chosen without it too
 
+    from gia_mic.fuse.models.layers import Batch
     from gia_mic.fuse.ridge import Ridge
 
 __all__ = ["Readout", "fit_readout"]
@@ -50,6 +51,10 @@ class Readout:
     deviation: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
     ridge: Ridge | None = field(default=None, repr=False)
+
+    def corrected(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return a fusion's outputs (B, K) for a batch, with what they correct."""
+        return outputs if self.ridge is None else outputs + self.ridge(batch)
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Return the answers (…, K) float32 to outputs (…, K)."""

@@ -30,7 +30,7 @@ from gia_mic.fuse.models.own import OwnFusion, seeded
 from gia_mic.fuse.objective import log_prior, objective, step_targets
 from gia_mic.fuse.plan import NOBODY, Step, plan_epoch
 from gia_mic.fuse.readout import Readout, fit_readout
-from gia_mic.fuse.ridge import Ridge, fit_ridge
+from gia_mic.fuse.ridge import fit_ridge
 from gia_mic.fuse.stack import Learner, OneModel, Stack, why_unstackable
 
 __all__ = [
@@ -249,8 +249,20 @@ def predict(
         change: Function that is applied to each batch first, such as one that adds noise.
         batch_size: Most utterances in a batch, at least 1.
     """
-    outputs = _outputs(trained.model, data, rows, hidden, change, batch_size, trained.readout.ridge)
-    return _read(trained.readout, outputs)
+    return _answers(trained.model, trained.readout, data, rows, hidden, change, batch_size)
+
+
+def _answers(
+    model: nn.Module,
+    readout: Readout,
+    data: Data,
+    rows: np.ndarray,
+    hidden: Sequence[str] = (),
+    change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Return the answers for utterances, (B, K) float32; see `predict`."""
+    return _read(readout, _outputs(model, data, rows, hidden, change, batch_size, readout))
 
 
 def _read(readout: Readout, outputs: Tensor) -> np.ndarray:
@@ -264,9 +276,9 @@ def _outputs(
     hidden: Sequence[str] = (),
     change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
     batch_size: int = 64,
-    ridge: Ridge | None = None,
+    readout: Readout | None = None,
 ) -> Tensor:
-    """Return the outputs for utterances, (B, K) float32 on the host, a ridge regression's added; see `predict`."""
+    """Return the outputs for utterances, (B, K) float32 on the host, corrected where there is a readout."""
     model.eval()
     order = list(sorted_batches(np.arange(len(rows)), data.costs[rows], batch_size))
     outputs = torch.empty(len(rows), len(data.target.names))
@@ -282,7 +294,7 @@ def _outputs(
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             visible = change(visible) if change is not None else visible
             part_outputs = model(visible).logits.float()
-            parts.append(part_outputs if ridge is None else part_outputs + ridge(visible))
+            parts.append(part_outputs if readout is None else readout.corrected(part_outputs, visible))
         outputs[torch.from_numpy(np.concatenate(order))] = torch.cat(parts).cpu()
     return outputs
 
@@ -322,12 +334,12 @@ def predict_stack(
             batch = _gather(data, on_device[:, place], arranged[:, place])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             outputs = stack(visible, None, {}).logits.float()
-            for index, readout in enumerate(readouts):
-                if readout.ridge is not None:
-                    outputs[index] += readout.ridge(
-                        {name: PaddedFrames(values[index], mask[index]) for name, (values, mask) in visible.items()}
-                    )
-            parts.append(outputs)
+            batches = (
+                {name: PaddedFrames(values[index], mask[index]) for name, (values, mask) in visible.items()}
+                for index in range(len(readouts))
+            )
+            corrected = [readout.corrected(*pair) for readout, *pair in zip(readouts, outputs, batches, strict=True)]
+            parts.append(torch.stack(corrected))
         together = torch.cat(parts, 1).cpu()
     answers = []
     for readout, order, outputs in zip(readouts, orders, together, strict=True):
@@ -550,8 +562,7 @@ def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.n
         return [None] * len(runs)
     if isinstance(learner, Stack):
         return predict_stack(learner, [run.readout for run in runs], data, rows)
-    readout = runs[0].readout
-    return [_read(readout, _outputs(learner.model(0), data, rows[0], ridge=readout.ridge))]
+    return [_answers(learner.model(0), runs[0].readout, data, rows[0])]
 
 
 def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:

@@ -37,8 +37,7 @@ class _Mean(nn.Module):
             batch["speech"] = _averaged(batch["speech"], self.speech_group)
         answers = []
         for model, readout in zip(self.models, self.readouts, strict=True):
-            outputs = model(batch).logits
-            answers.append(readout.answers(outputs if readout.ridge is None else outputs + readout.ridge(batch)))
+            answers.append(readout.answers(readout.corrected(model(batch).logits, batch)))
         return torch.stack(answers).mean(0)
 
 

@@ -133,6 +133,7 @@ class Corpus:
     follow_links: bool = False
     label_names: tuple[str, ...] = ()
     score_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    _values: dict[Target, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -211,8 +212,13 @@ class Corpus:
         return Target("scores", tuple(names), tuple(self.score_ranges[each] for each in names))
 
     def values(self, target: Target) -> NDArray[np.float64]:
-        """Return a target of all utterances as numbers, (U, K), as `targets.matrix` does; NaN where it is missing."""
-        return matrix(target, self.column(target.kind))
+        """Return a target of all utterances as numbers, (U, K), as `targets.matrix` does; NaN where it is missing.
+
+        It is the same array each time, not to be written into.
+        """
+        if target not in self._values:
+            self._values[target] = matrix(target, self.column(target.kind))
+        return self._values[target]
 
     def recognised(self) -> dict[str, int]:
         """Return how many texts each recogniser heard, by its name; all others are the corpus's own."""

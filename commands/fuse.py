@@ -96,6 +96,12 @@ def allow_shared_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--allow-shared", is_flag=True, help=text)(command)
 
 
+def seeds_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --seeds."""
+    text = "Train this many runs of each fold, each with its own seed."
+    return click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help=text)(command)
+
+
 def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --set, as `others`: values by setting."""
     return click.option(
@@ -174,13 +180,7 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Seed of everything random; with --seeds, the first of them.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Train this many runs of each fold, each with its own seed.",
-)
+@seeds_option
 @click.option("--name", help="Name of the run.  [default: that of the fusion, its target and its modalities]")
 @target_option
 @protocol_option
@@ -329,13 +329,7 @@ def tune(
     show_default=True,
     help="Fusion whose parts to measure: gia-mic, or your own, MODULE:CLASS.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Train this many runs of each fold, each with its own seed.",
-)
+@seeds_option
 @click.option("--baselines", is_flag=True, help="Also train the other fusions, with their default settings.")
 @click.option("--name", help="Name of the whole model's run; the other names begin with it.  [default: the fusion's]")
 @target_option

@@ -1,52 +1,23 @@
-"""`mer predict`, `mer listen` and `mer export`: a trained run on one's own files, live, and as a folder to hand on."""
+"""`mer predict`: a trained run on recordings and texts of one's own."""
 
 import csv
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.options import FOLDER, device_option, missing_option, pairs
-from gia_mic.commands.settings import setting_options, typed_settings
-from gia_mic.config import ListenConfig
+from gia_mic.commands.model_options import FILE, RUN, model_options
+from gia_mic.commands.options import missing_option
 
 if TYPE_CHECKING:
     from gia_mic.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-RUN = click.Path(path_type=Path)
-
-
-def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Return MODALITY=FOLDER texts as a dictionary."""
-    return pairs(texts, "MODALITY=FOLDER")
-
-
-def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option --trust."""
-    text = "Run the code of the run's own fusion, which is not part of mer. Read that code first."
-    return click.option("--trust", is_flag=True, help=text)(command)
-
-
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model and encoders to load, and where."""
-    encoder = click.option(
-        "--encoder",
-        "encoders",
-        multiple=True,
-        metavar="MODALITY=FOLDER",
-        callback=parse_encoders,
-        help="Load an encoder's weights from this folder, such as speech=~/whisper. May be repeated.  [default: as "
-        "recorded]",
-    )
-    return encoder(trust_option(device_option(command)))
 
 
 @click.command()
@@ -134,65 +105,6 @@ def predict(
         logger.info(f"Wrote {picture}.")
 
 
-@click.command()
-@click.argument("run", type=RUN)
-@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, dir_okay=False))
-@setting_options(ListenConfig)
-@click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
-@model_options
-def listen(
-    run: Path,
-    file: str,
-    as_json: bool,
-    encoders: Mapping[str, str],
-    trust: bool,
-    device: str | None,
-    **options: Any,
-) -> None:
-    """Predict emotions in speech as it goes on, with a trained run.
-
-    RUN is the folder of a run or of one fold. Speech comes from FILE, or from standard input if that is -. Each line
-    has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
-
-    Standard input, and a file that ends in .pcm or .raw, is 16-bit little-endian mono PCM at 16 kHz, as
-    `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.
-    """
-    from contextlib import ExitStack
-
-    from gia_mic.extract.errors import MediaError, words_of
-    from gia_mic.extract.media import stream_audio
-    from gia_mic.listen import listen as hear
-    from gia_mic.listen import pcm
-    from gia_mic.predictor import load_predictor
-
-    config = ListenConfig(**typed_settings(ListenConfig, options))
-    if file == "-" and sys.stdin is None:
-        raise MediaError("Standard input is closed: pipe sound into it, or name a file.")
-    predictor = load_predictor(run, encoders=encoders, device=device, trust=trust)
-    computed_s = heard_s = 0.0
-    with ExitStack() as opened:
-        if file == "-":
-            blocks = pcm(sys.stdin.buffer)
-        elif Path(file).suffix.lower() in (".pcm", ".raw"):
-            try:
-                blocks = pcm(opened.enter_context(Path(file).open("rb")))
-            except OSError as error:
-                raise MediaError(f"There is no file {file} to read ({words_of(error)}): check the path.") from error
-        else:
-            blocks = stream_audio(Path(file), 16_000)
-        for answer in hear(predictor, blocks, every_s=config.every_s, window_s=config.window_s):
-            computed_s, heard_s = computed_s + answer.seconds, answer.time_s
-            if as_json:
-                click.echo(json.dumps({"time_s": answer.time_s, **answer.entries()}))
-            else:
-                percentages = "  ".join(f"{name} {100 * p:3.0f} %" for name, p in answer.probabilities.items())
-                click.echo(f"{answer.time_s:7.1f} s  {answer.in_words():12} {percentages}".rstrip())
-    if heard_s:
-        logger.info(f"{heard_s:.1f} s of sound in {computed_s:.1f} s: real-time factor {computed_s / heard_s:.2f}.")
-    else:
-        logger.warning(f"There was less than {config.every_s:g} s of sound: no answer.")
-
-
 def _beside(answer: "Prediction") -> dict[str, Any]:
     """Return what stands beside an answer, as JSON values."""
     return {
@@ -266,28 +178,4 @@ def _write_csv(columns: list[str], rows: Iterable[Mapping[str, Any]], delimiter:
         table.writerow(row)
 
 
-@click.command()
-@click.argument("run", type=RUN)
-@click.argument("folder", type=FOLDER)
-@click.option(
-    "--licence", default="other", show_default=True, help="Licence of the weights, by its name on the Hugging Face hub."
-)
-@click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx; needs pip install 'gia-mic[onnx]'.")
-@trust_option
-def export(run: Path, folder: Path, licence: str, onnx: bool, trust: bool) -> None:
-    """Write a trained run into a folder, to share it.
-
-    RUN is the folder of a run or of one fold. FOLDER gets its weights, its configuration and a model card. It loads
-    without the corpus and its features. It holds no transcripts and no paths of this machine. The encoders' weights are
-    not in it, but the names and versions by which they can be downloaded.
-    """
-    from gia_mic.export import export as write
-    from gia_mic.fuse.runs.folder import find_run_dirs
-
-    run_dirs = find_run_dirs(run)
-    exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx, trust=trust)
-    size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-    click.echo(f"{exported}: models: {len(run_dirs)}, {size / 2**20:.1f} MiB")
-
-
-COMMANDS = (predict, listen, export)
+COMMANDS = (predict,)

@@ -130,7 +130,7 @@ def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
 
 
 def test_closed_standard_input_is_said(mer, monkeypatch):
-    monkeypatch.setattr("gia_mic.commands.predict.sys", SimpleNamespace(stdin=None))
+    monkeypatch.setattr("gia_mic.commands.listen.sys", SimpleNamespace(stdin=None))
     answer = mer("listen", "runs/none", "-")
     assert (answer.exit_code, answer.stderr) == (
         1,

@@ -10,7 +10,7 @@ from made_features import make_corpus, make_stores
 
 from gia_mic.commands.extract import extract
 from gia_mic.commands.fuse import ablate, fuse_train, tune
-from gia_mic.commands.predict import listen
+from gia_mic.commands.listen import listen
 from gia_mic.commands.settings import typed_settings
 from gia_mic.commands.settings_page import settings_page
 from gia_mic.config import ListenConfig

@@ -1,0 +1,37 @@
+"""The argument and the options of commands that apply a trained run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gia_mic.commands.options import device_option, pairs
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+RUN = click.Path(path_type=Path)
+
+
+def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Return MODALITY=FOLDER texts as a dictionary."""
+    return pairs(texts, "MODALITY=FOLDER")
+
+
+def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --trust."""
+    text = "Run the code of the run's own fusion, which is not part of mer. Read that code first."
+    return click.option("--trust", is_flag=True, help=text)(command)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which model and encoders to load, and where."""
+    encoder = click.option(
+        "--encoder",
+        "encoders",
+        multiple=True,
+        metavar="MODALITY=FOLDER",
+        callback=parse_encoders,
+        help="Load an encoder's weights from this folder, such as speech=~/whisper. May be repeated.  [default: as "
+        "recorded]",
+    )
+    return encoder(trust_option(device_option(command)))

@@ -68,8 +68,8 @@ class _Lines:
         now = time.monotonic()
         if 0 < self._done < self._total and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (now - self._begun) / self._done * (self._total - self._done)
-            self._write(f", {self._rate(now)}, {time_text(left)} left")
+            left_s = (now - self._begun) / self._done * (self._total - self._done)
+            self._write(f", {self._rate(now)}, {time_text(left_s)} left")
 
     def set_postfix(self, values: Mapping[str, str], refresh: bool) -> None:
         """Keep values for the next line."""
@@ -123,8 +123,8 @@ def time_text(seconds: float) -> str:
     >>> time_text(107)
     '1 min 47 s'
     """
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
+    hours, remainder = divmod(round(seconds), 3600)
+    minutes, seconds = divmod(remainder, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

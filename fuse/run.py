@@ -356,8 +356,8 @@ def _train_tasks(
     trainer = _Trainer(corpus, data, provenance, execution.logs)
 
     def stack_size(task: Task, runs: int) -> int:
-        wanted = execution.stack or (1 if device.type == "cpu" else runs)
-        if min(wanted, runs) > 1 and (why := trainer.why_unstackable(task)) is not None:
+        stack_size = execution.stack or (1 if device.type == "cpu" else runs)
+        if min(stack_size, runs) > 1 and (why := trainer.why_unstackable(task)) is not None:
             logger.info(f"{task.fusion.name} can't be trained in stacks ({why}): its runs are trained one by one.")
             return 1
         return execution.stack or (1 if device.type == "cpu" else trainer.stack_size(task, runs))

@@ -147,7 +147,7 @@ def _made_by(group: Group) -> list[str]:
 FORMATS: dict[str, Callable[[Sequence[Group], str | None], str]] = {
     "terminal": _terminal,
     "md": _markdown,
-    "csv": lambda found, reference: as_csv(found),
+    "csv": lambda chosen, reference: as_csv(chosen),
     "json": as_json,
     "latex": _latex,
     "html": _html,

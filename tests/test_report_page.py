@@ -140,7 +140,7 @@ def test_confused_utterances_worked_by_hand(tmp_path):
     )
     assert (first.wrong, first.answers) == (1, 3)
     assert (second.text, second.wrong, second.predicted) == ("two", pytest.approx(1 / 3), "angry")
-    assert first.said == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
+    assert first.mean == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
     assert len(confused_utterances(group, most=1)) == 1
 
 

@@ -405,7 +405,7 @@ def _train_within_memory(trainer: "_Trainer", tasks: Sequence[Task], report: Rep
             raise
         if len(tasks) == 1:
             raise RunError(
-                f"{tasks[0].run_dir}: memory doesn't suffice to train one run ({first_line(error)}): take a smaller "
+                f"{tasks[0].run_dir}: the memory is too small for one run ({first_line(error)}): take a smaller "
                 "--batch-size, fewer --jobs, or with --memory 0 leave the frames in their files."
             ) from error
     else:
@@ -523,7 +523,7 @@ class _Trainer:
             ids = one_line(self.corpus.ids[row] for row in test[overflown])
             raise RunError(
                 f"{run_dir}: {overflown.sum()} of {len(test)} answers are no numbers ({ids}), which ends the run: "
-                "lower the learning rate, or look for features of another size than the rest."
+                "lower the learning rate, or look for features of an unusual size."
             )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model, result.readout)

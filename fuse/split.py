@@ -244,8 +244,8 @@ def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[st
         if len(spellings) > 1:
             several = " and ".join(map(repr, spellings.values()))
             raise RunError(
-                f"The column split of {corpus.name} has {several}, each a usual name of the {part} part: call one of "
-                "them otherwise."
+                f"The column split of {corpus.name} has {several}, each a usual name of the {part} part: rename one "
+                "of them."
             )
     column = np.array([parts[value] for value in column], dtype=object)
     return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[column == DEVELOPMENT])
@@ -259,7 +259,7 @@ def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:
     if shared:
         raise RunError(
             f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {separate_column}s "
-            f"{one_line(shared)} in training and test, which makes its score an easy one: "
+            f"{one_line(shared)} in training and test, which inflates its score: "
             f"choose --protocol {separate_column}, or allow it explicitly with --allow-shared."
         )
 

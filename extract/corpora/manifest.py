@@ -84,7 +84,7 @@ def prepare_table(
     """
     root = path.parent if root is None else root
     if not root.is_dir():
-        raise CorpusError(f"The corpus root {root} is no folder: give the one that the table's paths start from.")
+        raise CorpusError(f"The corpus root {root} is no folder: give the folder that the table's paths start from.")
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")

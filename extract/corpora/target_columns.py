@@ -149,7 +149,7 @@ def labels_of(value: Any) -> tuple[str, ...]:
         cells, empty = list(value) if isinstance(value, list | tuple) else [value], False
     names = [as_text(cell) or "" for cell in cells]
     if empty or not all(names) or len(set(names)) < len(names) or "," in "".join(names) or _NONE_APPLIES in names:
-        raise ValueError(f"{value!r:.40} are no different names")
+        raise ValueError(f"{value!r:.40} are not different names")
     return tuple(names)
 
 

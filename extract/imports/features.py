@@ -78,9 +78,9 @@ def import_features(
         StoreError: A file is refused, broken, or contradicts another in an id or in D; or values aren't finite.
     """
     if nonfinite not in ("fail", "skip", "zero"):
-        raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
+        raise StoreError(f"{nonfinite!r} is not a way to treat values that aren't finite: choose fail, skip or zero.")
     if classes is not None and classes not in sentiment.CLASSES:
-        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(sentiment.CLASSES)}.")
+        raise CorpusError(f"{classes!r} is not a way to make classes of scores: choose {one_line(sentiment.CLASSES)}.")
     scores_needed = classes is not None
     corpus = load_corpus(features, name) if name in corpus_names(features) else None
     if classes is None and corpus is not None:

@@ -86,7 +86,7 @@ def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     elif suffix == ".npz":
         yield from _npz(path)
     else:
-        raise StoreError(f"{path} is of no known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
+        raise StoreError(f"{path} is not of a known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
 
 
 def read_segments(path: Path) -> list[Segment]:

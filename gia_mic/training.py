@@ -47,7 +47,7 @@ class TrainedRun:
     @cached_property
     def report(self) -> Report:
         """Its scores."""
-        return read_report(self.path)
+        return read_report(self.path, folders=self.run_dirs)
 
     def load(self, **options: Any) -> "Model":
         """Load it to predict with; `options` are those of `gia_mic.load`."""

@@ -46,7 +46,7 @@ class TrainedRun:
 
     @cached_property
     def report(self) -> Report:
-        """Its scores."""
+        """Return the report of its scores."""
         return read_report(self.path, folders=self.run_dirs)
 
     def load(self, **options: Any) -> "Model":

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from gia_mic.extract.targets import Target
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.rebuild import from_hub
 from gia_mic.report.summary import summarise
@@ -10,7 +11,7 @@ from gia_mic.report.summary import summarise
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["base_models", "card_data"]
+__all__ = ["base_models", "card_data", "subject_of"]
 
 _TASKS = {"visual": "video-classification", "speech": "audio-classification", "text": "text-classification"}
 """The hub's task for inputs with a modality; the first that a run takes counts, since a video has sound as well."""
@@ -56,6 +57,11 @@ def base_models(config: Any) -> list[str]:
     return list(dict.fromkeys(str(spec["model"]) for spec in specs if from_hub(spec)))
 
 
+def subject_of(target: Target) -> str:
+    """Return what is predicted, in words."""
+    return ", ".join(target.names) if target.kind == "scores" else "emotions"
+
+
 def _task(run: Run) -> str:
     return next(task for modality, task in _TASKS.items() if modality in run.modalities)
 
@@ -82,6 +88,7 @@ def _results(run: Run) -> "list[EvalResult]":
         "folds": f"{len(run.numbers)} of {run.expected}",
         "seeds": run.seeds,
         "epoch chosen by": run.select,
+        "tested": "each model on the fold that it was not trained on",
     }
     if run.config.get("allow_shared"):
         protocol["training and test share"] = "speakers or scenarios"
@@ -96,7 +103,7 @@ def _results(run: Run) -> "list[EvalResult]":
         results.append(
             EvalResult(
                 task_type=_task(run),
-                task_name=f"{run.target.name} from {', '.join(run.modalities)}",
+                task_name=f"{subject_of(run.target)} from {', '.join(run.modalities)}",
                 dataset_type=run.corpus,
                 dataset_name=run.corpus,
                 dataset_split="test",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from gia_mic.card_data import card_data
+from gia_mic.card_data import card_data, subject_of
 from gia_mic.fuse.runs.folder import SOURCE
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
@@ -95,7 +95,7 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
             data=card_data(run, licence=licence).to_yaml(),
             address=address,
             name=run.name,
-            subject=", ".join(target.names) if target.kind == "scores" else "emotions",
+            subject=subject_of(target),
             modalities=", ".join(run.modalities),
             fusion=run.fusion,
             models=models,

@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gia_mic.card_data import base_models
+from gia_mic.card_data import base_models, subject_of
 from gia_mic.export import export, refuse_others
 from gia_mic.extract.encoders.contract import TINY
 from gia_mic.extract.errors import RunError, one_line
@@ -84,9 +84,7 @@ def write_space(
 def _readme(config: dict[str, Any], licence: str, gradio: str) -> str:
     from huggingface_hub import SpaceCardData
 
-    target = run_folder.recorded_target(config)
-    subject = ", ".join(target.names) if target.kind == "scores" else "emotions"
-    title = f"{subject.capitalize()} from {', '.join(config['modalities'])}"
+    title = f"{subject_of(run_folder.recorded_target(config)).capitalize()} from {', '.join(config['modalities'])}"
     data = SpaceCardData(
         title=title,
         emoji="🎭",

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from gia_mic.extract.encoders.hub_errors import UnreachableError, ask_hub, send_to_hub
+from gia_mic.extract.encoders.quiet import with_bars_on_terminals
 from gia_mic.extract.encoders.snapshot import COMMIT, MAIN, Snapshot, offline, recall, remember
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.fuse.runs.folder import CONFIG, METRICS, READOUT, SOURCE, WEIGHTS
@@ -145,7 +146,8 @@ def push_folder(
         )
         return str(commit.commit_url)
 
-    return send_to_hub(name, send)
+    with with_bars_on_terminals():
+        return send_to_hub(name, send)
 
 
 def refuse_without_token(token: str | None = None) -> None:

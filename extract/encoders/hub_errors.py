@@ -156,7 +156,8 @@ def _upload_refusal(repository: str, causes: tuple[BaseException, ...]) -> RunEr
     owner = repository.partition("/")[0]
     statuses = {status for error in causes if (status := status_of(error)) is not None}
     cause = next((error for error in causes if type(error) is not RuntimeError), causes[0])
-    why = " ".join(str(cause).split())[:400].rstrip(".") or first_line(cause)
+    words = str(cause).partition("For more information")[0].split()
+    why = " ".join(words)[:400].rstrip(".") or first_line(cause)
     if 401 in statuses:
         return RunError("The hub doesn't accept the token: log in anew with `hf auth login`, or check HF_TOKEN.")
     if 403 in statuses:
@@ -164,6 +165,8 @@ def _upload_refusal(repository: str, causes: tuple[BaseException, ...]) -> RunEr
             f"The hub doesn't let this token write to {repository}: choose a repository of yours, or a token that may "
             f"write, of an account with rights in {owner}."
         )
+    if 404 in statuses:
+        return RunError(f"The hub knows nobody called {owner}, or doesn't take {repository} (404): check the name.")
     if statuses & {409, 412}:
         return RunError(f"{repository} was changed by somebody else meanwhile: run this again.")
     if 429 in statuses:

@@ -92,7 +92,7 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
         shutil.rmtree(old)
     copies = []
     for run_dir in run_dirs:
-        config = run_folder.read_config(run_dir)
+        config = run_folder.read_config(run_dir, {"fold": int, "seed": int, "provenance": dict})
         copy = run_folder.run_dir_of(folder, config["fold"], config["seed"])
         make_folder(copy)
         provenance = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}

@@ -151,11 +151,12 @@ class Handler(BaseHTTPRequestHandler):
             name = f"{kind}{entries[0]['organization']}/{entries[0]['name']}"
         else:
             name = (api or batch)[1]
-        if self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Bearer {WRITER}"):
+        token, owner = self.headers.get("Authorization"), name.removeprefix("spaces/").partition("/")[0]
+        if token not in (f"Bearer {TOKEN}", f"Bearer {WRITER}"):
             return self.refuse(401, "InvalidToken")
-        if self.headers.get("Authorization") != f"Bearer {WRITER}" or not name.removeprefix("spaces/").startswith(
-            "lab/"
-        ):
+        if owner == "nobody":
+            return self.refuse(404, "NotFound")
+        if token != f"Bearer {WRITER}" or owner != "lab":
             return self.refuse(403, "Forbidden")
         if hub.strikes(name, "busy", times=hub.faults.get(name, {}).get("busy", 0)):
             return self.say(429, {}, {"Retry-After": "0"})

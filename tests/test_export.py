@@ -115,6 +115,15 @@ def test_an_export_replaces_an_export_and_nothing_else(exported_run, tmp_path):
         export(run_dirs, run)
 
 
+def test_a_stranger_cannot_choose_where_an_export_is_written(exported_run, tmp_path):
+    run = shutil.copytree(exported_run[0], tmp_path / "run")
+    path = run / "fold-1" / "seed-0" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fold": "../../elsewhere"}))
+    with pytest.raises(RunError, match="lacks fold, or has it in another type"):
+        export((path.parent,), tmp_path / "in" / "out")
+    assert sorted(tmp_path.glob("*")) == [run]
+
+
 def averaged(frames):
     """Average each four frames."""
     values, lengths = average(frames.values[frames.mask], frames.mask.sum(1).numpy(), 4)

@@ -26,7 +26,7 @@ def quietly(logging: Any) -> Iterator[None]:
 @contextmanager
 def with_bars_on_terminals() -> Iterator[None]:
     """Let the hub's library show the progress of uploads on a terminal alone; that of downloads it hides by itself."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if sys.stderr.isatty() or are_progress_bars_disabled():
         yield

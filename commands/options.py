@@ -32,7 +32,7 @@ WORDS, CHECK_ONLY = "gia_mic.words", "gia_mic.check_only"
 """What a context may know: a command's words where nobody typed them, and whether it is only to be checked."""
 
 
-class _FolderOrAddress(click.Path):
+class FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
@@ -44,7 +44,7 @@ class _FolderOrAddress(click.Path):
 def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --features."""
     text = "Folder of prepared corpora and their features, or an address such as s3://bucket/features."
-    folder = _FolderOrAddress(file_okay=False, path_type=Path)
+    folder = FolderOrAddress(file_okay=False, path_type=Path)
     return click.option("--features", type=folder, default=Path("features"), show_default=True, help=text)(command)
 
 

@@ -19,8 +19,8 @@ Every command of `mer` with its arguments and options, as `mer COMMAND --help` p
 
     python -m gia_mic.commands.reference_page > docs/commands.md
 
-Three metrics occur in it. UA is the mean of the classes' recalls, macro F1 the mean of their F1, and CCC the concordance
-correlation coefficient ([all metrics](metrics.md)).
+Three metrics occur in it. UA is the mean of the classes' recalls, macro F1 the mean of their F1, and CCC the
+concordance correlation coefficient ([all metrics](metrics.md)).
 """
 
 EVERYWHERE = {"verbose", "quiet", "help"}

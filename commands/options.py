@@ -36,6 +36,7 @@ class FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the folder; what lies at an address is mirrored first."""
         from gia_mic.extract.address import is_address, local_folder
 
         return local_folder(value) if is_address(str(value)) else super().convert(value, parameter, context)

@@ -98,6 +98,8 @@ def make_folder(demo: Path, folder: Path) -> Path:
         tone(folder / f"{name}.wav", 0.4 + number / 10)
     video(folder / "a.mp4", [80] * 10)
     shutil.copy(ROOT / "examples" / "my_fusion.py", folder)
-    (folder / "many.csv").write_text("id,audio,text,video\nfirst,a.wav,no way,a.mp4\nsecond,,so sad,\n", encoding="utf-8")
+    (folder / "many.csv").write_text(
+        "id,audio,text,video\nfirst,a.wav,no way,a.mp4\nsecond,,so sad,\n", encoding="utf-8"
+    )
     iemocap(folder / "IEMOCAP_full_release")
     return folder

@@ -76,10 +76,8 @@ def test_commands_exist_and_files_can_be_read(name, folder, monkeypatch):
 def runs(name):
     """Blocks of a page that are tried: marked commands, and Python that isn't marked otherwise."""
     for block in blocks((ROOT / name).read_text(encoding="utf-8")):
-        session = ">>>" in block.text
-        if block.language == "python" and block.mark != "parse" and not (session and name in ELSEWHERE):
-            yield block
-        elif block.mark == "run" or block.mark.startswith("file "):
+        python = block.language == "python" and block.mark != "parse"
+        if block.mark.startswith(("run", "file ")) or (python and not (">>>" in block.text and name in ELSEWHERE)):
             yield block
 
 

@@ -24,6 +24,10 @@ class Finite(click.FloatRange):
             self.fail(f"{value!r} is no finite number.", parameter, context)
         return number
 
+    def _describe_range(self) -> str:
+        """Return the bounds for a help; click itself takes for granted that there are some."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 FINITE = Finite()
 FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -104,6 +104,7 @@ def test_what_a_page_shows_runs_in_its_order(name, targets, tmp_path, monkeypatc
 def test_the_page_of_all_commands_is_what_they_say():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert page == reference_page(), "make it anew, as its head says"
+    assert "<=None" not in page
 
 
 def test_the_page_of_metrics_has_each_of_them():

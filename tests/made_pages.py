@@ -2,7 +2,7 @@
 
 A block is fenced, or indented by four spaces. A comment above it may say what is done with it:
 
-    <!-- test: run -->         the commands of a shell block are run, not only parsed
+    <!-- test: run -->         the commands of a shell block are run, not only parsed; those of a TOML file are planned
     <!-- test: parse -->       Python code is compiled, not run
     <!-- test: file NAME -->   the block is written to this file, which the blocks below it may read
 """
@@ -101,5 +101,7 @@ def make_folder(demo: Path, folder: Path) -> Path:
     (folder / "many.csv").write_text(
         "id,audio,text,video\nfirst,a.wav,no way,a.mp4\nsecond,,so sad,\n", encoding="utf-8"
     )
+    rows = ["id,label,speaker,audio,text", "u1,happy,anna,one.wav,so kind", "u2,sad,ben,two.wav,so sad"]
+    (folder / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     iemocap(folder / "IEMOCAP_full_release")
     return folder

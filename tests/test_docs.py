@@ -89,6 +89,10 @@ def test_what_a_page_shows_runs_in_its_order(name, targets, tmp_path, monkeypatc
         where = f"{name}, line {block.line}"
         if block.mark.startswith("file "):
             Path(block.mark.removeprefix("file ")).write_text(block.text, encoding="utf-8")
+        elif block.language == "toml":
+            Path("page.toml").write_text(block.text, encoding="utf-8")
+            answer = mer("run", "page.toml", "--dry-run")
+            assert answer.exit_code == 0, f"{where}: {answer.output}"
         elif block.language != "python":
             for words in commands(block):
                 answer = mer(*words, default_map=SMALL)

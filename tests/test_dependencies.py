@@ -36,7 +36,7 @@ REQUIRED = {normal(requirement) for requirement in PROJECT["dependencies"]}
 EXTRAS = {
     normal(requirement)
     for extra, requirements in PROJECT["optional-dependencies"].items()
-    if extra != "test"
+    if extra not in ("docs", "test")
     for requirement in requirements
 }
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gia_mic.extract.corpus import MODALITIES
-from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.errors import RunError, one_line, what_failed
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, initialise
-from gia_mic.fuse.models.own import OwnFusion, seeded, what_failed
+from gia_mic.fuse.models.own import OwnFusion, seeded
 from gia_mic.fuse.models.registry import Entry
 from gia_mic.fuse.stack import Stack, why_unstackable
 from gia_mic.fuse.train import one_thread

@@ -271,7 +271,7 @@ def refuse_problems(
 def _problems_of_fusion(experiment: Experiment, modalities: Sequence[str] | None) -> list[str]:
     """Return what is wrong with an experiment's fusion; one that others wrote is tried where modalities are known."""
     name = experiment.fusion
-    if name not in fusions.FUSIONS and name not in fusions.installed() and ":" not in name:
+    if ":" not in name and name not in fusions.names():
         return [f"there is no fusion {name!r} (there are {', '.join(fusions.FUSIONS)})"]
     fusion, config = fusions.find_fusion(name), model_config(experiment)
     if not isinstance(config, fusion.config):

@@ -2,14 +2,14 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import replacing
+from gia_mic.extract.plugins import Source
 from gia_mic.fuse.models import registry
-from gia_mic.fuse.models.plugins import Source, load_copy, load_installed
+from gia_mic.fuse.models.plugins import load_copy, load_installed
 from gia_mic.fuse.runs.folder import CONFIG, HINT, SOURCE
 
 __all__ = ["copy_source", "load_entry", "record_of", "write_source"]
@@ -17,9 +17,7 @@ __all__ = ["copy_source", "load_entry", "record_of", "write_source"]
 
 def record_of(source: Source | None) -> dict[str, Any]:
     """Return the entry of a configuration that says where a fusion comes from; none for one of ours."""
-    if source is None:
-        return {}
-    return {"fusion": {each.name: getattr(source, each.name) for each in fields(source) if each.name != "code"}}
+    return {} if source is None else {"fusion": source.record()}
 
 
 def write_source(run_dir: Path, source: Source | None) -> None:

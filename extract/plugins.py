@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
@@ -22,17 +22,23 @@ from gia_mic.extract.errors import MerError, first_line, one_line, what_failed, 
 from gia_mic.extract.settings import Setting
 
 __all__ = [
+    "Finding",
     "Kind",
+    "NoSettings",
     "Plugin",
     "Source",
     "about",
     "config_of",
     "configured",
+    "file_of",
+    "findings",
     "installed",
     "load",
     "load_copy",
     "load_installed",
     "load_point",
+    "load_recorded",
+    "refuse_broken",
     "settings_lines",
     "settings_of_own",
     "short_name",
@@ -107,8 +113,69 @@ class Plugin:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What became of one truth.
+
+    Attributes:
+        truth: What should hold, in words.
+        problem: Why it doesn't; None where it does.
+        note: What else is to be said.
+    """
+
+    truth: str
+    problem: str | None = None
+    note: str = ""
+
+    def line(self) -> str:
+        """Return it for a terminal.
+
+        >>> Finding("padding changes nothing").line(), Finding("every modality counts", "text doesn't").line()
+        ('holds  padding changes nothing', "fails  every modality counts: text doesn't")
+        """
+        why = self.problem or self.note
+        return ("holds  " if self.problem is None else "fails  ") + self.truth + (f": {why}" if why else "")
+
+
+@dataclass(frozen=True)
 class NoSettings:
     """The settings of something that has none."""
+
+
+def findings(truths: Mapping[str, Callable[[Any], str | None]], subject: Any, name: str) -> list[Finding]:
+    """Return what becomes of each truth; where the first is broken, the others would say the same and are left out.
+
+    Args:
+        truths: What should hold, in words, and what tries it: it raises where it doesn't, or returns what to note.
+        subject: What is tried.
+        name: What that is called.
+    """
+    results: list[Finding] = []
+    for truth, test in truths.items():
+        try:
+            results.append(Finding(truth, note=test(subject) or ""))
+        except MerError as error:
+            results.append(Finding(truth, str(error).rstrip(".")))
+        except Exception as error:
+            results.append(Finding(truth, f"{name} fails with {what_failed(error)}"))
+        if results[0].problem is not None:
+            break
+    return results
+
+
+def refuse_broken(results: Collection[Finding], kind: Kind) -> None:
+    """Refuse what breaks a truth.
+
+    Raises:
+        MerError: It does.
+    """
+    if broken := sum(finding.problem is not None for finding in results):
+        what = kind.noun.partition(" ")[2]
+        raise kind.error(f"{broken} of what every {what} must do it doesn't: correct it, and check it again.")
+
+
+def file_of(own: Any) -> str | None:
+    """Return the file that a class is in; None where that isn't known."""
+    return getattr(sys.modules.get(own.__module__), "__file__", None)
 
 
 def short_name(name: str) -> str:
@@ -201,6 +268,44 @@ def load_copy(kind: Kind, path: Path, class_name: str, digest: str) -> Plugin:
     if hashlib.sha256(code).hexdigest() != digest:
         raise kind.error(f"{path} isn't the code that the run was trained with: copy the run again, or train it again.")
     return _of_file(kind, path, code, class_name)
+
+
+def load_recorded(kind: Kind, name: str, record: Any, folder: Path, *, where: Path, trust: bool) -> Plugin:
+    """Load a class that a run recorded; the run may come from a stranger.
+
+    Args:
+        kind: Of which kind it is.
+        name: What it is called.
+        record: What `Source.record` gave.
+        folder: Where the run keeps its file.
+        where: The file that holds the record.
+        trust: Whether code of others may be run.
+
+    Raises:
+        MerError: It isn't trusted, has changed, or can't be loaded.
+    """
+    what, again = kind.noun.partition(" ")[2], "train the fold again"
+    entries = record if isinstance(record, Mapping) else {}
+    texts = [entries.get(key) for key in ("class_name", "module", "digest", "file")]
+    if not all(isinstance(text, str) for text in texts) or PurePath(str(texts[3])).name != texts[3]:
+        raise kind.error(f"{where} doesn't say where its {what} comes from: remove the folder and {again}.")
+    class_name, module, digest, file = map(str, texts)
+    package = entries.get("distribution")
+    if not trust:
+        origin = f"the package {package}" if package else str(folder / file)
+        raise kind.error(
+            f"The {what} {name} is code of its author, {class_name} in {origin}, and could do whatever you can: read "
+            "it, and say --trust (in Python, trust=True) to run it."
+        )
+    if not package:
+        return load_copy(kind, folder / file, class_name, digest)
+    plugin = load_installed(kind, module, class_name)
+    if plugin.source.digest != digest:
+        raise kind.error(
+            f"{where.parent} was trained with {package}, and {plugin.source.origin} that is installed has other code: "
+            f"install that version, or {again}."
+        )
+    return plugin
 
 
 def about(plugin: Plugin) -> str:

@@ -85,6 +85,7 @@ def extract_features(
     modality: str = "all",
     *,
     encoder: str | None = None,
+    encoder_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     dry_run: bool = False,
     allow_failures: bool = False,
@@ -107,7 +108,9 @@ def extract_features(
     Args:
         corpus: A prepared corpus or its name; None takes the only one there is, or makes the demo corpus.
         modality: speech, text, visual, or all that the corpus has.
-        encoder: Hub id, local folder, or tiny; None takes the corpus's own, or the default of the modality.
+        encoder: Hub id, local folder, tiny, or your own, MODULE:CLASS; None takes the corpus's own, or the default of
+            the modality.
+        encoder_settings: Settings of your own encoder.
         device: cpu, cuda, or several such as "cuda:0,cuda:1"; None takes cuda where there is one.
         dry_run: Only say what there is to do, how much room and how long it takes.
         allow_failures: Raise nothing where some utterances can't be read.
@@ -138,6 +141,8 @@ def extract_features(
     from gia_mic.extract.run import run
 
     chosen = {name: value for name, value in settings.items() if value is not None}
+    if encoder_settings:
+        chosen["settings"] = dict(encoder_settings)
     if shard is not None:
         chosen["shard"] = Shard(*shard)
     if modality not in (wanted := ("all", *MODALITIES.values())):

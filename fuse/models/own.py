@@ -5,7 +5,6 @@ done here: frames are scaled before, a modality that is left out stands there as
 own seed, and the answer is checked.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from gia_mic.extract.device import is_out_of_memory
 from gia_mic.extract.errors import RunError, one_line, what_failed
+from gia_mic.extract.plugins import file_of
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, missing, scaled, scalers
 
 __all__ = ["OwnFusion", "SeededDropout", "random_batch", "seeded"]
@@ -84,9 +84,10 @@ class OwnFusion(nn.Module):
         except Exception as error:
             if isinstance(error, RunError) or is_out_of_memory(error):
                 raise
-            file = getattr(sys.modules.get(type(self.fusion).__module__), "__file__", None)
             sizes = one_line(f"{name} {tuple(frames.values.shape)}" for name, frames in complete.items())
-            raise RunError(f"{self.name} fails on {sizes} ({what_failed(error, file)}): correct it.") from error
+            raise RunError(
+                f"{self.name} fails on {sizes} ({what_failed(error, file_of(type(self.fusion)))}): correct it."
+            ) from error
         finally:
             self._masks.begin(None)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,7 +11,7 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.plugins import Kind, Plugin, Source
 from gia_mic.fuse.config import RENAMED, TrainingConfig
 
-__all__ = ["FUSION", "OwnClass", "load_class", "load_copy", "load_installed"]
+__all__ = ["FUSION", "OwnClass", "load_class", "load_installed", "own_class"]
 
 FUSION = Kind(
     noun="a fusion",
@@ -49,7 +48,7 @@ def load_class(name: str) -> OwnClass:
     Raises:
         RunError: There is no such class, its code fails, or it can't be a fusion.
     """
-    return _own_class(plugins.load(FUSION, name))
+    return own_class(plugins.load(FUSION, name))
 
 
 def load_installed(module_name: str, class_name: str) -> OwnClass:
@@ -58,19 +57,15 @@ def load_installed(module_name: str, class_name: str) -> OwnClass:
     Raises:
         RunError: As `load_class`.
     """
-    return _own_class(plugins.load_installed(FUSION, module_name, class_name))
+    return own_class(plugins.load_installed(FUSION, module_name, class_name))
 
 
-def load_copy(path: Path, class_name: str, digest: str) -> OwnClass:
-    """Load a class from the copy of its file in a run folder.
+def own_class(plugin: Plugin) -> OwnClass:
+    """Return a class with its settings.
 
     Raises:
-        RunError: It isn't the file with this digest, or as `load_class`.
+        RunError: It says nothing of them, or they can't be such.
     """
-    return _own_class(plugins.load_copy(FUSION, path, class_name, digest))
-
-
-def _own_class(plugin: Plugin) -> OwnClass:
     taken = {*RENAMED, *(field.name for field in dataclasses.fields(TrainingConfig))}
     config = plugins.config_of(FUSION, plugin, 2, FORM, taken=taken)
     return OwnClass(plugin.make, config, plugin.source, plugins.about(plugin))

@@ -27,7 +27,6 @@ from gia_mic.extract.encoders.own_class import find_own
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
-from gia_mic.extract.inspection import find_features
 from gia_mic.extract.media import NO_VOICE
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
@@ -192,7 +191,7 @@ def extract_generated(corpus: Corpus, device: str | None = None) -> None:
     So whoever begins with training gets what it needs; a real corpus is never encoded unasked.
     """
     if corpus.about.get("encoder") and not any(
-        find_features(corpus.folder, modality) for modality in MODALITIES.values()
+        any(corpus.folder.glob(f"{modality}/*.h5")) for modality in MODALITIES.values()
     ):
         logger.info(f"Nothing is extracted from {corpus.name} yet: doing it now.")
         for result in run(corpus, device=device):

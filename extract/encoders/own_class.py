@@ -15,9 +15,9 @@ ENCODER = Kind(
     noun="an encoder",
     group="gia_mic.encoders",
     error=EncoderError,
-    wanted="class",
+    wanted="class with frames",
     several="classes",
-    suits=lambda value: isinstance(value, type),
+    suits=lambda value: isinstance(value, type) and (hasattr(value, "frames") or hasattr(value, "modality")),
 )
 
 FORM = "__init__(self, config: Config)"

@@ -39,13 +39,13 @@ def prepare(
 
     Args:
         source: demo, manifest (a table of your own), hf (a set of the datasets library), or a published corpus.
-            `mer corpora` lists those.
+            `mer corpora` lists those, and those that installed packages read. Your own is MODULE:NAME.
         path: The table, the folder of the corpus, or the hub's id of the set; nothing for the demo.
         name: Name of the new corpus; by default that of a published one. A table and a set need one.
         features: Folder, or address such as s3://bucket/features, of prepared corpora and their features.
         options: Options of that source's command. demo: seed, utterances, cues. manifest: root, labels (a sequence),
             ranges, missing, follow_links. hf: subset, columns, labels, ranges, missing. Published corpora: as
-            `mer prepare SOURCE --help` says.
+            `mer prepare SOURCE --help` says. Your own: its settings.
 
     Raises:
         CorpusError: The corpus isn't there, or something is wrong with it; everything that is wrong is listed.
@@ -63,7 +63,15 @@ def prepare(
         return prepare_demo(folder, name=name or source, demo=Demo(**options))
     sources = ("demo", "manifest", "hf", *RELEASES)
     if source not in sources:
-        raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(sources)}.")
+        from gia_mic.extract.corpora.own import CORPUS, prepare_own
+        from gia_mic.extract.plugins import installed
+
+        known = [*sources, *installed(CORPUS)]
+        if source not in known and ":" not in source:
+            raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(known)}.")
+        if path is None:
+            raise CorpusError(f"The source {source} takes a path, which is missing.")
+        return prepare_own(source, Path(path), folder, name=name, settings=options)
     if (path is None) is not (source == "demo"):
         raise CorpusError(f"The source {source} takes {'no path' if path else 'a path, which is missing'}.")
     assert path is not None

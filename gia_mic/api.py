@@ -66,9 +66,9 @@ def prepare(
         from gia_mic.extract.corpora.own import CORPUS, prepare_own
         from gia_mic.extract.plugins import installed
 
-        known = [*sources, *installed(CORPUS)]
-        if source not in known and ":" not in source:
-            raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(known)}.")
+        names = [*sources, *installed(CORPUS)]
+        if source not in names and ":" not in source:
+            raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(names)}.")
         if path is None:
             raise CorpusError(f"The source {source} takes a path, which is missing.")
         return prepare_own(source, Path(path), folder, name=name, settings=options)

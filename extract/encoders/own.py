@@ -283,11 +283,11 @@ class OwnEncoder:
         assert self._framing is not None
         assert self.spec.frame_rate_hz is not None
         pictures = list(stream_cropped(job.path, job.clip, self.spec.frame_rate_hz, self._framing, self._crop))
-        shown = [picture for picture in pictures if picture is not None]
-        if not shown:
+        visible = [picture for picture in pictures if picture is not None]
+        if not visible:
             raise MediaError(f"no face in any of {len(pictures)} pictures")
-        without = len(pictures) - len(shown)
-        return np.stack(shown), f"no face in {without} of {len(pictures)} pictures" if without else ""
+        without = len(pictures) - len(visible)
+        return np.stack(visible), f"no face in {without} of {len(pictures)} pictures" if without else ""
 
     def _own_frames(self, value: Any, what: str, dim: int | None) -> np.ndarray:
         """Return frames of a width; None takes any."""

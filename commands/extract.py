@@ -130,7 +130,7 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
 @click.option("--check", metavar="NAME", help="Test whether this encoder does what every encoder must do.")
 @own_set_option("settings", "the encoder that is checked")
 def encoders(names: tuple[str, ...], check: str | None, settings: dict[str, str]) -> None:
-    """List the encoders by default, and those of installed packages with their settings.
+    """List the default encoders, and those of installed packages.
 
     Many more can be used: any model of transformers that has frames. NAME is one that a package names, or MODULE:CLASS
     of your own: my_encoder:MyEncoder for my_encoder.py in the current folder, path/to/my_encoder.py:MyEncoder, or that

@@ -86,7 +86,10 @@ def audit(corpus: str | None, features: Path, target: str | None, protocols: tup
 @click.command()
 @click.option("--check", metavar="MODULE:CLASS", help="Test whether this metric does what every metric must do.")
 def metrics(check: str | None) -> None:
-    """List the metrics of each kind of target, also those of installed packages."""
+    """List the metrics of each kind of target.
+
+    Those of installed packages are among them.
+    """
     from gia_mic.extract import plugins
     from gia_mic.extract.targets import KINDS, Target
     from gia_mic.fuse.measure import measure_of

@@ -129,6 +129,8 @@ def _rebuild_own(spec: Mapping[str, Any], folder: str | None, run_dir: Path | No
                 f"{modality}=FOLDER."
             )
         options["weights"] = folder
+    elif folder is not None:
+        raise EncoderError(f"The {modality} encoder {name} reads no weights: leave --encoder {modality}=FOLDER out.")
     encoder = make_own(plugin, modality, settings=settings, **options)
     rebuilt = encoder.spec.canonical()
     if weights and rebuilt["code"]["settings"]["weights"] != weights:

@@ -46,7 +46,7 @@ def find_own(model: str) -> Plugin | None:
         return None
     if ":" in model:
         return plugins.load(ENCODER, model)
-    points = plugins.installed(ENCODER)
+    points = {} if "/" in model else plugins.installed(ENCODER)  # of the hub's models no package can take the name
     return plugins.load_point(ENCODER, points[model]) if model in points else None
 
 

@@ -146,6 +146,8 @@ def test_options_and_settings_that_it_does_not_have_are_refused(mine, mer):
     assert "has no setting size: it has scale, weights" in mer(*words, "mine:Blocks", "--set", "size=3").output
     assert "scale is -1.0, and must be above 0" in mer(*words, "mine:Blocks", "--set", "scale=-1").output
     assert "mine.py has no Gone: its classes are Blocks" in mer(*words, "mine:Gone").output
+    mine.write_text(mine.read_text() + "\n\nclass Tiny(Blocks):\n    pass\n")
+    assert "Tiny in mine.py would be called tiny, as one of ours: rename it." in mer(*words, "mine:Tiny").output
     assert "tiny has no settings of its own" in mer(*words, "tiny", "--set", "scale=2").output
     assert "the path" in mer(*words, "mine:Blocks", "--set", "weights=nowhere").output
 

@@ -21,7 +21,7 @@ from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.crop import stream_cropped
 from gia_mic.extract.device import is_out_of_memory
 from gia_mic.extract.encoders.batch import Pending
-from gia_mic.extract.encoders.contract import EncodeJob, EncoderSpec, Window, piece_windows
+from gia_mic.extract.encoders.contract import TINY, EncodeJob, EncoderSpec, Window, piece_windows
 from gia_mic.extract.encoders.own_class import ENCODER, FORM, REQUIRED, TAKEN
 from gia_mic.extract.errors import EncoderError, MediaError, MerError, what_failed
 from gia_mic.extract.files import digest
@@ -80,6 +80,8 @@ class OwnEncoder:
         self.source: Source = plugin.source
         self._name = plugins.short_name(f":{plugin.source.class_name}")
         self._where = f"{plugin.source.class_name} in {plugin.source.file}"
+        if self._name == TINY:
+            raise EncoderError(f"{self._where} would be called {self._name}, as one of ours: rename it.")
         self._lock = threading.Lock()
         config_class = plugins.config_of(ENCODER, plugin, 0, FORM, taken=TAKEN, optional=True)
         config = plugins.configured(config_class, settings or {}, f"The encoder {self._name}", EncoderError)

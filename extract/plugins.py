@@ -295,7 +295,7 @@ def load_recorded(kind: Kind, name: str, record: Any, folder: Path, *, where: Pa
         origin = f"the package {package}" if package else str(folder / file)
         raise kind.error(
             f"The {what} {name} is code of its author, {class_name} in {origin}, and could do whatever you can: read "
-            "it, and say --trust (in Python, trust=True) to run it."
+            "it, then add --trust (in Python, trust=True) to run it."
         )
     if not package:
         return load_copy(kind, folder / file, class_name, digest)

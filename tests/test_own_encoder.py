@@ -209,7 +209,7 @@ def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monk
     mine.unlink()
     answer = mer("predict", run, "--audio", sound)
     assert "The encoder blocks is code of its author, Blocks in " in answer.output
-    assert "say --trust" in answer.output
+    assert "add --trust" in answer.output
     assert len([line for line in answer.output.splitlines() if line.startswith("Error")]) == 1
     assert mer("listen", run, sound, "--trust").exit_code == 0
     with pytest.raises(EncoderError, match="where they lie isn't known: give --encoder speech=FOLDER"):

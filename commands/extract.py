@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 import gia_mic
-from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option
+from gia_mic.commands.options import FOLDER, corpus_option, engine_options, features_option, own_set_option
 from gia_mic.commands.settings import setting_options
 from gia_mic.extract.config import DEFAULT_MODELS, EncoderConfig
 
@@ -36,7 +36,8 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 @click.option(
     "--encoder",
     metavar="ID|FOLDER|tiny",
-    help="Use this pretrained model: a Hugging Face id, a local folder, or tiny (random weights, for the demo).  "
+    help="Use this pretrained model: a Hugging Face id, a local folder, or tiny (random weights, for the demo). "
+    "Your own is MODULE:CLASS; `mer encoders` lists those of installed packages.  "
     f"[default: {', '.join(DEFAULT_MODELS.values())}; tiny for the demo corpus]",
 )
 @click.option(
@@ -49,6 +50,7 @@ def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     help="Compute on cpu or cuda, or on several GPUs such as cuda:0,cuda:1.  [default: cuda if there is a GPU]",
 )
 @setting_options(EncoderConfig)
+@own_set_option("encoder_settings", "your own encoder")
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -123,4 +125,28 @@ def verify(files: tuple[Path, ...], corpus: str | None, features: Path) -> None:
         click.echo(line)
 
 
-COMMANDS = (extract, inspect, verify)
+@click.command()
+@click.option("--encoder", "names", multiple=True, metavar="NAME", help="List only this encoder. May be repeated.")
+@click.option("--check", metavar="NAME", help="Test whether this encoder does what every encoder must do.")
+@own_set_option("settings", "the encoder that is checked")
+def encoders(names: tuple[str, ...], check: str | None, settings: dict[str, str]) -> None:
+    """List the default encoders, and those of installed packages.
+
+    Many more can be used: any model of transformers that has frames. NAME is one that a package names, or MODULE:CLASS
+    of your own: my_encoder:MyEncoder for my_encoder.py in the current folder, path/to/my_encoder.py:MyEncoder, or that
+    of an installed module.
+    """
+    from gia_mic.extract.encoders.listing import check_named, listing
+
+    if check is None:
+        click.echo(listing(names))
+        return
+    from gia_mic.extract.encoders.own_class import ENCODER
+    from gia_mic.extract.plugins import refuse_broken
+
+    findings = check_named(check, settings)
+    click.echo("\n".join(finding.line() for finding in findings))
+    refuse_broken(findings, ENCODER)
+
+
+COMMANDS = (extract, inspect, verify, encoders)

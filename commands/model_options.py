@@ -29,7 +29,7 @@ def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]
 
 def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --trust."""
-    text = "Run the code of the run's own fusion, which is not part of mer. Read that code first."
+    text = "Run the code of the run's own fusion and encoders, which is not part of mer. Read that code first."
     return click.option("--trust", is_flag=True, help=text)(command)
 
 

@@ -131,6 +131,23 @@ def pairs(texts: tuple[str, ...], form: str) -> dict[str, str]:
     return dict(named_values)
 
 
+def own_set_option(name: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the option --set, for the settings of something that others wrote, by setting.
+
+    Args:
+        name: The parameter that gets them.
+        what: What they are the settings of, such as "your own encoder".
+    """
+
+    def split(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+        return {name.strip().replace("-", "_"): value for name, value in pairs(texts, "NAME=VALUE").items()}
+
+    return click.option(
+        "--set", name, multiple=True, metavar="NAME=VALUE", callback=split, help=f"Change a setting of {what}. "
+        "May be repeated.",
+    )  # fmt: skip
+
+
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --engine and --address."""
     address = click.option(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import gia_mic
-from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option, range_option
+from gia_mic.commands.options import FINITE, FOLDER, features_option, missing_option, own_set_option, range_option
 
 
 def parse_cues(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
@@ -225,6 +225,24 @@ _add_release("ravdess", "RAVDESS from PATH, the folder with Actor_01 to Actor_24
 _add_release("emodb", "EmoDB from PATH, the folder with wav")
 
 
+@prepare.command("own")
+@click.argument("source", metavar="MODULE:NAME")
+@click.argument("path", type=FOLDER)
+@click.option("--name", help="Name of the new corpus.  [default: that of the class or function]")
+@own_set_option("settings", "it")
+@features_option
+def prepare_own(source: str, path: Path, name: str | None, features: Path, settings: dict[str, str]) -> None:
+    """Read a corpus by a class or function of your own.
+
+    MODULE:NAME is one in module.py in the current folder, or of an installed module. Names that `mer corpora` lists
+    will do too. PATH is the folder that it reads.
+    """
+    from gia_mic.extract.corpora import own, release
+
+    corpus = own.prepare_own(source, path, features, name=name, settings=settings)
+    click.echo(f"{corpus}\n{release.counts(corpus)}")
+
+
 @click.command("import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -282,9 +300,11 @@ def import_(files: tuple[Path, ...], modality: str, name: str, features: Path, *
 @features_option
 def list_corpora(features: Path) -> None:
     """List the corpora that mer can read, and the prepared ones."""
-    from gia_mic.extract.corpora import release
+    from gia_mic.extract.corpora import own, release
 
     click.echo(release.overview(features))
+    if lines := own.installed_lines():
+        click.echo("\n".join(["", "Of installed packages, for `mer prepare own NAME PATH`:", *lines]))
 
 
 COMMANDS = (prepare, import_, list_corpora)

@@ -174,7 +174,9 @@ def _encoder(spec: Mapping[str, Any], folder: str | None) -> dict[str, Any]:
     from gia_mic.rebuild import from_folder
 
     options: dict[str, Any] = {"encoder": spec.get("model")}
-    if spec.get("model") != TINY and "weights" in spec:
+    if isinstance(code := spec.get("code"), Mapping):
+        options["encoder"] = f"{code['module']}:{code['class_name']}"
+    elif spec.get("model") != TINY and "weights" in spec:
         options |= {"encoder": folder or spec["model"]} if from_folder(spec["weights"]) else {}
         options |= {} if from_folder(spec["weights"]) else {"revision": recorded_revision(spec)}
     for name, setting in settings_of(EncoderConfig).items():
@@ -182,6 +184,11 @@ def _encoder(spec: Mapping[str, Any], folder: str | None) -> dict[str, Any]:
         value = tuple(value) if isinstance(value, list) else value
         if value is not None and (value != setting.default or setting.elsewhere):
             options[_key(name)] = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(code, Mapping):
+        for name in ("layers", "precision"):
+            options.pop(name, None)
+        if settings := {**code["settings"], **({"weights": folder} if folder else {})}:
+            options["set"] = settings
     return options
 
 

@@ -83,4 +83,25 @@ def audit(corpus: str | None, features: Path, target: str | None, protocols: tup
     click.echo(render_audit(prepared, protocols or tuple(PROTOCOLS), form, target))
 
 
-COMMANDS = (report, audit)
+@click.command()
+@click.option("--check", metavar="MODULE:CLASS", help="Test whether this metric does what every metric must do.")
+def metrics(check: str | None) -> None:
+    """List the metrics of each kind of target.
+
+    Those of installed packages are among them.
+    """
+    from gia_mic.extract import plugins
+    from gia_mic.extract.targets import KINDS, Target
+    from gia_mic.fuse.measure import measure_of
+    from gia_mic.fuse.measure.own import METRIC, check_metric
+
+    if check is not None:
+        metric = check_metric(plugins.short_name(check), plugins.load(METRIC, check))
+        click.echo(f"{check} judges {', '.join(metric.judge.targets)}, whatever the order of utterances.")
+        return
+    for kind in KINDS:
+        measure = measure_of(Target(kind, ("NAME",), ((0.0, 1.0),) if kind == "scores" else ()))
+        click.echo("\n".join([kind, *(f"  {name:20}{about}" for name, about in measure.about.items())]))
+
+
+COMMANDS = (report, audit, metrics)

@@ -1,5 +1,6 @@
 """Turns whatever a user, a file or a network can get wrong into one sentence."""
 
+import traceback
 from collections.abc import Iterable
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "StoreError",
     "first_line",
     "one_line",
+    "what_failed",
     "words_of",
 ]
 
@@ -65,6 +67,14 @@ def words_of(error: BaseException) -> str:
     'No space left on device'
     """
     return getattr(error, "strerror", None) or first_line(error)
+
+
+def what_failed(error: BaseException, file: str | None = None) -> str:
+    """Return an error's type and its first line, and the line of a file that it comes from, where that is known."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError):
+        lines = [] if "line" in str(error) else [error.lineno]
+    return f"{type(error).__name__}: {first_line(error)}" + (f", line {lines[-1]}" if lines else "")
 
 
 def one_line(items: Iterable[object], most: int = 10) -> str:

@@ -23,10 +23,10 @@ from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.extract.device import batch_positions, check_precision, find_devices, hand_back_freed, kind_of, slow
 from gia_mic.extract.encoders.contract import TINY, EncodeJob, Encoder
 from gia_mic.extract.encoders.make import OWNERS, check_names, make_encoder
+from gia_mic.extract.encoders.own_class import find_own
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, pin, recorded_revision
 from gia_mic.extract.errors import EncoderError, Interrupted, MediaError, StoreError, one_line
 from gia_mic.extract.forecast import Forecast, check_room, forecast
-from gia_mic.extract.inspection import find_features
 from gia_mic.extract.media import NO_VOICE
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes
 from gia_mic.extract.pipeline import encode_all, side_by_side
@@ -124,14 +124,15 @@ def run(
     Args:
         corpus: The corpus.
         modality: speech, text, visual, or all.
-        model: Hub id, local folder, or "tiny"; by default the corpus's own encoder, or the one for real work.
+        model: Hub id, local folder, "tiny", or an encoder that others wrote; by default the corpus's own encoder, or
+            the one for real work.
         device: Where to compute, such as cpu, cuda, or "cuda:0,cuda:1"; by default CUDA where there is some.
         allow_failures: Whether utterances that can't be read are no error.
         dry_run: Only say what it would take.
         shard: As in `extract`, like the next two.
         finish: Encode nothing, but put together what shards have left.
         engine: Encodes the batches elsewhere.
-        options: `revision`, and settings of `EncoderConfig`.
+        options: `revision`, settings of `EncoderConfig`, and `settings`, those of an encoder that others wrote.
 
     Yields:
         What was done, once a modality is; for a dry run what it would take.
@@ -159,7 +160,7 @@ def run(
         check_names(options, None if modality == "all" else name)
         fitting = {key: value for key, value in options.items() if OWNERS.get(key, name) == name}
         chosen = model or str(corpus.about.get("encoder") or DEFAULT_MODELS[name])
-        if chosen != TINY:  # once, for all devices and machines that it will be loaded on
+        if chosen != TINY and find_own(chosen) is None:  # once, for all devices and machines that it will be loaded on
             begun = fitting.get("revision") or _begun_with(corpus, name, chosen)
             fitting["revision"] = pin(chosen, begun)
         make = partial(make_encoder, name, chosen, **fitting)
@@ -190,7 +191,7 @@ def extract_generated(corpus: Corpus, device: str | None = None) -> None:
     So whoever begins with training gets what it needs; a real corpus is never encoded unasked.
     """
     if corpus.about.get("encoder") and not any(
-        find_features(corpus.folder, modality) for modality in MODALITIES.values()
+        any(corpus.folder.glob(f"{modality}/*.h5")) for modality in MODALITIES.values()
     ):
         logger.info(f"Nothing is extracted from {corpus.name} yet: doing it now.")
         for result in run(corpus, device=device):
@@ -254,6 +255,7 @@ def extract(
                 no_frames.update(engine(builder, make, batches, budget))
             else:
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
+                _refuse_unfit(encoder)
                 if len(devices) == 1:
                     encoders = side_by_side(encoder, devices[0], len(planned))
                 logger.debug(
@@ -284,6 +286,19 @@ def extract(
         missing=sum(item.status == MISSING for item in no_frames.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )
+
+
+def _refuse_unfit(encoder: Encoder) -> None:
+    """Refuse an encoder that others wrote where it doesn't do what every encoder must do.
+
+    Raises:
+        EncoderError: It doesn't.
+    """
+    from gia_mic.extract.encoders.check_own import refuse_unfit
+    from gia_mic.extract.encoders.own import OwnEncoder
+
+    if isinstance(encoder, OwnEncoder):
+        refuse_unfit(encoder)
 
 
 def _begun_with(corpus: Corpus, modality: str, model: str) -> str | None:
@@ -327,7 +342,7 @@ def _tell_of_other_files(corpus: Corpus, header: Header) -> None:
         if old != new and len(old) == len(new) == COMMIT_DIGITS:
             reasons.append(f"by commit {old[:12]}, and the weights are now taken from commit {new[:12]}")
         elif old != new:
-            reasons.append("by other files of that name")
+            reasons.append("by other code" if spec.get("code") else "by other files of that name")
         if spec.get("layers") == [-1] != header.spec["layers"]:
             reasons.append(f"of its last layer, and now --layers {_layers_option(header.spec['layers'])} is taken")
         if reasons:

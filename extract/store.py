@@ -4,6 +4,7 @@ The only module that knows the file's layout, which `features/README.md` gives a
 its name only when it is complete; `parts.py` has what lies beside it until then.
 """
 
+import dataclasses
 import io
 import json
 import math
@@ -60,6 +61,7 @@ class Header:
         dtype: float16 or float32.
         frame_rate_hz: Frames per second; None where frames are not evenly spaced in time, as tokens are.
         location: Local folder that the weights were read from; empty where they came from the hub or from nowhere.
+        code: File of an encoder that others wrote; empty of ours, and where it is in a package.
     """
 
     modality: str
@@ -70,6 +72,7 @@ class Header:
     dtype: str = "float16"
     frame_rate_hz: float | None = None
     location: str = ""
+    code: bytes = dataclasses.field(default=b"", repr=False)
 
     @property
     def file_name(self) -> str:
@@ -135,6 +138,7 @@ class Store:
                 dtype=values.dtype.name,
                 frame_rate_hz=None if math.isnan(rate) else rate,
                 location=str(file.attrs.get("location", "")),
+                code=file["code"][:].tobytes() if "code" in file else b"",
             )
             self.ids: list[str] = file["id"].asstr()[:].tolist()
             self.sources: list[str] = file["source"].asstr()[:].tolist()
@@ -386,6 +390,8 @@ def write_store(path: Path, header: Header, items: Sequence[Item], stores: Mappi
         file.create_dataset("checksum", data=checksums)
         file.create_dataset("status", data=np.array([item.status for item in items], dtype=np.uint8))
         file.create_dataset("reason", data=[item.reason for item in items], dtype=text)
+        if header.code:
+            file.create_dataset("code", data=np.frombuffer(header.code, np.uint8))
         file.attrs.update(
             {
                 "format": FORMAT,
@@ -408,7 +414,7 @@ def _room_for(path: Path, frames: int, header: Header, items: Sequence[Item]) ->
         OSError: It hasn't.
     """
     size = int(frames) * header.dim * np.dtype(header.dtype).itemsize
-    size += sum(200 + len(item.id) + len(item.reason) for item in items) + 16_384
+    size += sum(200 + len(item.id) + len(item.reason) for item in items) + len(header.code) + 16_384
     if hasattr(os, "posix_fallocate"):
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)

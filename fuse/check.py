@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gia_mic.extract import plugins
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.plugins import Finding, findings
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, initialise
-from gia_mic.fuse.models.own import OwnFusion, seeded, what_failed
+from gia_mic.fuse.models.own import OwnFusion, seeded
+from gia_mic.fuse.models.plugins import FUSION
 from gia_mic.fuse.models.registry import Entry
 from gia_mic.fuse.stack import Stack, why_unstackable
 from gia_mic.fuse.train import one_thread
@@ -28,30 +31,6 @@ STEPS = 5
 """Steps of training in which every parameter is to have a gradient once: some are 0 at first."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What became of one truth.
-
-    Attributes:
-        truth: What should hold, in words.
-        problem: Why it doesn't; None where it does.
-        note: What else is to be said.
-    """
-
-    truth: str
-    problem: str | None = None
-    note: str = ""
-
-    def line(self) -> str:
-        """Return it for a terminal.
-
-        >>> Finding("padding changes nothing").line(), Finding("every modality counts", "text doesn't").line()
-        ('holds  padding changes nothing', "fails  every modality counts: text doesn't")
-        """
-        why = self.problem or self.note
-        return ("holds  " if self.problem is None else "fails  ") + self.truth + (f": {why}" if why else "")
-
-
 @one_thread()
 def check_fusion(
     entry: Entry, config: Any = None, modalities: Sequence[str] = tuple(MODALITIES.values())
@@ -64,17 +43,7 @@ def check_fusion(
         modalities: Names of the modalities that it is to fuse.
     """
     subject = _Subject(entry, entry.config() if config is None else config, {name: DIMS[name] for name in modalities})
-    findings = []
-    for truth, test in TRUTHS.items():
-        try:
-            findings.append(Finding(truth, note=test(subject) or ""))
-        except RunError as error:
-            findings.append(Finding(truth, str(error).rstrip(".")))
-        except Exception as error:
-            findings.append(Finding(truth, f"{entry.name} fails with {what_failed(error)}"))
-        if findings[0].problem is not None:
-            break  # the others would say the same
-    return findings
+    return findings(TRUTHS, subject, entry.name)
 
 
 def broken_truths(entry: Entry, config: Any, modalities: Sequence[str]) -> list[str]:
@@ -86,14 +55,13 @@ def broken_truths(entry: Entry, config: Any, modalities: Sequence[str]) -> list[
     ]
 
 
-def refuse_broken(findings: Sequence[Finding]) -> None:
+def refuse_broken(results: Sequence[Finding]) -> None:
     """Refuse a fusion that breaks a truth.
 
     Raises:
         RunError: It does.
     """
-    if broken := sum(finding.problem is not None for finding in findings):
-        raise RunError(f"{broken} of what every fusion must do it doesn't: correct it, and check it again.")
+    plugins.refuse_broken(results, FUSION)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 Nothing here imports torch, so the command line reads its defaults from these classes without loading it.
 """
 
-import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
+from gia_mic.extract.plugins import short_name
 from gia_mic.extract.settings import out_of_range, setting
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def fusion_name(fusion: str) -> str:
     >>> fusion_name("concat"), fusion_name("my_module:LowRankMean"), fusion_name("fusions/mine.py:MyTFN")
     ('concat', 'low-rank-mean', 'my-tfn')
     """
-    _, colon, class_name = fusion.rpartition(":")
-    words = re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", class_name)
-    return words.replace("_", "-").lower() if colon else fusion
+    return short_name(fusion)
 
 
 @dataclass(frozen=True)

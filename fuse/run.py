@@ -56,7 +56,7 @@ from gia_mic.fuse.runs.metrics import write_metrics
 from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
 from gia_mic.fuse.runs.record import provenance as record_provenance
-from gia_mic.fuse.runs.source import record_of, write_source
+from gia_mic.fuse.runs.source import encoder_files, record_of, write_source
 from gia_mic.fuse.runs.weights import write_weights
 from gia_mic.fuse.stack import why_unstackable
 from gia_mic.fuse.train import (
@@ -94,6 +94,7 @@ class Task:
         choose: Rows that choose the epoch; None takes the last epoch.
         steps: Batches in an epoch, the same in all runs of the corpus.
         fusion: Its fusion, as it was when the runs were planned: a user may go on editing the file.
+        encoders: Name and content of the file of each encoder that others wrote, by modality.
     """
 
     experiment: Experiment
@@ -106,6 +107,7 @@ class Task:
     choose: np.ndarray | None
     steps: int
     fusion: Entry
+    encoders: Mapping[str, tuple[str, bytes]]
 
 
 def train_folds(
@@ -200,6 +202,7 @@ def plan_runs(
     for sentence in split.one_sided_classes(corpus, target, trained) if not experiment.inner else ():
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
+    encoders = encoder_files(stores)
     name, fusion = valid_name(experiment.run_name(list(stores))), fusions.find_fusion(experiment.fusion)
     experiment = experiment if experiment.model is not None else replace(experiment, model=fusion.config())
     shared = {
@@ -227,7 +230,9 @@ def plan_runs(
             run_dir = run_folder.run_dir_of(runs / corpus.name / name, fold.number, seed)
             config = {**shared, "fold": fold.number, "fold_value": fold.value, "seed": seed}
             state = run_folder.state(run_dir, config)
-            tasks.append(Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps, fusion))
+            tasks.append(
+                Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps, fusion, encoders)
+            )
     return tasks
 
 
@@ -271,7 +276,7 @@ def refuse_problems(
 def _problems_of_fusion(experiment: Experiment, modalities: Sequence[str] | None) -> list[str]:
     """Return what is wrong with an experiment's fusion; one that others wrote is tried where modalities are known."""
     name = experiment.fusion
-    if name not in fusions.FUSIONS and name not in fusions.installed() and ":" not in name:
+    if ":" not in name and name not in fusions.names():
         return [f"there is no fusion {name!r} (there are {', '.join(fusions.FUSIONS)})"]
     fusion, config = fusions.find_fusion(name), model_config(experiment)
     if not isinstance(config, fusion.config):
@@ -441,7 +446,7 @@ class _Trainer:
             for task in tasks:
                 locks.enter_context(lock(task.run_dir / ".lock"))
                 run_folder.begin(task.run_dir, {**task.config, "provenance": self.provenance})
-                write_source(task.run_dir, task.fusion.code)
+                write_source(task.run_dir, task.fusion.code, task.encoders)
             specs = [RunSpec(task.rows, task.seed, task.choose, experiment.select, report) for task in tasks]
             build = partial(self.build, tasks[0])
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)

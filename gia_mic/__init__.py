@@ -41,7 +41,7 @@ def load(
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
             that heard the texts the run was trained on.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
-        trust: Run the code of a fusion that isn't one of the package's; read it before.
+        trust: Run the code of a fusion or an encoder that isn't one of the package's; read it before.
 
     Raises:
         MerError: There is no finished run, or it is of another version; one sentence says which.

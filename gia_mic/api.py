@@ -39,13 +39,13 @@ def prepare(
 
     Args:
         source: demo, manifest (a table of your own), hf (a set of the datasets library), or a published corpus.
-            `mer corpora` lists those.
+            `mer corpora` lists those, and those that installed packages read. Your own is MODULE:NAME.
         path: The table, the folder of the corpus, or the hub's id of the set; nothing for the demo.
         name: Name of the new corpus; by default that of a published one. A table and a set need one.
         features: Folder, or address such as s3://bucket/features, of prepared corpora and their features.
         options: Options of that source's command. demo: seed, utterances, cues. manifest: root, labels (a sequence),
             ranges, missing, follow_links. hf: subset, columns, labels, ranges, missing. Published corpora: as
-            `mer prepare SOURCE --help` says.
+            `mer prepare SOURCE --help` says. Your own: its settings.
 
     Raises:
         CorpusError: The corpus isn't there, or something is wrong with it; everything that is wrong is listed.
@@ -63,7 +63,15 @@ def prepare(
         return prepare_demo(folder, name=name or source, demo=Demo(**options))
     sources = ("demo", "manifest", "hf", *RELEASES)
     if source not in sources:
-        raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(sources)}.")
+        from gia_mic.extract.corpora.own import CORPUS, prepare_own
+        from gia_mic.extract.plugins import installed
+
+        names = [*sources, *installed(CORPUS)]
+        if source not in names and ":" not in source:
+            raise CorpusError(f"There is no source {source!r} of a corpus: choose one of {', '.join(names)}.")
+        if path is None:
+            raise CorpusError(f"The source {source} takes a path, which is missing.")
+        return prepare_own(source, Path(path), folder, name=name, settings=options)
     if (path is None) is not (source == "demo"):
         raise CorpusError(f"The source {source} takes {'no path' if path else 'a path, which is missing'}.")
     assert path is not None
@@ -85,6 +93,7 @@ def extract_features(
     modality: str = "all",
     *,
     encoder: str | None = None,
+    encoder_settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     dry_run: bool = False,
     allow_failures: bool = False,
@@ -107,7 +116,9 @@ def extract_features(
     Args:
         corpus: A prepared corpus or its name; None takes the only one there is, or makes the demo corpus.
         modality: speech, text, visual, or all that the corpus has.
-        encoder: Hub id, local folder, or tiny; None takes the corpus's own, or the default of the modality.
+        encoder: Hub id, local folder, tiny, or your own, MODULE:CLASS; None takes the corpus's own, or the default of
+            the modality.
+        encoder_settings: Settings of your own encoder.
         device: cpu, cuda, or several such as "cuda:0,cuda:1"; None takes cuda where there is one.
         dry_run: Only say what there is to do, how much room and how long it takes.
         allow_failures: Raise nothing where some utterances can't be read.
@@ -138,6 +149,8 @@ def extract_features(
     from gia_mic.extract.run import run
 
     chosen = {name: value for name, value in settings.items() if value is not None}
+    if encoder_settings:
+        chosen["settings"] = dict(encoder_settings)
     if shard is not None:
         chosen["shard"] = Shard(*shard)
     if modality not in (wanted := ("all", *MODALITIES.values())):

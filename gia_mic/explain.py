@@ -132,7 +132,7 @@ def explain(predictor: Predictor, utterance: Input, *, allow_failures: bool = Fa
     for name in present if len(present) > 1 else ():
         without[name] = predictor.named(predictor.fuse([encoded.frames], hidden=[name]).mean((0, 1)))
     sound, pictures = predictor.encoders.sound_and_pictures(utterance, present)
-    spans = predictor.encoders.spans(utterance) if "text" in attention else []
+    spans = predictor.encoders.spans(utterance) if "text" in attention and predictor.encoders.knows_spans else []
     weights = _by_token(attention["text"], len(spans), predictor.encoders["text"].spec.pool) if spans else np.empty(0)
     return Explanation(
         prediction=prediction,

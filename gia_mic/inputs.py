@@ -19,7 +19,7 @@ from gia_mic.extract.names import mended
 from gia_mic.extract.pipeline import encode_all, encode_one, reason, side_by_side
 from gia_mic.extract.store import FAILED, Item
 from gia_mic.rebuild import rebuild
-from gia_mic.window import SpeechWindow
+from gia_mic.window import OwnWindow, SpeechWindow
 
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.recogniser import Recogniser
@@ -95,6 +95,8 @@ class Encoders:
         specs: Recorded spec of each modality's encoder, as `EncoderSpec.canonical` gives it.
         folders: Folders of weights that are not the hub's, by modality.
         device: cpu, cuda or cuda:N.
+        run_dir: The run that recorded them, which has the code of those that others wrote.
+        trust: Run such code.
     """
 
     def __init__(
@@ -102,8 +104,12 @@ class Encoders:
         specs: Mapping[str, Mapping[str, Any]],
         folders: Mapping[str, str],
         device: str = "cpu",
+        run_dir: Path | None = None,
+        *,
+        trust: bool = False,
     ) -> None:
         self.specs, self.folders, self.device = dict(specs), dict(folders), device
+        self._run_dir, self._trust = run_dir, trust
         self._loaded: dict[str, Encoder] = {}
         self._recogniser: Recogniser | None = None
 
@@ -115,7 +121,7 @@ class Encoders:
         """
         if modality not in self._loaded:
             folder = self.folders.get(modality)
-            loaded = rebuild(self.specs[modality], folder).to(self.device)
+            loaded = rebuild(self.specs[modality], folder, self._run_dir, trust=self._trust).to(self.device)
             origin = f" from {folder}" if folder else ""
             logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{origin}")
             self._loaded[modality] = loaded
@@ -201,16 +207,24 @@ class Encoders:
                 blocks = media.stream_audio(job.path, LOOK_RATE_HZ, job.clip.start_s, job.clip.end_s)
             sound = np.concatenate(list(blocks)), LOOK_RATE_HZ
         if "visual" in modalities:
-            pictures = np.concatenate([piece.values for piece in self["visual"].pieces(utterance.job("visual"))])
+            pictures = self["visual"].pictures(utterance.job("visual"))
         return sound, pictures
+
+    @property
+    def knows_spans(self) -> bool:
+        """Whether the text's encoder can say what its frames stand for; one that others wrote can't."""
+        return self["text"].spec.code is None
 
     def spans(self, utterance: Input) -> list[tuple[int, int] | None]:
         """Return where in the transcript each of its tokens begins and ends; None for one that only marks."""
         return self["text"].spans(utterance.job("text"))
 
-    def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow:
+    def window(self, length_s: float, *, reuse: bool = True) -> SpeechWindow | OwnWindow:
         """Return a window over a stream of sound, with its own state; see `gia_mic.window`."""
-        return SpeechWindow(self["speech"], length_s, reuse=reuse)
+        encoder = self["speech"]
+        if encoder.spec.code is not None:
+            return OwnWindow(encoder, length_s)
+        return SpeechWindow(encoder, length_s, reuse=reuse)
 
 
 def encode_inputs(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from gia_mic.card_data import card_data, subject_of
-from gia_mic.fuse.runs.folder import SOURCE
+from gia_mic.fuse.runs.folder import ENCODERS, SOURCE
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
 from gia_mic.report.statistics import LEVEL
@@ -90,6 +90,8 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
     models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
     own = run.config.get("fusion", {})
     where = own.get("distribution") or f"{SOURCE}/{own.get('file')} of each model"
+    features = run.config["features"]
+    is_of_others = bool(own) or any("code" in features[name].get("spec", {}) for name in run.modalities)
     parts = [
         _HEAD.format(
             data=card_data(run, licence=licence).to_yaml(),
@@ -104,8 +106,8 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
             attribute=_ATTRIBUTES[target.kind],
             options=" ".join(options[name] for name in run.modalities),
             arguments=", ".join(arguments[name] for name in run.modalities),
-            trust_option=" --trust" if own else "",
-            trust_argument=", trust=True" if own else "",
+            trust_option=" --trust" if is_of_others else "",
+            trust_argument=", trust=True" if is_of_others else "",
             whose=_OWN.format(where=where) if own else _OURS,
         ),
         _data(run),
@@ -180,10 +182,11 @@ def _encoders(features: Mapping[str, Mapping[str, Any]]) -> str:
         spec = entry.get("spec", {})
         layers = spec.get("layers", "")
         layer_text = layers if isinstance(layers, str) else ", ".join(map(str, layers))
-        weights = str(spec.get("weights", ""))
-        lines.append(
-            f"| {name} | {spec.get('model', entry['encoder'])} | {weights} | {layer_text} | {entry['fingerprint']} |"
-        )
+        weights, model = str(spec.get("weights", "")), spec.get("model", entry["encoder"])
+        if code := spec.get("code"):
+            where = code["distribution"] or f"{ENCODERS}/{name}/{code['file']} of each model"
+            model, weights, layer_text = f"{model}{_OWN.format(where=where)}", code["settings"].get("weights", ""), ""
+        lines.append(f"| {name} | {model} | {weights} | {layer_text} | {entry['fingerprint']} |")
     lines.append(
         "\nWeights of 40 digits are a commit of the hub, from where they are fetched; those of 64 a digest of a local "
         "folder, which `--encoder MODALITY=FOLDER` names. Others than these are refused.\n"

@@ -64,7 +64,7 @@ class Predictor:
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
-        trust: Run the code of a fusion that isn't one of the package's.
+        trust: Run the code of a fusion or an encoder that isn't one of the package's.
 
     Attributes:
         run_dirs: The run folders, as absolute paths.
@@ -114,7 +114,7 @@ class Predictor:
         recorded = [config["provenance"].get("weights", {}) for config in reversed(configs)]
         folders = {name: str(folder) for locations in (*recorded, encoders or {}) for name, folder in locations.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
-        self.encoders = Encoders(specs, folders, self.device)
+        self.encoders = Encoders(specs, folders, self.device, self.run_dirs[0], trust=trust)
         logger.info(f"{self.config['model']['name']}, models: {len(trained)}, of {one_line(self.run_dirs, 3)}")
         if transcribe == RECORDED:
             self.encoders.listen_with(*self._recogniser())

@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, Encoder
-from gia_mic.extract.encoders.make import make_encoder
+from gia_mic.extract.encoders.make import make_encoder, make_own
+from gia_mic.extract.encoders.own_class import ENCODER
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, recorded_revision
 from gia_mic.extract.errors import EncoderError, one_line
+from gia_mic.extract.plugins import load_recorded
+from gia_mic.fuse.runs.folder import CONFIG
+from gia_mic.fuse.runs.source import encoder_folder
 
 __all__ = ["from_folder", "from_hub", "rebuild", "recorded_models"]
 
 _DERIVED = (
     "modality model weights weights_file sampling_rate_hz context_s normalise window_tokens context_tokens framing "
-    "version"
+    "code version"
 ).split()
 """Fields of a spec that the encoder itself finds out; all others were options."""
 
@@ -43,13 +47,17 @@ def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     return models + heard
 
 
-def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
+def rebuild(
+    spec: Mapping[str, Any], folder: str | None = None, run_dir: Path | None = None, *, trust: bool = False
+) -> Encoder:
     """Return the encoder of a recorded spec; its weights are loaded when they are first needed.
 
     Args:
         spec: The recorded spec, as `EncoderSpec.canonical` gives it.
         folder: Folder of the weights; None fetches those of the hub from there. A folder may have moved: its content
             is checked against the recorded digest.
+        run_dir: The run that recorded it, which has the code of an encoder that others wrote; None for ours alone.
+        trust: Whether such code may be run.
 
     Raises:
         EncoderError: The weights aren't there or are others, or this version would make other frames of the same spec.
@@ -64,6 +72,8 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"The {modality} frames were made by version {spec['version']} of the extractor and this is version "
             f"{EXTRACTOR_VERSION}, which makes others: run `mer extract` and `mer fuse-train` again."
         )
+    if spec.get("code") is not None:
+        return _rebuild_own(spec, folder, run_dir, trust=trust)
     local = from_folder(spec["weights"])
     if model != TINY and (local or folder) and not (folder and Path(folder).is_dir()):
         raise EncoderError(
@@ -95,5 +105,44 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
     if differing:
         raise EncoderError(
             f"The {modality} encoder {model} would make other frames than recorded, by {one_line(differing)}."
+        )
+    return encoder
+
+
+def _rebuild_own(spec: Mapping[str, Any], folder: str | None, run_dir: Path | None, *, trust: bool) -> Encoder:
+    """Return an encoder that others wrote.
+
+    Raises:
+        EncoderError: Its code isn't trusted, can't be loaded or would make other frames, or its weights are others.
+    """
+    modality, name, record = str(spec.get("modality")), str(spec.get("model")), spec["code"]
+    if run_dir is None or not isinstance(record, Mapping) or not isinstance(record.get("settings"), Mapping):
+        raise EncoderError(f"The {modality} encoder {name} isn't recorded as a run does it: train the run again.")
+    code_folder, where = encoder_folder(run_dir, modality), run_dir / CONFIG
+    plugin = load_recorded(ENCODER, name, record, code_folder, where=where, trust=trust)
+    settings = {key: tuple(v) if isinstance(v, list) else v for key, v in record["settings"].items()}
+    options = {key: spec[key] for key in ("pool", "dtype", "window_s", "frame_rate_hz", "crop") if key in spec}
+    if weights := settings.get("weights"):
+        if folder is None:
+            raise EncoderError(
+                f"The {modality} encoder {name} reads weights, and where they lie isn't known: give --encoder "
+                f"{modality}=FOLDER."
+            )
+        options["weights"] = folder
+    elif folder is not None:
+        raise EncoderError(f"The {modality} encoder {name} reads no weights: leave --encoder {modality}=FOLDER out.")
+    encoder = make_own(plugin, modality, settings=settings, **options)
+    rebuilt = encoder.spec.canonical()
+    if weights and rebuilt["code"]["settings"]["weights"] != weights:
+        raise EncoderError(
+            f"{folder} holds other weights than the {modality} frames were made with ({name}, {weights[:12]}…): give "
+            f"--encoder {modality}=FOLDER with those."
+        )
+    # a name of the package may have changed, its code hasn't
+    same = {"code"} if rebuilt["code"]["settings"] == record["settings"] else set()
+    if differing := [key for key in {**rebuilt, **spec} if key not in same and rebuilt.get(key) != spec.get(key)]:
+        raise EncoderError(
+            f"The {modality} encoder {name} would make other frames than recorded, by {one_line(differing)}: train the "
+            "run again."
         )
     return encoder

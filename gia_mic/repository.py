@@ -11,7 +11,7 @@ from gia_mic.extract.encoders.hub_errors import UnreachableError, ask_hub, send_
 from gia_mic.extract.encoders.quiet import with_bars_on_terminals
 from gia_mic.extract.encoders.snapshot import COMMIT, MAIN, Snapshot, offline, recall, remember
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.fuse.runs.folder import CONFIG, METRICS, READOUT, SOURCE, WEIGHTS
+from gia_mic.fuse.runs.folder import CONFIG, ENCODERS, METRICS, READOUT, SOURCE, WEIGHTS
 
 __all__ = ["HUB", "Repository", "local_run", "push_folder", "refuse_without_token"]
 
@@ -168,11 +168,11 @@ def refuse_without_token(token: str | None = None) -> None:
 
 def _files_of_run(names: Iterable[str], trust: bool) -> tuple[str, ...]:
     """Return those of a repository's files that a run is loaded from."""
-    wanted = {CONFIG, METRICS, WEIGHTS, READOUT}
+    wanted, code = {CONFIG, METRICS, WEIGHTS, READOUT}, (f"*{SOURCE}/*.py", f"*{ENCODERS}/*/*.py")
     return tuple(
         name
         for name in names
-        if name == CARD or name.rpartition("/")[2] in wanted or (trust and fnmatch(name, f"*{SOURCE}/*.py"))
+        if name == CARD or name.rpartition("/")[2] in wanted or (trust and any(fnmatch(name, each) for each in code))
     )
 
 

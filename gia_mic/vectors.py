@@ -1,7 +1,7 @@
 """Turns recordings, transcripts and videos into vectors or frames by an encoder that is named, without a corpus."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from gia_mic.extract.corpus import Clip
     from gia_mic.extract.encoders.contract import Encoder
+    from gia_mic.extract.plugins import Plugin
     from gia_mic.inputs import Input
 
     Sound = str | Path | Clip | np.ndarray
@@ -31,6 +32,7 @@ def encode(
     video: "Video | Iterable[Video] | None" = None,
     *,
     encoder: str | None = None,
+    encoder_settings: Mapping[str, Any] | None = None,
     sampling_rate_hz: int | None = None,
     device: str | None = None,
     pool: Literal["utterance"] = "utterance",
@@ -46,6 +48,7 @@ def encode(
     video: "Video | Iterable[Video] | None" = None,
     *,
     encoder: str | None = None,
+    encoder_settings: Mapping[str, Any] | None = None,
     sampling_rate_hz: int | None = None,
     device: str | None = None,
     pool: str,
@@ -60,6 +63,7 @@ def encode(
     video: "Video | Iterable[Video] | None" = None,
     *,
     encoder: str | None = None,
+    encoder_settings: Mapping[str, Any] | None = None,
     sampling_rate_hz: int | None = None,
     device: str | None = None,
     pool: str = "utterance",
@@ -79,7 +83,8 @@ def encode(
         audio: Sound or video file, a `Clip` of one, samples (n,) or (n, channels), or several of these.
         text: Transcript, or several.
         video: Video file, a `Clip` of one, or several.
-        encoder: Hub id, local folder, or tiny; None takes the default of the modality.
+        encoder: Hub id, local folder, tiny, or your own, MODULE:CLASS; None takes the default of the modality.
+        encoder_settings: Settings of your own encoder.
         sampling_rate_hz: Sampling rate of samples, in Hz; nothing for files.
         device: cpu, cuda or cuda:N; None takes cuda where there is one.
         pool: utterance, for the mean over an input's frames; none, for all of them; or a number of neighbours to
@@ -99,6 +104,7 @@ def encode(
     from gia_mic.extract.config import DEFAULT_MODELS
     from gia_mic.extract.device import check_precision, find_devices
     from gia_mic.extract.encoders.make import check_names
+    from gia_mic.extract.encoders.own_class import find_own
     from gia_mic.extract.errors import EncoderError, MediaError, one_line
     from gia_mic.inputs import Input
 
@@ -116,7 +122,9 @@ def encode(
         raise MediaError(f"{len(nothing)} of {len(several)} inputs are no {kind}: input {one_line(nothing)}.")
     chosen = {"pool": pool, "dtype": dtype, **settings}
     options = tuple((name, tuple(option) if isinstance(option, list) else option) for name, option in chosen.items())
-    loaded = _load(modality, encoder or DEFAULT_MODELS[modality], device, options)
+    model = encoder or DEFAULT_MODELS[modality]
+    own = tuple(sorted((encoder_settings or {}).items()))
+    loaded = _load(modality, find_own(model) or model, device, options, own)
     inputs = [
         Input(**{kind: one}, sampling_rate_hz=sampling_rate_hz, id=f"input {number}")
         for number, one in enumerate(several, start=1)
@@ -162,7 +170,16 @@ def _is_one(kind: str, value: Any) -> bool:
 
 
 @lru_cache(maxsize=len(MODALITIES))
-def _load(modality: str, model: str, device: str, options: tuple[tuple[str, Any], ...]) -> "Encoder":
-    from gia_mic.extract.encoders.make import make_encoder
+def _load(
+    modality: str,
+    model: "str | Plugin",
+    device: str,
+    options: tuple[tuple[str, Any], ...],
+    own: tuple[tuple[str, Any], ...],
+) -> "Encoder":
+    from gia_mic.extract.encoders.make import make_encoder, make_own
 
-    return make_encoder(modality, model, **dict(options)).to(device)
+    settings = dict(own) or None
+    if isinstance(model, str):
+        return make_encoder(modality, model, settings=settings, **dict(options)).to(device)
+    return make_own(model, modality, settings=settings, **dict(options)).to(device)

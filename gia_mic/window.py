@@ -16,9 +16,12 @@ from torch import nn
 
 from gia_mic.extract.encoders.contract import EncodeJob, pool
 from gia_mic.extract.encoders.fast import Convolutions
-from gia_mic.extract.errors import EncoderError
+from gia_mic.extract.errors import EncoderError, MediaError
 
-__all__ = ["DRIFT", "SpeechWindow"]
+__all__ = ["DRIFT", "OwnWindow", "SpeechWindow"]
+
+STREAM_RATE_HZ = 16_000
+"""Sampling rate in Hz of streams."""
 
 DRIFT = 0.1
 """Greatest relative change of the window's deviation from that of the oldest frame in use."""
@@ -80,6 +83,46 @@ class SpeechWindow:
         frames = np.concatenate(self._encoder.encode(pieces))
         if self._front is not None:
             self._features = self._front.last
+        return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
+
+
+class OwnWindow:
+    """The latest seconds of a stream, as the frames of an encoder that others wrote; each window is computed anew.
+
+    Args:
+        encoder: An `OwnEncoder` of speech.
+        length_s: Length of the window in seconds.
+
+    Attributes:
+        rate: Sampling rate in Hz of what it is fed.
+        reused: Frames that were taken over from windows before: none.
+
+    Raises:
+        EncoderError: The window has no length, or is longer than the encoder sees at once.
+    """
+
+    rate = STREAM_RATE_HZ
+    reused = 0
+
+    def __init__(self, encoder: Any, length_s: float) -> None:
+        most = encoder.spec.window_s
+        if not length_s > 0 or (most is not None and length_s > most):
+            limit = "" if most is None else f" and up to {most:g} s"
+            raise EncoderError(f"A window of {length_s:g} s doesn't fit {encoder.spec.name}: give one above 0{limit}.")
+        self._encoder, self._most = encoder, int(length_s * self.rate)
+        self._buffer = np.empty(0, np.float32)
+
+    def push(self, samples: np.ndarray) -> np.ndarray | None:
+        """Take the next samples (n,) float32, and return the frames (T, D) of the window that ends with them.
+
+        None where the encoder makes none of it, such as before there is enough sound.
+        """
+        self._buffer = np.concatenate([self._buffer, samples])[-self._most :]
+        job = EncodeJob("the stream", "", sound=(self._buffer, self.rate))
+        try:
+            frames = np.concatenate(self._encoder.encode(list(self._encoder.pieces(job))))
+        except MediaError:
+            return None
         return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
 
 

@@ -5,7 +5,7 @@ from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table
 from gia_mic.report.wording import about, best_by, percent, score_text, unit
 
-__all__ = ["confusions", "of_each"]
+__all__ = ["confusions", "of_each", "own_metrics"]
 
 MOST_IN_FULL = 4
 """Up to so many rows get a confusion matrix each; of more only the best one does, outside JSON and HTML."""
@@ -19,6 +19,20 @@ def of_each(group: Group) -> Table:
     if group.target.one_of_many:
         return _recalls(group)
     return _all_metrics(group) if len(group.target.names) == 1 else _of_each_name(group)
+
+
+def own_metrics(group: Group) -> Table | None:
+    """Return the pooled scores by metrics that others wrote; None where there are none."""
+    measure = group.measure
+    if not measure.own:
+        return None
+    rows = [
+        [name, *(score_text(measure, metric, row.pooled[metric]) for metric in measure.own)]
+        for name, row in zip(group.names, group.rows, strict=True)
+    ]
+    columns = [Column("model"), *(Column(metric, number=True) for metric in measure.own)]
+    title = f"Metrics of installed packages, pooled{unit(measure, measure.own)}"
+    return Table(title, columns, rows, [" ".join(f"{name}: {measure.about[name]}." for name in measure.own)])
 
 
 def confusions(group: Group) -> Table | None:
@@ -86,11 +100,12 @@ def _recalls(group: Group) -> Table:
 def _all_metrics(group: Group) -> Table:
     """Return all metrics of one score."""
     measure = group.measure
+    metrics = [metric for metric in measure.table if metric not in measure.own]
     rows = [
-        [name, *(score_text(measure, metric, row.pooled[metric]) for metric in measure.table)]
+        [name, *(score_text(measure, metric, row.pooled[metric]) for metric in metrics)]
         for name, row in zip(group.names, group.rows, strict=True)
     ]
-    columns = [Column("model"), *(Column(metric, number=True) for metric in measure.table)]
+    columns = [Column("model"), *(Column(metric, number=True) for metric in metrics)]
     return Table(f"All metrics of {group.target.name}, pooled{unit(measure, measure.metrics)}", columns, rows)
 
 

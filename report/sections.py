@@ -1,7 +1,7 @@
 """The tables of a report between its headline and the models one by one, in their order."""
 
 from gia_mic.report import contrasts, robustness
-from gia_mic.report.breakdown import of_each
+from gia_mic.report.breakdown import of_each, own_metrics
 from gia_mic.report.group import Group
 from gia_mic.report.published import published
 from gia_mic.report.table import Table
@@ -24,5 +24,6 @@ def sections(group: Group, reference: str | None = None) -> list[Table]:
         published(group),
         folds(group),
         of_each(group),
+        own_metrics(group),
     ]
     return [table for table in tables if table is not None]

@@ -163,7 +163,7 @@ def test_its_onnx_file_answers_as_it_does(run, sound, here):
         ({"file": "other.py"}, "other.py, the code of a fusion, can't be read"),
         ({"class_name": "Other"}, "my_fusion.py has no Other: its modules are GatedMean"),
         ({"module": "no_such", "distribution": "theirs 1.2"}, "There is no module 'no_such'"),
-        ({"module": "torch.nn", "class_name": "Linear", "distribution": "torch 2"}, "says nothing of its settings"),
+        ({"module": "torch.nn", "class_name": "Linear", "distribution": "torch 2"}, "is installed has other code"),
     ],
 )
 def test_a_run_of_a_stranger_says_what_is_wrong_with_its_code(run, tmp_path, change, message):

@@ -1,42 +1,27 @@
 """What a user gets from the wheel, beside modules of their own with the names of our folders."""
 
-import os
-import shutil
 import subprocess
 import sys
-import venv
 import zipfile
-from pathlib import Path
 
 import pytest
+from made_wheel import ROOT, build_ours, environment
 
-ROOT = Path(__file__).parent.parent
 ROOMS = ("extract", "fuse", "report", "commands", "serve")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel of a copy of the checkout, so that nothing is left in it and others may build at the same time."""
-    folder = tmp_path_factory.mktemp("wheel")
-    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, folder / "checkout", symlinks=True, ignore=left_out)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "checkout"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PIP_NO_INPUT": "1"})
-    (built,) = folder.glob("*.whl")
-    return built
+    return build_ours(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
     """An environment with the wheel, our dependencies, and somebody else's `fuse`."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    (packages,) = folder.glob("lib/python*/site-packages") if os.name != "nt" else folder.glob("Lib/site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
-    (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    python, packages = environment(tmp_path_factory.mktemp("environment"), wheel)
     (packages / "fuse.py").write_text("FUSE = 'of another project'")
-    return folder / "bin" / "python"
+    return python
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ __all__ = [
     "overview",
     "prepare_release",
     "scan",
+    "write_contents",
 ]
 
 logger = logging.getLogger(__name__)
@@ -122,13 +123,6 @@ def prepare_release(
     contents: ReleaseContents = import_module(f"gia_mic.extract.corpora.{release}").read_release(path, **options)
     if not contents.utterances:
         raise CorpusError(f"{path} holds no utterance of {release}: give the folder that it was unpacked to.")
-    root = contents.root or path
-    present = [clip.path for one in contents.utterances for clip in (one.audio, one.video) if clip is not None]
-    refuse_pointers(root, set(present))
-    odd = {what: list(items) for what, items in contents.odd.items() if items}
-    for what, items in odd.items():
-        logger.warning(f"{what}: {one_line(items)}.")
-    expected = [{"group": group, "class": label, "count": count} for (group, label), count in contents.expected.items()]
     info = corpus_info(release)
     about = {
         "release": release,
@@ -136,19 +130,40 @@ def prepare_release(
         "licence": info.licence,
         "source": info.source,
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
-        "odd": odd,
-        "counted_by": contents.by,
-        "expected": expected,
     }
+    return write_contents(features, name or release, contents, contents.root or path, about)
+
+
+def write_contents(
+    features: Path, name: str, contents: ReleaseContents, root: Path, about: Mapping[str, Any]
+) -> Corpus:
+    """Write the manifest of what was read, and say what is odd about it.
+
+    Args:
+        features: The features folder.
+        name: Corpus name.
+        contents: What was read.
+        root: Folder that clip paths start from.
+        about: JSON-like facts about the corpus.
+
+    Raises:
+        CorpusError: As `write_corpus`, or a file is a pointer to one that was never fetched.
+    """
+    present = [clip.path for one in contents.utterances for clip in (one.audio, one.video) if clip is not None]
+    refuse_pointers(root, set(present))
+    odd = {what: list(items) for what, items in contents.odd.items() if items}
+    for what, items in odd.items():
+        logger.warning(f"{what}: {one_line(items)}.")
+    expected = [{"group": group, "class": label, "count": count} for (group, label), count in contents.expected.items()]
     return write_corpus(
         features,
-        name or release,
+        name,
         contents.utterances,
         root=root,
-        classes=contents.classes,
+        classes=contents.classes or None,
         label_names=contents.label_names,
         score_ranges=contents.score_ranges,
-        about=about,
+        about={**about, "odd": odd, "counted_by": contents.by, "expected": expected},
     )
 
 

@@ -63,6 +63,7 @@ class EncoderSpec:
         frame_rate_hz: As in `EncoderConfig`; None but for pictures.
         crop: As in `EncoderConfig`; None is its default, which feature files don't name.
         framing: How pictures are cut, scaled and normalised, and how a face is found.
+        code: Of an encoder that others wrote, where its class comes from and its own settings.
         version: Version of this extractor.
     """
 
@@ -83,6 +84,7 @@ class EncoderSpec:
     frame_rate_hz: float | None = None
     crop: str | None = None
     framing: dict[str, Any] | None = None
+    code: dict[str, Any] | None = None
     version: int = EXTRACTOR_VERSION
 
     def __post_init__(self) -> None:

@@ -137,6 +137,14 @@ class VisualEncoder(Pretrained):
             raise MediaError(f"no face in any of {taken} pictures")
         yield self._piece(held, f"no face in {without} of {taken} pictures" if without else "")
 
+    def pictures(self, job: EncodeJob) -> np.ndarray:
+        """Return the pictures (n, height, width, 3) uint8 that it sees of an utterance.
+
+        Raises:
+            MediaError: As `pieces`.
+        """
+        return np.concatenate([piece.values for piece in self.pieces(job)])
+
     def to(self, device: str) -> "VisualEncoder":
         """Load the weights onto a device.
 

@@ -16,6 +16,8 @@ follow. So sums of folds and dialogs may be added, and drawn with replacement, w
     labels    labels        macro_F1    weighted accuracy and F1 of each class, macro and micro F1, mAP
     scores    regression    CCC         MAE, Pearson, CCC, and accuracies where papers read classes off a score
 
+Metrics that installed packages have are added, see `own`.
+
 Functions of labels without a target, such as `ua` and `confusion`, are those of `classes`.
 """
 
@@ -38,6 +40,7 @@ from gia_mic.fuse.measure.classes import (
 )
 from gia_mic.fuse.measure.labels import LabelsMeasure
 from gia_mic.fuse.measure.metric import Measure
+from gia_mic.fuse.measure.own import own_metrics, with_own
 from gia_mic.fuse.measure.regression import ScoreMeasure
 from gia_mic.fuse.measure.votes import VoteMeasure
 
@@ -61,13 +64,13 @@ __all__ = [
 
 
 def measure_of(target: Target) -> Measure:
-    """Return the metrics of a target.
+    """Return the metrics of a target, with those that installed packages have of it.
 
     >>> rule = measure_of(Target("label", ("angry", "sad")))
     >>> rule.scores(rule.tally([[1, 0], [1, 0], [0, 1]], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])[0])["UA"]
     0.75
     """
-    return MEASURES[target.kind](target)
+    return with_own(MEASURES[target.kind], own_metrics(target.kind), target)
 
 
 MEASURES: dict[str, type[Measure]] = {

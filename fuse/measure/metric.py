@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,8 @@ class Measure(ABC):
     """
 
     target: Target
+    own: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics that others wrote."""
 
     @property
     @abstractmethod

@@ -5,9 +5,7 @@ done here: frames are scaled before, a modality that is left out stands there as
 own seed, and the answer is checked.
 """
 
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from gia_mic.extract.device import is_out_of_memory
-from gia_mic.extract.errors import RunError, first_line, one_line
+from gia_mic.extract.errors import RunError, one_line, what_failed
+from gia_mic.extract.plugins import file_of
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, missing, scaled, scalers
 
-__all__ = ["OwnFusion", "SeededDropout", "random_batch", "seeded", "what_failed"]
+__all__ = ["OwnFusion", "SeededDropout", "random_batch", "seeded"]
 
 DRAWING = threading.Lock()
 
@@ -85,9 +84,10 @@ class OwnFusion(nn.Module):
         except Exception as error:
             if isinstance(error, RunError) or is_out_of_memory(error):
                 raise
-            file = getattr(sys.modules.get(type(self.fusion).__module__), "__file__", None)
             sizes = one_line(f"{name} {tuple(frames.values.shape)}" for name, frames in complete.items())
-            raise RunError(f"{self.name} fails on {sizes} ({what_failed(error, file)}): correct it.") from error
+            raise RunError(
+                f"{self.name} fails on {sizes} ({what_failed(error, file_of(type(self.fusion)))}): correct it."
+            ) from error
         finally:
             self._masks.begin(None)
 
@@ -215,11 +215,3 @@ def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     for parent in list(model.modules()):
         for key, child in list(parent.named_children()):
             yield parent, key, child
-
-
-def what_failed(error: BaseException, file: str | None = None) -> str:
-    """Return an error's type and its first line, and the line of a file that it comes from, where that is known."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if isinstance(error, SyntaxError):
-        lines = [] if "line" in str(error) else [error.lineno]
-    return f"{type(error).__name__}: {first_line(error)}" + (f", line {lines[-1]}" if lines else "")

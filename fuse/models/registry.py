@@ -8,17 +8,18 @@ from typing import Any
 from torch import nn
 
 from gia_mic.extract.corpus import MODALITIES
-from gia_mic.extract.errors import RunError, one_line
+from gia_mic.extract.errors import RunError
+from gia_mic.extract.plugins import Source, configured, installed, settings_lines, settings_of_own
 from gia_mic.extract.settings import Setting, out_of_range
 from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig, fusion_name
 from gia_mic.fuse.models.gia_mic import GiaMic
 from gia_mic.fuse.models.misa import Misa
 from gia_mic.fuse.models.mult import Mult
 from gia_mic.fuse.models.own import OwnFusion
-from gia_mic.fuse.models.plugins import OwnClass, Source, installed, load_class, load_installed, settings_of_own
+from gia_mic.fuse.models.plugins import FUSION, OwnClass, load_class, load_installed
 from gia_mic.fuse.models.pooled import Attention, Concat, Late, Lmf, Tfn
 
-__all__ = ["FUSIONS", "Entry", "build_fusion", "configure", "find_fusion", "installed", "listing", "own_entry", "size"]
+__all__ = ["FUSIONS", "Entry", "build_fusion", "configure", "find_fusion", "listing", "names", "own_entry", "size"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ FUSIONS: dict[str, Entry] = {
 }
 
 
+def names() -> list[str]:
+    """Return the names of our fusions and of those that installed packages have.
+
+    Raises:
+        RunError: Two packages have one name.
+    """
+    return list(dict.fromkeys([*FUSIONS, *installed(FUSION)]))
+
+
 def find_fusion(name: str) -> Entry:
     """Return a fusion.
 
@@ -92,11 +102,10 @@ def find_fusion(name: str) -> Entry:
         return FUSIONS[name]
     if ":" in name:
         return own_entry(fusion_name(name), load_class(name))
-    points = installed()
+    points = installed(FUSION)
     if name not in points:
         raise RunError(
-            f"There is no fusion {name!r}: choose one of {', '.join([*FUSIONS, *points])}, or name your own by "
-            "MODULE:CLASS."
+            f"There is no fusion {name!r}: choose one of {', '.join(names())}, or name your own by MODULE:CLASS."
         )
     return own_entry(name, load_installed(points[name].module, points[name].attr))
 
@@ -111,9 +120,7 @@ def own_entry(name: str, own: OwnClass) -> Entry:
         raise RunError(
             f"{own.source.class_name} in {own.source.file} would be called {name}, as one of ours: rename it."
         )
-    about = (own.make.__doc__ or "no description").strip().splitlines()[0].rstrip(".")
-    source = own.source.distribution or own.source.file
-    return Entry(name, about, source, own.config, partial(OwnFusion, name, own.make), own.source)
+    return Entry(name, own.about, own.source.origin, own.config, partial(OwnFusion, name, own.make), own.source)
 
 
 def size(entry: Entry, dims: Mapping[str, int], outputs: int) -> int:
@@ -135,7 +142,7 @@ def listing(fusions: Sequence[str] = ()) -> str:
     lines = []
     for name in fusions or FUSIONS:
         lines += _lines(find_fusion(name))
-    for name, point in installed().items() if not fusions else ():
+    for name, point in installed(FUSION).items() if not fusions else ():
         try:
             lines += _lines(own_entry(name, load_installed(point.module, point.attr)))
         except RunError as error:
@@ -145,12 +152,8 @@ def listing(fusions: Sequence[str] = ()) -> str:
 
 def _lines(entry: Entry) -> list[str]:
     dims = dict.fromkeys(MODALITIES.values(), 768)
-    lines = [f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})"]
-    for name, setting in entry.settings.items():
-        choices = f" ({setting.range})" if setting.choices else ""
-        help_text = f"{setting.help.removesuffix('.')}{choices}." if setting.help else ""
-        lines.append(f"  {name:18}{setting.shown:>12}  {help_text}".rstrip())
-    return lines
+    line = f"{entry.name:10}{size(entry, dims, 4):>10,}  {entry.about} ({entry.source})"
+    return [line, *settings_lines(entry.settings)]
 
 
 def configure(name: str, settings: Mapping[str, Any]) -> Any:
@@ -159,13 +162,7 @@ def configure(name: str, settings: Mapping[str, Any]) -> Any:
     Raises:
         RunError: The fusion is unknown, has no such setting, or a text is not of the setting's type.
     """
-    entry = find_fusion(name)
-    known_settings = entry.settings
-    unknown = [key for key in settings if key not in known_settings]
-    if unknown:
-        settings_in_words = one_line(known_settings, 20) or "none"
-        raise RunError(f"The fusion {name} has no setting {one_line(unknown)}: it has {settings_in_words}.")
-    return entry.config(**{key: _typed(key, value, known_settings[key]) for key, value in settings.items()})
+    return configured(find_fusion(name).config, settings, f"The fusion {name}", RunError)
 
 
 def build_fusion(
@@ -190,15 +187,3 @@ def build_fusion(
             f"The settings of {entry.name} are not those of this version ({error}): train the run again."
         ) from error
     return entry.make(dims, outputs, config, layers)
-
-
-def _typed(name: str, value: Any, setting: Setting) -> Any:
-    """Return a setting, which may be a text, as a value."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return setting.value_of(value)
-    except ValueError:
-        raise RunError(
-            f"The setting {name}={value} is no {type(setting.default).__name__}: give one such as {setting.shown}."
-        ) from None

@@ -3,8 +3,8 @@
 `runs/<corpus>/<name>/fold-<k>/seed-<n>/` holds `config.json`, written before the first batch; `model.safetensors`,
 `history.csv` and `predictions.parquet`; for the targets scores and labels `readout.json`; and `metrics.json`, written
 last: where it is, the fold is finished. A finished fold may have a `robustness.json` too. `fusion/` holds the file of a
-fusion that isn't one of ours. What is inside each file
-stands in the modules beside this one.
+fusion that isn't one of ours, and `encoders/<modality>/` that of such an encoder. What is inside each file stands in
+the modules beside this one.
 """
 
 import json
@@ -20,6 +20,7 @@ from gia_mic.fuse.config import OF_ONE_FOLD, RENAMED, TrainingConfig
 
 __all__ = [
     "CONFIG",
+    "ENCODERS",
     "FORMAT",
     "HISTORY",
     "METRICS",
@@ -45,7 +46,7 @@ CONFIG, METRICS, WEIGHTS = "config.json", "metrics.json", "model.safetensors"
 READOUT = "readout.json"
 HISTORY, PREDICTIONS = "history.csv", "predictions.parquet"
 ROBUSTNESS = "robustness.json"
-SOURCE = "fusion"
+SOURCE, ENCODERS = "fusion", "encoders"
 
 HINT = "remove the folder and train the fold again"
 

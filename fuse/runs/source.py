@@ -1,39 +1,72 @@
-"""Keeps the code of a fusion that others wrote in the run folder, and loads it back for those who trust it."""
+"""Keeps code that others wrote in the run folder, and loads a fusion of theirs back for those who trust it."""
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path, PurePath
-from typing import Any, NoReturn
+from typing import Any
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import replacing
+from gia_mic.extract.plugins import Source, load_recorded
+from gia_mic.extract.store import Store
 from gia_mic.fuse.models import registry
-from gia_mic.fuse.models.plugins import Source, load_copy, load_installed
-from gia_mic.fuse.runs.folder import CONFIG, HINT, SOURCE
+from gia_mic.fuse.models.plugins import FUSION, own_class
+from gia_mic.fuse.runs.folder import CONFIG, ENCODERS, HINT, SOURCE
 
-__all__ = ["copy_source", "load_entry", "record_of", "write_source"]
+__all__ = ["copy_source", "encoder_files", "encoder_folder", "load_entry", "record_of", "write_source"]
 
 
 def record_of(source: Source | None) -> dict[str, Any]:
     """Return the entry of a configuration that says where a fusion comes from; none for one of ours."""
-    if source is None:
-        return {}
-    return {"fusion": {each.name: getattr(source, each.name) for each in fields(source) if each.name != "code"}}
+    return {} if source is None else {"fusion": source.record()}
 
 
-def write_source(run_dir: Path, source: Source | None) -> None:
-    """Write the file that a fusion is in into the run folder, in place of that of an earlier one."""
-    shutil.rmtree(run_dir / SOURCE, ignore_errors=True)
+def write_source(run_dir: Path, source: Source | None, encoders: Mapping[str, tuple[str, bytes]]) -> None:
+    """Write the files of code that others wrote into the run folder, in place of those of an earlier run.
+
+    Args:
+        run_dir: The run folder.
+        source: Where the fusion comes from; None for one of ours.
+        encoders: Name and content of an encoder's file by modality, where there is one.
+    """
+    for name in (SOURCE, ENCODERS):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+    files = {encoder_folder(run_dir, modality) / name: code for modality, (name, code) in encoders.items()}
     if source is not None and source.code is not None:
-        with replacing(run_dir / SOURCE / source.file) as temporary:
-            temporary.write_bytes(source.code)
+        files[run_dir / SOURCE / source.file] = source.code
+    for path, code in files.items():
+        with replacing(path) as temporary:
+            temporary.write_bytes(code)
+
+
+def encoder_files(stores: Mapping[str, Store]) -> dict[str, tuple[str, bytes]]:
+    """Return name and content of the file of each encoder that others wrote, by modality, as feature files have them.
+
+    Raises:
+        RunError: A feature file names it in a way that leads elsewhere, or has other code than it says.
+    """
+    files = {}
+    for modality, store in stores.items():
+        record, code = store.spec.get("code"), store.header.code
+        if not code:
+            continue
+        name = record.get("file") if isinstance(record, Mapping) else None
+        if not isinstance(name, str) or PurePath(name).name != name:
+            raise RunError(f"{store.path} doesn't say which file its encoder's code is in: run `mer extract` again.")
+        files[modality] = (name, code)
+    return files
+
+
+def encoder_folder(run_dir: Path, modality: str) -> Path:
+    """Return where a run folder keeps the file of a modality's encoder."""
+    return run_dir / ENCODERS / modality
 
 
 def copy_source(run_dir: Path, copy: Path) -> None:
-    """Copy the file that a fusion is in from one run folder to another; it isn't run."""
-    if (run_dir / SOURCE).is_dir():
-        shutil.copytree(run_dir / SOURCE, copy / SOURCE)
+    """Copy the files of code that others wrote from one run folder to another; they aren't run."""
+    for name in (SOURCE, ENCODERS):
+        if (run_dir / name).is_dir():
+            shutil.copytree(run_dir / name, copy / name)
 
 
 def load_entry(run_dir: Path, config: Mapping[str, Any], *, trust: bool) -> registry.Entry:
@@ -52,29 +85,5 @@ def load_entry(run_dir: Path, config: Mapping[str, Any], *, trust: bool) -> regi
         return registry.FUSIONS[name]
     if record is None:
         raise RunError(f"There is no fusion {name!r} in this version, which has {', '.join(registry.FUSIONS)}: {HINT}.")
-    if not isinstance(record, dict):
-        _refuse(run_dir)
-    texts = [record.get(key) for key in ("class_name", "module", "digest", "file")]
-    if not all(isinstance(text, str) for text in texts) or PurePath(str(texts[3])).name != texts[3]:
-        _refuse(run_dir)
-    class_name, module, digest, file = map(str, texts)
-    package = record.get("distribution")
-    where = f"the package {package}" if package else str(run_dir / SOURCE / file)
-    if not trust:
-        raise RunError(
-            f"The fusion {name} is code of its author, {class_name} in {where}, and could do whatever you can: read "
-            "it, and say --trust (in Python, trust=True) to run it."
-        )
-    if not package:
-        return registry.own_entry(name, load_copy(run_dir / SOURCE / file, class_name, digest))
-    own = load_installed(module, class_name)
-    if own.source.digest != digest:
-        raise RunError(
-            f"{run_dir} was trained with {package}, and {own.source.distribution} that is installed has other code: "
-            "install that version, or train the fold again."
-        )
-    return registry.own_entry(name, own)
-
-
-def _refuse(run_dir: Path) -> NoReturn:
-    raise RunError(f"{run_dir / CONFIG} doesn't say where its fusion comes from: {HINT}.")
+    plugin = load_recorded(FUSION, name, record, run_dir / SOURCE, where=run_dir / CONFIG, trust=trust)
+    return registry.own_entry(name, own_class(plugin))

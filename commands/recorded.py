@@ -13,7 +13,7 @@ from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.settings import settings_of
-from gia_mic.fuse.config import SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
+from gia_mic.fuse.config import SPACE, TRIALS, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from gia_mic.fuse.runs.runs import Run
@@ -69,10 +69,11 @@ def recorded_options(config: Mapping[str, Any], name: str, fusion: str | None = 
     """
     from gia_mic.fuse.experiment import default_name
     from gia_mic.fuse.runs.folder import recorded_target
+    from gia_mic.fuse.runs.source import named_fusion
 
     target, search = recorded_target(config), config.get("search")
     model = {key: value for key, value in config["model"].items() if key != "name"}
-    own = _fusion(config)
+    own = named_fusion(config)
     usual = default_name(config["model"]["name"], config["modalities"])
     options: dict[str, Any] = {"corpus": config["corpus"]["name"]}
     if own != "gia-mic":
@@ -194,18 +195,6 @@ def _imported(runs: Iterable["Run"]) -> list[str]:
         if "version" not in (features.get("spec") or {})
     }
     return [f"# Import again, with `mer import`: {one_line(files)}."] if files else []
-
-
-def _fusion(config: Mapping[str, Any]) -> str:
-    """Return how a run's fusion is named on the command line.
-
-    One that a file holds is looked for in the current folder: code is never taken from a run folder unasked.
-    """
-    name, record = str(config["model"]["name"]), config.get("fusion")
-    if not isinstance(record, dict):
-        return name
-    own = f"{record.get('module')}:{record.get('class_name')}"
-    return own if fusion_name(own) == name else name
 
 
 def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 
 from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import replacing
+from gia_mic.fuse.config import fusion_name
 from gia_mic.fuse.models import registry
 from gia_mic.fuse.models.plugins import Source, load_copy, load_installed
 from gia_mic.fuse.runs.folder import CONFIG, HINT, SOURCE
 
-__all__ = ["copy_source", "load_entry", "record_of", "write_source"]
+__all__ = ["copy_source", "load_entry", "named_fusion", "record_of", "write_source"]
 
 
 def record_of(source: Source | None) -> dict[str, Any]:
@@ -20,6 +21,18 @@ def record_of(source: Source | None) -> dict[str, Any]:
     if source is None:
         return {}
     return {"fusion": {each.name: getattr(source, each.name) for each in fields(source) if each.name != "code"}}
+
+
+def named_fusion(config: Mapping[str, Any]) -> str:
+    """Return how a run's fusion is named on the command line.
+
+    One that a file holds is looked for in the current folder: code is never taken from a run folder unasked.
+    """
+    name, record = str(config["model"]["name"]), config.get("fusion")
+    if not isinstance(record, dict):
+        return name
+    own = f"{record.get('module')}:{record.get('class_name')}"
+    return own if fusion_name(own) == name else name
 
 
 def write_source(run_dir: Path, source: Source | None) -> None:

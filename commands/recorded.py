@@ -44,8 +44,10 @@ class CommandLikeRun(click.Command):
             run_dir = find_run_dirs(Path(typed["like"]))[0]
             config = read_config(run_dir)
             others = sorted(key_of(parameter) for parameter in self.params if parameter.name in typed.keys() - HARMLESS)
-            if "name" not in typed and (others or config.pop("search", None)):
-                why = f"other {one_line(others)}" if others else "settings that were searched for one fold"
+            distilled = "distilled_from" in config
+            if "name" not in typed and (others or distilled or config.pop("search", None)):
+                why = "settings that were searched for one fold"
+                why = f"other {one_line(others)}" if others else "labels and no teachers" if distilled else why
                 raise click.UsageError(f"With {why}, give a --name, or it would replace {typed['like']}.", context)
             options = recorded_options(config, run_dir.parents[1].name, typed.get("fusion"))
             names = {key_of(parameter): str(parameter.name) for parameter in self.params}
@@ -108,7 +110,14 @@ def experiment_of(runs: Sequence["Run"], source: Path) -> str:
     Args:
         runs: The runs.
         source: Folder that they were read from.
+
+    Raises:
+        RunError: All of them are distilled from others.
     """
+    distilled = [run.name for run in runs if "distilled_from" in run.config]
+    runs = [run for run in runs if run.name not in distilled]
+    if not runs:
+        raise RunError(f"{source} has only distilled runs, which `mer distill` makes: give the runs they learn from.")
     tables = [(name, table) for run in runs for name, table in _trainings(run)]
     first, *others = (table for _, table in tables)
     shared = {key: value for key, value in first.items() if all(table.get(key) == value for table in others)}
@@ -121,6 +130,7 @@ def experiment_of(runs: Sequence["Run"], source: Path) -> str:
         f"# What makes the runs in {source} again: mer run FILE",
         f"# Prepare first, with `mer prepare` or a table here, the same as then: {', '.join(corpora)}.",
         *_imported(runs),
+        *([f"# Distil again, with `mer distill`: {one_line(distilled)}."] if distilled else []),
     ]
     return "\n".join([*head, "", experiment_text(shared, [*tables, ("report", {})])])
 

@@ -72,7 +72,14 @@ def distill(
         for number in pair:
             by_fold[number] += run_dirs[position * len(teacher.seeds) : (position + 1) * len(teacher.seeds)]
     by_fold[WHOLE] = [fold.folder for fold in teacher.folds]
-    student = replace(experiment, name=name, select="last", seeds=range(seeds), teachers=Teachers(run.name, by_fold))
+    student = replace(
+        experiment,
+        name=name,
+        select="last",
+        seeds=range(seeds),
+        training=replace(experiment.training, soft_target=0.0),  # the teachers' answers are soft already
+        teachers=Teachers(run.name, by_fold),
+    )
     whole = replace(student, whole=True, seeds=(0,))
     return train_here(corpus, stores, [student, whole], execution, runs=runs)
 

@@ -110,7 +110,15 @@ def test_what_is_finished_is_not_trained_again_unless_a_teacher_is(folder, log):
     assert "without-1: 1 of 2 runs are finished and kept." in log.text
 
 
-@pytest.mark.parametrize("target", ["labels", "votes", "valence,arousal"])
+def test_a_distilled_run_is_not_mistaken_for_one_that_learnt_labels(folder, tmp_path, mer):
+    runs = folder / "runs" / "toy"
+    result = mer("fuse-train", "--like", runs / "late-distilled")
+    assert (result.exit_code, "With labels and no teachers, give a --name" in result.stderr) == (2, True)
+    assert mer("report", runs, "--write-experiment", tmp_path / "again.toml").exit_code == 0
+    assert "# Distil again, with `mer distill`: late-distilled.\n" in (tmp_path / "again.toml").read_text()
+
+
+@pytest.mark.parametrize("target", ["labels", "valence,arousal"])
 def test_every_target_can_be_distilled(tmp_path, target):
     corpus = make_target_corpus(tmp_path / "features")
     rows = [replace(utterance, session=f"Ses{int(utterance.speaker[2:]) % 3}") for utterance in corpus]

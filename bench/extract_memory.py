@@ -16,6 +16,7 @@ from pathlib import Path
 import transformers
 from extract_speech import durations_s, make_corpus
 from process import in_a_process, memory
+from section import measured
 
 from gia_mic.extract.corpus import load_corpus
 from gia_mic.extract.encoders.make import make_encoder
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

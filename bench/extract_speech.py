@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from section import measured
 from transformers.utils import logging
 
 from gia_mic.extract import plan
@@ -161,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

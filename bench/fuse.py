@@ -25,6 +25,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from section import measured
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -322,4 +323,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from process import in_a_process, memory
+from section import measured
 
 import fuse
 from gia_mic.extract.corpus import Utterance, load_corpus, write_corpus
@@ -101,4 +102,4 @@ def prepare(features: Path, count: int, sender: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -25,6 +25,7 @@ import av
 import numpy as np
 import soundfile
 from process import memory
+from section import measured
 
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.media import look, stream_audio, stream_pictures
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import transformers
 from extract_speech import durations_s, make_corpus
+from section import measured
 from tabulate import tabulate
 
 from fuse import pack
@@ -239,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

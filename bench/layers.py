@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from section import measured
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.model_selection import LeaveOneGroupOut
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

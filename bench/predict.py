@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from section import measured
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from gia_mic.extract.corpus import Clip, Utterance, write_corpus
@@ -183,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from section import PAGE, marks, write_section
 
 from gia_mic.extract.corpora.manifest import prepare_table
 from gia_mic.extract.corpus import MODALITIES, Corpus, corpus_names, load_corpus
-from gia_mic.extract.files import write_text
 from gia_mic.extract.imports.features import import_features
 from gia_mic.extract.inspection import find_features
 from gia_mic.fuse import split
@@ -44,7 +44,7 @@ from gia_mic.report.table import Column, Table, markdown
 from gia_mic.report.tuning import chosen_settings
 from gia_mic.report.wording import percent
 
-BEGIN, END = "<!-- made by bench/real.py -->", "<!-- end of what bench/real.py made -->"
+BEGIN, END = marks("real.py")
 
 
 @dataclass(frozen=True)
@@ -228,15 +228,6 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
     return tables, means[REFERENCE] / max(others, default=means[REFERENCE])
 
 
-def write_into(path: Path, text: str) -> None:
-    """Put a text between the two marks of a file."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} lacks the marks {BEGIN} and {END}: write them where the tables are to stand.")
-    write_text(path, f"{before}{begin}\n\n{text}\n\n{end}{after}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("features", type=Path, help="folder with a folder of each corpus")
@@ -250,6 +241,7 @@ def main() -> None:
     parser.add_argument("--all-folds", action="store_true", help="count the folds too on which defaults were chosen")
     parser.add_argument("--jobs", type=int, help="runs trained side by side")
     parser.add_argument("--write", type=Path, metavar="FILE", help="Markdown file whose marked part becomes the tables")
+    parser.add_argument("--markdown", dest="write", action="store_const", const=PAGE, help=f"the same for {PAGE.name}")
     arguments = parser.parse_args()
     arguments.fusions = list(dict.fromkeys([REFERENCE, *arguments.fusions.split(",")]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -257,7 +249,7 @@ def main() -> None:
     text = "\n\n".join(map(markdown, tables))
     print(text)
     if arguments.write is not None:
-        write_into(arguments.write, text)
+        write_section(arguments.write, "real.py", text)
     print(f"ratio {ratio:.3f}")
 
 

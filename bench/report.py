@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from made_runs import make_fold  # noqa: E402
+from section import measured  # noqa: E402
 
 RUNS, FOLDS, B, DIALOGS = 40, 5, 5531, 151
 PROMISED_S = 10
@@ -71,4 +72,4 @@ def make(runs, run, fold):
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

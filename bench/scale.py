@@ -16,6 +16,7 @@ import ray
 import torch
 import transformers
 from extract_speech import durations_s, make_corpus
+from section import measured
 
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.on_ray import ray_engine
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -29,6 +29,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from process import in_a_process, memory
+from section import measured
 
 from gia_mic.extract.parts import Builder
 from gia_mic.extract.store import Header, Item, open_store, write_store
@@ -236,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

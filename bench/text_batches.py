@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import transformers
+from section import measured
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from gia_mic.extract.encoders.contract import EncodeJob, Window
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -13,7 +13,7 @@ from gia_mic.extract.config import EncoderConfig
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.settings import settings_of
-from gia_mic.fuse.config import SPACE, TRIALS, GiaMicConfig, TrainingConfig, fusion_name
+from gia_mic.fuse.config import SPACE, TRIALS, GiaMicConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from gia_mic.fuse.runs.runs import Run
@@ -44,8 +44,10 @@ class CommandLikeRun(click.Command):
             run_dir = find_run_dirs(Path(typed["like"]))[0]
             config = read_config(run_dir)
             others = sorted(key_of(parameter) for parameter in self.params if parameter.name in typed.keys() - HARMLESS)
-            if "name" not in typed and (others or config.pop("search", None)):
-                why = f"other {one_line(others)}" if others else "settings that were searched for one fold"
+            distilled = "distilled_from" in config
+            if "name" not in typed and (others or distilled or config.pop("search", None)):
+                why = "settings that were searched for one fold"
+                why = f"other {one_line(others)}" if others else "labels and no teachers" if distilled else why
                 raise click.UsageError(f"With {why}, give a --name, or it would replace {typed['like']}.", context)
             options = recorded_options(config, run_dir.parents[1].name, typed.get("fusion"))
             names = {key_of(parameter): str(parameter.name) for parameter in self.params}
@@ -69,10 +71,11 @@ def recorded_options(config: Mapping[str, Any], name: str, fusion: str | None = 
     """
     from gia_mic.fuse.experiment import default_name
     from gia_mic.fuse.runs.folder import recorded_target
+    from gia_mic.fuse.runs.source import named_fusion
 
     target, search = recorded_target(config), config.get("search")
     model = {key: value for key, value in config["model"].items() if key != "name"}
-    own = _fusion(config)
+    own = named_fusion(config)
     usual = default_name(config["model"]["name"], config["modalities"])
     options: dict[str, Any] = {"corpus": config["corpus"]["name"]}
     if own != "gia-mic":
@@ -107,7 +110,14 @@ def experiment_of(runs: Sequence["Run"], source: Path) -> str:
     Args:
         runs: The runs.
         source: Folder that they were read from.
+
+    Raises:
+        RunError: All of them are distilled from others.
     """
+    distilled = [run.name for run in runs if "distilled_from" in run.config]
+    runs = [run for run in runs if run.name not in distilled]
+    if not runs:
+        raise RunError(f"{source} has only distilled runs, which `mer distill` makes: give the runs they learn from.")
     tables = [(name, table) for run in runs for name, table in _trainings(run)]
     first, *others = (table for _, table in tables)
     shared = {key: value for key, value in first.items() if all(table.get(key) == value for table in others)}
@@ -120,6 +130,7 @@ def experiment_of(runs: Sequence["Run"], source: Path) -> str:
         f"# What makes the runs in {source} again: mer run FILE",
         f"# Prepare first, with `mer prepare` or a table here, the same as then: {', '.join(corpora)}.",
         *_imported(runs),
+        *([f"# Distil again, with `mer distill`: {one_line(distilled)}."] if distilled else []),
     ]
     return "\n".join([*head, "", experiment_text(shared, [*tables, ("report", {})])])
 
@@ -201,18 +212,6 @@ def _imported(runs: Iterable["Run"]) -> list[str]:
         if "version" not in (features.get("spec") or {})
     }
     return [f"# Import again, with `mer import`: {one_line(files)}."] if files else []
-
-
-def _fusion(config: Mapping[str, Any]) -> str:
-    """Return how a run's fusion is named on the command line.
-
-    One that a file holds is looked for in the current folder: code is never taken from a run folder unasked.
-    """
-    name, record = str(config["model"]["name"]), config.get("fusion")
-    if not isinstance(record, dict):
-        return name
-    own = f"{record.get('module')}:{record.get('class_name')}"
-    return own if fusion_name(own) == name else name
 
 
 def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:

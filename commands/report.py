@@ -24,19 +24,30 @@ logger = logging.getLogger(__name__)
 @click.option("--reference", metavar="RUN", help="Compare the other runs with this one in the table of ablations.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of printing.")
 @click.option(
+    "--figures",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="Also write figures for papers to this folder, as PDF and SVG; needs pip install 'gia-mic[figures]'.",
+)
+@click.option(
     "--write-experiment",
     "experiment",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write a file for `mer run` that makes these runs again.",
 )
-def report(runs: Path, form: str, reference: str | None, out: Path | None, experiment: Path | None) -> None:
+def report(
+    runs: Path, form: str, reference: str | None, out: Path | None, figures: Path | None, experiment: Path | None
+) -> None:
     """Print the scores of all finished runs.
 
     RUNS is the folder that holds them, by default runs/.
     """
     from gia_mic.extract.files import write_text
 
-    text = gia_mic.read_report(runs, reference=reference).render(form)
+    result = gia_mic.read_report(runs, reference=reference)
+    if figures is not None:
+        logger.info(f"Wrote {len(result.figures(figures))} files to {figures}.")
+    text = result.render(form)
     if out is None:
         click.echo(text)
     else:

@@ -44,7 +44,7 @@ PROTOCOLS = {"session": "speaker", "speaker": "speaker", "split": "speaker", "sc
 SELECTIONS = ("last", "dev", "test")
 """Rules that choose a run's epoch: the last one, the best on a part of the training, the best on the test fold."""
 
-OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance", "trials")
+OF_ONE_FOLD = ("fold", "fold_value", "seed", "provenance", "trials", "teachers")
 """Entries of a run's `config.json` that don't tell one configuration from another."""
 
 RENAMED = {

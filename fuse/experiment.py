@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.corpus import MODALITIES, Corpus
 from gia_mic.fuse.config import TrainingConfig, fusion_name
 
-__all__ = ["Execution", "Experiment", "Search", "default_name"]
+__all__ = ["Execution", "Experiment", "Search", "Teachers", "default_name"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,19 @@ class Search:
 
     search: Mapping[str, Any]
     trials: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Trained models whose mean answer an experiment learns in the place of its target.
+
+    Attributes:
+        run: Name of the run that is distilled.
+        by_fold: Run folders of the models that teach each fold; they never saw its test part.
+    """
+
+    run: str
+    by_fold: Mapping[int, Sequence[Path]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,9 @@ class Experiment:
         inner: Train and test inside each fold's training part alone, see `split.inner_fold`.
         search: What chose the settings; None where nothing did.
         target: What is predicted, as `Corpus.target` takes it; None takes the corpus's default.
+        without: Number of a fold whose test part isn't trained on either; None leaves none out.
+        whole: Train on the whole corpus and test on nothing, as fold `WHOLE` of `runs/folder.py`.
+        teachers: Models to learn from; None learns from the corpus.
     """
 
     fusion: str = "gia-mic"
@@ -56,6 +73,9 @@ class Experiment:
     inner: bool = False
     search: Search | None = None
     target: str | None = None
+    without: int | None = None
+    whole: bool = False
+    teachers: Teachers | None = None
 
     def run_name(self, modalities: Sequence[str]) -> str:
         """Return the name of its runs on these modalities."""

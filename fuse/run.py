@@ -57,7 +57,7 @@ from gia_mic.fuse.runs.predictions import write_predictions
 from gia_mic.fuse.runs.record import about_corpus, about_features
 from gia_mic.fuse.runs.record import provenance as record_provenance
 from gia_mic.fuse.runs.source import encoder_files, record_of, write_source
-from gia_mic.fuse.runs.weights import write_weights
+from gia_mic.fuse.runs.weights import load_fusion, weights_digest, write_weights
 from gia_mic.fuse.stack import why_unstackable
 from gia_mic.fuse.train import (
     RunSpec,
@@ -65,6 +65,7 @@ from gia_mic.fuse.train import (
     bytes_of_run,
     fit_together,
     one_thread,
+    predict,
     predict_together,
     prepare_cpu,
     rounds_frames,
@@ -194,12 +195,18 @@ def plan_runs(
     folds = [split.with_target(corpus, target, fold) for fold in folds]
     if experiment.inner:
         folds = [split.inner_fold(corpus, fold) for fold in folds]
+    if experiment.without is not None:
+        [left_out] = split.choose(folds, experiment.without)
+        folds = [fold if fold is left_out else split.without(fold, left_out) for fold in folds]
     selected_folds = split.choose(folds, experiment.fold)
-    parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in folds}
+    if experiment.whole:
+        selected_folds = [split.with_target(corpus, target, split.whole_corpus(corpus))]
+    parts = {fold.number: _parts(corpus, fold, experiment.select) for fold in [*folds, *selected_folds]}
     for fold in selected_folds:
         split.refuse_constant(corpus, target, fold, parts[fold.number][0])
     trained = [replace(fold, train=parts[fold.number][0]) for fold in selected_folds]
-    for sentence in split.one_sided_classes(corpus, target, trained) if not experiment.inner else ():
+    inside = experiment.inner or experiment.without is not None or experiment.whole
+    for sentence in () if inside else split.one_sided_classes(corpus, target, trained):
         logger.warning(sentence)
     steps = steps_per_epoch([len(rows) for rows, _ in parts.values()], experiment.training.batch_size)
     encoders = encoder_files(stores)
@@ -222,13 +229,21 @@ def plan_runs(
         shared["allow_shared"] = True
     if experiment.inner:
         shared["inner"] = True
+    if experiment.without is not None:
+        shared["without"] = experiment.without
     if experiment.search is not None:
         shared |= asdict(experiment.search)
+    teachers = experiment.teachers
+    if teachers is not None:
+        shared["distilled_from"] = teachers.run
     tasks = []
     for fold in selected_folds:
         for seed in experiment.seeds:
             run_dir = run_folder.run_dir_of(runs / corpus.name / name, fold.number, seed)
             config = {**shared, "fold": fold.number, "fold_value": fold.value, "seed": seed}
+            if teachers is not None:
+                run_dirs = teachers.by_fold[fold.number]
+                config["teachers"] = {"models": len(run_dirs), "digest": weights_digest(run_dirs)}
             state = run_folder.state(run_dir, config)
             tasks.append(
                 Task(experiment, fold, seed, run_dir, config, state, *parts[fold.number], steps, fusion, encoders)
@@ -326,11 +341,17 @@ def _name_of(task: Task) -> str:
 
 
 def _stacks(tasks: Sequence[Task], stack_size: Callable[[Task, int], int]) -> Iterator[list[Task]]:
-    """Give neighbours of one experiment, at most `stack_size` of them, which are trained as one stack."""
-    for _, group in groupby(tasks, key=lambda task: id(task.experiment)):
+    """Give neighbours that are trained alike, at most `stack_size` of them, which are trained as one stack."""
+    for _, group in groupby(tasks, key=_manner):
         alike = list(group)
         size = stack_size(alike[0], len(alike))
         yield from (alike[first : first + size] for first in range(0, len(alike), size))
+
+
+def _manner(task: Task) -> tuple[Any, ...]:
+    """Return what runs of one stack have in common."""
+    experiment = task.experiment
+    return task.fusion.name, experiment.model, experiment.training, experiment.select, experiment.target, task.steps
 
 
 def _train_tasks(
@@ -447,7 +468,10 @@ class _Trainer:
                 locks.enter_context(lock(task.run_dir / ".lock"))
                 run_folder.begin(task.run_dir, {**task.config, "provenance": self.provenance})
                 write_source(task.run_dir, task.fusion.code, task.encoders)
-            specs = [RunSpec(task.rows, task.seed, task.choose, experiment.select, report) for task in tasks]
+            specs = [
+                RunSpec(task.rows, task.seed, task.choose, experiment.select, report, self.taught(task, task.rows))
+                for task in tasks
+            ]
             build = partial(self.build, tasks[0])
             results = fit_together(build, self.data, specs, experiment.training, steps=tasks[0].steps)
             seconds = (time.perf_counter() - start) / len(tasks)
@@ -466,6 +490,18 @@ class _Trainer:
                     broken.append(error)
             if broken:
                 raise broken[0]
+
+    def taught(self, task: Task, rows: np.ndarray) -> np.ndarray | None:
+        """Return the mean answer of a run's teachers to some utterances, (U, K), NaN for others; None without any."""
+        if task.experiment.teachers is None:
+            return None
+        answers = np.full_like(self.data.values, np.nan)
+        run_dirs = task.experiment.teachers.by_fold[task.fold.number]
+        with one_thread():
+            # whoever distils a run here has read its code
+            teachers = [load_fusion(run_dir, str(self.data.device), trust=True) for run_dir in run_dirs]
+            answers[rows] = np.mean([predict(teacher, self.data, rows) for teacher in teachers], axis=0)
+        return answers
 
     def why_unstackable(self, task: Task) -> str | None:
         """Return why runs of a kind can't be stacked; None where they can."""
@@ -532,13 +568,17 @@ class _Trainer:
             )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model, result.readout)
-        write_predictions(run_dir, self.corpus, target, test, answers)
-        tally = measure.tally(values[test], answers)[0]
-        scores = {**measure.scores(tally), **measure.whole(values[test], answers)}
+        scores: dict[str, Any] = {}
+        if len(test):
+            write_predictions(run_dir, self.corpus, target, test, answers)
+            tally = measure.tally(values[test], answers)[0]
+            scores = {**measure.scores(tally), **measure.whole(values[test], answers)}
+            scores |= {} if target.kind == "label" else {"tally": tally.tolist()}
+            if (taught := self.taught(task, test)) is not None:
+                teachers = measure.scores(measure.tally(values[test], taught[test])[0])
+                scores["teachers"] = {name: teachers[name] for name in measure.headline if name in teachers}
         if target.kind == "label":
             scores["train_classes"] = _class_counts(values[task.rows], target.names)
-        else:
-            scores["tally"] = tally.tolist()
         write_metrics(
             run_dir,
             scores,

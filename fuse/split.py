@@ -15,6 +15,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.names import part_of, same_name
 from gia_mic.extract.targets import Target
 from gia_mic.fuse.config import PROTOCOLS, SELECTIONS
+from gia_mic.fuse.runs.folder import WHOLE
 
 __all__ = [
     "PROTOCOLS",
@@ -26,7 +27,9 @@ __all__ = [
     "inner_fold",
     "one_sided_classes",
     "refuse_constant",
+    "whole_corpus",
     "with_target",
+    "without",
 ]
 
 TEST, TRAIN, DEVELOPMENT = "test", "train", "dev"
@@ -77,7 +80,7 @@ def folds(corpus: Corpus, protocol: str = "session", *, allow_shared: bool = Fal
     empty = sum(value is None for value in values)
     if empty:
         raise RunError(_unfilled(corpus, protocol, empty))
-    order = np.argsort(np.array(corpus.ids, dtype=object), kind="stable")
+    order = _by_id(corpus)
     column = np.array(values, dtype=object)[order]
     names = sorted(set(values), key=_natural)
     if protocol == "split" and any(map(part_of, names)):
@@ -150,6 +153,17 @@ def inner_fold(corpus: Corpus, fold: SplitFold) -> SplitFold:
     return replace(fold, train=train_rows, test=dev_rows, development=np.empty(0, dtype=np.int64))
 
 
+def whole_corpus(corpus: Corpus) -> SplitFold:
+    """Return the fold that trains on all utterances and tests on none."""
+    nobody = np.empty(0, dtype=np.int64)
+    return SplitFold(WHOLE, "nothing", _by_id(corpus), nobody, nobody)
+
+
+def without(fold: SplitFold, other: SplitFold) -> SplitFold:
+    """Return a fold that doesn't train on the test part of another one either."""
+    return replace(fold, train=fold.train[~np.isin(fold.train, other.test)])
+
+
 def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
     """Return a fold without the utterances that lack the target.
 
@@ -207,6 +221,11 @@ def refuse_constant(corpus: Corpus, target: Target, fold: SplitFold, rows: np.nd
             f"Fold {fold.number} ({fold.value}) of {corpus.name} has {what} to train on, so there is nothing to learn: "
             "choose another --protocol or --fold."
         )
+
+
+def _by_id(corpus: Corpus) -> np.ndarray:
+    """Return the rows of a corpus, sorted by utterance id."""
+    return np.argsort(np.array(corpus.ids, dtype=object), kind="stable")
 
 
 def _column_to_divide(corpus: Corpus, fold: SplitFold) -> np.ndarray:

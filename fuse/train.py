@@ -67,6 +67,7 @@ class RunSpec:
         choose: Rows on which the best epoch is chosen, by the measure's primary metric; None takes the last epoch.
         choose_by: Name of these rows in the history: dev or test. By dev, `patience` ends a run early.
         report: Called with each row of the history.
+        taught: (U, K) what to learn in the place of the corpus's target, for the training part; None learns that.
     """
 
     rows: np.ndarray
@@ -74,6 +75,7 @@ class RunSpec:
     choose: np.ndarray | None = None
     choose_by: str = "dev"
     report: Callable[[Mapping[str, Any]], None] = lambda row: None
+    taught: NDArray[np.float64] | None = None
 
 
 class Trained(Protocol):
@@ -422,11 +424,13 @@ class _Run:
         fit_scalers(self.model, data, self.rows)
         self.model.to(data.device)
         self.readout = fit_readout(data.target, data.values[self.rows])
-        targets = step_targets(self.readout, data.values, self.rows, config)
+        taught = data.values if spec.taught is None else spec.taught
+        targets = step_targets(self.readout, taught, self.rows, config)
         self.base: Tensor | None = None
         if data.target.kind == "scores" and config.ridge_base:
             own = targets[torch.from_numpy(self.rows)]
-            ridge, left_out = data.once("ridge", self.rows, lambda: fit_ridge(data, self.rows, own))
+            fit = partial(fit_ridge, data, self.rows, own)
+            ridge, left_out = data.once("ridge", self.rows, fit) if spec.taught is None else fit()
             self.readout = replace(self.readout, ridge=ridge)
             base = torch.zeros_like(targets)
             base[torch.from_numpy(self.rows)] = left_out

@@ -53,9 +53,13 @@ def export(
         write_text(folder / CARD, card_path.read_text(encoding="utf-8").replace(FOLDER, address))
     else:
         selected = {run_dir.resolve() for run_dir in run_dirs}
+        whole = run_dirs[0].parent.name == f"fold-{run_folder.WHOLE}"
+        config = run_folder.shared(run_folder.read_config(run_dirs[0]))
         for run in read_runs(run_dirs[0].parents[1]):
             folds = tuple(fold for fold in run.folds if fold.folder.resolve() in selected)
-            if folds:
+            if whole and run_folder.shared(run.config) == config:
+                write_text(folder / CARD, card(run, licence=licence, address=address, whole=True))
+            elif folds:
                 write_text(folder / CARD, card(replace(run, folds=folds), licence=licence, address=address))
     if onnx:
         from gia_mic.onnx import write_onnx

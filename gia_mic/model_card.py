@@ -56,6 +56,12 @@ their use as well, and so do those of the encoders, which are not part of this f
 """
 
 
+_OF_FOLDS = "Each model on the fold that it was not trained on; the mean of several has no score of its own."
+_OF_WHOLE = (
+    "The model here was trained on all utterances, so it has no score of its own. These are of models that were made "
+    "like it without one fold, each on that fold."
+)
+
 _OURS = " of the package gia-mic"
 _OWN = ", whose code is its author's ({where}: read it before you run it)"
 
@@ -71,13 +77,14 @@ _ATTRIBUTES = {"label": "probabilities", "labels": "labels", "votes": "probabili
 """The part of an answer that the example prints, by the kind of the target."""
 
 
-def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
+def card(run: Run, *, licence: str = "other", address: str = FOLDER, whole: bool = False) -> str:
     """Return the model card of a run, Markdown with the hub's front matter.
 
     Args:
         run: A run, with its predictions.
         licence: Licence of the weights, by the hub's identifier.
         address: Where the model lies, as `gia_mic.load` takes it.
+        whole: Whether the card is of the one model that was trained on the whole corpus.
 
     Raises:
         RunError: A predictions file is missing or broken.
@@ -87,7 +94,8 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
     arguments = {"speech": 'audio="a.wav"', "text": 'text="No way!"', "visual": 'video="a.mp4"'}
     target = run.target
     ranges = [f"{name} ({low:g} … {high:g})" for name, (low, high) in zip(target.names, target.ranges, strict=False)]
-    models = f"{len(run.folds)} models (the answer is their mean)" if len(run.folds) > 1 else "one model"
+    several = len(run.folds) > 1 and not whole
+    models = f"{len(run.folds)} models (the answer is their mean)" if several else "one model"
     own = run.config.get("fusion", {})
     where = own.get("distribution") or f"{SOURCE}/{own.get('file')} of each model"
     features = run.config["features"]
@@ -111,7 +119,7 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
             whose=_OWN.format(where=where) if own else _OURS,
         ),
         _data(run),
-        _scores(run, evidence),
+        _scores(run, evidence, whole),
         _encoders(run.config["features"]),
         _LIMITS.format(more="".join(f"- {caveat}\n" for caveat in _caveats(run, evidence))),
         _LICENCE.format(licence=licence, corpus=run.corpus),
@@ -137,14 +145,13 @@ def _data(run: Run) -> str:
     )
 
 
-def _scores(run: Run, evidence: Evidence) -> str:
+def _scores(run: Run, evidence: Evidence, whole: bool) -> str:
     summary, measure = summarise(run), run.measure
     text = partial(score_text, measure)
     in_percent = [name for name in measure.headline if name in measure.in_percent]
     lines = [
         "## Scores\n",
-        "Each model on the fold that it was not trained on; the mean of several has no score of its own."
-        + (f" In %: {', '.join(in_percent)}.\n" if in_percent else "\n"),
+        (_OF_WHOLE if whole else _OF_FOLDS) + (f" In %: {', '.join(in_percent)}.\n" if in_percent else "\n"),
         f"| fold | tested on | {' | '.join(measure.headline)} |",
         f"|---|---|{'---:|' * len(measure.headline)}",
     ]
@@ -203,6 +210,8 @@ def _caveats(run: Run, evidence: Evidence) -> list[str]:
         caveats.append("The epoch was chosen on the test fold: the scores are optimistic.")
     if run.config.get("allow_shared"):
         caveats.append("Training and test share speakers or scenarios: the scores are optimistic.")
+    if "distilled_from" in run.config:
+        caveats.append(f"It was taught by the models of the run {run.config['distilled_from']}, not by labels.")
     if not run.complete:
         caveats.append(f"Only {len(run.numbers)} of {run.expected} folds are in it.")
     if run.ceilings:

@@ -1,11 +1,14 @@
 """Turns a group of runs into tables of each class or score, pooled: their metrics, and confusion."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gia_mic.report.group import Group
 from gia_mic.report.summary import Summary
 from gia_mic.report.table import Column, Table
 from gia_mic.report.wording import about, best_by, percent, score_text, unit
 
-__all__ = ["confusions", "of_each", "own_metrics"]
+__all__ = ["confusion_shares", "confusions", "in_full", "of_each", "own_metrics"]
 
 MOST_IN_FULL = 4
 """Up to so many rows get a confusion matrix each; of more only the best one does, outside JSON and HTML."""
@@ -45,13 +48,13 @@ def confusions(group: Group) -> Table | None:
     notes = []
     if group.target.kind == "votes":
         notes.append("true: the class with most votes; where several tie, the utterance counts for each in part.")
-    pairs, left_out = _in_full(group)
+    pairs, left_out = in_full(group)
     rows = []
     for name, row in pairs:
+        parts = confusion_shares(row)
         for number, label in enumerate(row.run.classes):
-            counts = row.pooled["confusion"][number]
-            total = sum(counts)
-            shares = dict(zip(row.run.classes, (count / total if total else None for count in counts), strict=True))
+            total = sum(row.pooled["confusion"][number])
+            shares = dict(zip(row.run.classes, parts[number], strict=True))
             rows.append(
                 [
                     name if number == 0 else "",
@@ -64,6 +67,13 @@ def confusions(group: Group) -> Table | None:
     predicted = [Column(label, "predicted as", number=True) for label in group.classes]
     title = "Confusion, pooled, % of the utterances of each true class"
     return Table(title, [*columns, *predicted], rows, [*notes, *left_out])
+
+
+def confusion_shares(row: Summary) -> NDArray[np.float64]:
+    """Return which part of each true class is answered as each class, (C, C), NaN where the class never occurs."""
+    counts = np.array(row.pooled["confusion"], dtype=float)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
 
 
 def _recalls(group: Group) -> Table:
@@ -114,7 +124,7 @@ def _of_each_name(group: Group) -> Table:
     measure, names = group.measure, group.target.names
     end = f"_{names[0]}"
     metrics = [name.removesuffix(end) for name in measure.table if name.endswith(end)]
-    pairs, left_out = _in_full(group)
+    pairs, left_out = in_full(group)
     rows = []
     for model, row in pairs:
         shares = _shares(group, row) if group.target.kind == "labels" else [[] for _ in names]
@@ -149,7 +159,7 @@ def _shares(group: Group, row: Summary) -> list[list[str]]:
     return [list(map(percent, pair)) for pair in zip(*shares, strict=True)]
 
 
-def _in_full(group: Group) -> tuple[list[tuple[str, Summary]], list[str]]:
+def in_full(group: Group) -> tuple[list[tuple[str, Summary]], list[str]]:
     """Return the rows with their names that are shown in full, and a note where others aren't."""
     pairs = list(zip(group.names, group.rows, strict=True))
     if len(pairs) <= MOST_IN_FULL:

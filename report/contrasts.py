@@ -151,6 +151,8 @@ def _changes(base: Run, run: Run) -> str:
     ]
     if run.select != base.select:
         changes.append(f"select {run.select}")
+    if run.config.get("distilled_from") != base.config.get("distilled_from"):
+        changes.append(f"distilled from {run.config.get('distilled_from', 'nothing')}")
     if run.seeds != base.seeds:
         changes.append(f"seeds {one_line(run.seeds)}")
     return one_line(changes, 4) or "nothing"

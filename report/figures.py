@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gia_mic.report.statistics import Bin, Interval
 
-__all__ = ["MARKS", "axis", "curves", "interval", "reliability", "residuals", "scale", "scatter"]
+__all__ = ["MARKS", "axis", "curves", "evenly", "interval", "reliability", "residuals", "scale", "scatter"]
 
 WIDTH, HEIGHT = 240, 24
 """Pixels of an interval."""
@@ -146,6 +146,15 @@ def curves(lines: Mapping[str, Sequence[float]], high: float | None = None, perc
     return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), f"{', '.join(lines)} by epoch", "diagram")
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Return the numbers of at most `most` of some utterances, evenly spaced.
+
+    >>> evenly(5, 3).tolist()
+    [0, 2, 4]
+    """
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
 def _frame(
     across: str, up: str, last: str = "100", top: str = "100", first: str = "", low: str = "0", turned: bool = False
 ) -> str:
@@ -175,7 +184,7 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 def _marks(across: NDArray[np.float64], up: NDArray[np.float64], most: int) -> str:
     """Return a mark for each utterance, at places in 0 … 1 of both axes."""
-    marked = np.unique(np.linspace(0, len(across) - 1, min(most, len(across))).round().astype(int))
+    marked = evenly(len(across), most)
     places = zip(MARGIN + SIDE * np.clip(across[marked], 0, 1), 4 + SIDE * (1 - np.clip(up[marked], 0, 1)), strict=True)
     circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in places)
     return f'<g class="marks">{circles}</g>'

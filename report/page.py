@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from gia_mic.report import error_analysis, figures
+from gia_mic.report.breakdown import confusion_shares
 from gia_mic.report.compare import Evidence
 from gia_mic.report.group import Group
 from gia_mic.report.provenance import provenance
@@ -188,13 +189,11 @@ def _confusion(row: Summary) -> list[dict[str, Any]]:
     """Return a line of the matrix for each true class: counts, and their share of the line."""
     counts = np.array(row.pooled["confusion"], dtype=float)
     lines = []
-    for label, line in zip(row.run.classes, counts, strict=True):
-        total = line.sum()
-        shares = line / total if total else np.zeros_like(line)
+    for label, line, shares in zip(row.run.classes, counts, np.nan_to_num(confusion_shares(row)), strict=True):
         lines.append(
             {
                 "label": label,
-                "total": total,
+                "total": line.sum(),
                 "cells": [
                     {"share": float(share), "count": float(count), "right": other == label}
                     for share, count, other in zip(shares, line, row.run.classes, strict=True)

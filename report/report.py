@@ -74,6 +74,20 @@ class Report:
         write_text(path, self.render(SUFFIXES[path.suffix]) + "\n")
         return path
 
+    def figures(self, folder: str | Path) -> list[Path]:
+        """Write figures for papers, PDF and SVG, and return their paths; `report/paper_figures.py` lists them.
+
+        Args:
+            folder: Folder to write to; each corpus, target and protocol gets one in it.
+
+        Raises:
+            RunError: matplotlib isn't installed.
+            StoreError: A file can't be written.
+        """
+        from gia_mic.report.paper_figures import write_figures
+
+        return write_figures(self.groups, Path(folder), self.reference)
+
     def rows(self, per: str = "run") -> list[dict[str, Any]]:
         """Return the numbers as rows: names to values, accuracies and other shares in 0 … 1.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import one_line
 from gia_mic.fuse.measure import Measure
+from gia_mic.fuse.runs.folder import is_number
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import SIGNIFICANCE
 from gia_mic.report.group import Group
@@ -185,11 +186,25 @@ def _notes(group: Group, ceilings: Sequence[str]) -> list[str]:
             notes.append(f"{name}: {len(run.broken)} run folders are broken and left out: {one_line(run.broken, 3)}")
         if run.note:
             notes.append(f"{name}: {run.note}.")
+        if "distilled_from" in run.config:
+            notes.append(_distilled(name, run))
         blind = sum(fold.without_features for fold in run.folds)
         if blind:
             answer = "most frequent class" if group.target.kind == "label" else "mean of the training part"
             notes.append(f"{name}: {blind} test answers are the {answer}, as their utterances have no features.")
     return [*notes, *_one_sided(group)]
+
+
+def _distilled(name: str, run: Run) -> str:
+    """Say what a distilled run's scores are of, and what its teachers score together on the same test parts."""
+    primary = run.measure.primary
+    scores = [teachers.get(primary) for fold in run.folds if isinstance(teachers := fold.metrics.get("teachers"), dict)]
+    together = mean_std_text(run.measure, primary, mean_std([score if is_number(score) else None for score in scores]))
+    return (
+        f"{name}: each fold's model learns the mean answer of models made like {run.config['distilled_from']} without "
+        f"its test part, whose mean scores {primary} {together} there. The one model of the whole corpus has no test "
+        "part, and these scores stand for it."
+    )
 
 
 def _one_sided(group: Group) -> list[str]:

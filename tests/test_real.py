@@ -20,6 +20,7 @@ LAYOUTS = {
 @pytest.fixture
 def real(monkeypatch):
     path = Path(__file__).parent.parent / "bench" / "real.py"
+    monkeypatch.syspath_prepend(path.parent)  # where its section module is
     spec = importlib.util.spec_from_file_location("real", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "real", module)

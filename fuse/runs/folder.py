@@ -29,6 +29,7 @@ __all__ = [
     "ROBUSTNESS",
     "SOURCE",
     "WEIGHTS",
+    "WHOLE",
     "begin",
     "find_run_dirs",
     "is_number",
@@ -48,6 +49,9 @@ HISTORY, PREDICTIONS = "history.csv", "predictions.parquet"
 ROBUSTNESS = "robustness.json"
 SOURCE, ENCODERS = "fusion", "encoders"
 
+WHOLE = 0
+"""Number of the fold that has no test part, whose model is trained on the whole corpus and has no scores."""
+
 HINT = "remove the folder and train the fold again"
 
 
@@ -65,6 +69,8 @@ def run_dir_of(run: Path, fold: int, seed: int) -> Path:
 def find_run_dirs(path: Path) -> list[Path]:
     """Return the finished run folders in a folder: itself, or its folds and seeds, in their order.
 
+    Where one model was trained on the whole corpus, as by `mer distill`, it is that one.
+
     Raises:
         RunError: There is none, the folder holds several runs, or it may not be read.
     """
@@ -75,6 +81,8 @@ def find_run_dirs(path: Path) -> list[Path]:
         raise RunError(f"{path} can't be read ({words_of(error)}): give a folder that you may read.") from error
     finished = [f"{pattern}/{METRICS}" for pattern in ("seed-*", "fold-*/seed-*")]
     run_dirs = [metrics.parent for pattern in finished for metrics in path.glob(pattern)]
+    if of_whole := [run_dir for run_dir in run_dirs if run_dir.parent.name == f"fold-{WHOLE}"]:
+        run_dirs = of_whole  # it stands for the others
     if run_dirs:
         return sorted(run_dirs, key=lambda run_dir: [(len(part), part) for part in run_dir.parts[-2:]])
     several = sorted({str(seed.parents[1]) for seed in path.glob("**/fold-*/seed-*") if seed.is_dir()})

@@ -12,7 +12,7 @@ from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.targets import Target
 from gia_mic.fuse.measure import Measure, measure_of
 from gia_mic.fuse.runs.fold import FoldRun, read_fold
-from gia_mic.fuse.runs.folder import METRICS, recorded_target, shared
+from gia_mic.fuse.runs.folder import METRICS, WHOLE, recorded_target, shared
 
 __all__ = ["Run", "differences", "read_runs", "setting_text"]
 
@@ -153,7 +153,7 @@ def read_runs(root: Path) -> list[Run]:
             folder.resolve()
             for pattern in ("fold-*/seed-*", "*/fold-*/seed-*", "*/*/fold-*/seed-*")
             for folder in root.glob(pattern)
-            if folder.is_dir()
+            if folder.is_dir() and folder.parent.name != f"fold-{WHOLE}"
         }
     )
     finished: dict[tuple[str, str], list[FoldRun]] = {}

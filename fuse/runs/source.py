@@ -9,16 +9,37 @@ from gia_mic.extract.errors import RunError
 from gia_mic.extract.files import replacing
 from gia_mic.extract.plugins import Source, load_recorded
 from gia_mic.extract.store import Store
+from gia_mic.fuse.config import fusion_name
 from gia_mic.fuse.models import registry
 from gia_mic.fuse.models.plugins import FUSION, own_class
 from gia_mic.fuse.runs.folder import CONFIG, ENCODERS, HINT, SOURCE
 
-__all__ = ["copy_source", "encoder_files", "encoder_folder", "load_entry", "record_of", "write_source"]
+__all__ = [
+    "copy_source",
+    "encoder_files",
+    "encoder_folder",
+    "load_entry",
+    "named_fusion",
+    "record_of",
+    "write_source",
+]
 
 
 def record_of(source: Source | None) -> dict[str, Any]:
     """Return the entry of a configuration that says where a fusion comes from; none for one of ours."""
     return {} if source is None else {"fusion": source.record()}
+
+
+def named_fusion(config: Mapping[str, Any]) -> str:
+    """Return how a run's fusion is named on the command line.
+
+    One that a file holds is looked for in the current folder: code is never taken from a run folder unasked.
+    """
+    name, record = str(config["model"]["name"]), config.get("fusion")
+    if not isinstance(record, dict):
+        return name
+    own = f"{record.get('module')}:{record.get('class_name')}"
+    return own if fusion_name(own) == name else name
 
 
 def write_source(run_dir: Path, source: Source | None, encoders: Mapping[str, tuple[str, bytes]]) -> None:

@@ -1,5 +1,6 @@
 """Turns a trained fusion into `model.safetensors`, and a run folder back into the fusion."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import safetensors.torch
 from torch import nn
 
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.extract.files import replacing, write_json
+from gia_mic.extract.files import digest, replacing, text_digest, write_json
 from gia_mic.extract.targets import Target
 from gia_mic.fuse.data import layer_count
 from gia_mic.fuse.models import registry
@@ -28,7 +29,7 @@ from gia_mic.fuse.runs.folder import (
 )
 from gia_mic.fuse.runs.source import load_entry
 
-__all__ = ["TrainedFusion", "load_fusion", "write_weights"]
+__all__ = ["TrainedFusion", "load_fusion", "weights_digest", "write_weights"]
 
 FITTED = ("mean", "deviation", "thresholds")
 """What a readout takes from the training part."""
@@ -103,6 +104,11 @@ def load_fusion(run_dir: Path, device: str = "cpu", *, trust: bool = False) -> T
     except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise RunError(f"{run_dir / WEIGHTS} doesn't fit its configuration ({error}): train the fold again.") from error
     return TrainedFusion(model.to(device).eval(), readout, config)
+
+
+def weights_digest(run_dirs: Iterable[Path]) -> str:
+    """Return the SHA-256 of what the weights of finished run folders are, in hexadecimal."""
+    return text_digest(" ".join(digest(run_dir / WEIGHTS) for run_dir in run_dirs))
 
 
 def _read_readout(run_dir: Path, target: Target) -> Readout:

@@ -1,7 +1,7 @@
 """Turns run folders into copies that tell nothing of the machine and the people they come from."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.source import copy_source
 from gia_mic.model_card import card
+from gia_mic.runtime.settings import FILES
 
 __all__ = ["CARD", "export"]
 
@@ -18,22 +19,31 @@ CARD = "README.md"
 
 
 def export(
-    run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False, trust: bool = False
+    run_dirs: tuple[Path, ...],
+    folder: Path,
+    *,
+    licence: str = "other",
+    onnx: bool = False,
+    int8: bool = False,
+    encoders: Mapping[str, str | Path] | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
     The folder has the layout of a run, and is loaded like one. What the corpus's people said or where files lay on this
-    machine isn't in it. Encoders' weights aren't either: the configuration says which they are.
+    machine isn't in it. Encoders' weights aren't either, but with `onnx`: the configuration says which they are.
 
     Args:
         run_dirs: Finished run folders of one configuration.
         folder: Folder to write into; new, empty, or an earlier export.
         licence: Licence of the weights, by the hub's identifier.
-        onnx: Also write the fusion as `model.onnx`.
+        onnx: Also write what `gia_mic.runtime` predicts with: fusion and encoders as ONNX files, and their settings.
+        int8: Have these encoders multiply in 8 bits.
+        encoders: Folders of encoders by modality, for weights that have moved.
         trust: Run the code of a fusion that isn't one of the package's, which `onnx` needs.
 
     Raises:
-        RunError: The folder holds something else, or the scores can't be read.
+        RunError: The folder holds something else, the scores can't be read, or something can't be exported as ONNX.
     """
     _copy(run_dirs, folder)
     card_path = run_dirs[0].parents[1] / CARD
@@ -46,12 +56,12 @@ def export(
             folds = tuple(fold for fold in run.folds if fold.folder.resolve() in selected)
             if folds:
                 write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
-    if onnx:
-        from gia_mic.onnx import write_onnx
-
-        write_onnx(run_dirs, folder / "model.onnx", trust=trust)
     if not (folder / CARD).is_file():
         raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
+    if onnx:
+        from gia_mic.onnx_encoders import write_runtime
+
+        write_runtime(run_dirs, folder, encoders=encoders, int8=int8, trust=trust)
     return folder
 
 
@@ -63,7 +73,7 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         RunError: The folder holds what is no export, or a run isn't finished.
     """
-    export_files = {"README.md", "model.onnx", ".gitattributes"}
+    export_files = {"README.md", ".gitattributes", *FILES}
     other_files = [
         path.name
         for path in sorted(folder.glob("*"))
@@ -75,6 +85,8 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
         )
     for old in folder.glob("fold-*"):
         shutil.rmtree(old)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
     copies = []
     for run_dir in run_dirs:
         config = run_folder.read_config(run_dir)

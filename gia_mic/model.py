@@ -36,9 +36,12 @@ class Model(Predictor, ModelHubMixin):
         """Predict as `predict` does, and return what the answer rests on."""
         return explain(self, Input(audio, text, video, sampling_rate_hz))
 
-    def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False) -> Path:
-        """Write all that is needed to use it elsewhere, but the encoders' weights; see `export`."""
-        return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx, trust=self.trust)
+    def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False, int8: bool = False) -> Path:
+        """Write all that is needed to use it elsewhere, without the encoders' weights unless as ONNX; see `export`."""
+        encoders = self.encoders.folders
+        return export(
+            self.run_dirs, Path(folder), licence=licence, onnx=onnx, int8=int8, encoders=encoders, trust=self.trust
+        )
 
     def push(self, repository: str, **options: Any) -> str:
         """Upload it to the hub as `owner/name`, and return the address of the commit.

@@ -1,0 +1,196 @@
+"""Turns a trained run's encoders into ONNX files, and what feeds them into settings for `gia_mic.runtime`."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gia_mic.extract.encoders.pretrained import Pretrained
+from gia_mic.extract.errors import EncoderError, MerError, RunError, first_line
+from gia_mic.extract.files import make_folder, size_text, write_json, write_text
+from gia_mic.onnx import check_packages, save_graph, write_onnx
+from gia_mic.predictor import Predictor
+from gia_mic.rebuild import rebuild
+from gia_mic.runtime import settings as runtime_settings
+from gia_mic.runtime.speech import SAMPLES
+
+__all__ = ["write_runtime"]
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3
+"""Most that frames of a graph in float32 may differ from PyTorch's, relative to their deviation."""
+
+FRAMES = (41, 23)
+"""Lengths that a graph is traced and then checked with; of pictures, tokens and frames of speech."""
+
+
+class _Graph(nn.Module):
+    """An encoder's network, from one tensor to the frames of the layers that are wanted."""
+
+    def __init__(self, encoder: Pretrained) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self._compute = encoder.compute
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return frames, as `Pretrained.compute` does."""
+        [values] = tensors
+        return self._compute(values)
+
+
+def write_runtime(
+    run_dirs: Sequence[Path],
+    folder: Path,
+    *,
+    encoders: Mapping[str, str | Path] | None = None,
+    int8: bool = False,
+    trust: bool = False,
+) -> None:
+    """Write all that `gia_mic.runtime` predicts with: fusion, encoders and settings.
+
+    The fusion is written first, and stays where an encoder can't be exported. Encoders compute in float32, whatever
+    the run's features were computed in.
+
+    Args:
+        run_dirs: Finished run folders of one configuration.
+        folder: Folder to write into.
+        encoders: Folders of encoders by modality, for weights that have moved.
+        int8: Multiply in 8 bits: weights by channel, what they are multiplied with by tensor, as it comes.
+        trust: Run the code of a fusion that isn't one of the package's.
+
+    Raises:
+        RunError: A package of the extra isn't installed, the fusion can't be exported, or one of the encoders can't.
+    """
+    check_packages()
+    write_onnx(run_dirs, folder / runtime_settings.FUSION, trust=trust)
+    try:
+        predictor = Predictor(run_dirs, encoders=encoders, device="cpu", trust=trust)
+        entries = {name: _write_encoder(predictor, name, folder, int8=int8) for name in predictor.modalities}
+    except MerError as error:
+        raise RunError(
+            f"{str(error).rstrip('.')}; {folder / runtime_settings.FUSION}, the fusion alone, is all there is."
+        ) from error
+    target = predictor.target
+    write_json(
+        folder / runtime_settings.FILE,
+        {
+            "format": runtime_settings.FORMAT,
+            "name": Path(run_dirs[0]).parents[1].name,
+            "models": len(predictor.trained),
+            "target": {"kind": target.kind, "names": list(target.names), "ranges": [list(r) for r in target.ranges]},
+            "encoders": entries,
+        },
+    )
+
+
+def _write_encoder(predictor: Predictor, modality: str, folder: Path, *, int8: bool) -> dict[str, Any]:
+    """Write one encoder, and return its entries of the settings.
+
+    Raises:
+        EncoderError: It can't be found, is none of the package's, or can't be exported.
+    """
+    spec = {**predictor.encoders.specs[modality], "precision": "float32"}
+    encoder = rebuild(spec, predictor.encoders.folders.get(modality))
+    if not isinstance(encoder, Pretrained):
+        raise EncoderError(f"The {modality} encoder {encoder.spec.name} is your own, and can't be exported.")
+    recipe = encoder.recipe()
+    if modality == "text":
+        write_text(folder / runtime_settings.TOKENIZER, encoder.tokenizer_json())  # type: ignore[attr-defined]
+    encoder.swaps_modules = False
+    encoder.to("cpu")
+    traced, checked = (_example(modality, recipe, frames) for frames in FRAMES)
+    graph = runtime_settings.graph_of(modality)
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        path = Path(scratch) / graph
+        try:
+            free = [(0,)] if modality == "visual" else [(1,)] if traced.shape != checked.shape else [()]
+            module = _Graph(encoder).eval()
+            save_graph(module, [traced], path, inputs=["values"], output="frames", free=free, weights_beside=True)
+        except Exception as error:  # the exporter raises many kinds
+            raise EncoderError(
+                f"PyTorch {torch.__version__} can't export the {modality} encoder {encoder.spec.name} "
+                f"({first_line(error.__cause__ or error)})."
+            ) from error
+        _check(encoder, path, checked)
+        if int8:
+            path = _in_int8(path, Path(scratch) / "int8" / graph)
+        size = 0
+        for file in (path.with_name(f"{graph}.data"), path):
+            size += file.stat().st_size
+            shutil.move(file, folder / file.name)
+    precision = "int8" if int8 else "float32"
+    logger.info(f"{modality}: {encoder.spec.name} in {precision}, {graph} and its weights, {size_text(size)}.")
+    header = encoder.header
+    return {
+        "model": encoder.spec.name,
+        "fingerprint": predictor.config["features"][modality]["fingerprint"],
+        "precision": precision,
+        "bytes": size,
+        "dim": header.dim,
+        "dtype": header.dtype,
+        "pool": encoder.spec.pool,
+        **recipe,
+    }
+
+
+def _example(modality: str, recipe: Mapping[str, Any], frames: int) -> Tensor:
+    """Return an input of so many frames; one of Whisper always has as many."""
+    noise = torch.Generator().manual_seed(0)
+    if modality == "visual":
+        return torch.randint(0, 256, (frames, *recipe["size"], 3), dtype=torch.uint8, generator=noise)
+    if modality == "text":
+        return torch.arange(4, 4 + frames)[None]  # the first ids are padding and marks
+    if recipe["input"] == SAMPLES:
+        return torch.randn(1, (frames - 1) * recipe["hop"] + recipe["receptive_field"], generator=noise)
+    return torch.randn(1, recipe["mels"], 2 * recipe["window"], generator=noise)
+
+
+def _check(encoder: Pretrained, path: Path, values: Tensor) -> None:
+    """Compare a graph with the network on an input that it was not traced with.
+
+    Raises:
+        EncoderError: It gives other frames.
+    """
+    import onnxruntime
+
+    with torch.inference_mode():
+        expected = encoder.compute(values).numpy()
+    [frames] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+        None, {"values": values.numpy()}
+    )
+    difference = np.abs(frames - expected).max() if frames.shape == expected.shape else np.inf
+    if not difference <= TOLERANCE * expected.std():
+        raise EncoderError(
+            f"ONNX Runtime {onnxruntime.__version__} gives other frames than PyTorch for {encoder.spec.name} (they "
+            f"differ by {difference:.2g}), so it can't be exported."
+        )
+
+
+def _in_int8(path: Path, target: Path) -> Path:
+    """Write a graph again with its products in 8 bits, and return where."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target.parent.mkdir()
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises a step for graphs that lack shapes, which these don't
+    try:
+        quantize_dynamic(
+            path,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=True,
+        )
+    finally:
+        root.setLevel(level)
+    return target

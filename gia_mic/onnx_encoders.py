@@ -1,7 +1,7 @@
 """Turns a trained run's encoders into ONNX files, and what feeds them into settings for `gia_mic.runtime`."""
 
+import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from gia_mic.rebuild import rebuild
 from gia_mic.runtime import settings as runtime_settings
 from gia_mic.runtime.speech import SAMPLES
 
-__all__ = ["write_runtime"]
+__all__ = ["quantise", "write_runtime"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def write_runtime(
     write_onnx(run_dirs, folder / runtime_settings.FUSION, trust=trust)
     try:
         predictor = Predictor(run_dirs, encoders=encoders, device="cpu", trust=trust)
-        entries = {name: _write_encoder(predictor, name, folder, int8=int8) for name in predictor.modalities}
+        entries = {name: _write_encoder(predictor, name, folder) for name in predictor.modalities}
     except MerError as error:
         raise RunError(
             f"{str(error).rstrip('.')}; {folder / runtime_settings.FUSION}, the fusion alone, is all there is."
@@ -88,9 +88,35 @@ def write_runtime(
             "encoders": entries,
         },
     )
+    if int8:
+        quantise(folder)
+    for modality in predictor.modalities:
+        graph = runtime_settings.graph_of(modality)
+        size = sum((folder / f"{graph}{end}").stat().st_size for end in ("", ".data"))
+        logger.info(f"{modality}: {entries[modality]['model']} as {graph} with its weights, {size_text(size)}.")
 
 
-def _write_encoder(predictor: Predictor, modality: str, folder: Path, *, int8: bool) -> dict[str, Any]:
+def quantise(folder: Path) -> None:
+    """Have the encoders of an export in float32 multiply in 8 bits, in place.
+
+    Weights are rounded by channel once, what they are multiplied with by tensor as it comes. Convolutions, attention's
+    own products and the fusion stay in float32.
+
+    Raises:
+        RunError: A package of the extra isn't installed.
+    """
+    check_packages()
+    entries = json.loads((folder / runtime_settings.FILE).read_text(encoding="utf-8"))
+    for modality, encoder in entries["encoders"].items():
+        graph = runtime_settings.graph_of(modality)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+            _quantise(folder / graph, Path(scratch) / graph)
+            _move(Path(scratch) / graph, folder)
+        encoder["precision"] = "int8"
+    write_json(folder / runtime_settings.FILE, entries)
+
+
+def _write_encoder(predictor: Predictor, modality: str, folder: Path) -> dict[str, Any]:
     """Write one encoder, and return its entries of the settings.
 
     Raises:
@@ -120,20 +146,12 @@ def _write_encoder(predictor: Predictor, modality: str, folder: Path, *, int8: b
                 f"({first_line(error.__cause__ or error)})."
             ) from error
         _check(encoder, path, checked)
-        if int8:
-            path = _in_int8(path, Path(scratch) / "int8" / graph)
-        size = 0
-        for file in (path.with_name(f"{graph}.data"), path):
-            size += file.stat().st_size
-            shutil.move(file, folder / file.name)
-    precision = "int8" if int8 else "float32"
-    logger.info(f"{modality}: {encoder.spec.name} in {precision}, {graph} and its weights, {size_text(size)}.")
+        _move(path, folder)
     header = encoder.header
     return {
         "model": encoder.spec.name,
         "fingerprint": predictor.config["features"][modality]["fingerprint"],
-        "precision": precision,
-        "bytes": size,
+        "precision": "float32",
         "dim": header.dim,
         "dtype": header.dtype,
         "pool": encoder.spec.pool,
@@ -174,11 +192,16 @@ def _check(encoder: Pretrained, path: Path, values: Tensor) -> None:
         )
 
 
-def _in_int8(path: Path, target: Path) -> Path:
-    """Write a graph again with its products in 8 bits, and return where."""
+def _move(path: Path, folder: Path) -> None:
+    """Move a graph to a folder of the same disk, its weights first."""
+    for file in (path.with_name(f"{path.name}.data"), path):
+        file.replace(folder / file.name)
+
+
+def _quantise(path: Path, target: Path) -> None:
+    """Write a graph again, with the products of weights in 8 bits."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    target.parent.mkdir()
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises a step for graphs that lack shapes, which these don't
@@ -193,4 +216,3 @@ def _in_int8(path: Path, target: Path) -> Path:
         )
     finally:
         root.setLevel(level)
-    return target

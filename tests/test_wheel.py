@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("extract", "fuse", "report", "commands")
+ROOMS = ("extract", "fuse", "report", "commands", "runtime")
 
 
 @pytest.fixture(scope="module")

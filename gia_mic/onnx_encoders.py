@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,8 +194,10 @@ def _check(encoder: Pretrained, path: Path, values: Tensor) -> None:
 
 
 def _move(path: Path, folder: Path) -> None:
-    """Move a graph to a folder of the same disk, its weights first."""
-    for file in (path.with_name(f"{path.name}.data"), path):
+    """Move a graph to a folder of the same disk, its weights first, which are read by whoever may read the graph."""
+    weights = path.with_name(f"{path.name}.data")
+    shutil.copymode(path, weights)
+    for file in (weights, path):
         file.replace(folder / file.name)
 
 

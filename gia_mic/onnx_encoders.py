@@ -28,6 +28,13 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-3
 """Most that frames of a graph in float32 may differ from PyTorch's, relative to their deviation."""
 
+BY_BLOCK = ("text",)
+"""Modalities whose models have a few features that are far larger than all others: one scale for a whole tensor would
+round the others away. Scales by block take longer."""
+
+BLOCK = 128
+"""Features that share a scale there."""
+
 FRAMES = (41, 23)
 """Lengths that a graph is traced and then checked with; of pictures, tokens and frames of speech."""
 
@@ -63,7 +70,7 @@ def write_runtime(
         run_dirs: Finished run folders of one configuration.
         folder: Folder to write into.
         encoders: Folders of encoders by modality, for weights that have moved.
-        int8: Multiply in 8 bits: weights by channel, what they are multiplied with by tensor, as it comes.
+        int8: Have the encoders multiply in 8 bits, as `quantise` does.
         trust: Run the code of a fusion that isn't one of the package's.
 
     Raises:
@@ -100,8 +107,8 @@ def write_runtime(
 def quantise(folder: Path) -> None:
     """Have the encoders of an export in float32 multiply in 8 bits, in place.
 
-    Weights are rounded by channel once, what they are multiplied with by tensor as it comes. Convolutions, attention's
-    own products and the fusion stay in float32.
+    Weights are rounded once, by channel, and what they are multiplied with as it comes, by tensor; both by block where
+    `BY_BLOCK` says so. Convolutions, tables, attention's own products and the fusion stay in float32.
 
     Raises:
         RunError: A package of the extra isn't installed.
@@ -111,7 +118,7 @@ def quantise(folder: Path) -> None:
     for modality, encoder in entries["encoders"].items():
         graph = runtime_settings.graph_of(modality)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-            _quantise(folder / graph, Path(scratch) / graph)
+            _quantise(folder / graph, Path(scratch) / graph, by_block=modality in BY_BLOCK)
             _move(Path(scratch) / graph, folder)
         encoder["precision"] = "int8"
     write_json(folder / runtime_settings.FILE, entries)
@@ -201,21 +208,38 @@ def _move(path: Path, folder: Path) -> None:
         file.replace(folder / file.name)
 
 
-def _quantise(path: Path, target: Path) -> None:
-    """Write a graph again, with the products of weights in 8 bits."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+def _quantise(path: Path, target: Path, *, by_block: bool) -> None:
+    """Write a graph again, with the products of weights in 8 bits.
 
+    Args:
+        path: The graph.
+        target: File to write.
+        by_block: Give each `BLOCK` features a scale of their own, of weights and of what they are multiplied with.
+    """
     root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it advises a step for graphs that lack shapes, which these don't
+    level, handlers = root.level, root.handlers[:]
+    logging.disable(logging.WARNING)  # each product is told of, and a step advised that these graphs don't need
     try:
-        quantize_dynamic(
-            path,
-            target,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=True,
-        )
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+        if by_block:
+            import onnx
+
+            whole = onnx.load(path)
+            quantizer = MatMulNBitsQuantizer(whole, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=4)
+            quantizer.process()
+            quantizer.model.save_model_to_file(str(target), use_external_data_format=True)
+        else:
+            quantize_dynamic(
+                path,
+                target,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=True,
+            )
     finally:
+        logging.disable(logging.NOTSET)
+        root.handlers[:] = handlers  # the library's own module sets up logging for all
         root.setLevel(level)

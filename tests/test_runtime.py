@@ -40,7 +40,7 @@ INPUTS = [("audio",), ("long",), ("text",), ("video",), ("audio", "text", "video
 def inputs(tmp_path_factory):
     """What there is to predict from, as keyword arguments of `predict`."""
     folder = tmp_path_factory.mktemp("inputs")
-    noise = (np.random.default_rng(0).normal(0, 3000, (48 * 44_100, 2))).astype(np.int16)
+    noise = (np.random.default_rng(0).normal(0, 3000, (22 * 44_100, 2))).astype(np.int16)
     return {
         "audio": {"audio": tone(folder / "a.wav", 1.6)},
         "long": {"audio": noise, "sampling_rate_hz": 44_100},

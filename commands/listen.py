@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
 def listen(
-    run: Path,
+    run: Path | str,
     file: str,
     as_json: bool,
     encoders: Mapping[str, str],
@@ -33,8 +33,8 @@ def listen(
 ) -> None:
     """Predict emotions in speech as it goes on, with a trained run.
 
-    RUN is the folder of a run or of one fold. Speech comes from FILE, or from standard input if that is -. Each line
-    has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
+    RUN is the folder of a run or of one fold, or hf://OWNER/NAME. Speech comes from FILE, or from standard input if
+    that is -. Each line has the time and the answer: a class, the classes that apply, or scores, as RUN was trained on.
 
     Standard input, and a file that ends in .pcm or .raw, is 16-bit little-endian mono PCM at 16 kHz, as
     `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.

@@ -4,11 +4,16 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has a bar of text, which will do
+    from tqdm.auto import tqdm
 
 __all__ = ["Progress", "progress", "time_text"]
 
@@ -106,7 +111,7 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     """
     display: tqdm[Any] | _Lines | None = None
     if not quiet and logging.getLogger(PACKAGE).level <= logging.INFO:
-        if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
+        if _in_notebook() or (sys.stderr is not None and sys.stderr.isatty()):
             display = tqdm(total=total, desc=description, unit=f" {unit}s", leave=leave)
         else:
             display = _Lines(total, description, f"{unit}s")
@@ -115,6 +120,12 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     finally:
         if display is not None:
             display.close()
+
+
+def _in_notebook() -> bool:
+    """Return whether this is a notebook's kernel; a program that starts such kernels may have imported theirs."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(ipython and ipython.get_ipython(), "kernel")
 
 
 def time_text(seconds: float) -> str:

@@ -81,16 +81,16 @@ class Trained(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The fusion."""
+        """Return the fusion, in evaluation mode."""
 
     @property
     def readout(self) -> Readout:
-        """How its outputs are read."""
+        """Return what turns its outputs into answers."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training gives.
+    """A trained fusion, and how its training went.
 
     Attributes:
         model: The fusion, in evaluation mode, with the chosen epoch's weights.

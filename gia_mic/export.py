@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from gia_mic.extract.errors import RunError, one_line
@@ -10,12 +11,14 @@ from gia_mic.extract.files import make_folder, write_json, write_text
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.source import copy_source
-from gia_mic.model_card import card
+from gia_mic.model_card import FOLDER, card
+from gia_mic.repository import CARD
 from gia_mic.runtime.settings import FILES
 
-__all__ = ["CARD", "export"]
+__all__ = ["EXPORT_FILES", "export", "refuse_others"]
 
-CARD = "README.md"
+EXPORT_FILES = (CARD, ".gitattributes", "fold-*", *FILES)
+"""Patterns of what may lie in an exported folder."""
 
 
 def export(
@@ -27,6 +30,7 @@ def export(
     int8: bool = False,
     encoders: Mapping[str, str | Path] | None = None,
     trust: bool = False,
+    address: str = FOLDER,
 ) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
@@ -41,6 +45,7 @@ def export(
         int8: Have these encoders multiply in 8 bits.
         encoders: Folders of encoders by modality, for weights that have moved.
         trust: Run the code of a fusion that isn't one of the package's, which `onnx` needs.
+        address: What the model card calls the folder, where it shows how it is used; such as `hf://owner/name`.
 
     Raises:
         RunError: The folder holds something else, the scores can't be read, or something can't be exported as ONNX.
@@ -49,13 +54,13 @@ def export(
     card_path = run_dirs[0].parents[1] / CARD
     if card_path.is_file() and not (run_dirs[0] / run_folder.PREDICTIONS).exists():
         # exported before: its scores are in there
-        shutil.copyfile(card_path, folder / CARD)
+        write_text(folder / CARD, card_path.read_text(encoding="utf-8").replace(FOLDER, address))
     else:
         selected = {run_dir.resolve() for run_dir in run_dirs}
         for run in read_runs(run_dirs[0].parents[1]):
             folds = tuple(fold for fold in run.folds if fold.folder.resolve() in selected)
             if folds:
-                write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
+                write_text(folder / CARD, card(replace(run, folds=folds), licence=licence, address=address))
     if not (folder / CARD).is_file():
         raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
     if onnx:
@@ -63,6 +68,17 @@ def export(
 
         write_runtime(run_dirs, folder, encoders=encoders, int8=int8, trust=trust)
     return folder
+
+
+def refuse_others(folder: Path, patterns: Sequence[str]) -> None:
+    """Refuse a folder that holds what no export wrote.
+
+    Raises:
+        RunError: A name in it matches none of the patterns.
+    """
+    names = [path.name for path in sorted(folder.glob("*"))]
+    if others := [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]:
+        raise RunError(f"{folder} holds {one_line(others)}, and an export would mix with it: name another.")
 
 
 def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
@@ -73,23 +89,16 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         RunError: The folder holds what is no export, or a run isn't finished.
     """
-    export_files = {"README.md", ".gitattributes", *FILES}
-    other_files = [
-        path.name
-        for path in sorted(folder.glob("*"))
-        if path.name not in export_files and not (path.is_dir() and path.name.startswith("fold-"))
-    ]
-    if other_files or any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
-        raise RunError(
-            f"{folder} holds {one_line(other_files) or 'a run'}, and an export would mix with it: name another."
-        )
+    refuse_others(folder, EXPORT_FILES)
+    if any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
+        raise RunError(f"{folder} holds a run, and an export would mix with it: name another.")
     for old in folder.glob("fold-*"):
         shutil.rmtree(old)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     copies = []
     for run_dir in run_dirs:
-        config = run_folder.read_config(run_dir)
+        config = run_folder.read_config(run_dir, {"fold": int, "seed": int, "provenance": dict})
         copy = run_folder.run_dir_of(folder, config["fold"], config["seed"])
         make_folder(copy)
         provenance = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}

@@ -220,7 +220,7 @@ def check_is_whole(track: Track, until_s: float) -> None:
     A header that only says another length is no reason: it may be a guess, or out of date.
 
     Raises:
-        MediaError: As said.
+        MediaError: The stream is such a one.
     """
     missing = missing_bytes(track.path)
     promised = track.end_s

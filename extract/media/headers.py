@@ -110,7 +110,7 @@ def check_parts(path: Path, parts: list[Recording]) -> None:
     """Refuse recordings that aren't whole; what gets rounded in headers may be missing.
 
     Raises:
-        MediaError: As said.
+        MediaError: A recording is cut short.
     """
     for part in parts:
         if part.missing_s > TOLERANCE_S:

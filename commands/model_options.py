@@ -33,15 +33,19 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--trust", is_flag=True, help=text)(command)
 
 
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model and encoders to load, and where."""
-    encoder = click.option(
+def encoder_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --encoder."""
+    text = "Load an encoder's weights from this folder, such as speech=~/whisper. May be repeated."
+    return click.option(
         "--encoder",
         "encoders",
         multiple=True,
         metavar="MODALITY=FOLDER",
         callback=parse_encoders,
-        help="Load an encoder's weights from this folder, such as speech=~/whisper. May be repeated.  [default: as "
-        "recorded]",
-    )
-    return encoder(trust_option(device_option(command)))
+        help=f"{text}  [default: as recorded]",
+    )(command)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which model and encoders to load, and where."""
+    return encoder_option(trust_option(device_option(command)))

@@ -12,47 +12,18 @@ Labels, scores and votes may be missing from an utterance: its row is NaN then.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gia_mic.extract.errors import CorpusError, one_line
+from gia_mic.runtime.target import Target
 
 __all__ = ["KINDS", "Target", "check_targets", "matrix", "problems_of", "score_names"]
 
 KINDS = ("label", "labels", "votes", "scores")
 """Kinds of targets. The first three are also columns of the manifest, and names of the targets."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a model predicts of an utterance.
-
-    Attributes:
-        kind: One of `KINDS`.
-        names: Names of the K classes, or of the K scores, in the order of the outputs.
-        ranges: Lowest and highest value of each score, (K, 2); empty for classes.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    ranges: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """How it is called on the command line.
-
-        >>> Target("scores", ("valence", "arousal"), ((1, 5), (1, 5))).name
-        'valence,arousal'
-        """
-        return ",".join(self.names) if self.kind == "scores" else self.kind
-
-    @property
-    def one_of_many(self) -> bool:
-        """Whether an answer is a distribution over classes."""
-        return self.kind in ("label", "votes")
 
 
 def score_names(text: str) -> list[str]:

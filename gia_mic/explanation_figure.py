@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gia_mic.answer import change_in_words, in_words, range_of
 from gia_mic.explain import Explanation
 from gia_mic.extract.files import replacing
-from gia_mic.fuse.measure.labels import THRESHOLD
+from gia_mic.runtime.target import THRESHOLD
 
 __all__ = ["draw"]
 

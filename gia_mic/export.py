@@ -1,7 +1,7 @@
 """Turns run folders into copies that tell nothing of the machine and the people they come from."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,11 +13,11 @@ from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.source import copy_source
 from gia_mic.model_card import FOLDER, card
 from gia_mic.repository import CARD
+from gia_mic.runtime.settings import FILES
 
-__all__ = ["EXPORT_FILES", "MODEL_ONNX", "export", "refuse_others"]
+__all__ = ["EXPORT_FILES", "export", "refuse_others"]
 
-MODEL_ONNX = "model.onnx"
-EXPORT_FILES = (CARD, MODEL_ONNX, ".gitattributes", "fold-*")
+EXPORT_FILES = (CARD, ".gitattributes", "fold-*", *FILES)
 """Patterns of what may lie in an exported folder."""
 
 
@@ -27,24 +27,28 @@ def export(
     *,
     licence: str = "other",
     onnx: bool = False,
+    int8: bool = False,
+    encoders: Mapping[str, str | Path] | None = None,
     trust: bool = False,
     address: str = FOLDER,
 ) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
     The folder has the layout of a run, and is loaded like one. What the corpus's people said or where files lay on this
-    machine isn't in it. Encoders' weights aren't either: the configuration says which they are.
+    machine isn't in it. Encoders' weights aren't either, but with `onnx`: the configuration says which they are.
 
     Args:
         run_dirs: Finished run folders of one configuration.
         folder: Folder to write into; new, empty, or an earlier export.
         licence: Licence of the weights, by the hub's identifier.
-        onnx: Also write the fusion as `model.onnx`.
+        onnx: Also write what `gia_mic.runtime` predicts with: fusion and encoders as ONNX files, and their settings.
+        int8: Have these encoders multiply in 8 bits.
+        encoders: Folders of encoders by modality, for weights that have moved.
         trust: Run the code of a fusion that isn't one of the package's, which `onnx` needs.
         address: What the model card calls the folder, where it shows how it is used; such as `hf://owner/name`.
 
     Raises:
-        RunError: The folder holds something else, or the scores can't be read.
+        RunError: The folder holds something else, the scores can't be read, or something can't be exported as ONNX.
     """
     _copy(run_dirs, folder)
     card_path = run_dirs[0].parents[1] / CARD
@@ -61,12 +65,12 @@ def export(
                 write_text(folder / CARD, card(run, licence=licence, address=address, whole=True))
             elif folds:
                 write_text(folder / CARD, card(replace(run, folds=folds), licence=licence, address=address))
-    if onnx:
-        from gia_mic.onnx import write_onnx
-
-        write_onnx(run_dirs, folder / MODEL_ONNX, trust=trust)
     if not (folder / CARD).is_file():
         raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
+    if onnx:
+        from gia_mic.onnx_encoders import write_runtime
+
+        write_runtime(run_dirs, folder, encoders=encoders, int8=int8, trust=trust)
     return folder
 
 
@@ -94,6 +98,8 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
         raise RunError(f"{folder} holds a run, and an export would mix with it: name another.")
     for old in folder.glob("fold-*"):
         shutil.rmtree(old)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
     copies = []
     for run_dir in run_dirs:
         config = run_folder.read_config(run_dir, {"fold": int, "seed": int, "provenance": dict})

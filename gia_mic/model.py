@@ -1,6 +1,6 @@
 """Turns a trained run into something to hand on: a folder with a model card, or a repository of the hub."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,9 +29,12 @@ class Model(Predictor):
         """Predict as `predict` does, and return what the answer rests on."""
         return explain(self, Input(audio, text, video, sampling_rate_hz))
 
-    def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False) -> Path:
-        """Write all that is needed to use it elsewhere, but the encoders' weights; see `export`."""
-        return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx, trust=self.trust)
+    def save(self, folder: str | Path, *, licence: str = "other", onnx: bool = False, int8: bool = False) -> Path:
+        """Write all that is needed to use it elsewhere, without the encoders' weights unless as ONNX; see `export`."""
+        encoders = self.encoders.folders
+        return export(
+            self.run_dirs, Path(folder), licence=licence, onnx=onnx, int8=int8, encoders=encoders, trust=self.trust
+        )
 
     def push(self, repository: str, **options: Any) -> str:
         """Upload it to the hub, and return the address of the commit.
@@ -56,6 +59,8 @@ def hand_on(
     space: bool = False,
     licence: str = "other",
     onnx: bool = False,
+    int8: bool = False,
+    encoders: Mapping[str, str | Path] | None = None,
     trust: bool = False,
     private: bool = False,
     message: str = "Upload a trained run",
@@ -69,7 +74,9 @@ def hand_on(
         repository: Repository of the hub, `owner/name` or `owner/name@branch`; None uploads nothing.
         space: Make a Space, with a page that answers by the model, and not a model alone.
         licence: Licence of the weights, by the hub's identifier.
-        onnx: Also write the fusion as `model.onnx`.
+        onnx: Also write fusion and encoders as ONNX, as `export` says, like the next two.
+        int8: Have these encoders multiply in 8 bits; of no use to a Space.
+        encoders: Folders of encoders by modality, for weights that have moved; of no use to a Space.
         trust: Run the code of a fusion that isn't one of the package's, where that is needed.
         private: Make a new repository that only its owner sees.
         message: Message of the commit.
@@ -92,7 +99,7 @@ def hand_on(
         else:
             if target is not None:
                 options["address"] = str(target)
-            export(tuple(run_dirs), written, **options)
+            export(tuple(run_dirs), written, int8=int8, encoders=encoders, **options)
         size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
         if target is None:
             return size, None

@@ -1,9 +1,9 @@
 """Turns trained fusions into one ONNX file: frames and masks in, probabilities of classes or scores out."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.runs.record import recorded_speech_group
 from gia_mic.fuse.runs.weights import TrainedFusion, load_fusion
 
-__all__ = ["write_onnx"]
+__all__ = ["check_packages", "save_graph", "write_onnx"]
 
 OPSET = 18
 
@@ -50,6 +50,71 @@ def _averaged(frames: PaddedFrames, group: int) -> PaddedFrames:
     return PaddedFrames(values.transpose(1, 2), shares.squeeze(1) > 0)
 
 
+def check_packages() -> None:
+    """Refuse to begin without the packages of the extra `onnx`.
+
+    Raises:
+        RunError: One of them isn't installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
+
+
+def save_graph(
+    module: nn.Module,
+    example: Sequence[Tensor],
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    output: str,
+    free: Sequence[Sequence[int]],
+    weights_beside: bool = False,
+) -> None:
+    """Export a module's `forward` as a graph that tells nothing of this machine.
+
+    Args:
+        module: In evaluation mode; takes any number of tensors, `*tensors`, and returns one.
+        example: Inputs to trace it with.
+        path: File to write.
+        inputs: Names of the inputs.
+        output: Name of the output.
+        free: Axes of each input whose length is free.
+        weights_beside: Write the weights into `<path>.data`, from where they are mapped and not copied. A graph of
+            more than 2 GB can't have them inside.
+
+    Raises:
+        Exception: Any, by PyTorch's exporter.
+    """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    lengths = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) or None for axes in free)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of operators of packages that aren't installed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                tuple(example),
+                input_names=inputs,
+                output_names=[output],
+                dynamic_shapes=(lengths,),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # lines of code, with the folders that they were in
+    program.save(path, external_data=weights_beside)
+
+
 def write_onnx(run_dirs: Sequence[Path], path: Path, *, trust: bool = False) -> None:
     """Write the fusions of finished runs, and the mean over them, as one ONNX file.
 
@@ -67,11 +132,7 @@ def write_onnx(run_dirs: Sequence[Path], path: Path, *, trust: bool = False) -> 
     Raises:
         RunError: The packages of the extra aren't installed, or PyTorch can't export the fusion.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise RunError(f"{error.name} isn't installed: run `pip install 'gia-mic[onnx]'`.") from None
+    check_packages()
     trained = [load_fusion(run_dir, trust=trust) for run_dir in run_dirs]
     config, target = trained[0].config, trained[0].readout.target
     modalities = [name for name in MODALITIES.values() if name in config["modalities"]]
@@ -81,28 +142,14 @@ def write_onnx(run_dirs: Sequence[Path], path: Path, *, trust: bool = False) -> 
             module.folded = False  # which way is shorter depends on the lengths, and those are free here
     example: list[Tensor] = []
     names: list[str] = []
-    free: list[Any] = []
     for number, name in enumerate(modalities):
         T = 7 + 4 * number  # lengths that differ, so that none is taken for another
         example += [torch.randn(2, T, config["features"][name]["dim"]), torch.arange(T).expand(2, T) < T - 1]
         names += [name, f"{name}_mask"]
-        frames = torch.export.Dim.DYNAMIC
-        free += [{0: torch.export.Dim.DYNAMIC, 1: frames}, {0: torch.export.Dim.DYNAMIC, 1: frames}]
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    output = "scores" if target.kind == "scores" else "probabilities"
+    with replacing(path) as temporary:
         try:
-            program = torch.onnx.export(
-                whole,
-                tuple(example),
-                input_names=names,
-                output_names=["scores" if target.kind == "scores" else "probabilities"],
-                dynamic_shapes=(tuple(free),),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
+            save_graph(whole, example, temporary, inputs=names, output=output, free=[(0, 1)] * len(names))
         except Exception as error:  # the exporter raises many kinds
-            name, why = config["model"]["name"], first_line(error)
+            name, why = config["model"]["name"], first_line(error.__cause__ or error)
             raise RunError(f"PyTorch {torch.__version__} can't export {name} ({why}).") from error
-        assert program is not None
-        program.save(temporary)

@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 import gia_mic.answer
+import gia_mic.runtime.answer
 from gia_mic.answer import Answer, change_in_words, in_words
 from gia_mic.extract.targets import Target
 
@@ -57,6 +58,6 @@ def test_a_score_is_printed_to_about_a_hundredth_of_its_range(width, text):
 
 
 def test_the_examples_run():
-    results = doctest.testmod(gia_mic.answer)
-    assert results.attempted == 4
-    assert results.failed == 0
+    results = [doctest.testmod(module) for module in (gia_mic.answer, gia_mic.runtime.answer)]
+    assert sum(result.attempted for result in results) == 4
+    assert not any(result.failed for result in results)

@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = [ROOT / "cli.py", *(ROOT / "gia_mic").glob("*.py")] + [
-    path for room in ("commands", "extract", "fuse", "report", "serve") for path in (ROOT / room).rglob("*.py")
+    path
+    for room in ("commands", "extract", "fuse", "report", "runtime", "serve")
+    for path in (ROOT / room).rglob("*.py")
 ]
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "torch.utils.tensorboard": "tensorboard"}
 """Distribution of each import that has another name."""
@@ -18,7 +20,7 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "torch.utils.tensor
 def distributions(nodes):
     """Distributions of others that import statements among nodes of a syntax tree need."""
     modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
     tops = {module if module in DISTRIBUTIONS else module.partition(".")[0] for module in modules}
     return {normal(DISTRIBUTIONS.get(top, top)) for top in tops - set(sys.stdlib_module_names) - {"gia_mic"}}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("extract", "fuse", "report", "serve")
+ROOMS = ("extract", "fuse", "report", "runtime", "serve")
 API = sorted(path for path in (ROOT / "gia_mic").glob("*.py") if not path.is_symlink())
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")) + API
 RUN_FILES = {
@@ -28,9 +28,13 @@ def imports(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            in_runtime = place(path).startswith("runtime/")
+            assert node.level <= in_runtime, f"{path} imports relatively"
+            # a package by two names knows itself by none of them
+            assert not (in_runtime and node.level == 0 and node.module.startswith("gia_mic")), path
+            module = ".".join(filter(None, ("gia_mic.runtime" if node.level else "", node.module)))
+            names.add(module)
+            names |= {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -58,6 +62,13 @@ def test_extract_knows_nothing_of_what_comes_after_it():
 
 def test_fuse_knows_nothing_of_report():
     assert not {path for path in importers("gia_mic.report") if path.startswith("fuse/")}
+
+
+def test_the_runtime_knows_nothing_beside_itself():
+    for path in SOURCES:
+        if place(path).startswith("runtime/"):
+            beside = {name for name in imports(path) if not f"{name}.".startswith("gia_mic.runtime.")}
+            assert not {name for name in beside if name.startswith("gia_mic")}, path
 
 
 def test_nothing_imports_the_command_line():

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from made_wheel import ROOT, build_ours, environment
 
-ROOMS = ("extract", "fuse", "report", "commands", "serve")
+ROOMS = ("extract", "fuse", "report", "commands", "runtime", "serve")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from gia_mic.extract.encoders.weights import Weights
 from gia_mic.extract.errors import EncoderError, one_line
 from gia_mic.extract.settings import out_of_range
 from gia_mic.extract.store import Header
+from gia_mic.runtime.windows import overlapping, pool
 
 if TYPE_CHECKING:
     import torch
@@ -242,51 +243,13 @@ def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
 
 
 def piece_windows(length: int, window: int, context: int) -> Iterator[tuple[int, int, slice]]:
-    """Cut `length` positions into windows that overlap, of which the kept parts tile it.
+    """Cut positions into windows as `runtime.windows.overlapping` does.
 
-    Args:
-        length: Positions in all, ≥ 1.
-        window: Most positions in a window.
-        context: Positions that a window sees of each neighbour without keeping them.
-
-    Yields:
-        Begin and end of a window, and which of its positions to keep.
-
-    >>> list(piece_windows(5, 8, 2))
-    [(0, 5, slice(0, 5, None))]
-    >>> list(piece_windows(10, 8, 2))
-    [(0, 8, slice(0, 6, None)), (4, 10, slice(2, 6, None))]
+    Raises:
+        EncoderError: A window has no room for its context.
     """
     if window <= 2 * context:
         raise EncoderError(
             f"A window of {window} positions has no room for {context} of context on both sides: widen it."
         )
-    if length <= window:
-        yield 0, length, slice(0, length)
-        return
-    keep_from = 0
-    while keep_from < length:
-        begin = max(keep_from - context, 0)
-        end = min(begin + window, length)
-        keep_to = length if end == length else end - context
-        yield begin, end, slice(keep_from - begin, keep_to - begin)
-        keep_from = keep_to
-
-
-def pool(frames: np.ndarray, how: str) -> np.ndarray:
-    """Average neighbouring frames.
-
-    Args:
-        frames: (T, D).
-        how: As in `EncoderSpec.pool`.
-
-    Returns:
-        (ceil(T / N), D) for a number N, the last row averaging what is left; (1, D) for "utterance".
-    """
-    if how == "none":
-        return frames
-    if how == "utterance":
-        return frames.mean(axis=0, keepdims=True)
-    starts = np.arange(0, len(frames), int(how))
-    counts = np.diff(np.append(starts, len(frames)))
-    return np.add.reduceat(frames, starts, axis=0) / counts[:, None].astype(frames.dtype)
+    return overlapping(length, window, context)

@@ -25,6 +25,7 @@ class Pretrained:
 
     Attributes:
         spec: What shapes the frames.
+        swaps_modules: Whether modules are swapped for faster ones as the network is loaded; an exporter wants its own.
 
     Args:
         model: Hub id, local folder, or "tiny".
@@ -43,6 +44,7 @@ class Pretrained:
         self._model: Any = None
         self._device = "cpu"
         self._exact_together = False  # whether other inputs in a batch change nothing
+        self.swaps_modules = True
         if model == TINY:
             self._config = build_tiny().config
             self._named: dict[str, Any] = {"model": TINY, "weights": f"tiny-{tiny.VERSION}"}
@@ -89,6 +91,23 @@ class Pretrained:
         use_tf32(self.spec.precision == "tf32")
         return Pending(self._rows(pieces), [piece.keep.stop - piece.keep.start for piece in pieces], "float32").frames()
 
+    def recipe(self) -> dict[str, Any]:
+        """Return how recordings or texts become the inputs of `compute`, JSON-like, as `gia_mic.runtime` reads it.
+
+        Raises:
+            EncoderError: The runtime can't make them.
+        """
+        raise NotImplementedError
+
+    def compute(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the frames of a batch of windows, in tensors alone.
+
+        Args:
+            values: (B, n, ...), as a window's values are.
+            mask: (B, n), True where a window has a value of its own; None where all are.
+        """
+        raise NotImplementedError
+
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         """Return the kept frames of all pieces, one after the other, (N, D), computed in one batch."""
         raise NotImplementedError
@@ -127,7 +146,9 @@ class Pretrained:
                 "there, or choose another --device."
             ) from error
         frozen(getattr(self._model, "config", None))
-        if fast.suits(device):
+        if not self.swaps_modules:
+            pass
+        elif fast.suits(device):
             fast.accelerate(self._model)
         else:
             take_masks_as_they_are(self._model)

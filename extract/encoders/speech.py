@@ -21,6 +21,8 @@ from gia_mic.extract.encoders.proof import check_repeatable, exact_together
 from gia_mic.extract.encoders.weights import load_settings
 from gia_mic.extract.errors import EncoderError, MediaError, first_line, one_line
 from gia_mic.extract.store import Header
+from gia_mic.runtime.speech import LOG_MEL, SAMPLES
+from gia_mic.runtime.stream import SoundStatistics, SoundWindow
 
 __all__ = ["SpeechEncoder"]
 
@@ -141,7 +143,7 @@ class SpeechEncoder(Pretrained):
         if self._log_mel is not None:
             yield from self._log_mel_pieces(job, notes)
             return
-        stream = _Samples(self._stream(job, notes), keep=self._samples(self._window))
+        stream = SoundStatistics(self._stream(job, notes), keep=self._samples(self._window))
         if stream.count < (1 if self._whisper else self._receptive_field):
             raise self._too_short(job, stream.count)
         note = "; ".join(notes)
@@ -150,7 +152,7 @@ class SpeechEncoder(Pretrained):
         else:
             frames = math.ceil(stream.count / self._hop)
         mean, scale = (stream.mean, 1 / math.sqrt(stream.variance + 1e-7)) if self.spec.normalise else (0.0, 1.0)
-        samples = stream.kept if stream.kept is not None else _Window(self._stream(job))
+        samples = stream.kept if stream.kept is not None else SoundWindow(self._stream(job))
         for begin, end, keep in piece_windows(frames, self._window, self._context):
             values = samples[
                 begin * self._hop : stream.count if end == frames else begin * self._hop + self._samples(end - begin)
@@ -179,12 +181,35 @@ class SpeechEncoder(Pretrained):
         parameter = next(self.model.parameters())
         batch = Batch(pieces, parameter.device)
         inputs = batch.values.to(parameter.dtype)
-        outputs = self.model(
-            inputs if self._first is None else self._first(inputs, batch.lengths),
-            attention_mask=batch.mask() if batch.ragged else None,
-            output_hidden_states=self.spec.layers != (-1,),
-        )
-        return batch.kept(pick_layers(outputs, self.spec.layers))
+        if self._first is not None:
+            inputs = self._first(inputs, batch.lengths)
+        return batch.kept(self.compute(inputs, batch.mask() if batch.ragged else None))
+
+    def compute(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return frames (B, T, D) of samples (B, n) or spectra (B, ...)."""
+        outputs = self.model(values, attention_mask=mask, output_hidden_states=self.spec.layers != (-1,))
+        return pick_layers(outputs, self.spec.layers)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return how a recording becomes windows, as `gia_mic.runtime.speech` reads it.
+
+        Raises:
+            EncoderError: The model takes spectra of a kind that the runtime doesn't make.
+        """
+        if self._log_mel is not None:
+            raise EncoderError(f"{self.spec.name} takes log-mel spectra of {KIND}, which the runtime doesn't make.")
+        if self._whisper and getattr(self._spectrogram, "dither", 0.0):
+            raise EncoderError(f"{self.spec.name} adds noise to its sound, which the runtime doesn't.")
+        return {
+            "input": LOG_MEL if self._whisper else SAMPLES,
+            **({"mels": self._config.num_mel_bins} if self._whisper else {}),
+            "sampling_rate_hz": self._rate,
+            "normalise": bool(self.spec.normalise),
+            "hop": self._hop,
+            "receptive_field": self._receptive_field,
+            "window": self._window,
+            "context": self._context,
+        }
 
     def _try(self) -> None:
         """Encode noises, to see whether they become the same frames again, and the same in a batch.
@@ -300,52 +325,3 @@ class SpeechEncoder(Pretrained):
         assert job.path is not None
         start_s, end_s = (job.clip.start_s, job.clip.end_s) if job.clip else (None, None)
         return media.stream_audio(job.path, self._rate, start_s, end_s, notes)
-
-
-class _Samples:
-    """A recording's statistics from one pass over it, and its samples if it is short.
-
-    Args:
-        blocks: The recording.
-        keep: Most samples to hold in memory.
-    """
-
-    def __init__(self, blocks: Iterator[np.ndarray], keep: int) -> None:
-        held: list[np.ndarray] | None = []
-        self.count, self.mean, squares = 0, 0.0, 0.0
-        for block in blocks:
-            if not len(block):
-                continue
-            # Chan's update of mean and squared deviations, which doesn't cancel as sums of squares do
-            block_mean = float(block.mean(dtype=np.float64))
-            squares += float(((block - block_mean) ** 2).sum(dtype=np.float64))
-            delta = block_mean - self.mean
-            squares += delta**2 * self.count * len(block) / (self.count + len(block))
-            self.mean += delta * len(block) / (self.count + len(block))
-            self.count += len(block)
-            if held is not None:
-                held.append(block)
-                if self.count > 2 * keep:
-                    held = None
-        self.variance = squares / max(self.count, 1)
-        self.kept = None if held is None else np.concatenate(held) if held else np.empty(0, np.float32)
-
-
-class _Window:
-    """A stream that can be sliced, as long as no slice begins before the one before it."""
-
-    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
-        self._blocks = blocks
-        self._held = np.empty(0, np.float32)
-        self._begin = 0
-
-    def __getitem__(self, wanted: slice) -> np.ndarray:
-        drop = wanted.start - self._begin
-        held = [self._held[drop:]]
-        count = len(held[0])
-        self._begin = wanted.start
-        while count < wanted.stop - wanted.start and (block := next(self._blocks, None)) is not None:
-            held.append(block)
-            count += len(block)
-        self._held = np.concatenate(held)
-        return self._held[: wanted.stop - wanted.start]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from gia_mic.extract.encoders import tiny
 from gia_mic.extract.encoders.architecture import TEXT_INPUTS, check_inputs, find_network, outline, places
@@ -31,6 +32,9 @@ PROBES = (
     "Why would anyone say such a thing to me, today of all days?",
 )
 """Texts of different lengths that a network is tried on."""
+
+UNUSUAL = " Ça va? naïve\u2014\u201cquoted\u201d, 3.5 % \u4f60\u597d \U0001f642\n<s> so\ttabbed  twice "
+"""What tokenizers differ in: accents, signs, other scripts, names of tokens and white space."""
 
 _ADVICE = "save the tokenizer in the same folder with save_pretrained"
 
@@ -124,12 +128,32 @@ class TextEncoder(Pretrained):
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         batch = Batch(pieces, next(self.model.parameters()).device, self._padding)
-        outputs = self.model(
-            input_ids=batch.values,
-            attention_mask=batch.mask().long(),
-            output_hidden_states=self.spec.layers != (-1,),
-        )
-        return batch.kept(pick_layers(outputs, self.spec.layers))
+        return batch.kept(self.compute(batch.values, batch.mask().long()))
+
+    def compute(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return frames (B, T, D) of token ids (B, T)."""
+        outputs = self.model(input_ids=values, attention_mask=mask, output_hidden_states=self.spec.layers != (-1,))
+        return pick_layers(outputs, self.spec.layers)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return how a transcript becomes windows, as `gia_mic.runtime.text` reads it."""
+        return {"window": self.spec.window_tokens, "context": self.spec.context_tokens}
+
+    def tokenizer_json(self) -> str:
+        """Return the tokenizer as the tokenizers library reads it.
+
+        Raises:
+            EncoderError: It is of a kind that this library doesn't have, or gives other tokens there.
+        """
+        if not self._tokenizer.is_fast:
+            raise EncoderError(f"The tokenizer of {self.spec.name} isn't one of the tokenizers library.")
+        alone = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
+        alone.no_truncation()
+        alone.no_padding()
+        for text in (*PROBES, UNUSUAL):
+            if alone.encode(text).ids != self._tokens(EncodeJob("", "", text=text)):
+                raise EncoderError(f"The tokenizer of {self.spec.name} gives other tokens outside of transformers.")
+        return alone.to_str()
 
     def _try(self) -> None:
         """Encode short texts, to see that they become frames and whether batches change them.

@@ -168,10 +168,31 @@ class VisualEncoder(Pretrained):
         values = [piece.values for piece in pieces]
         taken = host_buffer((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype, parameter.device)
         np.concatenate(values, out=taken.numpy())
+        return self.compute(taken.to(parameter.device, non_blocking=True))
+
+    def compute(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return frames (B, D) of pictures (B, height, width, 3) uint8, or of clips that these are in turn."""
         mean, std = self._normalisation
-        pixels = ((taken.to(parameter.device, non_blocking=True).float() / 255 - mean) / std).permute(0, 3, 1, 2)
-        outputs = self._run(self.model, pixels.to(parameter.dtype), self.spec.layers)
+        pixels = ((values.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        outputs = self._run(self.model, pixels.to(next(self.model.parameters()).dtype), self.spec.layers)
         return self._vectors(outputs, self.spec.layers)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return how a film becomes pictures, as `gia_mic.runtime.pictures` reads it.
+
+        Raises:
+            EncoderError: The model sees clips, or faces that have to be looked for.
+        """
+        if self._clip is not None:
+            raise EncoderError(f"{self.spec.name} sees clips of {self._clip} pictures, which the runtime doesn't make.")
+        if self._crop == "face":
+            raise EncoderError(f"{self.spec.name} sees faces, and the runtime can't look for them.")
+        return {
+            "size": list(self._framing.size),
+            "shortest_edge": self._framing.shortest_edge,
+            "resample": self._framing.resample,
+            "frame_rate_hz": self._rate,
+        }
 
     @property
     def _rate(self) -> float:

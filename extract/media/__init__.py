@@ -6,12 +6,12 @@ timed from the moment at which the first of them begins. What a header says of i
 what decoding gives, and whether the file has all the bytes that its header promises.
 """
 
-from gia_mic.extract.media.framing import Framing
 from gia_mic.extract.media.headers import TOLERANCE_S
 from gia_mic.extract.media.length import Look, duration_s, look
 from gia_mic.extract.media.pictures import stream_pictures
 from gia_mic.extract.media.sound import stream_audio, stream_samples
 from gia_mic.extract.media.voice import NO_VOICE
+from gia_mic.runtime.framing import Framing
 
 __all__ = [
     "NO_VOICE",

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
 from gia_mic.extract.errors import MediaError, words_of
 from gia_mic.extract.media.container import Track, check_is_whole, check_step, frames_of, measured_s, open_track
 from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording, check_file, check_parts, is_plain, recordings
-from gia_mic.extract.media.mixing import Sound, mixed, usual_layout
 from gia_mic.extract.media.voice import Ear
+from gia_mic.runtime.mixing import Sound, full_scale, mixed, resampled, usual_layout
 
 __all__ = ["BLOCK_S", "open_sound", "stream_audio", "stream_samples"]
 
@@ -70,7 +69,7 @@ def stream_audio(
     start = start_s or 0.0
     wanted_s = math.inf if end_s is None else end_s - start
     sounds = _sounds(path, recordings(path), start, notes)
-    yield from _resampled(_limited(path, mixed(sounds, notes), wanted_s, notes), sampling_rate_hz)
+    yield from resampled(_limited(path, mixed(sounds, notes), wanted_s, notes), sampling_rate_hz)
 
 
 def stream_samples(
@@ -97,13 +96,10 @@ def stream_samples(
             f"Samples of shape {array.shape} and type {array.dtype} at {sampling_rate_hz} Hz are no sound: give (n,) "
             "or (n, channels) floats or integers, and their sampling rate."
         )
-    if array.dtype.kind in "iu":
-        middle = 0 if array.dtype.kind == "i" else 2 ** (8 * array.itemsize - 1)
-        array = (array.astype(np.float64) - middle) / 2 ** (8 * array.itemsize - 1)
     notes = [] if notes is None else notes
-    sound = Sound(array.astype(np.float32).reshape(len(array), -1), sampling_rate_hz)
+    sound = Sound(full_scale(array), sampling_rate_hz)
     blocks = _limited(Path("the sound"), mixed([sound], notes), math.inf, notes)
-    yield from _resampled(blocks, wanted_rate_hz)
+    yield from resampled(blocks, wanted_rate_hz)
 
 
 def open_sound(path: Path, recording: Recording) -> soundfile.SoundFile | None:
@@ -343,17 +339,3 @@ def _limited(
 def _check_rate(path: Path, rate: int) -> None:
     if rate not in RATES:
         raise MediaError(f"{path} says that it has {rate} samples a second, which no sound has: convert it again.")
-
-
-def _resampled(blocks: Iterator[tuple[np.ndarray, int]], wanted_rate: int) -> Iterator[np.ndarray]:
-    """Bring samples to one rate, whatever theirs is."""
-    resampler, now_rate = None, 0
-    for block, rate in blocks:
-        if rate != now_rate:
-            if resampler is not None:
-                yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
-            resampler = None if rate == wanted_rate else soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32")
-            now_rate = rate
-        yield block if resampler is None else resampler.resample_chunk(np.ascontiguousarray(block))
-    if resampler is not None:
-        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)

@@ -26,11 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gia_mic.fuse.measure.classes import recalls_of, weighted_f1_of
 from gia_mic.fuse.measure.metric import Measure, Metric, known_mean, plain, ratio
+from gia_mic.runtime.target import THRESHOLD
 
-__all__ = ["THRESHOLD", "LabelsMeasure"]
-
-THRESHOLD = 0.5
-"""Probability above which a label applies."""
+__all__ = ["LabelsMeasure"]
 
 
 class LabelsMeasure(Measure):

@@ -1,11 +1,12 @@
-"""Turns the channels of sound into one."""
+"""Turns sound of any number of channels, rate and number type into one channel at one rate."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 
-__all__ = ["Sound", "mixed", "usual_layout", "weights"]
+__all__ = ["Sound", "full_scale", "mixed", "resampled", "usual_layout", "weights"]
 
 SIDE = 0.5**0.5
 """Weight of left and right beside a centre of 1 (ITU-R BS.775-4, annex 4, to one channel: table 2)."""
@@ -86,6 +87,34 @@ def mixed(blocks: Iterable[Sound], notes: list[str]) -> Iterator[tuple[np.ndarra
             yield from _each(waiting, opposed=opposed)
             waiting = []
     yield from _each(waiting, opposed=bool(waiting) and _is_opposed(power, notes))
+
+
+def resampled(blocks: Iterable[tuple[np.ndarray, int]], wanted_rate: int) -> Iterator[np.ndarray]:
+    """Bring blocks of samples (n,) float32, each with its rate, to one rate."""
+    resampler, now_rate = None, 0
+    for block, rate in blocks:
+        if rate != now_rate:
+            if resampler is not None:
+                yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+            resampler = None if rate == wanted_rate else soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32")
+            now_rate = rate
+        yield block if resampler is None else resampler.resample_chunk(np.ascontiguousarray(block))
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def full_scale(samples: np.ndarray) -> np.ndarray:
+    """Return samples (n,) or (n, channels) of any number type as (n, channels) float32 of full scale ±1.
+
+    Floats have that scale; integers have their type's, unsigned ones around their middle, as in 8-bit WAV.
+
+    >>> full_scale(np.array([0, 128, 192], np.uint8)).tolist()
+    [[-1.0], [0.0], [0.5]]
+    """
+    if samples.dtype.kind in "iu":
+        half = 2 ** (8 * samples.itemsize - 1)
+        samples = (samples.astype(np.float64) - (0 if samples.dtype.kind == "i" else half)) / half
+    return samples.astype(np.float32).reshape(len(samples), -1)
 
 
 def _is_opposed(power: np.ndarray, notes: list[str]) -> bool:

@@ -1,23 +1,30 @@
 """Turns a model's name into its configuration at once, and into a network on a device when frames are wanted."""
 
+import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
 
-from gia_mic.extract.device import dtype_of, is_out_of_memory, use_tf32
+from gia_mic.extract.device import device_name, dtype_of, is_out_of_memory, use_tf32
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.batch import Pending
 from gia_mic.extract.encoders.contract import TINY, EncoderSpec, Window
 from gia_mic.extract.encoders.masks import take_masks_as_they_are
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 from gia_mic.extract.errors import EncoderError
+from gia_mic.extract.notes import remembered
 
-__all__ = ["Pretrained", "frozen"]
+__all__ = ["BUILDING", "Pretrained", "frozen"]
 
 logger = logging.getLogger(__name__)
+
+BUILDING = threading.RLock()
+"""Held while transformers builds a model: it changes torch as a whole meanwhile, and encoders load side by side."""
 
 
 class Pretrained:
@@ -89,6 +96,17 @@ class Pretrained:
         use_tf32(self.spec.precision == "tf32")
         return Pending(self._rows(pieces), [piece.keep.stop - piece.keep.start for piece in pieces], "float32").frames()
 
+    def _tried(self, work: Callable[[], bool]) -> bool:
+        """Return what trying the network says of it, from a note where it was tried before.
+
+        A note holds for the same spec and weights, by the same software, on a device of the same kind.
+        """
+        if self._weights is None:
+            return work()
+        versions = [torch.__version__, metadata.version("transformers"), torch.backends.cpu.get_cpu_capability()]
+        key = ["proof", self.spec.canonical(), *versions, device_name(self._device)]
+        return remembered(json.dumps(key, sort_keys=True), work)
+
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         """Return the kept frames of all pieces, one after the other, (N, D), computed in one batch."""
         raise NotImplementedError
@@ -116,7 +134,8 @@ class Pretrained:
         """
         if self._model is not None and device == self._device:
             return False
-        whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
+        with BUILDING:
+            whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         try:
             self._model = part(whole).to(device, dtype_of(precision))
         except (RuntimeError, MemoryError) as error:

@@ -172,7 +172,7 @@ class SpeechEncoder(Pretrained):
                 self._first = take_first_layer(self._model)
                 # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
-            self._try()
+            self._exact_together = self._tried(self._try)
         return self
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
@@ -186,23 +186,23 @@ class SpeechEncoder(Pretrained):
         )
         return batch.kept(pick_layers(outputs, self.spec.layers))
 
-    def _try(self) -> None:
-        """Encode noises, to see whether they become the same frames again, and the same in a batch.
+    def _try(self) -> bool:
+        """Encode noises, to see whether they become the same frames again, and return whether also in a batch.
 
         Whisper's inputs all have one length, and its 30 s are too long to try; a CPU takes one recording at a time.
 
         Raises:
             EncoderError: They become others.
         """
-        self._exact_together = self._whisper and not fast.suits(self._device)
         if self._whisper:
-            return
+            return not fast.suits(self._device)
         noise = np.random.default_rng(0).normal(0, 0.1, self._samples(PROBE_FRAMES[-1])).astype(np.float32)
         sounds = [noise[: self._samples(frames)] for frames in PROBE_FRAMES]
         pieces = [next(self.pieces(EncodeJob("", "", sound=(sound, self._rate)))) for sound in sounds]
         check_repeatable(self._together, pieces[-1], self.spec.precision, self.spec.name)
-        if not fast.suits(self._device):
-            self._exact_together = exact_together(self._together, pieces, self.spec.precision)
+        if fast.suits(self._device):
+            return False
+        return exact_together(self._together, pieces, self.spec.precision)
 
     def _look(self, network: Any, layers: tuple[int, ...] | str, name: str) -> None:
         """Find out how many layers and features the model has, and how long its frames are.

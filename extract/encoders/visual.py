@@ -144,16 +144,20 @@ class VisualEncoder(Pretrained):
             EncoderError: They can't be loaded, or give other frames each time.
         """
         if self._load(device, self.spec.precision, self._network):
-            self._exact_together = True  # pictures, or clips of them, don't see each other
             self._normalisation = [torch.tensor(values, device=device) for values in (self._mean, self._std)]
-            ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
-            check_repeatable(
-                self.encode,
-                self._piece([ramp.reshape(*self._framing.size, 3)]),
-                self.spec.precision,
-                self.spec.name,
-            )
+            self._exact_together = self._tried(self._try)
         return self
+
+    def _try(self) -> bool:
+        """Encode a picture, to see whether it becomes the same frame again, and return that batches leave it so.
+
+        Raises:
+            EncoderError: It becomes another.
+        """
+        ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
+        piece = self._piece([ramp.reshape(*self._framing.size, 3)])
+        check_repeatable(self._together, piece, self.spec.precision, self.spec.name)
+        return True  # pictures, or clips of them, don't see each other
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         parameter = next(self.model.parameters())

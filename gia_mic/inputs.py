@@ -124,10 +124,11 @@ class Encoders:
         Raises:
             EncoderError: One can't be found, or would make other frames than were recorded.
         """
+        from gia_mic.extract.encoders.deferred import without_compiler
         from gia_mic.extract.encoders.pretrained import BUILDING
 
         def load_one(modality: str) -> Encoder:
-            with BUILDING:
+            with BUILDING, without_compiler():
                 encoder = rebuild(self.specs[modality], self.folders.get(modality))
             return encoder.to(self.device)
 

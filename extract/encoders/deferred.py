@@ -13,10 +13,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["DEFERRED", "Deferred", "import_transformers", "standing_in"]
+__all__ = ["DEFERRED", "Deferred", "import_transformers", "standing_in", "without_compiler"]
+
+COMPILER = "torch._dynamo"
 
 DEFERRED = (
-    "torch._dynamo",
+    COMPILER,
     "torch._dynamo._trace_wrapped_higher_order_op",
     "torch.distributed.tensor",
     "torch.distributed.fsdp",
@@ -99,6 +101,17 @@ def standing_in(names: tuple[str, ...] = DEFERRED) -> Iterator[None]:
         for name, stand_in in stand_ins.items():
             if sys.modules.get(name) is stand_in:
                 del sys.modules[name]
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Keep torch from importing its compiler for what it runs on the meta device, if it wasn't imported so far.
+
+    transformers imports it, unless that was deferred: where it is loaded, it is left alone.
+    """
+    deferred = "transformers.masking_utils" in sys.modules
+    with standing_in((COMPILER,) if deferred else ()):
+        yield
 
 
 def import_transformers() -> None:

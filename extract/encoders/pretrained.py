@@ -14,6 +14,7 @@ from gia_mic.extract.device import device_name, dtype_of, is_out_of_memory, use_
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.batch import Pending
 from gia_mic.extract.encoders.contract import TINY, EncoderSpec, Window
+from gia_mic.extract.encoders.deferred import without_compiler
 from gia_mic.extract.encoders.masks import take_masks_as_they_are
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 from gia_mic.extract.errors import EncoderError
@@ -134,7 +135,7 @@ class Pretrained:
         """
         if self._model is not None and device == self._device:
             return False
-        with BUILDING:
+        with BUILDING, without_compiler():
             whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         try:
             self._model = part(whole).to(device, dtype_of(precision))

@@ -147,6 +147,11 @@ class Encoders:
             self._loaded[modality] = encoder
 
     @property
+    def recogniser(self) -> "Recogniser | None":
+        """What hears the text where none is given, loaded; None where nothing does."""
+        return self._recogniser
+
+    @property
     def loaded(self) -> tuple[str, ...]:
         """The modalities whose encoders are loaded."""
         return tuple(self._loaded)

@@ -130,12 +130,12 @@ class VisualEncoder(Pretrained):
                 without += 1
                 continue
             if len(held) == (self._clip or PICTURES_PER_PIECE):
-                yield self._piece(held)
+                yield self.piece(held)
                 held = []
             held.append(picture)
         if not held:
             raise MediaError(f"no face in any of {taken} pictures")
-        yield self._piece(held, f"no face in {without} of {taken} pictures" if without else "")
+        yield self.piece(held, f"no face in {without} of {taken} pictures" if without else "")
 
     def to(self, device: str) -> "VisualEncoder":
         """Load the weights onto a device.
@@ -155,7 +155,7 @@ class VisualEncoder(Pretrained):
             EncoderError: It becomes another.
         """
         ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
-        piece = self._piece([ramp.reshape(*self._framing.size, 3)])
+        piece = self.piece([ramp.reshape(*self._framing.size, 3)])
         check_repeatable(self._together, piece, self.spec.precision, self.spec.name)
         return True  # pictures, or clips of them, don't see each other
 
@@ -184,10 +184,26 @@ class VisualEncoder(Pretrained):
         height, width = self._framing.size
         return (height // self._patch) * (width // self._patch) + 1
 
-    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Window:
+    @property
+    def framing(self) -> media.Framing:
+        """How pictures are cut and scaled."""
+        return self._framing
+
+    @property
+    def tracker(self) -> FaceTrackerConfig | None:
+        """How the face is found that pictures are cropped to; None where they aren't."""
+        return self._finder if self._crop == "face" else None
+
+    @property
+    def clip(self) -> int:
+        """How many pictures become one frame."""
+        return self._clip or 1
+
+    def piece(self, pictures: Sequence[np.ndarray], note: str = "") -> Window:
+        """Return framed pictures (height, width, 3) uint8 as a window; of a clip, up to `clip` of them."""
         if self._clip is None:
             return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
-        filled = pictures + pictures[-1:] * (self._clip - len(pictures))
+        filled = [*pictures, *[pictures[-1]] * (self._clip - len(pictures))]
         return Window(np.stack(filled), slice(0, 1), self._clip * self._patches, note)
 
     def _look(self, layers: tuple[int, ...] | str) -> None:

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gia_mic.extract.address import cache_folder
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.files import digest, text_digest, write_json
 
-__all__ = ["remembered", "trusted_digest"]
+__all__ = ["Answer", "remembered", "trusted_digest"]
+
+Answer = TypeVar("Answer")
 
 LEAST_BYTES = 1 << 20
 """Smaller files are digested as fast as a note is read."""
@@ -52,16 +54,17 @@ def trusted_digest(path: Path) -> str:
     return sha256
 
 
-def remembered(key: str, work: Callable[[], bool]) -> bool:
+def remembered(key: str, work: Callable[[], Answer]) -> Answer:
     """Return what `work` answers, from a note where it was once done.
 
     Args:
         key: All that decides the answer, such as versions and digests.
-        work: Works it out; an error is no answer.
+        work: Works out what JSON can hold; an error is no answer.
     """
     note = _read(key)
-    if note is not None and isinstance(note.get("answer"), bool):
-        return bool(note["answer"])
+    if note is not None and "answer" in note:
+        noted: Answer = note["answer"]
+        return noted
     answer = work()
     _write(key, {"answer": answer})
     return answer

@@ -13,12 +13,12 @@ import torch
 from gia_mic.extract.device import device_name, dtype_of, is_out_of_memory, use_tf32
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.batch import Pending
-from gia_mic.extract.encoders.contract import TINY, EncoderSpec, Window
+from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, EncoderSpec, Window
 from gia_mic.extract.encoders.deferred import without_compiler
 from gia_mic.extract.encoders.masks import take_masks_as_they_are
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 from gia_mic.extract.errors import EncoderError
-from gia_mic.extract.notes import remembered
+from gia_mic.extract.notes import Answer, remembered
 
 __all__ = ["BUILDING", "Pretrained", "frozen"]
 
@@ -102,11 +102,20 @@ class Pretrained:
 
         A note holds for the same spec and weights, by the same software, on a device of the same kind.
         """
+        capability = torch.backends.cpu.get_cpu_capability()
+        return self._noted(["proof", self.spec.canonical(), capability, device_name(self._device)], work)
+
+    def _noted(self, what: list[Any], work: Callable[[], Answer]) -> Answer:
+        """Return what is worked out of the model, from a note where it was before, by the same software.
+
+        Args:
+            what: What is worked out, and what else than the model decides it.
+            work: Works out what JSON can hold.
+        """
         if self._weights is None:
             return work()
-        versions = [torch.__version__, metadata.version("transformers"), torch.backends.cpu.get_cpu_capability()]
-        key = ["proof", self.spec.canonical(), *versions, device_name(self._device)]
-        return remembered(json.dumps(key, sort_keys=True), work)
+        versions = [EXTRACTOR_VERSION, torch.__version__, metadata.version("transformers")]
+        return remembered(json.dumps([*what, self._weights.digest, *versions], sort_keys=True), work)
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         """Return the kept frames of all pieces, one after the other, (N, D), computed in one batch."""

@@ -213,25 +213,10 @@ class SpeechEncoder(Pretrained):
         Raises:
             EncoderError: It makes no frames of sound alone, or none that are so many settings' frames long.
         """
+        self.layer_count, self._hidden_size, counts = self._noted(
+            ["frames", layers], lambda: self._outlined(network, layers, name)
+        )
         frames = PROBE_FRAMES[-1]
-        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
-        if self._log_mel is not None:
-            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
-        model = outline(network, self._config, name, WANTED)
-        try:
-            with torch.inference_mode(), torch.device("meta"):
-                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
-            self.layer_count = len(outputs[0].hidden_states) - 1
-            check_layers(layers, self.layer_count, self._named["model"])
-            picked = [pick_layers(output, layers) for output in outputs]
-            counts = [state.shape[1] for state in picked]
-            self._hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
-        except EncoderError:
-            raise
-        except Exception as error:  # whatever a model does that wants something else
-            raise EncoderError(
-                f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
-            ) from error
         step = max(frames // max(counts[0], 1), 1)
         if counts == [frames // step, (frames + 1) // step]:
             self._receptive_field += (step - 1) * self._hop
@@ -241,6 +226,32 @@ class SpeechEncoder(Pretrained):
                 f"{WANTED}."
             )
         self._hop, self._step = self._hop * step, step
+
+    def _outlined(self, network: Any, layers: tuple[int, ...] | str, name: str) -> tuple[int, int, list[int]]:
+        """Return how many layers and features the model has, and how many frames it makes of two lengths of sound.
+
+        Raises:
+            EncoderError: It makes no frames of sound alone.
+        """
+        frames = PROBE_FRAMES[-1]
+        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
+        if self._log_mel is not None:
+            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
+        model = outline(network, self._config, name, WANTED)
+        try:
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
+            layer_count = len(outputs[0].hidden_states) - 1
+            check_layers(layers, layer_count, self._named["model"])
+            picked = [pick_layers(output, layers) for output in outputs]
+            hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
+            return layer_count, hidden_size, [state.shape[1] for state in picked]
+        except EncoderError:
+            raise
+        except Exception as error:  # whatever a model does that wants something else
+            raise EncoderError(
+                f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
+            ) from error
 
     def _log_mel_pieces(self, job: EncodeJob, notes: list[str]) -> Iterator[Window]:
         assert self._log_mel is not None

@@ -75,7 +75,7 @@ class TextEncoder(Pretrained):
         limits = [
             self._tokenizer.model_max_length,
             getattr(config, "max_position_embeddings", None),
-            places(outline(network, self._config, self._name, WANTED)),
+            self._noted(["places"], lambda: places(outline(network, self._config, self._name, WANTED))),
         ]
         limit = min([number for number in limits if isinstance(number, int) and number > 0] + [UNLIMITED])
         self.spec = EncoderSpec(

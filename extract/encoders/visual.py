@@ -216,6 +216,16 @@ class VisualEncoder(Pretrained):
         self._network = find_network(self._config)
         self._input = check_inputs(self._network, PICTURE_INPUTS, name, WANTED)
         self._clip: int | None = getattr(self._config, "num_frames", getattr(self._config, "frames_per_clip", None))
+        self._masks, self._class_token, self._tokens, self._pooled, self._hidden_size = self._noted(
+            ["vectors", layers, list(self._framing.size)], lambda: self._outlined(layers, name)
+        )
+
+    def _outlined(self, layers: tuple[int, ...] | str, name: str) -> tuple[bool, bool, int, bool, int]:
+        """Return whether the model masks, whether it has a class token, of how many tokens, a pooled output, and D.
+
+        Raises:
+            EncoderError: It doesn't turn pictures alone into frames, or not in these layers.
+        """
         model = outline(self._network, self._config, name, WANTED)
         takes_noise = "noise" in inspect.signature(self._network.forward).parameters
         self._masks = takes_noise and bool(getattr(model.config, "mask_ratio", None))
@@ -244,7 +254,8 @@ class VisualEncoder(Pretrained):
             chosen = states[1:] if layers == "mean" else [states[layer] for layer in layers]
             if any(state.ndim != 3 or state.shape[-1] != last.shape[-1] for state in chosen):
                 raise EncoderError(f"The hidden layers of {name} differ in shape: choose --layers -1.")
-        self._hidden_size = self._vectors(outputs, (-1,)).shape[-1]
+        size = int(self._vectors(outputs, (-1,)).shape[-1])
+        return self._masks, self._class_token, self._tokens, self._pooled, size
 
     def _reading(self) -> dict[str, Any]:
         """Return what of `_look` belongs to the spec: whatever isn't as it was before it was looked for."""

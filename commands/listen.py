@@ -68,7 +68,7 @@ def listen(
     device: str | None,
     **options: Any,
 ) -> None:
-    """Predict emotions in speech and film as they go on, with a trained run.
+    """Predict emotions in speech or film as it goes on.
 
     RUN is the folder of a run or of one fold. Sound and pictures come from FILE, from standard input if that is -, or
     from devices. Each line has the time and the answer: a class, the classes that apply, or scores, as RUN was trained

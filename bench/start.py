@@ -21,10 +21,15 @@ PROGRAM = "from gia_mic.cli import main; main()"
 
 def start(words: list[str], cache: Path, checkout: Path) -> tuple[float, float, str]:
     """Return the seconds of a process on the clock and on the cores, and what it printed."""
-    environment = {**os.environ, "MER_CACHE": str(cache), "PYTHONPATH": str(checkout)}
+    environment = {**os.environ, "MER_CACHE": str(cache)}
     used, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words], check=True, capture_output=True, text=True, env=environment
+        [sys.executable, "-c", PROGRAM, *words],  # what is in the folder it starts in comes first
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=checkout,
     )
     clock_s, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return clock_s, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, result.stdout

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all lint format settings wheel clean
+.PHONY: help setup test test-all lint format pages docs wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -28,11 +28,15 @@ format: ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-settings: ## Write docs/settings.md anew
+pages: ## Write docs/settings.md and docs/commands.md anew
 	$(BIN)/python -m gia_mic.commands.settings_page > docs/settings.md
+	$(BIN)/python -m gia_mic.commands.reference_page > docs/commands.md
+
+docs: ## Build the site of the documentation into site/
+	$(BIN)/mkdocs build --strict
 
 wheel: ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## Delete what was built, and caches of tools
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands import export, extract, fetch, fuse, listen, predict, prepare, report, run, transcribe
+from gia_mic.commands import export, extract, fetch, fuse, listen, predict, prepare, report, run, serve, transcribe
 from gia_mic.commands.options import FOLDER, device_option
 from gia_mic.commands.settings import name_the_new
 from gia_mic.extract.errors import Interrupted, MerError
@@ -115,7 +115,7 @@ def demo(out: Path, device: str | None) -> None:
     click.echo(run_demo(out, device=device))
 
 
-for stage in (prepare, transcribe, fetch, extract, fuse, report, run, predict, listen, export):
+for stage in (prepare, transcribe, fetch, extract, fuse, report, run, predict, listen, serve, export):
     for command in stage.COMMANDS:
         main.add_command(command)
 _add_volume(main)

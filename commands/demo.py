@@ -2,20 +2,18 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
-from gia_mic.extract.corpora import demo
+import gia_mic
+from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.device import find_devices
-from gia_mic.extract.run import run
-from gia_mic.fuse.experiment import Execution
-from gia_mic.fuse.run import train_folds
-from gia_mic.report.render import render
 
 __all__ = ["run_demo"]
 
 logger = logging.getLogger(__name__)
 
 
-def run_demo(out: Path, *, device: str | None = None) -> str:
+def run_demo(out: Path, *, device: str | None = None, **demo: Any) -> str:
     """Make the demo corpus, extract it, train GIA-MIC on all modalities and on each alone, and report.
 
     What an earlier call finished is kept, so a second one takes seconds.
@@ -23,6 +21,7 @@ def run_demo(out: Path, *, device: str | None = None) -> str:
     Args:
         out: Folder for `features/` and `runs/`.
         device: cpu or cuda; by default CUDA where there is some.
+        demo: Parameters of the corpus, such as utterances.
 
     Returns:
         The report's tables.
@@ -31,16 +30,16 @@ def run_demo(out: Path, *, device: str | None = None) -> str:
         MerError: A file can't be written or read, or there is no such device.
     """
     find_devices(device)  # refused before anything is made
-    corpus = demo.prepare_demo(out / "features")
-    stores = {}
-    for outcome in run(corpus, device=device):
-        logger.info(str(outcome))
-        stores[outcome.path.parent.name] = outcome.path
-    for modalities in [list(stores), *([modality] for modality in stores)]:
-        train_folds(
+    corpus = gia_mic.prepare("demo", features=out / "features", **demo)
+    results = gia_mic.extract_features(corpus, device=device, on_result=lambda result: logger.info(str(result)))
+    files = {letter: results[name].path.stem for letter, name in MODALITIES.items()}
+    for letters in ("".join(files), *files):
+        gia_mic.train(
             corpus,
-            {modality: stores[modality] for modality in modalities},
-            execution=Execution(device=device, command="mer demo"),
+            modalities=letters,
+            encoders=list(dict.fromkeys(files[letter] for letter in letters)),
+            device=device,
             runs=out / "runs",
+            command="mer demo",
         )
-    return render(out / "runs" / corpus.name)
+    return gia_mic.read_report(out / "runs" / corpus.name).render()

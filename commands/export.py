@@ -1,5 +1,6 @@
-"""`mer export`: a trained run as a folder to hand on."""
+"""`mer export`: a trained run as a folder to hand on, or a repository of the hub."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -7,29 +8,70 @@ import click
 from gia_mic.commands.model_options import RUN, trust_option
 from gia_mic.commands.options import FOLDER
 
+logger = logging.getLogger(__name__)
+
 
 @click.command()
 @click.argument("run", type=RUN)
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=FOLDER, required=False)
 @click.option(
     "--licence", default="other", show_default=True, help="Licence of the weights, by its name on the Hugging Face hub."
 )
 @click.option("--onnx", is_flag=True, help="Also write the fusion as model.onnx; needs pip install 'gia-mic[onnx]'.")
+@click.option(
+    "--space",
+    is_flag=True,
+    help="Write a folder that runs as a Hugging Face Space, a page that answers by the model; needs pip install "
+    "'gia-mic[serve]'.",
+)
+@click.option(
+    "--push",
+    metavar="OWNER/NAME[@BRANCH]",
+    help="Upload to this repository of the Hugging Face hub, as the user of HF_TOKEN or `hf auth login`.",
+)
+@click.option("--private", is_flag=True, help="Let only its owner see a repository that --push makes.")
 @trust_option
-def export(run: Path, folder: Path, licence: str, onnx: bool, trust: bool) -> None:
-    """Write a trained run into a folder, to share it.
+def export(
+    run: Path | str,
+    folder: Path | None,
+    licence: str,
+    onnx: bool,
+    space: bool,
+    push: str | None,
+    private: bool,
+    trust: bool,
+) -> None:
+    """Write a trained run into a folder, or upload it, to share it.
 
-    RUN is the folder of a run or of one fold. FOLDER gets its weights, its configuration and a model card. It loads
-    without the corpus and its features. It holds no transcripts and no paths of this machine. The encoders' weights are
-    not in it, but the names and versions by which they can be downloaded.
+    RUN is the folder of a run or of one fold, or hf://OWNER/NAME. FOLDER gets its weights, its configuration and a
+    model card. It loads without the corpus and its features. It holds no transcripts and no paths of this machine. The
+    encoders' weights are not in it, but the names and versions by which they can be downloaded.
+
+    With --push, FOLDER may be left out. Others then use the run as hf://OWNER/NAME.
     """
-    from gia_mic.export import export as write
-    from gia_mic.fuse.runs.folder import find_run_dirs
+    if folder is None and push is None:
+        raise click.UsageError("Give a FOLDER to write to, or --push OWNER/NAME.")
+    if private and push is None:
+        raise click.UsageError("--private is of the repository that --push makes.")
 
-    run_dirs = find_run_dirs(run)
-    exported = write(tuple(run_dir.absolute() for run_dir in run_dirs), folder, licence=licence, onnx=onnx, trust=trust)
-    size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-    click.echo(f"{exported}: models: {len(run_dirs)}, {size / 2**20:.1f} MiB")
+    from gia_mic.fuse.runs.folder import find_run_dirs
+    from gia_mic.model import hand_on
+    from gia_mic.repository import Repository, local_run
+
+    run_dirs = [run_dir.absolute() for run_dir in find_run_dirs(local_run(run, trust=trust))]
+    size, address = hand_on(
+        run_dirs,
+        folder,
+        repository=push,
+        space=space,
+        licence=licence,
+        onnx=onnx,
+        trust=trust,
+        private=private,
+    )
+    click.echo(f"{address or folder}: models: {len(run_dirs)}, {size / 2**20:.1f} MiB")
+    if push is not None and not space:
+        logger.info(f"It is used as {Repository.parse(push)}, such as by `mer predict {Repository.parse(push)}`.")
 
 
 COMMANDS = (export,)

@@ -13,22 +13,31 @@ import click
 def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
     """Download encoders, for machines without a network.
 
-    ENCODER is a Hugging Face id. RUN is the folder of a run or of an export, whose encoders are downloaded. Without
-    either, the default encoders of all modalities are. The files go to the hub's local cache. Then all commands work
-    with HF_HUB_OFFLINE=1, here and wherever HF_HOME is the same folder.
+    ENCODER is a Hugging Face id. RUN is the folder of a run or of an export, whose encoders are downloaded, or
+    hf://OWNER/NAME, whose own files are downloaded too. Without either, the default encoders of all modalities are. The
+    files go to the hub's local cache. Then all commands work with HF_HUB_OFFLINE=1, here and wherever HF_HOME is the
+    same folder.
     """
     from gia_mic.extract.config import DEFAULT_MODELS
     from gia_mic.extract.encoders.fetch import fetch as download
     from gia_mic.extract.files import size_text
     from gia_mic.fuse.runs.folder import find_run_dirs, read_config
     from gia_mic.rebuild import recorded_models
+    from gia_mic.repository import HUB, local_run
 
     models: dict[tuple[str, str | None], None] = {}
     for encoder in encoders or DEFAULT_MODELS.values():
-        run = Path(encoder)
-        if revision and run.is_dir():
-            raise click.UsageError(f"--revision is of hub ids; the run {run} recorded its own: leave one of them out.")
-        wanted = recorded_models(read_config(find_run_dirs(run)[0])) if run.is_dir() else [(encoder, revision)]
+        is_run = encoder.startswith(HUB) or Path(encoder).is_dir()
+        if revision and is_run:
+            raise click.UsageError(
+                f"--revision is of hub ids; the run {encoder} recorded its own: leave one of them out."
+            )
+        wanted = [(encoder, revision)]
+        if is_run:
+            folder = local_run(encoder, trust=True)  # code comes along, and isn't run
+            wanted = recorded_models(read_config(find_run_dirs(folder)[0]))
+            if encoder.startswith(HUB):
+                click.echo(f"{encoder}: in {folder}")
         models.update(dict.fromkeys(wanted))
     total = 0
     for fetched in download(models):

@@ -318,7 +318,7 @@ def tune(
         for experiment in experiments
         for folder in tune(prepared, stores, experiment, execution, runs=runs, trials=trials, space=space, train=train)
     ]
-    click.echo(render_headline(runs, prepared.name, {folder.parent.parent.name for folder in folders}))
+    click.echo(render_headline(runs / prepared.name, folders))
 
 
 @click.command()
@@ -389,8 +389,7 @@ def ablate(
         baselines=tuple(FUSIONS) if baselines else (),
         train=choose_engine(engine, address),
     )
-    names = [folder.parent.parent.name for folder in folders]
-    click.echo(render(runs / prepared.name, "terminal", names[0], names))
+    click.echo(render(runs / prepared.name, "terminal", folders[0].parent.parent.name, folders))
 
 
 @click.command()

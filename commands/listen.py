@@ -56,7 +56,7 @@ USUAL = ""
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
 def listen(
-    run: Path,
+    run: Path | str,
     file: str | None,
     camera: str | None,
     microphone: str | None,
@@ -70,9 +70,9 @@ def listen(
 ) -> None:
     """Predict emotions in speech or film as it goes on.
 
-    RUN is the folder of a run or of one fold. Sound and pictures come from FILE, from standard input if that is -, or
-    from devices. Each line has the time and the answer: a class, the classes that apply, or scores, as RUN was trained
-    on.
+    RUN is the folder of a run or of one fold, or hf://OWNER/NAME. Sound and pictures come from FILE, from standard
+    input if that is -, or from devices. Each line has the time and the answer: a class, the classes that apply, or
+    scores, as RUN was trained on.
 
     Standard input is a film as Matroska. Otherwise it is, like a file that ends in .pcm or .raw, 16-bit little-endian
     mono PCM at 16 kHz, as `arecord -f S16_LE -r 16000 -c 1 -t raw` or `ffmpeg -f s16le -ar 16000 -ac 1` give it.

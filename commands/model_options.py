@@ -7,9 +7,19 @@ from typing import Any
 import click
 
 from gia_mic.commands.options import device_option, pairs
+from gia_mic.repository import HUB
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-RUN = click.Path(path_type=Path)
+
+
+class _RunFolder(click.Path):
+    """The folder of a run, or the text hf://owner/name."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return value if str(value).startswith(HUB) else super().convert(value, parameter, context)
+
+
+RUN = _RunFolder(path_type=Path)
 
 
 def parse_encoders(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

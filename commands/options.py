@@ -24,6 +24,10 @@ class Finite(click.FloatRange):
             self.fail(f"{value!r} is no finite number.", parameter, context)
         return number
 
+    def _describe_range(self) -> str:
+        """Return the bounds for a help; click itself takes for granted that there are some."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 FINITE = Finite()
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -32,10 +36,11 @@ WORDS, CHECK_ONLY = "gia_mic.words", "gia_mic.check_only"
 """What a context may know: a command's words where nobody typed them, and whether it is only to be checked."""
 
 
-class _FolderOrAddress(click.Path):
+class FolderOrAddress(click.Path):
     """A folder, or the mirror of an fsspec address with what lies there."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the folder; what lies at an address is mirrored first."""
         from gia_mic.extract.address import is_address, local_folder
 
         return local_folder(value) if is_address(str(value)) else super().convert(value, parameter, context)
@@ -44,7 +49,7 @@ class _FolderOrAddress(click.Path):
 def features_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --features."""
     text = "Folder of prepared corpora and their features, or an address such as s3://bucket/features."
-    folder = _FolderOrAddress(file_okay=False, path_type=Path)
+    folder = FolderOrAddress(file_okay=False, path_type=Path)
     return click.option("--features", type=folder, default=Path("features"), show_default=True, help=text)(command)
 
 

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 @click.option("--picture", type=FILE, help="Draw the input and its attention weights into this PNG.")
 @model_options
 def predict(
-    run: Path,
+    run: Path | str,
     audio: Path | None,
     text: str | None,
     video: Path | None,
@@ -65,9 +65,10 @@ def predict(
 ) -> None:
     """Predict the emotion in recordings with a trained run.
 
-    RUN is the folder of a run, which answers with the mean of its folds, or of one fold. The answer is what the run was
-    trained on: a class with probabilities, the classes that apply, or scores in their own unit. Give any of --audio,
-    --text and --video that the run was trained with.
+    RUN is the folder of a run, which answers with the mean of its folds, or of one fold. It may also be
+    hf://OWNER/NAME, a run on the Hugging Face hub. The answer is what the run was trained on: a class with
+    probabilities, the classes that apply, or scores in their own unit. Give any of --audio, --text and --video that the
+    run was trained with.
     """
     single = [value for value in (audio, text, video) if value is not None]
     if bool(single) == bool(batch):

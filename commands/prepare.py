@@ -90,7 +90,7 @@ def prepare_manifest(
     """Read your own corpus from a CSV, JSONL or Parquet table.
 
     Columns: id and label; speaker, session, dialog, scenario, split and text where you have them; audio and video
-    as paths, with audio_start_s, audio_end_s, video_start_s, video_end_s where an utterance is part of a file.
+    as paths. An utterance that is part of a file has audio_start_s, audio_end_s, video_start_s and video_end_s too.
 
     Instead of label, or beside it: labels, several with | between; scores, such as score_valence and score_arousal;
     annotators' votes, such as votes_angry and votes_sad.

@@ -61,15 +61,15 @@ def mirror(address: str) -> Path:
     return folder
 
 
-def local_folder(place: str | Path) -> Path:
+def local_folder(path: str | Path) -> Path:
     """Return a folder as it is, or the mirror of an address with what lies there.
 
     Raises:
         StoreError: The address can't be read.
     """
-    if not is_address(str(place)):
-        return Path(place)
-    folder = mirror(str(place))
+    if not is_address(str(path)):
+        return Path(path)
+    folder = mirror(str(path))
     pull(folder)
     return folder
 
@@ -83,10 +83,10 @@ def address_of(folder: Path) -> str | None:
 def mirror_of(path: Path) -> Path | None:
     """Return the mirror that a path lies in."""
     cache = cache_folder()
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 (links stay)
-    if not whole.is_relative_to(cache):
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 (links stay)
+    if not absolute.is_relative_to(cache):
         return None
-    folder = cache / whole.relative_to(cache).parts[0]
+    folder = cache / absolute.relative_to(cache).parts[0]
     return folder if (folder / MARK).is_file() else None
 
 
@@ -137,20 +137,20 @@ def push(path: Path) -> None:
         return
     name = path.relative_to(folder).as_posix()
     with _store(folder) as (store, root):
-        whole = f"{root}/{name}"
-        store.makedirs(str(PurePosixPath(whole).parent), exist_ok=True)
+        address = f"{root}/{name}"
+        store.makedirs(str(PurePosixPath(address).parent), exist_ok=True)
         if _renames(store):
-            temporary = f"{whole}.{uuid.uuid4().hex}.tmp"
+            temporary = f"{address}.{uuid.uuid4().hex}.tmp"
             store.put_file(str(path), temporary)
-            store.mv(temporary, whole)
+            store.mv(temporary, address)
         else:
-            if _finished(name) and store.exists(whole + COMPLETE):
-                store.rm_file(whole + COMPLETE)
-            store.put_file(str(path), whole)
+            if _finished(name) and store.exists(address + COMPLETE):
+                store.rm_file(address + COMPLETE)
+            store.put_file(str(path), address)
             if _finished(name):
-                store.pipe_file(whole + COMPLETE, str(path.stat().st_size).encode())
+                store.pipe_file(address + COMPLETE, str(path.stat().st_size).encode())
         store.invalidate_cache()
-        _remember(folder, name, store.info(whole))
+        _remember(folder, name, store.info(address))
 
 
 def withdraw(path: Path) -> None:

@@ -66,11 +66,11 @@ def contact_sheet(corpus: Corpus, feature_file: Path, utterance_id: str, folder:
     )
     height, width = framing["size"]
     size = (max(round(TILE * width / height), 40), TILE)
-    chosen = sorted({round(number) for number in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST))})
-    columns = min(COLUMNS, len(chosen))
-    sheet = Image.new("RGB", (columns * size[0], math.ceil(len(chosen) / columns) * (TILE + TITLE)), "white")
+    numbers = sorted({round(number) for number in np.linspace(0, len(pictures) - 1, min(len(pictures), MOST))})
+    columns = min(COLUMNS, len(numbers))
+    sheet = Image.new("RGB", (columns * size[0], math.ceil(len(numbers) / columns) * (TILE + TITLE)), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, number in enumerate(chosen):
+    for index, number in enumerate(numbers):
         x, y = index % columns * size[0], index // columns * (TILE + TITLE)
         picture = pictures[number]
         draw.text((x + 2, y), f"{number / rate:.2f} s{'' if picture is not None else ', no face'}", "black")

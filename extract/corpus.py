@@ -248,10 +248,10 @@ class Corpus:
             CorpusError: It lies outside the corpus root, by `..`, by an absolute path or by a link that isn't followed.
             StoreError: It lies behind an address that can't be read.
         """
-        whole = inside(self.root, clip.path, follow_links=self.follow_links)
+        full_path = inside(self.root, clip.path, follow_links=self.follow_links)
         if address_of(self.root) is not None:
             fetch(self.root, clip.path)
-        return whole
+        return full_path
 
 
 def inside(root: Path, path: str, *, follow_links: bool = False) -> Path:
@@ -260,13 +260,13 @@ def inside(root: Path, path: str, *, follow_links: bool = False) -> Path:
     Raises:
         CorpusError: It leads elsewhere, by `..`, by an absolute path or by a symbolic link.
     """
-    whole = root / path
-    below = whole.is_relative_to(root) if follow_links else whole.resolve().is_relative_to(root.resolve())
+    full_path = root / path
+    below = full_path.is_relative_to(root) if follow_links else full_path.resolve().is_relative_to(root.resolve())
     if ".." in PurePosixPath(path).parts or not below:
         raise CorpusError(
             f"The file {path!r} lies outside the corpus root {root}: move it there, or give a wider root."
         )
-    return whole
+    return full_path
 
 
 def valid_name(name: str) -> str:
@@ -315,9 +315,9 @@ def write_corpus(
     _warn_of_look_alikes(utterances)
     stored_root = str(root) if is_address(str(root)) else address_of(Path(root))
     if stored_root is None:
-        whole = Path(root).resolve()
-        below = whole.is_relative_to(folder.resolve())
-        stored_root = whole.relative_to(folder.resolve()).as_posix() if below else str(whole)
+        full_path = Path(root).resolve()
+        below = full_path.is_relative_to(folder.resolve())
+        stored_root = full_path.relative_to(folder.resolve()).as_posix() if below else str(full_path)
     write_text(
         folder / MANIFEST,
         "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows),
@@ -371,8 +371,8 @@ def load_corpus(features: Path, name: str) -> Corpus:
     folder = features / valid_name(name)
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        others = corpus_names(features)
-        hint = f"prepared are {one_line(others)}" if others else "none is prepared; run `mer prepare` or `mer demo`"
+        prepared = corpus_names(features)
+        hint = f"prepared are {one_line(prepared)}" if prepared else "none is prepared; run `mer prepare` or `mer demo`"
         raise CorpusError(f"There is no corpus {name!r} in {features} ({manifest} is missing): {hint}.")
     rows = _read_rows(manifest)
     settings = _read_about(folder / ABOUT)

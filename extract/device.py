@@ -80,15 +80,15 @@ def usual_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def find_devices(wanted: str | None) -> list[str]:
+def find_devices(names: str | None) -> list[str]:
     """Return the devices to compute on: those wanted, such as "cuda:0,cuda:1"; else the usual one.
 
     Raises:
         EncoderError: One of them can't be used here.
     """
-    if wanted is None:
+    if names is None:
         return [usual_device()]
-    devices = [device.strip() for device in wanted.split(",")]
+    devices = [device.strip() for device in names.split(",")]
     for device in devices:
         if (why := why_unusable(device)) is not None:
             raise EncoderError(f"There is no device {device!r} here ({why}): choose {choices()}.")
@@ -176,10 +176,10 @@ def to_host(values: "torch.Tensor") -> "Callable[[], torch.Tensor]":
         return values.cpu
     copied = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     copied.copy_(values, non_blocking=True)
-    done = getattr(torch, values.device.type).current_stream(values.device).record_event()
+    event = getattr(torch, values.device.type).current_stream(values.device).record_event()
 
     def wait() -> torch.Tensor:
-        done.synchronize()
+        event.synchronize()
         return copied
 
     return wait

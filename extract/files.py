@@ -90,9 +90,9 @@ def lock(path: Path) -> Iterator[None]:
         StoreError: Another process holds it.
     """
     make_folder(path.parent)
-    held = FileLock(path)
+    lock = FileLock(path)
     try:
-        held.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except Timeout:
         raise StoreError(
             f"Another process is writing here (it holds {path}): wait for it to end, or stop it, and run this again."
@@ -102,7 +102,7 @@ def lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def size_text(count: float) -> str:

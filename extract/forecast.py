@@ -88,21 +88,21 @@ def forecast(corpus: Corpus, encoder: Encoder, device: str = "cpu") -> Forecast:
     header = encoder.header
     folder = corpus.folder / header.modality
     plan.require_modality(corpus, header.modality)
-    jobs, others = plan.jobs(corpus, encoder)
+    jobs, no_frames = plan.jobs(corpus, encoder)
     with Builder(folder / header.file_name, header) as builder:
         todo = [job for job in jobs if not builder.finished(job.id, job.source)]
-        held = sum(path.stat().st_size for path in builder.parts.glob("*.h5"))
-        whole = expected_bytes(jobs, header)
+        parts_bytes = sum(path.stat().st_size for path in builder.parts.glob("*.h5"))
+        file_bytes = expected_bytes(jobs, header)
         return Forecast(
             path=builder.path,
             utterances=len(corpus),
             todo=len(todo),
             finished=len(jobs) - len(todo),
-            missing=sum(item.status == MISSING for item in others.values()),
-            failed=sum(item.status == FAILED for item in others.values()),
+            missing=sum(item.status == MISSING for item in no_frames.values()),
+            failed=sum(item.status == FAILED for item in no_frames.values()),
             hours=sum(job.duration_s for job in todo) / 3600,
-            bytes=whole,
-            room=max(_room(todo, jobs, header) - held, 0),
+            bytes=file_bytes,
+            room=max(_room(todo, jobs, header) - parts_bytes, 0),
             free=shutil.disk_usage(corpus.folder).free,
             seconds=None if encoder.missing_bytes else _seconds(todo, encoder, device),
             download=encoder.missing_bytes,

@@ -84,7 +84,7 @@ class RayEngine:
         context.print_on_execution_start = False
         size = max(min(TASK_BATCHES, len(batches) // (TASKS_A_WORKER * self.workers)), 1)
         tasks = [{"batches": pickle.dumps(batches[first : first + size])} for first in range(0, len(batches), size)]
-        done = library.from_items(tasks, override_num_blocks=len(tasks)).map(
+        results = library.from_items(tasks, override_num_blocks=len(tasks)).map(
             _Worker,
             fn_constructor_args=(Path.cwd(), make, builder.parts, builder.header, budget, self.kind),
             compute=library.ActorPoolStrategy(size=min(self.workers, len(tasks))),
@@ -93,7 +93,7 @@ class RayEngine:
         failed: dict[str, Item] = {}
         total = sum(map(len, batches))
         with progress(total, builder.title, "utterance") as bar:
-            for row in done.iter_rows():
+            for row in results.iter_rows():
                 failed.update({item.id: item for item in pickle.loads(row["failed"])})
                 bar.update(row["utterances"])
         builder.refresh()
@@ -120,15 +120,15 @@ class _Worker:
         batches = pickle.loads(row["batches"])
         encoders = side_by_side(self._encoder, self._device, len(batches))  # of the cores that Ray gave this actor
         failed: list[Item] = []
-        held: list[Item] = []
+        waiting: list[Item] = []
         with closing(encode_all(encoders, batches, self._budget, threading.Event())) as results:
             for items in results:
                 failed += [item for item in items if item.status == FAILED]
-                held += items
-                if frame_bytes(held) > PART_BYTES:
-                    write_part(self._parts, self._header, held)
-                    held = []
-        if held:
-            write_part(self._parts, self._header, held)
+                waiting += items
+                if frame_bytes(waiting) > PART_BYTES:
+                    write_part(self._parts, self._header, waiting)
+                    waiting = []
+        if waiting:
+            write_part(self._parts, self._header, waiting)
         hand_back_freed()
         return {"utterances": sum(map(len, batches)), "failed": pickle.dumps(failed)}

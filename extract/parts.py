@@ -120,23 +120,23 @@ class Builder:
         self._remember(open_store(path))
         logger.debug(f"{path}: {len(items)} utterances, {size_text(path.stat().st_size)}.")
 
-    def finalise(self, order: Sequence[tuple[str, str]], others: Mapping[str, Item] | None = None) -> None:
+    def finalise(self, order: Sequence[tuple[str, str]], no_frames: Mapping[str, Item] | None = None) -> None:
         """Put the finished file in place and remove the parts.
 
         Args:
             order: (id, source) of every utterance, in the order of the rows.
-            others: By id, the utterances that have no frames.
+            no_frames: By id, the utterances that have no frames.
 
         Raises:
-            StoreError: An utterance is neither finished nor among the others, or the file can't be written.
+            StoreError: An utterance is neither finished nor among those, or the file can't be written.
         """
-        others = others or {}
+        no_frames = no_frames or {}
         items, stores = [], {}
         for utterance_id, source in order:
             store = self._finished.get((utterance_id, source))
             if store is not None:
                 stores[utterance_id] = store
-            item = others.get(utterance_id) if store is None else store.item(utterance_id)
+            item = no_frames.get(utterance_id) if store is None else store.item(utterance_id)
             if item is None:
                 raise StoreError(f"{self.path} can't be finished: {utterance_id} is neither extracted nor given up.")
             items.append(item)

@@ -67,11 +67,11 @@ def encode_all(
         feed = _Feed(encoders[0], batches, decoders, ahead=at_once + len(encoders), stop=stop)
         running = [models.submit(_run, _Model(encoder, budget), feed, results, done, threads) for encoder in encoders]
         try:
-            left = len(running)
-            while left:
+            working = len(running)
+            while working:
                 items = results.get()
                 if items is None:
-                    left -= 1
+                    working -= 1
                 else:
                     yield items
             for future in running:
@@ -269,8 +269,8 @@ def _run(
         torch.set_num_threads(threads)
         with ThreadPoolExecutor(1, "take") as taker:
             taking: deque[Future[None]] = deque()
-            while (taken := feed.take()) is not None:
-                taking.append(taker.submit(take, model.begin(*taken)))
+            while (batch := feed.take()) is not None:
+                taking.append(taker.submit(take, model.begin(*batch)))
                 if len(taking) > AHEAD:
                     taking.popleft().result()
             for future in taking:

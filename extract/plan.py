@@ -56,12 +56,12 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
     """
     modality = encoder.header.modality
     rows = shard.rows(len(corpus))
-    others: dict[str, Item] = {}
+    no_frames: dict[str, Item] = {}
     if modality == "text":
         texts = dict(zip(corpus.ids[rows], corpus.column("text")[rows], strict=True))
-        others = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
+        no_frames = {i: Item(i, "", status=MISSING) for i, text in texts.items() if text is None}
         to_encode = [EncodeJob(i, files.text_digest(text), text=text) for i, text in texts.items() if text is not None]
-        return [replace(job, size=encoder.size(job)) for job in to_encode], others
+        return [replace(job, size=encoder.size(job)) for job in to_encode], no_frames
 
     clips = {u.id: u.audio if modality == "speech" else u.video for u in list(corpus)[rows]}
     if not corpus.root.is_dir() and address_of(corpus.root) is None:
@@ -76,16 +76,16 @@ def jobs(corpus: Corpus, encoder: Encoder, shard: Shard = WHOLE) -> tuple[list[E
     to_encode = []
     for utterance_id, clip in clips.items():
         if clip is None:
-            others[utterance_id] = Item(utterance_id, "", status=MISSING)
+            no_frames[utterance_id] = Item(utterance_id, "", status=MISSING)
         elif isinstance(probe := probes[clip.path], str):
-            others[utterance_id] = Item(utterance_id, "", status=FAILED, reason=probe)
+            no_frames[utterance_id] = Item(utterance_id, "", status=FAILED, reason=probe)
         else:
-            file_digest, seen = probe
-            length_s, reading = seen.duration_s, seen.reading and f" {seen.reading}"
+            file_digest, contents = probe
+            length_s, reading = contents.duration_s, contents.reading and f" {contents.reading}"
             source = files.text_digest(f"{file_digest} {clip.start_s} {clip.end_s} {clip.crop}{reading}")
             duration_s = max((length_s if clip.end_s is None else clip.end_s) - (clip.start_s or 0.0), 0.0)
             to_encode.append(EncodeJob(utterance_id, source, path=paths[clip.path], clip=clip, duration_s=duration_s))
-    return [replace(job, size=encoder.size(job)) for job in to_encode], others
+    return [replace(job, size=encoder.size(job)) for job in to_encode], no_frames
 
 
 def has_modality(corpus: Corpus, modality: str) -> bool:
@@ -106,8 +106,8 @@ def require_modality(corpus: Corpus, modality: str) -> None:
 def _probe(modality: str, path: Path) -> tuple[str, media.Look] | str:
     """Return a file's digest and what its headers say, or what is wrong with it."""
     try:
-        seen = media.look(path, modality)
-        return files.digest(path), seen
+        contents = media.look(path, modality)
+        return files.digest(path), contents
     except Exception as error:  # whatever one file does to what reads it, the others go on
         return reason(error)
 

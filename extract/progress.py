@@ -4,11 +4,16 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has a bar of text, which will do
+    from tqdm.auto import tqdm
 
 __all__ = ["Progress", "progress", "time_text"]
 
@@ -68,8 +73,8 @@ class _Lines:
         now = time.monotonic()
         if 0 < self._done < self._total and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (now - self._begun) / self._done * (self._total - self._done)
-            self._write(f", {self._rate(now)}, {time_text(left)} left")
+            left_s = (now - self._begun) / self._done * (self._total - self._done)
+            self._write(f", {self._rate(now)}, {time_text(left_s)} left")
 
     def set_postfix(self, values: Mapping[str, str], refresh: bool) -> None:
         """Keep values for the next line."""
@@ -106,7 +111,7 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
     """
     display: tqdm[Any] | _Lines | None = None
     if not quiet and logging.getLogger(PACKAGE).level <= logging.INFO:
-        if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
+        if _in_notebook() or (sys.stderr is not None and sys.stderr.isatty()):
             display = tqdm(total=total, desc=description, unit=f" {unit}s", leave=leave)
         else:
             display = _Lines(total, description, f"{unit}s")
@@ -117,14 +122,20 @@ def progress(total: int, description: str, unit: str, *, leave: bool = True, qui
             display.close()
 
 
+def _in_notebook() -> bool:
+    """Return whether this is a notebook's kernel; a program that starts such kernels may have imported theirs."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(ipython and ipython.get_ipython(), "kernel")
+
+
 def time_text(seconds: float) -> str:
     """Return a time as people say it.
 
     >>> time_text(107)
     '1 min 47 s'
     """
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
+    hours, remainder = divmod(round(seconds), 3600)
+    minutes, seconds = divmod(remainder, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

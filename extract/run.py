@@ -235,7 +235,7 @@ def extract(
     name = None if shard is None else f"{shard.number}-of-{shard.count}"
     _tell_of_other_files(corpus, header)
     with Builder(corpus.folder / header.modality / header.file_name, header, name) as builder:
-        jobs, others = plan.jobs(corpus, encoder, shard or WHOLE)
+        jobs, no_frames = plan.jobs(corpus, encoder, shard or WHOLE)
         budget = budget or batch_positions(devices[0] if engine is None else engine.kind)
         planned = plan.batches(jobs, budget, seed=header.fingerprint)
         batches = [
@@ -247,11 +247,11 @@ def extract(
         if changed:
             logger.info(f"{len(changed)} of {len(corpus)} utterances have changed since they were extracted.")
         if finish:
-            others.update(_given_up(builder, [job for job in jobs if job.id in todo]))
+            no_frames.update(_given_up(builder, [job for job in jobs if job.id in todo]))
         elif batches:
             check_room(list(todo.values()), jobs, header, corpus.folder)
             if engine is not None:
-                others.update(engine(builder, make, batches, budget))
+                no_frames.update(engine(builder, make, batches, budget))
             else:
                 encoders = [encoder.to(devices[0]), *(make().to(device) for device in devices[1:])]
                 if len(devices) == 1:
@@ -260,8 +260,8 @@ def extract(
                     f"{len(todo)} utterances in {len(batches)} batches of up to {budget} positions, "
                     f"{len(encoders)} at a time on {one_line(devices)}."
                 )
-                others.update(_run(builder, encoders, batches, budget, quiet=quiet))
-        lost = before & {item.id for item in others.values() if item.status == FAILED}
+                no_frames.update(_run(builder, encoders, batches, budget, quiet=quiet))
+        lost = before & {item.id for item in no_frames.values() if item.status == FAILED}
         if lost:  # a disk that isn't mounted must not cost what was made from it
             logger.warning(
                 f"{len(lost)} utterances that were extracted before can't be read any more: "
@@ -269,10 +269,10 @@ def extract(
             )
         elif shard is None:
             sources = {job.id: job.source for job in jobs}
-            builder.finalise([(utterance_id, sources.get(utterance_id, "")) for utterance_id in corpus.ids], others)
+            builder.finalise([(utterance_id, sources.get(utterance_id, "")) for utterance_id in corpus.ids], no_frames)
         else:
             logger.info(f"Shard {shard} is done; once all are, `mer extract --finish` puts the feature file together.")
-    failed = {item.id: item.reason for item in others.values() if item.status == FAILED}
+    failed = {item.id: item.reason for item in no_frames.values() if item.status == FAILED}
     noted = {} if builder.complete is None else builder.complete.partial
     return ExtractionResult(
         path=builder.path,
@@ -281,7 +281,7 @@ def extract(
         changed=len(changed - failed.keys()),
         partial=len(noted),
         silent=sum(NO_VOICE in note for note in noted.values()),
-        missing=sum(item.status == MISSING for item in others.values()),
+        missing=sum(item.status == MISSING for item in no_frames.values()),
         failed={utterance_id: failed[utterance_id] for utterance_id in corpus.ids if utterance_id in failed},
     )
 

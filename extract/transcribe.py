@@ -70,8 +70,8 @@ def transcribe(
     """
     from gia_mic.extract.encoders.recogniser import make_recogniser
 
-    wanted = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
-    if not wanted:
+    ids = {u.id for u in corpus if u.audio and (u.text is None or (again and u.text_source is not None))}
+    if not ids:
         if None in corpus.column("text") and not plan.has_modality(corpus, "speech"):
             raise MediaError(f"The utterances of {corpus.name!r} without text have no sound either: nothing to hear.")
         logger.info(f"No utterance of {corpus.name} that has sound lacks a text: nothing to do.")
@@ -82,19 +82,19 @@ def transcribe(
     path = corpus.folder / "transcripts" / f"{recogniser.spec.name}-{text_digest(identity)[:12]}.jsonl"
     with lock(path.with_suffix(".lock")):
         texts = _read_transcripts(path)
-        jobs, others = plan.jobs(corpus, recogniser)
-        jobs = [job for job in jobs if job.id in wanted]
+        jobs, no_frames = plan.jobs(corpus, recogniser)
+        jobs = [job for job in jobs if job.id in ids]
         todo = [job for job in jobs if (job.id, job.source) not in texts]
-        failed = {i: item.reason for i, item in others.items() if i in wanted and item.status == FAILED}
+        failed = {i: item.reason for i, item in no_frames.items() if i in ids and item.status == FAILED}
         if todo:
             failed.update(_recognise_batches(corpus.name, recogniser, todo, texts, path, computing))
-        heard = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
+        texts_by_id = {job.id: texts[job.id, job.source] for job in jobs if (job.id, job.source) in texts}
         details = {"weights": recogniser.spec.weights, **({"language": language} if language else {})}
-        corpus = _fill_texts(corpus, heard, recogniser.spec.model, details)
+        corpus = _fill_texts(corpus, texts_by_id, recogniser.spec.model, details)
     earlier = f", {len(jobs) - len(todo)} of them in an earlier run" if len(todo) < len(jobs) else ""
-    words = sum(len(text.split()) for text in heard.values())
-    logger.info(f"{recogniser.spec.model} heard {words} words in {len(heard)} utterances{earlier}.")
-    if silent := [utterance_id for utterance_id, text in heard.items() if not text]:
+    words = sum(len(text.split()) for text in texts_by_id.values())
+    logger.info(f"{recogniser.spec.model} heard {words} words in {len(texts_by_id)} utterances{earlier}.")
+    if silent := [utterance_id for utterance_id, text in texts_by_id.items() if not text]:
         logger.warning(f"Nothing was recognised in {one_line(silent)}: they stay without text.")
     if failed and not allow_failures:
         raise unreadable(failed, corpus)
@@ -152,12 +152,12 @@ def _read_transcripts(path: Path) -> dict[tuple[str, str], str]:
     return texts
 
 
-def _fill_texts(corpus: Corpus, heard: Mapping[str, str], recogniser: str, details: Mapping[str, str]) -> Corpus:
+def _fill_texts(corpus: Corpus, texts_by_id: Mapping[str, str], recogniser: str, details: Mapping[str, str]) -> Corpus:
     """Write the manifest with the texts that were heard; what has changed in it meanwhile stays."""
     corpus = load_corpus(corpus.folder.parent, corpus.name)
     utterances = [
-        replace(u, text=heard[u.id], text_source=recogniser)
-        if heard.get(u.id) and (u.text is None or u.text_source is not None)
+        replace(u, text=texts_by_id[u.id], text_source=recogniser)
+        if texts_by_id.get(u.id) and (u.text is None or u.text_source is not None)
         else u
         for u in corpus
     ]

@@ -30,7 +30,7 @@ def variants(config: GiaMicConfig, name: str = REFERENCE) -> dict[str, GiaMicCon
     return configs
 
 
-def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
+def ablations(full: Experiment, modalities: Sequence[str], baselines: Sequence[str] = ()) -> list[Experiment]:
     """Return the experiments that show what each part of a fusion is worth, itself first.
 
     Beside the variants of GIA-MIC stand those of its training: without learning each modality by itself, without
@@ -38,59 +38,59 @@ def ablations(whole: Experiment, modalities: Sequence[str], baselines: Sequence[
     settings that it declares with an off value.
 
     Args:
-        whole: The experiment with all of the fusion; with its name, if it has one, begin those of the others.
+        full: The experiment with all of the fusion; with its name, if it has one, begin those of the others.
         modalities: Names of the modalities to train on.
         baselines: Other fusions to train beside it, at their defaults.
 
     Raises:
         RunError: There is no such fusion, or it declares no parts.
     """
-    experiments = _of_gia_mic(whole, modalities) if whole.fusion == REFERENCE else _of_another(whole, modalities)
+    experiments = _of_gia_mic(full, modalities) if full.fusion == REFERENCE else _of_another(full, modalities)
     experiments += [
-        replace(whole, fusion=fusion, model=None, name=whole.name and f"{whole.name}-{fusion}")
+        replace(full, fusion=fusion, model=None, name=full.name and f"{full.name}-{fusion}")
         for fusion in baselines
-        if fusion in FUSIONS and fusion != whole.fusion
+        if fusion in FUSIONS and fusion != full.fusion
     ]
     return experiments
 
 
-def _of_gia_mic(whole: Experiment, modalities: Sequence[str]) -> list[Experiment]:
+def _of_gia_mic(full: Experiment, modalities: Sequence[str]) -> list[Experiment]:
     """Return the experiments that show what the parts of GIA-MIC are worth."""
-    whole = replace(whole, model=whole.model or GiaMicConfig())
-    name, training = whole.run_name(modalities), whole.training
+    full = replace(full, model=full.model or GiaMicConfig())
+    name, training = full.run_name(modalities), full.training
     experiments = [
-        replace(whole, model=model, name=variant_name) for variant_name, model in variants(whole.model, name).items()
+        replace(full, model=model, name=variant_name) for variant_name, model in variants(full.model, name).items()
     ]
     plain = replace(training, unimodal_weight=0.0, soft_target=0.0)
     all_seen = replace(training, feature_dropout=0.0)
     for part, changed in (("unimodal-loss", plain), ("feature-dropout", all_seen)):
         if changed != training:
-            experiments.append(replace(whole, name=f"{name}-without-{part}", training=changed))
-    model = replace(whole.model, unimodal_width=0)
-    equations = replace(whole, name=f"{name}-equations", model=model, training=replace(plain, feature_dropout=0.0))
-    if all((equations.model, equations.training) != (one.model, one.training) for one in experiments):
+            experiments.append(replace(full, name=f"{name}-without-{part}", training=changed))
+    model = replace(full.model, unimodal_width=0)
+    equations = replace(full, name=f"{name}-equations", model=model, training=replace(plain, feature_dropout=0.0))
+    if all((equations.model, equations.training) != (variant.model, variant.training) for variant in experiments):
         experiments.append(equations)
     return experiments
 
 
-def _of_another(whole: Experiment, modalities: Sequence[str]) -> list[Experiment]:
+def _of_another(full: Experiment, modalities: Sequence[str]) -> list[Experiment]:
     """Return the experiments that show what the parts of another fusion are worth.
 
     Raises:
         RunError: As `ablations`.
     """
-    name, config = whole.run_name(modalities), model_config(whole)
-    settings = find_fusion(whole.fusion).settings
+    name, config = full.run_name(modalities), model_config(full)
+    settings = find_fusion(full.fusion).settings
     parts = {part: setting.off for part, setting in settings.items() if setting.off is not None}
     if not parts:
         raise RunError(
-            f"The fusion {whole.fusion} declares no part that can be left out: give a setting of it an off value, as "
+            f"The fusion {full.fusion} declares no part that can be left out: give a setting of it an off value, as "
             "in setting(True, ..., off=False)."
         )
     return [
-        replace(whole, model=config, name=name),
+        replace(full, model=config, name=name),
         *(
-            replace(whole, model=replace(config, **{part: off}), name=f"{name}-without-{part.replace('_', '-')}")
+            replace(full, model=replace(config, **{part: off}), name=f"{name}-without-{part.replace('_', '-')}")
             for part, off in parts.items()
             if getattr(config, part) != off
         ),
@@ -121,5 +121,5 @@ def train_ablations(
     Raises:
         RunError: As `run.train_folds`.
     """
-    whole = (experiment or Experiment()).on(corpus)
-    return train(corpus, stores, ablations(whole, list(stores), baselines), execution, runs=runs)
+    full = (experiment or Experiment()).on(corpus)
+    return train(corpus, stores, ablations(full, list(stores), baselines), execution, runs=runs)

@@ -142,12 +142,12 @@ def _controls(
             target, values[fold.train], texts[fold.train], texts[fold.test]
         )
     true = [values[fold.test] for fold in folds]
-    with progress(len(answers) * len(folds), "controls", "fold", leave=False) as shown:
+    with progress(len(answers) * len(folds), "controls", "fold", leave=False) as bar:
 
         def answers_of(answer: Callable[[split.SplitFold], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
             for fold in folds:
                 yield answer(fold)
-                shown.update()
+                bar.update()
 
         return {
             name: controls.control_of(name, target, true, list(answers_of(answer))) for name, answer in answers.items()

@@ -4,7 +4,7 @@ Nothing here imports torch, so the command line reads its defaults from these cl
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from gia_mic.extract.settings import out_of_range, setting
@@ -74,6 +74,16 @@ TRIALS = 8
 """Settings that each fusion tries in a search, its own defaults among them."""
 
 
+KINDS_OF = {
+    "label_smoothing": ("label", "labels", "votes"),
+    "class_weights": ("label", "votes"),
+    "score_loss": ("scores",),
+    "ridge_base": ("scores",),
+    "soft_target": ("label", "labels", "votes"),
+}
+"""Kinds of targets of the settings of training that some have no use for."""
+
+
 def fusion_name(fusion: str) -> str:
     """Return what a fusion is called in runs and tables: of one that is named by MODULE:CLASS, its class.
 
@@ -108,7 +118,10 @@ class TrainingConfig:
         1.0, "Scale gradients down to this Euclidean norm if they are longer; 0 never does.", at_least=0
     )
     label_smoothing: float = setting(
-        0.0, "Fraction of the target that is spread over all classes; it does nothing for scores.", at_least=0, below=1
+        0.0,
+        "Fraction of the target that is spread over all classes, for all targets but scores.",
+        at_least=0,
+        below=1,
     )
     class_weights: bool = setting(
         False,
@@ -132,7 +145,7 @@ class TrainingConfig:
     soft_target: float = setting(
         0.7,
         "Fraction ε of the target that is not the label but the product of the modalities' own probabilities. It "
-        "needs a unimodal_weight above 0, and does nothing for scores.",
+        "needs a unimodal_weight above 0, and has no meaning for scores.",
         at_least=0,
         below=1,
     )
@@ -177,9 +190,20 @@ class TrainingConfig:
         default = FEATURE_DROPOUT_OF_SCORES if target.kind == "scores" else FEATURE_DROPOUT
         return replace(self, feature_dropout=default)
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with these values, one sentence each."""
+    def problems(self, target: "Target | None" = None) -> list[str]:
+        """Return what is wrong with these values, one sentence each.
+
+        Args:
+            target: What is to be predicted, where it is known.
+        """
         problems = out_of_range(self)
+        if target is not None:
+            problems += [
+                f"{field.name} has no meaning for {target.name}, only for {' and '.join(KINDS_OF[field.name])}"
+                for field in fields(self)
+                if target.kind not in KINDS_OF.get(field.name, (target.kind,))
+                and getattr(self, field.name) not in (field.default, 0)
+            ]
         if self.soft_target > 0 and self.unimodal_weight == 0:
             problems.append(
                 f"soft_target is {self.soft_target}, and comes from modalities by themselves: unimodal_weight must be "

@@ -132,18 +132,20 @@ def of_words(target: Target, train: Numbers, train_texts: Values, test_texts: Va
         min_df=2 if several else 1,
         sublinear_tf=True,
     )
-    seen, unseen = vectorizer.fit_transform(train_words), vectorizer.transform(test_words)
+    train_features, test_features = vectorizer.fit_transform(train_words), vectorizer.transform(test_words)
     if target.kind == "scores":
         low, high = np.array(target.ranges).T
-        return np.clip(Ridge().fit(seen, train).predict(unseen).reshape(-1, train.shape[1]), low, high)
+        return np.clip(Ridge().fit(train_features, train).predict(test_features).reshape(-1, train.shape[1]), low, high)
     if target.kind == "label":
-        return np.eye(train.shape[1])[_logistic(seen, train.argmax(axis=1), balanced=True).predict(unseen)]
+        return np.eye(train.shape[1])[
+            _logistic(train_features, train.argmax(axis=1), balanced=True).predict(test_features)
+        ]
     if target.kind == "labels":
-        return np.column_stack([_applies(seen, column, unseen) for column in train.T > 0.5])
+        return np.column_stack([_applies(train_features, column, test_features) for column in train.T > 0.5])
     rows, classes = np.nonzero(train)
-    model = _logistic(seen[rows], classes, weights=train[rows, classes])
+    model = _logistic(train_features[rows], classes, weights=train[rows, classes])
     answers = np.zeros((len(test_texts), train.shape[1]))
-    answers[:, model.classes_] = model.predict_proba(unseen)
+    answers[:, model.classes_] = model.predict_proba(test_features)
     return answers
 
 
@@ -154,11 +156,11 @@ def _logistic(words: Any, classes: NDArray[Any], weights: Numbers | None = None,
     return model.fit(words, classes, weights)
 
 
-def _applies(seen: Any, applies: NDArray[np.bool_], unseen: Any) -> Numbers:
+def _applies(train_features: Any, applies: NDArray[np.bool_], test_features: Any) -> Numbers:
     """Return how probable it is that a label applies, where both sides count the same; (B of the test part,)."""
     if applies.all() or not applies.any():
-        return np.full(unseen.shape[0], float(applies[0]))
-    return np.asarray(_logistic(seen, applies, balanced=True).predict_proba(unseen)[:, 1], dtype=float)
+        return np.full(test_features.shape[0], float(applies[0]))
+    return np.asarray(_logistic(train_features, applies, balanced=True).predict_proba(test_features)[:, 1], dtype=float)
 
 
 def _with_thresholds(target: Target, train: Numbers, of_train: Numbers, of_test: Numbers) -> Numbers:

@@ -49,7 +49,7 @@ class Data:
     values: NDArray[np.float64]
     target: Target
     device: torch.device = CPU
-    _known: dict[tuple[str, bytes], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _computed: dict[tuple[str, bytes], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -80,12 +80,12 @@ class Data:
         """
         if on_host is None:
             return {name: packed.gather(rows, for_bfloat16=for_bfloat16) for name, packed in self.modalities.items()}
-        known, somebody = torch.from_numpy(on_host), on_host[on_host >= 0]
+        on_device, somebody = torch.from_numpy(on_host), on_host[on_host >= 0]
         return {
             name: packed.gather(
                 rows,
                 for_bfloat16=for_bfloat16,
-                on_host=known,
+                on_host=on_device,
                 longest=int(self.lengths[name][somebody].max(initial=0)),
             )
             for name, packed in self.modalities.items()
@@ -104,10 +104,10 @@ class Data:
             make: Makes it.
         """
         key = (name, rows.tobytes())
-        if key not in self._known:
-            self._known[key] = make()
-        known: Made = self._known[key]
-        return known
+        if key not in self._computed:
+            self._computed[key] = make()
+        value: Made = self._computed[key]
+        return value
 
     def rounded(self) -> "Data":
         """Return the same with `PackedFrames.rounded` beside the frames."""

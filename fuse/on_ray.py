@@ -65,11 +65,11 @@ def train_on_ray(
         for parts in divided
     ]
     waiting = [task for of_experiment in tasks for task in of_experiment]
-    with progress(len(waiting), "runs", "task", leave=False) as shown:
+    with progress(len(waiting), "runs", "task", leave=False) as bar:
         while waiting:
             ended, waiting = ray.wait(waiting)
             for _, records in _results(ray, ended, waiting):
-                shown.update()
+                bar.update()
                 for record in records:
                     logger = logging.getLogger(record.name)
                     if logger.isEnabledFor(record.levelno):

@@ -74,12 +74,12 @@ class FileFrames:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """(U + 1,) int64: utterance u of the file has the rows offsets[u] to offsets[u + 1]."""
+        """First row of each utterance, (U + 1,) int64: utterance u has the rows offsets[u] to offsets[u + 1]."""
         return np.concatenate([[0], np.cumsum(-(-np.diff(self.store.offsets) // self.group))])
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, D)."""
+        """Rows and features of all frames, (N, D)."""
         return len(self), self.store.dim
 
     @property
@@ -88,7 +88,7 @@ class FileFrames:
         return len(self) * self.store.dim * np.dtype(self.store.header.dtype).itemsize
 
     def __getitem__(self, selection: slice) -> Tensor:
-        """Return rows (R, D)."""
+        """Return the selected rows, (R, D)."""
         rows = range(len(self))[selection]
         frames = np.empty((len(rows), self.store.dim), self.store.header.dtype)
         return self._fill(frames, *(([rows.start], [frames]) if rows.step == 1 else (rows, frames[:, None])))

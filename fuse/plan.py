@@ -155,15 +155,15 @@ def _block(
     keep = None if keep is None else keep.to(device).float() / (1 - model.dropout)
     features = {name: masks.to(device) for name, masks in features.items()}
     for s in range(S):
-        place = s if stacked else (s, 0)
+        index = s if stacked else (s, 0)
         count = max(len(parts[s]) for parts in batches)
         if not count:
             continue
         yield Step(
             first + s,
-            rows[place][..., :count],
-            on_device[place][..., :count],
-            None if visible is None else visible[place][..., :count, :],
-            {name: masks[place] for name, masks in features.items()},
-            None if keep is None else keep[place][..., :count, :, :],
+            rows[index][..., :count],
+            on_device[index][..., :count],
+            None if visible is None else visible[index][..., :count, :],
+            {name: masks[index] for name, masks in features.items()},
+            None if keep is None else keep[index][..., :count, :, :],
         )

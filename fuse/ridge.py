@@ -106,7 +106,7 @@ def _solve(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     scores = features @ directions  # (B, R), principal components
     explained = scores.T @ (targets - centre)
     best = torch.full((targets.shape[1],), torch.inf, dtype=targets.dtype)
-    chosen, left_out = torch.zeros_like(explained), torch.zeros_like(targets)
+    coefficients, left_out = torch.zeros_like(explained), torch.zeros_like(targets)
     for strength in STRENGTHS:
         shrunk = explained / (values + strength).unsqueeze(1)
         leverage = (scores.square() / (values + strength)).sum(1, keepdim=True) + 1 / B
@@ -114,6 +114,6 @@ def _solve(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         errors = residuals.square().mean(0)
         better = errors < best
         best = torch.where(better, errors, best)
-        chosen = torch.where(better, shrunk, chosen)
+        coefficients = torch.where(better, shrunk, coefficients)
         left_out = torch.where(better, targets - residuals, left_out)
-    return directions @ chosen, left_out
+    return directions @ coefficients, left_out

@@ -249,11 +249,7 @@ def refuse_problems(
         RunError: It names everything that is wrong.
     """
     problems = _problems_of_fusion(experiment, list(stores) if stores else None)
-    problems += experiment.training.problems()
-    if target is not None and target.kind in ("labels", "scores") and experiment.training.class_weights:
-        problems.append(f"class_weights has no meaning for {target.name}, only for label and votes")
-    if target is not None and target.kind == "scores" and experiment.training.label_smoothing:
-        problems.append(f"label_smoothing has no meaning for {target.name}, only for classes")
+    problems += experiment.training.problems(target)
     if experiment.select not in split.SELECTIONS:
         problems.append(f"there is no selection {experiment.select!r} (there are {', '.join(split.SELECTIONS)})")
     unknown = [name for name in stores or () if name not in MODALITIES.values()]
@@ -356,8 +352,8 @@ def _train_tasks(
     trainer = _Trainer(corpus, data, provenance, execution.logs)
 
     def stack_size(task: Task, runs: int) -> int:
-        wanted = execution.stack or (1 if device.type == "cpu" else runs)
-        if min(wanted, runs) > 1 and (why := trainer.why_unstackable(task)) is not None:
+        largest = execution.stack or (1 if device.type == "cpu" else runs)
+        if min(largest, runs) > 1 and (why := trainer.why_unstackable(task)) is not None:
             logger.info(f"{task.fusion.name} can't be trained in stacks ({why}): its runs are trained one by one.")
             return 1
         return execution.stack or (1 if device.type == "cpu" else trainer.stack_size(task, runs))
@@ -409,7 +405,7 @@ def _train_within_memory(trainer: "_Trainer", tasks: Sequence[Task], report: Rep
             raise
         if len(tasks) == 1:
             raise RunError(
-                f"{tasks[0].run_dir}: memory doesn't suffice to train one run ({first_line(error)}): take a smaller "
+                f"{tasks[0].run_dir}: the memory is too small for one run ({first_line(error)}): take a smaller "
                 "--batch-size, fewer --jobs, or with --memory 0 leave the frames in their files."
             ) from error
     else:
@@ -527,7 +523,7 @@ class _Trainer:
             ids = one_line(self.corpus.ids[row] for row in test[overflown])
             raise RunError(
                 f"{run_dir}: {overflown.sum()} of {len(test)} answers are no numbers ({ids}), which ends the run: "
-                "lower the learning rate, or look for features of another size than the rest."
+                "lower the learning rate, or look for features of an unusual size."
             )
         write_history(run_dir, result.history)
         write_weights(run_dir, result.model, result.readout)

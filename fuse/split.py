@@ -156,8 +156,10 @@ def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
     Raises:
         RunError: A side has no other.
     """
-    known = np.asarray(np.isfinite(corpus.values(target)).all(axis=1), dtype=bool)
-    parts = {name: rows[known[rows]] for name in ("train", "test", "development") if len(rows := getattr(fold, name))}
+    has_values = np.asarray(np.isfinite(corpus.values(target)).all(axis=1), dtype=bool)
+    parts = {
+        name: rows[has_values[rows]] for name in ("train", "test", "development") if len(rows := getattr(fold, name))
+    }
     for name, rows in parts.items():
         if not len(rows) and name != "development":
             raise RunError(
@@ -167,16 +169,16 @@ def with_target(corpus: Corpus, target: Target, fold: SplitFold) -> SplitFold:
     return replace(fold, **parts)
 
 
-def one_sided_classes(corpus: Corpus, target: Target, found: list[SplitFold]) -> list[str]:
+def one_sided_classes(corpus: Corpus, target: Target, folds: list[SplitFold]) -> list[str]:
     """Return a sentence for each class that folds have in their training part alone, or in their test part alone."""
     if target.kind == "scores":
         return []
     occurs = np.asarray(corpus.values(target) > 0, dtype=bool)
     sentences = []
     for index, name in enumerate(target.names):
-        sides = [(bool(occurs[fold.train, index].any()), bool(occurs[fold.test, index].any())) for fold in found]
-        untaught = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if tested and not taught]
-        untested = [fold for fold, (taught, tested) in zip(found, sides, strict=True) if taught and not tested]
+        sides = [(bool(occurs[fold.train, index].any()), bool(occurs[fold.test, index].any())) for fold in folds]
+        untaught = [fold for fold, (taught, tested) in zip(folds, sides, strict=True) if tested and not taught]
+        untested = [fold for fold, (taught, tested) in zip(folds, sides, strict=True) if taught and not tested]
         what = [f"has nothing to learn it from in {_listed(untaught)}"] if untaught else []
         what += [f"isn't tested in {_listed(untested)}"] if untested else []
         if what:
@@ -213,12 +215,12 @@ def _column_to_divide(corpus: Corpus, fold: SplitFold) -> np.ndarray:
     Raises:
         RunError: There is none.
     """
-    for names, least, apart in ((WIDEST_FIRST, 3, True), (("dialog", "speaker"), 2, False)):
+    for names, least, disjoint in ((WIDEST_FIRST, 3, True), (("dialog", "speaker"), 2, False)):
         for name in names:
             column = np.array(corpus.column(name), dtype=object)
             values = set(column[fold.train])
             shared = values & set(column[fold.test])
-            if None not in values and len(values) >= least and not (apart and shared):
+            if None not in values and len(values) >= least and not (disjoint and shared):
                 return column[fold.train]
     raise RunError(
         f"Fold {fold.number} of {corpus.name} has no two dialogs or speakers in its training part, so nothing can be "
@@ -226,8 +228,8 @@ def _column_to_divide(corpus: Corpus, fold: SplitFold) -> np.ndarray:
     )
 
 
-def _listed(found: list[SplitFold]) -> str:
-    return f"fold {one_line(f'{fold.number} ({fold.value})' for fold in found)}"
+def _listed(folds: list[SplitFold]) -> str:
+    return f"fold {one_line(f'{fold.number} ({fold.value})' for fold in folds)}"
 
 
 def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[str]) -> SplitFold:
@@ -242,8 +244,8 @@ def _fixed(corpus: Corpus, order: np.ndarray, column: np.ndarray, names: list[st
         if len(spellings) > 1:
             several = " and ".join(map(repr, spellings.values()))
             raise RunError(
-                f"The column split of {corpus.name} has {several}, each a usual name of the {part} part: call one of "
-                "them otherwise."
+                f"The column split of {corpus.name} has {several}, each a usual name of the {part} part: rename one "
+                "of them."
             )
     column = np.array([parts[value] for value in column], dtype=object)
     return SplitFold(1, TEST, order[column == TRAIN], order[column == TEST], order[column == DEVELOPMENT])
@@ -257,7 +259,7 @@ def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:
     if shared:
         raise RunError(
             f"Fold {fold.number} ({protocol} {fold.value}) of {corpus.name} has the {separate_column}s "
-            f"{one_line(shared)} in training and test, which makes its score an easy one: "
+            f"{one_line(shared)} in training and test, which inflates its score: "
             f"choose --protocol {separate_column}, or allow it explicitly with --allow-shared."
         )
 

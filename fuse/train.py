@@ -81,16 +81,16 @@ class Trained(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The fusion."""
+        """Return the fusion, in evaluation mode."""
 
     @property
     def readout(self) -> Readout:
-        """How its outputs are read."""
+        """Return what turns its outputs into answers."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training gives.
+    """A trained fusion, and how its training went.
 
     Attributes:
         model: The fusion, in evaluation mode, with the chosen epoch's weights.
@@ -203,11 +203,11 @@ def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingCon
     rows = np.argsort(-data.costs, kind="stable")[None, : config.batch_size]
     keep = torch.ones(*rows.shape, model.dropouts, model.width, device=device) if model.dropout else None
     step = Step(0, rows, torch.from_numpy(rows).to(device), keep=keep)
-    held: dict[StorageWeakRef, int] = {}
+    bytes_by_storage: dict[StorageWeakRef, int] = {}
 
     def hold(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        held[StorageWeakRef(storage)] = storage.nbytes()
+        bytes_by_storage[StorageWeakRef(storage)] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
@@ -217,7 +217,7 @@ def bytes_of_run(build: Callable[[], nn.Module], data: Data, config: TrainingCon
         for name, packed in data.modalities.items()
     )
     del output
-    return sum(held.values()) + frames + 4 * stack.rows.nbytes
+    return sum(bytes_by_storage.values()) + frames + 4 * stack.rows.nbytes
 
 
 def mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
@@ -330,8 +330,8 @@ def predict_stack(
     with torch.inference_mode():
         on_device = torch.from_numpy(arranged).to(data.device)
         for start in range(0, count * batch_size, batch_size):
-            place = slice(start, start + batch_size)
-            batch = _gather(data, on_device[:, place], arranged[:, place])
+            columns = slice(start, start + batch_size)
+            batch = _gather(data, on_device[:, columns], arranged[:, columns])
             visible = {name: frames for name, frames in batch.items() if name not in hidden}
             outputs = stack(visible, None, {}).logits.float()
             batches = (
@@ -506,8 +506,8 @@ def _train(learner: Learner, runs: Sequence[_Run], data: Data, config: TrainingC
             output, present = _forward(learner, step, data, config)
             if base is not None:
                 output = _corrected(output, base.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2))
-            wanted = targets.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2)
-            losses = objective(kind, output.logits, output.unimodal, present, wanted, filled, prior, config)
+            batch_targets = targets.take_along_dim(rows.clamp(min=0).unsqueeze(-1), -2)
+            losses = objective(kind, output.logits, output.unimodal, present, batch_targets, filled, prior, config)
             losses = losses + output.constraint
             optimiser.zero_grad(set_to_none=True)
             losses.sum().backward()

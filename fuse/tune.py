@@ -65,7 +65,7 @@ def tune(
     refuse_search(experiment, trials, space)
     primary = measure_of(corpus.target(experiment.target)).primary
     name = experiment.name or f"{experiment.run_name(list(stores))}-tuned"
-    drawn = draw_settings(experiment, trials, space)
+    proposals = draw_settings(experiment, trials, space)
     candidates = [
         replace(
             with_settings(experiment, settings),
@@ -73,7 +73,7 @@ def tune(
             name=f"{fusion_name(experiment.fusion)}-trial-{number}",
             inner=True,
         )
-        for number, settings in enumerate(drawn, start=1)
+        for number, settings in enumerate(proposals, start=1)
     ]
     run_dirs = train(corpus, stores, candidates, execution, runs=runs / corpus.name / name / SEARCH)
     by_fold: dict[int, list[float]] = {}
@@ -83,8 +83,8 @@ def tune(
     search = {"trials": trials, "seed": experiment.seeds[0], "space": _searched(experiment, space)}
     chosen = []
     for fold_number, scores in by_fold.items():
-        settings = drawn[scores.index(max(scores))]
-        record = Search(search, [{**tried, primary: score} for tried, score in zip(drawn, scores, strict=True)])
+        settings = proposals[scores.index(max(scores))]
+        record = Search(search, [{**tried, primary: score} for tried, score in zip(proposals, scores, strict=True)])
         chosen.append(replace(with_settings(experiment, settings), fold=fold_number, name=name, search=record))
     return train(corpus, stores, chosen, execution, runs=runs)
 
@@ -97,14 +97,14 @@ def draw_settings(experiment: Experiment, trials: int, space: Space = SPACE) -> 
     """
     searched = _searched(experiment, space)
     own = {**asdict(model_config(experiment)), **asdict(experiment.training)}
-    drawn: list[dict[str, Any]] = []
+    proposals: list[dict[str, Any]] = []
     generator = random.Random(experiment.seeds[0])
-    while len(drawn) < trials - 1:
+    while len(proposals) < trials - 1:
         settings = {name: generator.choice(values) for name, values in space.items()}
         settings = {name: settings[name] for name in searched}
-        if settings not in drawn:
-            drawn.append(settings)
-    return [{name: own[name] for name in searched}, *drawn]
+        if settings not in proposals:
+            proposals.append(settings)
+    return [{name: own[name] for name in searched}, *proposals]
 
 
 def refuse_search(experiment: Experiment, trials: int, space: Space = SPACE) -> None:

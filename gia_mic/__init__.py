@@ -36,7 +36,7 @@ def load(
 
     Args:
         path: A run, whose folds and seeds are averaged; one `fold-<k>/seed-<n>` folder of it; a folder that
-            `mer export` made; or `hf://owner/name`, one on the hub.
+            `mer export` made; or `hf://owner/name`, one on the hub, with `@revision` where it isn't main's.
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
             that heard the texts the run was trained on.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,9 @@ class Explanation:
         if self.without:
             parts.append(self._without_in_words())
         return "\n\n".join(parts) or "There is nothing to explain it by: neither gates nor attention took part."
+
+    def _repr_html_(self) -> str:
+        return f"{self.prediction._repr_html_()}\n<pre>{escape(self.text())}</pre>"
 
     def _without_in_words(self) -> str:
         """Return what each modality changes: of the answered class, or of each class that may apply or score."""

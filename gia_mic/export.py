@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from gia_mic.extract.errors import RunError, one_line
@@ -10,15 +11,24 @@ from gia_mic.extract.files import make_folder, write_json, write_text
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.source import copy_source
-from gia_mic.model_card import card
+from gia_mic.model_card import FOLDER, card
+from gia_mic.repository import CARD
 
-__all__ = ["CARD", "export"]
+__all__ = ["EXPORT_FILES", "MODEL_ONNX", "export", "refuse_others"]
 
-CARD = "README.md"
+MODEL_ONNX = "model.onnx"
+EXPORT_FILES = (CARD, MODEL_ONNX, ".gitattributes", "fold-*")
+"""Patterns of what may lie in an exported folder."""
 
 
 def export(
-    run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False, trust: bool = False
+    run_dirs: tuple[Path, ...],
+    folder: Path,
+    *,
+    licence: str = "other",
+    onnx: bool = False,
+    trust: bool = False,
+    address: str = FOLDER,
 ) -> Path:
     """Write runs into a folder that can be handed on: configuration, weights, scores, and a model card.
 
@@ -31,6 +41,7 @@ def export(
         licence: Licence of the weights, by the hub's identifier.
         onnx: Also write the fusion as `model.onnx`.
         trust: Run the code of a fusion that isn't one of the package's, which `onnx` needs.
+        address: What the model card calls the folder, where it shows how it is used; such as `hf://owner/name`.
 
     Raises:
         RunError: The folder holds something else, or the scores can't be read.
@@ -39,20 +50,31 @@ def export(
     card_path = run_dirs[0].parents[1] / CARD
     if card_path.is_file() and not (run_dirs[0] / run_folder.PREDICTIONS).exists():
         # exported before: its scores are in there
-        shutil.copyfile(card_path, folder / CARD)
+        write_text(folder / CARD, card_path.read_text(encoding="utf-8").replace(FOLDER, address))
     else:
         selected = {run_dir.resolve() for run_dir in run_dirs}
         for run in read_runs(run_dirs[0].parents[1]):
             folds = tuple(fold for fold in run.folds if fold.folder.resolve() in selected)
             if folds:
-                write_text(folder / CARD, card(replace(run, folds=folds), licence=licence))
+                write_text(folder / CARD, card(replace(run, folds=folds), licence=licence, address=address))
     if onnx:
         from gia_mic.onnx import write_onnx
 
-        write_onnx(run_dirs, folder / "model.onnx", trust=trust)
+        write_onnx(run_dirs, folder / MODEL_ONNX, trust=trust)
     if not (folder / CARD).is_file():
         raise RunError(f"There are no scores in {run_dirs[0].parents[1]} to describe the model with: train it again.")
     return folder
+
+
+def refuse_others(folder: Path, patterns: Sequence[str]) -> None:
+    """Refuse a folder that holds what no export wrote.
+
+    Raises:
+        RunError: A name in it matches none of the patterns.
+    """
+    names = [path.name for path in sorted(folder.glob("*"))]
+    if others := [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]:
+        raise RunError(f"{folder} holds {one_line(others)}, and an export would mix with it: name another.")
 
 
 def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
@@ -63,21 +85,14 @@ def _copy(run_dirs: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         RunError: The folder holds what is no export, or a run isn't finished.
     """
-    export_files = {"README.md", "model.onnx", ".gitattributes"}
-    other_files = [
-        path.name
-        for path in sorted(folder.glob("*"))
-        if path.name not in export_files and not (path.is_dir() and path.name.startswith("fold-"))
-    ]
-    if other_files or any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
-        raise RunError(
-            f"{folder} holds {one_line(other_files) or 'a run'}, and an export would mix with it: name another."
-        )
+    refuse_others(folder, EXPORT_FILES)
+    if any(folder.glob(f"fold-*/seed-*/{run_folder.PREDICTIONS}")):
+        raise RunError(f"{folder} holds a run, and an export would mix with it: name another.")
     for old in folder.glob("fold-*"):
         shutil.rmtree(old)
     copies = []
     for run_dir in run_dirs:
-        config = run_folder.read_config(run_dir)
+        config = run_folder.read_config(run_dir, {"fold": int, "seed": int, "provenance": dict})
         copy = run_folder.run_dir_of(folder, config["fold"], config["seed"])
         make_folder(copy)
         provenance = {key: value for key, value in config["provenance"].items() if key not in ("command", "weights")}

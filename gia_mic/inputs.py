@@ -156,6 +156,11 @@ class Encoders:
         """The modalities whose encoders are loaded."""
         return tuple(self._loaded)
 
+    @property
+    def can_recognise(self) -> bool:
+        """Whether text is recognised from the sound where none is given."""
+        return self._recogniser is not None
+
     def encode(self, inputs: Sequence[Input]) -> list[InputFrames]:
         """Return the frames of inputs, in all modalities that both they and the encoders have.
 

@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import ModelHubMixin, snapshot_download
-
 from gia_mic.explain import Explanation, explain
-from gia_mic.export import CARD, export
-from gia_mic.extract.errors import RunError, first_line
-from gia_mic.fuse.runs.folder import SOURCE, find_run_dirs
+from gia_mic.export import EXPORT_FILES, export
+from gia_mic.fuse.runs.folder import find_run_dirs
 from gia_mic.predictor import Input, Predictor
+from gia_mic.repository import Repository, local_run, push_folder, refuse_without_token
+from gia_mic.space import SPACE_FILES, write_space
 
-__all__ = ["HUB", "Model", "load_model"]
-
-HUB = "hf://"
-CODE = f"fold-*/{SOURCE}/*.py"
+__all__ = ["Model", "hand_on", "load_model"]
 
 
-class Model(Predictor, ModelHubMixin):
+class Model(Predictor):
     """A trained run, to predict with and to hand on; `gia_mic.load` makes it."""
-
-    def __init__(self, run_dirs: Sequence[Path], **options: Any) -> None:
-        super().__init__(run_dirs, **options)
-        self._hub_mixin_config = None  # the mixin would write these arguments down, and with them this machine's paths
 
     def explain(
         self,
@@ -41,49 +34,79 @@ class Model(Predictor, ModelHubMixin):
         return export(self.run_dirs, Path(folder), licence=licence, onnx=onnx, trust=self.trust)
 
     def push(self, repository: str, **options: Any) -> str:
-        """Upload it to the hub as `owner/name`, and return the address of the commit.
+        """Upload it to the hub, and return the address of the commit.
 
         Args:
-            repository: Id of the repository on the hub, `owner/name`.
-            options: Keyword arguments of `ModelHubMixin.push_to_hub`, such as private, token and commit_message.
+            repository: Id of the repository on the hub, `owner/name`, with `@branch` where it isn't to be main.
+            options: Keyword arguments of `hand_on`: licence, onnx, space, private, message and token.
+
+        Raises:
+            RunError: Nobody is logged in, the hub refuses or can't be reached, or the repository holds something else.
         """
-        return self.push_to_hub(repository, **options)
+        _, address = hand_on(self.run_dirs, repository=repository, trust=self.trust, **options)
+        assert address is not None
+        return address
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory)
 
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **options: Any,
-    ) -> "Model":
-        folder = model_id
-        if not Path(model_id).is_dir():
-            folder = snapshot_download(
-                model_id,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=["*.json", "*.safetensors", CARD, *([CODE] if options.get("trust") else [])],
-            )
-        return cls(find_run_dirs(Path(folder)), **options)
+def hand_on(
+    run_dirs: Sequence[Path],
+    folder: Path | None = None,
+    *,
+    repository: str | None = None,
+    space: bool = False,
+    licence: str = "other",
+    onnx: bool = False,
+    trust: bool = False,
+    private: bool = False,
+    message: str = "Upload a trained run",
+    token: str | None = None,
+) -> tuple[int, str | None]:
+    """Write runs into a folder, upload them to the hub, or both.
+
+    Args:
+        run_dirs: Finished run folders of one configuration.
+        folder: Folder to write into; without one, only the hub gets the files.
+        repository: Repository of the hub, `owner/name` or `owner/name@branch`; None uploads nothing.
+        space: Make a Space, with a page that answers by the model, and not a model alone.
+        licence: Licence of the weights, by the hub's identifier.
+        onnx: Also write the fusion as `model.onnx`.
+        trust: Run the code of a fusion that isn't one of the package's, where that is needed.
+        private: Make a new repository that only its owner sees.
+        message: Message of the commit.
+        token: The hub's token; by default HF_TOKEN, or that of `hf auth login`.
+
+    Returns:
+        Size of the files in bytes, and the address of the commit; None without a repository.
+
+    Raises:
+        RunError: As `export`, `write_space` and `push_folder`.
+    """
+    target = None if repository is None else Repository.parse(repository)
+    if target is not None:
+        refuse_without_token(token)
+    with TemporaryDirectory() as scratch:
+        written = Path(scratch) / "export" if folder is None else folder
+        options: dict[str, Any] = {"licence": licence, "onnx": onnx, "trust": trust}
+        if space:
+            write_space(tuple(run_dirs), written, **options)
+        else:
+            if target is not None:
+                options["address"] = str(target)
+            export(tuple(run_dirs), written, **options)
+        size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
+        if target is None:
+            return size, None
+        return size, push_folder(
+            written,
+            target,
+            own_files=SPACE_FILES if space else EXPORT_FILES,
+            kind="space" if space else "model",
+            private=private,
+            message=message,
+            token=token,
+        )
 
 
 def load_model(path: str, **options: Any) -> Model:
     """Load a model as `gia_mic.load` says."""
-    if not path.startswith(HUB):
-        return Model(find_run_dirs(Path(path)), **options)
-    try:
-        return Model.from_pretrained(path.removeprefix(HUB), **options)
-    except (OSError, ValueError) as error:
-        why = first_line(error)
-        raise RunError(f"The hub gave no model for {path} ({why}): check the name and the network.") from error
+    return Model(find_run_dirs(local_run(path, trust=options.get("trust", False))), **options)

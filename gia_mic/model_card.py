@@ -1,9 +1,13 @@
-"""Turns a run into a model card: use, data, protocol, scores with intervals, encoders, limits and licence."""
+"""Turns a run into a model card: use, data, protocol, scores with intervals, encoders, limits and licence.
+
+What the hub reads of it stands in `card_data.py`.
+"""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from gia_mic.card_data import card_data, subject_of
 from gia_mic.fuse.runs.folder import SOURCE
 from gia_mic.fuse.runs.runs import Run
 from gia_mic.report.compare import Evidence, gather
@@ -11,12 +15,13 @@ from gia_mic.report.statistics import LEVEL
 from gia_mic.report.summary import summarise
 from gia_mic.report.wording import about, percent, score_text
 
-__all__ = ["card"]
+__all__ = ["FOLDER", "card"]
+
+FOLDER = "THIS-FOLDER"
+"""Stands in a card for where the model lies."""
 
 _HEAD = """---
-license: {licence}
-library_name: gia-mic
-tags: [emotion-recognition, multimodal, {modalities}]
+{data}
 ---
 
 # {name}: {subject} from {modalities}
@@ -27,12 +32,12 @@ The fusion `{fusion}`{whose}, {models}, trained on {corpus}. Of one utterance it
 ## Use
 
     pip install gia-mic
-    mer predict THIS-FOLDER {options}{trust_option}
+    mer predict {address} {options}{trust_option}
 
 ```python
 import gia_mic
 
-model = gia_mic.load("THIS-FOLDER"{trust_argument})
+model = gia_mic.load("{address}"{trust_argument})
 print(model.predict({arguments}).{attribute})
 ```
 """
@@ -66,12 +71,13 @@ _ATTRIBUTES = {"label": "probabilities", "labels": "labels", "votes": "probabili
 """The part of an answer that the example prints, by the kind of the target."""
 
 
-def card(run: Run, *, licence: str = "other") -> str:
+def card(run: Run, *, licence: str = "other", address: str = FOLDER) -> str:
     """Return the model card of a run, Markdown with the hub's front matter.
 
     Args:
         run: A run, with its predictions.
         licence: Licence of the weights, by the hub's identifier.
+        address: Where the model lies, as `gia_mic.load` takes it.
 
     Raises:
         RunError: A predictions file is missing or broken.
@@ -86,9 +92,10 @@ def card(run: Run, *, licence: str = "other") -> str:
     where = own.get("distribution") or f"{SOURCE}/{own.get('file')} of each model"
     parts = [
         _HEAD.format(
-            licence=licence,
+            data=card_data(run, licence=licence).to_yaml(),
+            address=address,
             name=run.name,
-            subject=", ".join(target.names) if target.kind == "scores" else "emotions",
+            subject=subject_of(target),
             modalities=", ".join(run.modalities),
             fusion=run.fusion,
             models=models,

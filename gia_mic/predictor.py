@@ -26,6 +26,7 @@ from gia_mic.fuse.runs.record import recorded_speech_group
 from gia_mic.fuse.runs.weights import TrainedFusion, load_fusion
 from gia_mic.inputs import Encoders, Input, InputFrames
 from gia_mic.rebuild import from_folder
+from gia_mic.repository import local_run
 
 __all__ = ["RECORDED", "Input", "Prediction", "Predictor", "load_predictor"]
 
@@ -267,16 +268,19 @@ class Predictor:
 
 
 def load_predictor(path: str | Path, **options: Any) -> Predictor:
-    """Load a run, one fold of it, or an exported folder.
+    """Load a run, one fold of it, an exported folder, or what was pushed to the hub.
 
     Args:
-        path: `runs/<corpus>/<name>` takes the mean over all its folds and seeds, `…/fold-<k>/seed-<n>` that one.
+        path: `runs/<corpus>/<name>` takes the mean over all its folds and seeds, `…/fold-<k>/seed-<n>` that one;
+            `hf://owner/name` a repository of the hub.
         options: Keyword arguments of `Predictor`.
 
     Raises:
         RunError: There is no finished run, or it is of another version.
+        EncoderError: The hub doesn't give it.
     """
-    return Predictor(run_folder.find_run_dirs(Path(path)), **options)
+    folder = local_run(path, trust=options.get("trust", False))
+    return Predictor(run_folder.find_run_dirs(folder), **options)
 
 
 def _load(run_dir: Path, device: str, trust: bool) -> tuple[TrainedFusion, int]:

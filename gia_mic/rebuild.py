@@ -9,7 +9,7 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, recorded_revision
 from gia_mic.extract.errors import EncoderError, one_line
 
-__all__ = ["from_folder", "rebuild", "recorded_models"]
+__all__ = ["from_folder", "from_hub", "rebuild", "recorded_models"]
 
 _DERIVED = (
     "modality model weights weights_file sampling_rate_hz context_s normalise window_tokens context_tokens framing "
@@ -23,6 +23,11 @@ def from_folder(weights: str) -> bool:
     return len(weights) != COMMIT_DIGITS
 
 
+def from_hub(spec: Mapping[str, Any]) -> bool:
+    """Whether a recorded spec is of a model of the hub."""
+    return "weights" in spec and spec["model"] != TINY and not from_folder(spec["weights"])
+
+
 def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """Return the hub's models, each with its commit, that a run's configuration recorded.
 
@@ -32,9 +37,7 @@ def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     specs = [config["features"][modality].get("spec", {}) for modality in config["modalities"]]
     recognisers = config["corpus"].get("recognisers") or {}
     models: list[tuple[str, str | None]] = [
-        (str(spec["model"]), recorded_revision(spec))
-        for spec in specs
-        if "weights" in spec and spec["model"] != TINY and not from_folder(spec["weights"])
+        (str(spec["model"]), recorded_revision(spec)) for spec in specs if from_hub(spec)
     ]
     heard = [(model, about["weights"]) for model, about in recognisers.items() if not from_folder(about["weights"])]
     return models + heard

@@ -46,8 +46,8 @@ class TrainedRun:
 
     @cached_property
     def report(self) -> Report:
-        """Its scores."""
-        return read_report(self.path)
+        """Return the report of its scores."""
+        return read_report(self.path, folders=self.run_dirs)
 
     def load(self, **options: Any) -> "Model":
         """Load it to predict with; `options` are those of `gia_mic.load`."""

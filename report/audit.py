@@ -121,14 +121,14 @@ def _what(target: Target) -> str:
 def _about(name: str, audits: Sequence[Audit]) -> list[str]:
     """Say under which protocols a control predicts the target, and under which it doesn't."""
     predicting: list[Audit] = []
-    others: list[Audit] = []
+    without_effect: list[Audit] = []
     for result in audits:
         worth, base = (_worth(result, control) for control in (name, constant_name(result.target)))
         base = 1 / len(result.target.names) if result.target.one_of_many else base
-        (predicting if worth > base + NOTICEABLE else others).append(result)
+        (predicting if worth > base + NOTICEABLE else without_effect).append(result)
     return [
         template.format(what=_what(chosen[0].target), scores=_scores(name, chosen))
-        for template, chosen in ((PREDICTS[name], predicting), (NOTHING[name], others))
+        for template, chosen in ((PREDICTS[name], predicting), (NOTHING[name], without_effect))
         if chosen
     ]
 
@@ -193,8 +193,8 @@ def _controls(corpus: Corpus, audits: Sequence[Audit]) -> Table:
     lacking = [result.protocol for result in audits if not result.folds]
     if lacking:
         notes.append(f"No folds by {one_line(lacking)}; the reason is below.")
-    known = int((~np.isnan(corpus.values(target)).any(axis=1)).sum())
-    utterances = f"{len(corpus)} utterances" if known == len(corpus) else f"{known} of {len(corpus)} utterances"
+    scored = int((~np.isnan(corpus.values(target)).any(axis=1)).sum())
+    utterances = f"{len(corpus)} utterances" if scored == len(corpus) else f"{scored} of {len(corpus)} utterances"
     of_what = "" if target.kind == "label" else f" of {', '.join(target.name.split(','))}"
     title = f"{corpus.name}: what controls score{of_what} without any feature, {utterances}"
     title += unit(measure, measure.headline)

@@ -167,8 +167,8 @@ def _how(group: Group) -> str:
     counts = sorted({entry.groups for entry in group_evidence})
     size = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     rough = f" Fewer than {FEW} make them rough." if counts[0] < FEW else ""
-    drawn = "Intervals and p" if len(group_evidence) > 1 else "Interval"
-    return f"{drawn}: bootstrap of the pooled {group.measure.primary} over {size} {what}, {DRAWS:,} draws.{rough}"
+    heading = "Intervals and p" if len(group_evidence) > 1 else "Interval"
+    return f"{heading}: bootstrap of the pooled {group.measure.primary} over {size} {what}, {DRAWS:,} draws.{rough}"
 
 
 def _uncommon(group: Group, comparisons: list[Comparison | None]) -> list[str]:

@@ -50,7 +50,7 @@ class ConfusedUtterance:
             the part of all labels; of scores the distance from the true one, as part of its range.
         answers: Number of answers, over models and seeds.
         values: (K,) what is true, as `Corpus.values` gives it.
-        said: (K,) answer of the best model, the mean over its seeds.
+        mean: (K,) answer of the best model, the mean over its seeds.
     """
 
     id: str
@@ -61,7 +61,7 @@ class ConfusedUtterance:
     wrong: float
     answers: int
     values: tuple[float, ...]
-    said: tuple[float, ...]
+    mean: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ class MeanAnswers:
     Attributes:
         utterance: (U,) utterance numbers, rising.
         true: (U, K) what is true.
-        said: (U, K) what it says.
+        mean: (U, K) its answers.
     """
 
     utterance: NDArray[np.int64]
     true: NDArray[np.float64]
-    said: NDArray[np.float64]
+    mean: NDArray[np.float64]
 
 
 def mean_answers(evidence: Evidence) -> MeanAnswers:
     """Return the mean answers of a run."""
     utterance, first, index = np.unique(evidence.utterance, return_index=True, return_inverse=True)
     counts = np.bincount(index)
-    said = np.stack([np.bincount(index, column) / counts for column in evidence.answers.T], axis=-1)
-    return MeanAnswers(utterance, evidence.true[first], said)
+    mean = np.stack([np.bincount(index, column) / counts for column in evidence.answers.T], axis=-1)
+    return MeanAnswers(utterance, evidence.true[first], mean)
 
 
 def speaker_scores(run: Run) -> list[SpeakerScores]:
@@ -153,7 +153,7 @@ def confused_utterances(group: Group, most: int = 200) -> list[ConfusedUtterance
     ids = {number: name for name, number in names.items()}
     confused = []
     for row in rows:
-        number, true, said = int(answers.utterance[row]), answers.true[row], answers.said[row]
+        number, true, mean = int(answers.utterance[row]), answers.true[row], answers.mean[row]
         text, speaker = about[number]
         confused.append(
             ConfusedUtterance(
@@ -161,11 +161,11 @@ def confused_utterances(group: Group, most: int = 200) -> list[ConfusedUtterance
                 text=text,
                 speaker=speaker,
                 true=_true_names(best, true),
-                predicted=_said_names(best, true, said, answered[number]),
+                predicted=_answer_names(best, true, mean, answered[number]),
                 wrong=float(share[row]),
                 answers=int(counts[number]),
                 values=tuple(map(float, true)),
-                said=tuple(map(float, said)),
+                mean=tuple(map(float, mean)),
             )
         )
     return confused
@@ -176,7 +176,7 @@ def _probability_of_right(run: Run, answers: MeanAnswers) -> NDArray[np.float64]
     if not run.target.one_of_many:
         return np.zeros(len(answers.true))
     most = answers.true == answers.true.max(axis=1, keepdims=True)
-    return np.asarray(np.where(most, answers.said, 0).max(axis=1))
+    return np.asarray(np.where(most, answers.mean, 0).max(axis=1))
 
 
 def _true_names(run: Run, true: NDArray[np.float64]) -> str:
@@ -185,11 +185,11 @@ def _true_names(run: Run, true: NDArray[np.float64]) -> str:
     return "" if run.target.kind == "scores" else _labels(run, true)
 
 
-def _said_names(run: Run, true: NDArray[np.float64], said: NDArray[np.float64], answered: NDArray[np.float64]) -> str:
+def _answer_names(run: Run, true: NDArray[np.float64], mean: NDArray[np.float64], answered: NDArray[np.float64]) -> str:
     """Return the wrong class that is answered most often, or the labels that a run answers."""
     if run.target.one_of_many:
         return run.classes[int(np.where(true == true.max(), -1, answered).argmax())]
-    return "" if run.target.kind == "scores" else _labels(run, said)
+    return "" if run.target.kind == "scores" else _labels(run, mean)
 
 
 def _labels(run: Run, values: NDArray[np.float64]) -> str:
@@ -207,13 +207,13 @@ def _wrong(evidence: Evidence) -> NDArray[np.float64]:
     return np.where(is_right(true, answers), 0.0, 1.0)
 
 
-def _about(run: Run, names: Mapping[str, int], wanted: set[int]) -> dict[int, tuple[str, str]]:
+def _about(run: Run, names: Mapping[str, int], rows: set[int]) -> dict[int, tuple[str, str]]:
     """Return text and speaker of utterance numbers, empty where they aren't known."""
     about = {}
     for fold in run.folds:
         texts, speakers = (fold.predictions.about(name) for name in ("text", "speaker"))
         for row, name in enumerate(fold.predictions.ids):
-            if names[name] in wanted:
+            if names[name] in rows:
                 columns = ("" if column is None else column[row] or "" for column in (texts, speakers))
                 text, speaker = columns
                 about[names[name]] = (text, speaker)

@@ -88,12 +88,14 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), "reliability diagram", "diagram")
 
 
-def scatter(true: NDArray[np.float64], said: NDArray[np.float64], low: float, high: float, most: int = MARKS) -> Markup:
+def scatter(
+    true: NDArray[np.float64], answers: NDArray[np.float64], low: float, high: float, most: int = MARKS
+) -> Markup:
     """Return answers over what is true, beside the diagonal of answers that are all right.
 
     Args:
         true: (U,) true scores.
-        said: (U,) answers.
+        answers: (U,) answers.
         low: Lowest score of both axes.
         high: Highest one.
         most: Most marks.
@@ -102,16 +104,16 @@ def scatter(true: NDArray[np.float64], said: NDArray[np.float64], low: float, hi
     parts = [
         _frame("true", "answer", **ends, low=ends["first"], top=ends["last"], turned=True),
         f'<line class="honest" {_line(0, 0, 1, 1)}/>',
-        _marks((true - low) / (high - low), (said - low) / (high - low), most),
+        _marks((true - low) / (high - low), (answers - low) / (high - low), most),
     ]
     return _svg(SIDE + MARGIN + 8, SIDE + MARGIN + 8, "".join(parts), "answers over true scores", "diagram")
 
 
 def residuals(
-    true: NDArray[np.float64], said: NDArray[np.float64], low: float, high: float, most: int = MARKS
+    true: NDArray[np.float64], answers: NDArray[np.float64], low: float, high: float, most: int = MARKS
 ) -> Markup:
     """Return by how much answers are too high or too low, over what is true; `scatter` says what the arguments are."""
-    errors = said - true
+    errors = answers - true
     reach = _next_digit(max(float(np.abs(errors).max()), (high - low) / 100))
     ends = {"first": _plain(low), "last": _plain(high), "low": _plain(-reach), "top": f"+{_plain(reach)}"}
     parts = [
@@ -173,8 +175,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 def _marks(across: NDArray[np.float64], up: NDArray[np.float64], most: int) -> str:
     """Return a mark for each utterance, at places in 0 … 1 of both axes."""
-    chosen = np.unique(np.linspace(0, len(across) - 1, min(most, len(across))).round().astype(int))
-    places = zip(MARGIN + SIDE * np.clip(across[chosen], 0, 1), 4 + SIDE * (1 - np.clip(up[chosen], 0, 1)), strict=True)
+    marked = np.unique(np.linspace(0, len(across) - 1, min(most, len(across))).round().astype(int))
+    places = zip(MARGIN + SIDE * np.clip(across[marked], 0, 1), 4 + SIDE * (1 - np.clip(up[marked], 0, 1)), strict=True)
     circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in places)
     return f'<g class="marks">{circles}</g>'
 

@@ -57,7 +57,7 @@ def page(groups: Sequence[Group], reference: str | None = None) -> str:
 def _group(group_number: int, group: Group, reference: str | None) -> dict[str, Any]:
     measure, primary = group.measure, group.measure.primary
     low, high = _scale(group)
-    drawn = [
+    interval_figures = [
         ""
         if (value := row.pooled[primary]) is None or math.isnan(evidence.intervals[primary].low)
         else figures.interval(
@@ -81,14 +81,14 @@ def _group(group_number: int, group: Group, reference: str | None) -> dict[str, 
         "worst": "highest" if primary in measure.lower_is_better else "lowest",
         "headline": headline(group),
         "axis": figures.axis(low, high, primary in measure.in_percent),
-        "intervals": drawn,
+        "intervals": interval_figures,
         "limited": any(primary in row.run.ceilings for row in group.rows),
         "tables": sections(group, reference),
         "models": [_model(group, number) for number in range(len(group.rows))],
         "names": best.classes,
         "confused": error_analysis.confused_utterances(group),
         "confused_note": _confused_note(group),
-        "said": f"said by {group.names[group.best]}" if group.target.kind == "labels" else "mostly said",
+        "answer_heading": f"said by {group.names[group.best]}" if group.target.kind == "labels" else "usual answer",
         "confused_title": CONFUSED.get(group.target.kind, "Utterances most often confused"),
         "made_by": provenance([row.run for row in group.rows]),
     }
@@ -173,14 +173,14 @@ def _scatters(group: Group, evidence: Evidence, most: int) -> list[dict[str, Any
     if group.target.kind != "scores":
         return []
     answers = error_analysis.mean_answers(evidence)
-    columns = zip(group.target.names, group.target.ranges, answers.true.T, answers.said.T, strict=True)
+    columns = zip(group.target.names, group.target.ranges, answers.true.T, answers.mean.T, strict=True)
     return [
         {
             "name": name,
-            "answers": figures.scatter(true, said, low, high, most),
-            "errors": figures.residuals(true, said, low, high, most),
+            "answers": figures.scatter(true, answer, low, high, most),
+            "errors": figures.residuals(true, answer, low, high, most),
         }
-        for name, (low, high), true, said in columns
+        for name, (low, high), true, answer in columns
     ]
 
 
@@ -209,5 +209,5 @@ def _scale(group: Group) -> tuple[float, float]:
     scores = [end for one in group.evidence for end in (one.intervals[primary].low, one.intervals[primary].high)]
     scores += [fold.scores[primary] for row in group.rows for fold in row.folds]
     scores += [row.run.ceilings[primary] for row in group.rows if primary in row.run.ceilings]
-    known = [score for score in scores if score is not None and not math.isnan(score)]
-    return figures.scale(known or [0.0], 0.0 if primary in group.measure.in_percent else -1.0)
+    numbers = [score for score in scores if score is not None and not math.isnan(score)]
+    return figures.scale(numbers or [0.0], 0.0 if primary in group.measure.in_percent else -1.0)

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def render(
-    runs: Path, format: str = "terminal", reference: str | None = None, names: Iterable[str] | None = None
+    runs: Path, format: str = "terminal", reference: str | None = None, folders: Iterable[Path] | None = None
 ) -> str:
     """Return the report of all finished runs in a folder, without a line break at its end.
 
@@ -36,18 +36,18 @@ def render(
         runs: The runs folder, or the folder of one corpus or one run in it.
         format: One of `FORMATS`.
         reference: Name of the run that an ablation table compares the others with; None makes no such table.
-        names: Only the runs of these names.
+        folders: Only the rows to which these `fold-<k>/seed-<n>` folders belong.
 
     Raises:
         RunError: The format or the reference isn't known, nothing is finished, or a run folder is broken.
     """
     _check_format(format)
-    return render_groups(read_groups(runs, reference, names), format, reference)
+    return render_groups(read_groups(runs, reference, folders), format, reference)
 
 
-def read_groups(runs: Path, reference: str | None = None, names: Iterable[str] | None = None) -> list[Group]:
+def read_groups(runs: Path, reference: str | None = None, folders: Iterable[Path] | None = None) -> list[Group]:
     """Read all finished runs in a folder; arguments and errors are those of `render`."""
-    chosen = groups(_read_chosen(runs, names))
+    chosen = groups(_read_chosen(runs, folders))
     if reference is not None and all(group.find_row(reference) is None for group in chosen):
         available = one_line(name for group in chosen for name in group.names)
         raise RunError(f"There is no run {reference!r} in {runs} to be the reference: choose one of {available}.")
@@ -65,23 +65,17 @@ def tables(group: Group, reference: str | None = None) -> list[Table]:
     return [table for table in (headline(group), *sections(group, reference), confusions(group)) if table is not None]
 
 
-def render_headline(runs: Path, corpus: str | None = None, names: Iterable[str] | None = None) -> str:
+def render_headline(runs: Path, folders: Iterable[Path] | None = None) -> str:
     """Return only the headline tables, those of robustness and tuning, and what made them, for the terminal.
 
     Args:
         runs: The runs folder, or the folder of one corpus or one run in it.
-        corpus: Only this corpus's runs.
-        names: Only the runs of these names.
+        folders: Only the rows to which these `fold-<k>/seed-<n>` folders belong.
 
     Raises:
         RunError: Nothing is finished, or a run folder is broken.
     """
-    chosen = [run for run in _read_chosen(runs, names) if corpus in (None, run.corpus)]
-    if not chosen:
-        raise RunError(
-            f"No finished run in {runs} is of the corpus and name asked for: run `mer fuse-train --fold all`."
-        )
-    return headlines(groups(chosen))
+    return headlines(groups(_read_chosen(runs, folders)))
 
 
 def headlines(chosen: Sequence[Group]) -> str:
@@ -102,9 +96,11 @@ def _check_format(format: str) -> None:
         raise RunError(f"There is no report format {format!r}: choose one of {one_line(FORMATS)}.")
 
 
-def _read_chosen(runs: Path, names: Iterable[str] | None) -> list[Run]:
-    wanted = None if names is None else set(names)
-    return [run for run in read_runs(runs) if wanted is None or run.name in wanted]
+def _read_chosen(runs: Path, folders: Iterable[Path] | None) -> list[Run]:
+    if folders is None:
+        return read_runs(runs)
+    resolved = {folder.resolve() for folder in folders}
+    return [run for run in read_runs(runs) if any(fold.folder in resolved for fold in run.folds)]
 
 
 def _terminal(chosen: Sequence[Group], reference: str | None) -> str:
@@ -147,7 +143,7 @@ def _made_by(group: Group) -> list[str]:
 FORMATS: dict[str, Callable[[Sequence[Group], str | None], str]] = {
     "terminal": _terminal,
     "md": _markdown,
-    "csv": lambda found, reference: as_csv(found),
+    "csv": lambda chosen, reference: as_csv(chosen),
     "json": as_json,
     "latex": _latex,
     "html": _html,

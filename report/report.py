@@ -103,6 +103,6 @@ class Report:
         return pandas.DataFrame(self.rows(per))
 
 
-def read_report(runs: Path, reference: str | None = None, names: Iterable[str] | None = None) -> Report:
+def read_report(runs: Path, reference: str | None = None, folders: Iterable[Path] | None = None) -> Report:
     """Read all finished runs in a folder; arguments and errors are those of `render.render`."""
-    return Report(tuple(read_groups(runs, reference, names)), reference)
+    return Report(tuple(read_groups(runs, reference, folders)), reference)

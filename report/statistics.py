@@ -105,8 +105,8 @@ def bootstrap(tallies: ArrayLike, scores: Sequence[Score], level: float = LEVEL,
     Raises:
         RunError: There is no group.
     """
-    (drawn,) = _drawn([np.asarray(tallies, dtype=float)], draws)
-    return [interval(score(drawn), level) for score in scores]
+    (resampled,) = _drawn([np.asarray(tallies, dtype=float)], draws)
+    return [interval(score(resampled), level) for score in scores]
 
 
 def paired_bootstrap(
@@ -149,8 +149,8 @@ def paired_draws(first: ArrayLike, second: ArrayLike, score: Score, draws: int =
             f"The models to compare have tallies of the shapes {first.shape} and {second.shape}: "
             "compare them on the same utterances and the same target."
         )
-    drawn = _drawn([first, second], draws)
-    return score(drawn[0]) - score(drawn[1])
+    resampled = _drawn([first, second], draws)
+    return score(resampled[0]) - score(resampled[1])
 
 
 def interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
@@ -158,8 +158,8 @@ def interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
 
     Samples without a value (NaN) don't count.
     """
-    known = values[~np.isnan(values)]
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (np.nan, np.nan)
+    finite = values[~np.isnan(values)]
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]) if len(finite) else (np.nan, np.nan)
     return Interval(float(low), float(high))
 
 
@@ -268,5 +268,5 @@ def _weights(G: int, draws: int) -> NDArray[np.float64]:
 
 
 def _drawn_weights(generator: np.random.Generator, G: int, draws: int) -> NDArray[np.float64]:
-    chosen = generator.integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
-    return np.bincount(chosen.ravel(), minlength=draws * G).reshape(draws, G).astype(float)
+    sampled = generator.integers(0, G, (draws, G)) + G * np.arange(draws)[:, None]
+    return np.bincount(sampled.ravel(), minlength=draws * G).reshape(draws, G).astype(float)

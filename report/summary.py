@@ -117,9 +117,9 @@ def mean_std(scores: Sequence[float | None]) -> MeanStd:
     >>> mean_std([0.5, 0.7, None]).mean, round(mean_std([0.5, 0.7]).std, 4), mean_std([0.5]).std
     (0.6, 0.1414, None)
     """
-    known = [score for score in scores if score is not None and not np.isnan(score)]
-    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    return MeanStd(float(np.mean(known)) if known else np.nan, std, len(known))
+    finite = [score for score in scores if score is not None and not np.isnan(score)]
+    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
+    return MeanStd(float(np.mean(finite)) if finite else np.nan, std, len(finite))
 
 
 def _whole(run: Run, numbers: Sequence[int], seeds: Sequence[int]) -> dict[str, float | None]:

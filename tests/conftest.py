@@ -1,6 +1,8 @@
 """What many tests share: the `mer` command, a toy corpus with features, a trained run, and where it is all computed."""
 
 import os
+import shutil
+import time
 
 # Tests side by side take a core each. Torch reads this when it is imported, and so do the processes that tests begin.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -11,10 +13,12 @@ import torch
 from click.testing import CliRunner
 from made_demo import make_demo, train_demo
 from made_features import make_corpus, make_stores
+from made_hub import Hub
 from made_target_runs import train_targets
 
 from gia_mic import cli
 from gia_mic.fuse.config import PooledConfig, TrainingConfig
+from gia_mic.predictor import load_predictor
 
 is_gpu_available = torch.cuda.is_available
 
@@ -99,6 +103,39 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def exported_run(demo, tmp_path_factory):
+    """A run of two folds without corpus or features, and what it says of a text."""
+    run = tmp_path_factory.mktemp("made") / "runs" / "demo" / "gia-mic"
+    shutil.copytree(demo[1] / "gia-mic", run, ignore=shutil.ignore_patterns("seed-1"))
+    return run, load_predictor(run, device="cpu").predict(text="I am so angry.")
+
+
+@pytest.fixture(scope="session")
 def targets(tmp_path_factory):
     """A demo corpus that has every target, and by target a run of two folds on it; to be read only."""
     return train_targets(tmp_path_factory.mktemp("targets"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The stand-in; an empty cache; nobody is logged in."""
+    hub = Hub()
+    for name, value in {
+        "ENDPOINT": hub.address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_TOKEN_PATH": str(tmp_path / "token"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between two attempts, the library's as well
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Ends the network when it is called."""
+    return lambda: monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

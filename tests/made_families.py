@@ -218,7 +218,7 @@ def _short(sentence: str) -> str:
     """Return what a refusal says of the type, without names, advice and other libraries' words."""
     if "which would be random" in sentence:
         return "keeps its weights under names of another class"
-    if "don't belong together" in sentence:
+    if "take both from one model" in sentence:
         return "has a vocabulary of fewer tokens than bytes"
     if "can't be loaded" in sentence or "have other shapes than its config.json says" in sentence:
         return "can't be loaded from a folder"

@@ -3,16 +3,14 @@
 import json
 import shlex
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import pytest
 from made_demo import make_demo
 
 from gia_mic import cli
-from gia_mic.commands import demo as demo_command
+from gia_mic.commands.demo import run_demo
 from gia_mic.commands.experiment_file import experiment_text, read_experiment
-from gia_mic.extract.corpora import demo
 from gia_mic.extract.errors import RunError
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "demo.toml"
@@ -42,15 +40,13 @@ def scores(runs):
     }
 
 
-def test_the_example_has_the_scores_of_the_demo(here, mer, monkeypatch):
+def test_the_example_has_the_scores_of_the_demo(here, mer):
     text = EXAMPLE.read_text()
     assert "[prepare.demo]" in text
     (here / "demo.toml").write_text(text.replace("[prepare.demo]", "[prepare.demo]\nutterances = 40"))
     answer = mer("run", "demo.toml", env={"CUDA_VISIBLE_DEVICES": ""})
     assert answer.exit_code == 0, answer.output
-    small = partial(demo.prepare_demo, demo=demo.Demo(utterances=40))
-    monkeypatch.setattr(demo_command.demo, "prepare_demo", small)
-    table = demo_command.run_demo(here / "other", device="cpu")
+    table = run_demo(here / "other", utterances=40, device="cpu")
     assert scores(here / "runs") == scores(here / "other" / "runs")
     assert len(scores(here / "runs")) == 4 * 5
     assert table.partition("made by")[0] in answer.stdout

@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from click.testing import CliRunner
-from made_hub import TOKEN, Hub
+from made_hub import TOKEN
 from made_media import tone, video
 from made_models import SPEECH, TEXT, VISUAL, Hostile, preprocessor, save, save_text
 
@@ -67,30 +67,6 @@ def models(tmp_path_factory):
     shutil.copytree(clip, folder / "clip-bin")
     pickled(folder / "clip-bin")
     return folder
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """The stand-in; an empty cache; nobody is logged in."""
-    hub = Hub()
-    for name, value in {
-        "ENDPOINT": hub.address,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_TOKEN_PATH": str(tmp_path / "token"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between two attempts, the library's as well
-    yield hub
-    hub.stop()
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    """Ends the network when it is called."""
-    return lambda: monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """The page stands alone, shows hostile text as text, and works in a real browser, on a phone and with a keyboard."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from made_browser import open_browser
 from made_runs import CLASSES, make_fold, make_runs
 
 from gia_mic.extract.errors import RunError
@@ -140,7 +140,7 @@ def test_confused_utterances_worked_by_hand(tmp_path):
     )
     assert (first.wrong, first.answers) == (1, 3)
     assert (second.text, second.wrong, second.predicted) == ("two", pytest.approx(1 / 3), "angry")
-    assert first.said == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
+    assert first.mean == pytest.approx((0.2 / 3, 0.8, 0.2 / 3, 0.2 / 3))
     assert len(confused_utterances(group, most=1)) == 1
 
 
@@ -168,17 +168,7 @@ def test_a_page_without_speakers_history_or_mistakes_is_still_a_page(tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed: pip install -e .[test]")
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    if not all(programs.values()):
-        missing = [name for name, path in programs.items() if not path]
-        pytest.skip(f"{' and '.join(missing)} not installed: apt-get install chromium chromium-driver")
-    options = selenium.ChromeOptions()
-    options.binary_location = programs["chromium"]
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = selenium.Chrome(options, selenium.ChromeService(programs["chromedriver"]))
+    driver = open_browser()
     yield driver
     driver.quit()
 

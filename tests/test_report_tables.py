@@ -107,16 +107,22 @@ def test_corpora_and_protocols_do_not_share_a_table(tmp_path):
         "two, by session: 80 utterances, scores in %",
         "two, by speaker: 80 utterances, scores in %",
     ]
-    assert render_headline(tmp_path, corpus="one").count("by session") == 1
+    assert render_headline(tmp_path / "one").count("by session") == 1
 
 
-def test_only_the_runs_asked_for(tmp_path):
+def test_folders_choose_the_rows(tmp_path):
     make_runs(tmp_path, {"gia-mic": 0.7, "other": 0.5}, folds=2)
-    text = render_headline(tmp_path, names=["other"])
+    text = render_headline(tmp_path, [tmp_path / "small/other/fold-1/seed-0"])
     assert "other (gia-mic)" in text
     assert "\n  gia-mic " not in text
-    with pytest.raises(RunError, match="of the corpus and name asked for"):
-        render_headline(tmp_path, names=["nothing"])
+
+
+def test_folders_tell_which_configuration_of_a_name_is_the_reference(tmp_path):
+    make_fold(tmp_path, *FIRST, fold=1, training={"epochs": 30})
+    folder = make_fold(tmp_path, *SECOND, fold=2, training={"epochs": 60})
+    with pytest.raises(RunError, match="is the name of 2 rows"):
+        render(tmp_path, reference="gia-mic")
+    assert render(tmp_path, reference="gia-mic", folders=[folder])
 
 
 def test_two_configurations_of_a_name_are_told_apart(tmp_path):

@@ -267,8 +267,8 @@ def test_errors_of_scores_worked_by_hand(tmp_path):
     (group,) = groups(read_runs(tmp_path))
     first, second = confused_utterances(group)
     assert group.names[group.best] == "gia-mic"
-    assert (first.text, first.wrong, first.values, first.said) == ("one", pytest.approx(0.25), (-1.0,), (-1.0,))
-    assert (second.speaker, second.wrong, second.answers, second.said) == ("b", pytest.approx(0.125), 2, (0.5,))
+    assert (first.text, first.wrong, first.values, first.mean) == ("one", pytest.approx(0.25), (-1.0,), (-1.0,))
+    assert (second.speaker, second.wrong, second.answers, second.mean) == ("b", pytest.approx(0.125), 2, (0.5,))
 
 
 def test_wrong_labels_and_votes_worked_by_hand(tmp_path):

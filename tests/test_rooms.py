@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("extract", "fuse", "report")
+ROOMS = ("extract", "fuse", "report", "serve")
 API = sorted(path for path in (ROOT / "gia_mic").glob("*.py") if not path.is_symlink())
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")) + API
 RUN_FILES = {
@@ -73,7 +73,12 @@ def test_only_the_commands_and_what_applies_a_run_see_all_rooms():
         "gia_mic.predictor",
         "gia_mic.rebuild",
     )
-    assert {path.split("/")[0] for path in importers(*api)} == {"gia_mic"}
+    assert {path.split("/")[0] for path in importers(*api)} == {"gia_mic", "serve"}
+
+
+def test_only_the_page_knows_gradio_and_nothing_but_the_commands_knows_the_page():
+    assert importers("gradio", "starlette") == {"serve/page.py", "serve/server.py"}
+    assert {path.split("/")[0] for path in importers("gia_mic.serve")} == {"serve"}
 
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():

@@ -116,6 +116,8 @@ def test_an_utterance_without_features_counts_as_the_training_parts_mean(corpus,
         ({"target": "valence", "training": TrainingConfig(class_weights=True)}, "class_weights has no meaning for"),
         ({"target": "valence", "training": TrainingConfig(label_smoothing=0.1)}, "label_smoothing has no meaning for"),
         ({"target": "labels", "training": TrainingConfig(class_weights=True)}, "class_weights has no meaning for"),
+        ({"target": "valence", "training": TrainingConfig(soft_target=0.1)}, "soft_target has no meaning for"),
+        ({"target": "votes", "training": TrainingConfig(score_loss="l1")}, "score_loss has no meaning for votes, only"),
     ],
 )
 def test_settings_that_mean_nothing_for_a_target_are_refused(corpus, stores, tmp_path, choices, message):

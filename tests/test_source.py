@@ -123,9 +123,9 @@ def test_only_those_who_trust_its_code_run_it(run, sound, here, mer):
         answer = mer(*command)
         assert (answer.exit_code, len(answer.output.splitlines())) == (1, 1)
         assert "The fusion gated-mean is code of its author, GatedMean in " in answer.output
-        assert "read it, and say --trust" in answer.output
+        assert "read it, then add --trust" in answer.output
         assert mer(*command, "--trust").exit_code == 0
-    assert "say --trust" in mer("export", run, "out", "--onnx").output
+    assert "then add --trust" in mer("export", run, "out", "--onnx").output
     assert mer("export", run, "out").exit_code == 0
     with pytest.raises(RunError, match="trust=True"):
         gia_mic.load(run)

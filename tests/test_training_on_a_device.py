@@ -142,7 +142,7 @@ def test_a_stack_that_does_not_fit_is_divided(frames, tmp_path, error, log):
 def test_memory_that_does_not_suffice_for_one_run_is_one_sentence(frames, tmp_path):
     with pretended() as seen:
         seen.room = 4000
-        with pytest.raises(RunError, match=r"doesn't suffice to train one run \(CUDA out of memory.*--batch-size"):
+        with pytest.raises(RunError, match=r"memory is too small for one run \(CUDA out of memory.*--batch-size"):
             folds_of(frames, tmp_path)
 
 

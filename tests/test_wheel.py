@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("extract", "fuse", "report", "commands")
+ROOMS = ("extract", "fuse", "report", "commands", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_the_wheel_holds_one_package_with_all_of_the_checkout(wheel):
     assert len(wanted) > 80
     assert {f"gia_mic/{path}" for path in {*wanted, "cli.py"}} <= set(names)
     assert {f"gia_mic/report/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert {f"gia_mic/serve/{name}" for name in ("head.html", "page.css", "view.html")} <= set(names)
     assert not [name for name in names if "test" in name or "bench" in name]
 
 

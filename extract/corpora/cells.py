@@ -50,28 +50,28 @@ def drop_missing(
         missing: Texts that stand for a missing value, in any column.
         labels: Classes that are asked for by name, which are none of these in the columns label and labels.
     """
-    wanted = {text.casefold() for text in missing if text}
+    missing_texts = {text.casefold() for text in missing if text}
     counts: Counter[tuple[str, str]] = Counter()
-    kept = []
+    typed_rows = []
     for row in rows:
         cells = {}
         for column, value in row.items():
             text = value.strip() if isinstance(value, str) else None
             if (
                 text is not None
-                and text.casefold() in wanted
+                and text.casefold() in missing_texts
                 and not (column in ("label", "labels") and text in labels)
             ):
                 counts[column, text] += 1
             else:
                 cells[column] = value
-        kept.append(cells)
+        typed_rows.append(cells)
     if counts:
         listed = one_line(f"{text!r} in {column} ({count})" for (column, text), count in counts.items())
         logger.info(
             f"Taken for missing values: {listed}. --missing names the texts that are, such as --missing nan,na."
         )
-    return kept
+    return typed_rows
 
 
 def whole_numbers(rows: Sequence[Mapping[str, Any]], names: Collection[str]) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     sounds, films = scan(path, ".wav", ".mp3"), scan(path, ".flv", ".mp4")
-    recordings, others = named({*sounds, *films}, _NAME)
+    recordings, other_names = named({*sounds, *films}, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -69,5 +69,5 @@ def read_release(path: Path) -> ReleaseContents:
         for stem, (actor, sentence, emotion, level) in recordings.items()
     ]
     expected = {(ALL, name): 1087 if name == "neutral" else 1271 for name in _NAMES.values()}
-    odd = {OTHER_NAMES: others, "utterances without video": [stem for stem in recordings if stem not in films]}
+    odd = {OTHER_NAMES: other_names, "utterances without video": [stem for stem in recordings if stem not in films]}
     return ReleaseContents(utterances, INFO.classes, expected, odd=odd)

@@ -152,7 +152,7 @@ def plan_demo(demo: Demo) -> Plan:
     # In every 40 in a row, each of the 10 speakers has each of the 4 emotions once.
     speaker = number % (_SESSIONS * _SPEAKERS)
     label = (number + number // 20) % len(EMOTIONS)
-    drawn = displayed(label, demo.cues, rng)
+    displays = displayed(label, demo.cues, rng)
     # A generator of its own: whatever else is drawn stays as it is.
     intensity, levels = draw_intensities(demo.utterances, np.random.default_rng([demo.seed, 5]))
     utterances: list[Utterance] = []
@@ -174,12 +174,12 @@ def plan_demo(demo: Demo) -> Plan:
                     session=where,
                     dialog=f"{where}_{dialog + 1:02d}",
                     scenario=scenario,
-                    text=demo_text.sentence(EMOTIONS[drawn[index, 1]], LEVELS[levels[index, 1]], scenario, rng),
+                    text=demo_text.sentence(EMOTIONS[displays[index, 1]], LEVELS[levels[index, 1]], scenario, rng),
                     scores={INTENSITY: float(intensity[index])},
                 )
             )
             drawn_rows.append(index)
-    return Plan(utterances, drawn[drawn_rows], levels[drawn_rows])
+    return Plan(utterances, displays[drawn_rows], levels[drawn_rows])
 
 
 def _spread(turns: NDArray[np.int64], label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -53,8 +53,8 @@ def displayed(label: NDArray[np.int64], cues: Mapping[str, float], rng: np.rando
             for emotion in range(len(EMOTIONS)):
                 members = np.flatnonzero(label == emotion)
                 right = round(cues[letter] * len(members))
-                others = rng.permutation(np.delete(np.arange(len(EMOTIONS)), emotion))
-                wrong = np.resize(others, len(members) - right)
+                other_emotions = rng.permutation(np.delete(np.arange(len(EMOTIONS)), emotion))
+                wrong = np.resize(other_emotions, len(members) - right)
                 displays[members, column] = rng.permutation(np.append(np.full(right, emotion), wrong))
         off = abs(in_sample(label, displays, cues)["stv"] - truth["stv"])
         if off < least:
@@ -69,8 +69,8 @@ def in_sample(label: NDArray[np.int64], displays: NDArray[np.int64], cues: Mappi
     for subset in SUBSETS:
         columns = [letters.index(letter) for letter in subset]
         likelihood = _likelihoods([cues[letter] for letter in subset])
-        chosen = np.isclose(likelihood, likelihood.max(axis=0))
-        share = (chosen / chosen.sum(axis=0))[(label, *displays[:, columns].T)]
+        likeliest = np.isclose(likelihood, likelihood.max(axis=0))
+        share = (likeliest / likeliest.sum(axis=0))[(label, *displays[:, columns].T)]
         accuracies[subset] = round(float(share.mean()), 6)
     return accuracies
 

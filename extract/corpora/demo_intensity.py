@@ -51,16 +51,16 @@ def best_scores(noise: Mapping[str, float] = NOISE) -> dict[str, dict[str, float
 
 
 def best_scores_in_sample(
-    intensity: NDArray[np.float64], shown: NDArray[np.int64], noise: Mapping[str, float] = NOISE
+    intensity: NDArray[np.float64], levels: NDArray[np.int64], noise: Mapping[str, float] = NOISE
 ) -> dict[str, dict[str, float]]:
     """Return what the best answers score on these utterances.
 
     Args:
         intensity: (U) true intensities.
-        shown: (U, 3) index of the level that each modality shows.
+        levels: (U, 3) index of the level that each modality shows.
         noise: Standard deviation of each modality's noise, by its letter.
     """
-    return _in_sample(intensity, shown, _best(noise))
+    return _in_sample(intensity, levels, _best(noise))
 
 
 def draw_intensities(
@@ -76,15 +76,15 @@ def draw_intensities(
     intensity = np.round(_MEAN + _DEVIATION * ndtri(quantile), 2)
     best = _best(noise)
     deviations = np.array([noise[letter] for letter in MODALITIES])
-    chosen, least = np.empty((0, len(MODALITIES)), np.int64), np.inf
+    best_levels, least = np.empty((0, len(MODALITIES)), np.int64), np.inf
     for _ in range(_DRAWS):
         readings = intensity[:, None] + deviations * rng.standard_normal((count, len(MODALITIES)))
-        shown = np.searchsorted(_edges()[1:-1], readings)
-        sample = _in_sample(intensity, shown, best)
+        levels = np.searchsorted(_edges()[1:-1], readings)
+        sample = _in_sample(intensity, levels, best)
         off = max(abs(sample[subset]["Pearson"] - best[subset].scores["Pearson"]) for subset in SUBSETS)
         if off < least:
-            chosen, least = shown, off
-    return intensity, chosen
+            best_levels, least = levels, off
+    return intensity, best_levels
 
 
 def _best(noise: Mapping[str, float]) -> dict[str, _Best]:
@@ -114,12 +114,12 @@ def _edges() -> NDArray[np.float64]:
 
 
 def _in_sample(
-    intensity: NDArray[np.float64], shown: NDArray[np.int64], best: Mapping[str, _Best]
+    intensity: NDArray[np.float64], levels: NDArray[np.int64], best: Mapping[str, _Best]
 ) -> dict[str, dict[str, float]]:
     scores = {}
     for subset, (medians, means, expected) in best.items():
         columns = [list(MODALITIES).index(letter) for letter in subset]
-        row = np.ravel_multi_index(tuple(shown[:, columns].T), (len(LEVELS),) * len(columns))
+        row = np.ravel_multi_index(tuple(levels[:, columns].T), (len(LEVELS),) * len(columns))
         stretched = _MEAN + (means[row] - _MEAN) / expected["Pearson"]
         (var_x, cov), (_, var) = np.cov(intensity, stretched, ddof=0)
         ccc = 2 * cov / (var_x + var + (intensity.mean() - stretched.mean()) ** 2)

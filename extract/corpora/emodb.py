@@ -59,7 +59,7 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     files = scan(path, ".wav")
-    recordings, others = named(files, _NAME)
+    recordings, other_names = named(files, _NAME)
     utterances = [
         Utterance(
             id=stem,
@@ -73,4 +73,4 @@ def read_release(path: Path) -> ReleaseContents:
         for stem, (speaker, sentence, emotion) in recordings.items()
     ]
     expected = {(ALL, name): count for name, count in _NAMES.values()}
-    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others})
+    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: other_names})

@@ -84,7 +84,7 @@ def prepare_table(
     """
     root = path.parent if root is None else root
     if not root.is_dir():
-        raise CorpusError(f"The corpus root {root} is no folder: give the one that the table's paths start from.")
+        raise CorpusError(f"The corpus root {root} is no folder: give the folder that the table's paths start from.")
     labels = None if labels is None else [label.strip() for label in labels]
     if labels is not None and (len(set(labels)) < len(labels) or not all(labels)):
         raise CorpusError(f"The labels {one_line(labels)} are not one name each: give each class once.")
@@ -155,19 +155,19 @@ def check_rows(
     counts = Counter(utterance.id for utterance in utterances)
     if twice := [utterance_id for utterance_id, count in counts.items() if count > 1]:
         reader.problems.add("duplicate ids", *twice)
-    found = {utterance.label for utterance in utterances if utterance.label is not None}
-    if not (numeric_labels or classes) and are_scores(found):
+    distinct = {utterance.label for utterance in utterances if utterance.label is not None}
+    if not (numeric_labels or classes) and are_scores(distinct):
         reader.problems.add(
-            f"labels that are numbers ({len(found)} different ones; numbers on a scale are `scores`, in a column such "
+            f"labels that are numbers ({len(distinct)} of them; numbers on a scale are `scores`, in a column such "
             "as score_valence; classes that are numbers are named with --labels, such as --labels 0,1,2)",
-            *sorted(found),
+            *sorted(distinct),
         )
     reader.targets.check(utterances, labels, ranges or {}, several_kinds=bool(other_targets))
     remedy = "mend them and run the command again"
     lost = {str(label) for label, row in zip(given_labels, rows, strict=True) if label and "label" not in row}
     if lost:
-        others = [text for text in missing if text not in {label.casefold() for label in lost}]
-        texts = shlex.quote(",".join(others))
+        other_texts = [text for text in missing if text not in {label.casefold() for label in lost}]
+        texts = shlex.quote(",".join(other_texts))
         remedy += f" ({one_line(sorted(lost))} is taken for no label: keep it as a class with --missing {texts})"
     reader.problems.raise_if_any(where, remedy)
     if reader.mended:
@@ -259,9 +259,9 @@ class _Reader:
         if path not in self.files:
             self.files[path] = None
             try:
-                whole = self.root / path
-                real = whole.resolve()
-                there = whole.is_file()
+                full_path = self.root / path
+                real = full_path.resolve()
+                there = full_path.is_file()
             except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL character
                 self.problems.add("paths that can't be", f"{utterance_id} ({path[:40]!r}: {error})")
                 return None
@@ -276,12 +276,12 @@ class _Reader:
             elif not encodable(path):
                 self.problems.add("file names that can't be written as UTF-8", f"{utterance_id} ({path!r})")
             elif not there:
-                hint = f" to {real}" if whole.is_symlink() else self._look_alike(whole)
+                hint = f" to {real}" if full_path.is_symlink() else self._look_alike(full_path)
                 self.problems.add(f"files that are not in {self.root}", f"{utterance_id} ({path}{hint})")
             elif Path(path).is_absolute() and not outside:
                 self.files[path] = real.relative_to(self.real_root).as_posix()
             else:
-                self.files[path] = whole.relative_to(self.root).as_posix()
+                self.files[path] = full_path.relative_to(self.root).as_posix()
         return self.files[path]
 
     def _links(self, path: str) -> bool:

@@ -90,8 +90,8 @@ def read_texts(path: Path) -> dict[str, str]:
 
 def _labels(row: Mapping[str, Any]) -> ClipLabels:
     valence = score_of(str(row.get("valence", "")))
-    known = valence is not None and valence != _MISSING_VALENCE
-    return ClipLabels(str(row.get("name", "?")), str(row.get("discrete", "none")), valence if known else None)
+    has_valence = valence is not None and valence != _MISSING_VALENCE
+    return ClipLabels(str(row.get("name", "?")), str(row.get("discrete", "none")), valence if has_valence else None)
 
 
 def _first(path: Path, names: tuple[str, ...]) -> Path | None:

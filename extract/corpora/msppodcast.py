@@ -118,8 +118,8 @@ def _votes(file: Path) -> dict[str, Mapping[str, int]]:
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         for row in csv.DictReader(lines):
-            _, _, said = (row.get("EmoDetail") or "").partition(";")
-            word = (row.get("EmoClass_Major") or said.partition(";")[0]).strip()
+            _, _, detail = (row.get("EmoDetail") or "").partition(";")
+            word = (row.get("EmoClass_Major") or detail.partition(";")[0]).strip()
             if word in _NAMES:
                 votes[(row.get("FileName") or "").strip().removesuffix(".wav")][_NAMES[word]] += 1
     return dict(votes)

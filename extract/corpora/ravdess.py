@@ -52,7 +52,7 @@ def read_release(path: Path) -> ReleaseContents:
         CorpusError: A file links out of the folder.
     """
     sounds, films = scan(path, ".wav"), scan(path, ".mp4")  # a film's sound may lie beside it under the same name
-    recordings, others = named({*sounds, *films}, _NAME)
+    recordings, other_names = named({*sounds, *films}, _NAME)
     spoken: dict[tuple[str, ...], dict[str, str]] = {}  # the stems of an utterance, by actor and name
     for stem, (kind, name, way, emotion, intensity, sentence, actor) in recordings.items():
         if way == "01":
@@ -75,9 +75,9 @@ def read_release(path: Path) -> ReleaseContents:
         )
     expected = {(ALL, name): 96 if name == "neutral" else 192 for name in _NAMES.values()}
     songs = [stem for stem, parts in recordings.items() if parts[2] == "02"]
-    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: others, "songs, left out": songs})
+    return ReleaseContents(utterances, INFO.classes, expected, odd={OTHER_NAMES: other_names, "songs, left out": songs})
 
 
-def _first(files: Mapping[str, str], kinds: Mapping[str, str], *wanted: str) -> str | None:
+def _first(files: Mapping[str, str], kinds: Mapping[str, str], *by_preference: str) -> str | None:
     """Return the file of the first kind that there is one of."""
-    return next((files[kinds[kind]] for kind in wanted if kinds.get(kind) in files), None)
+    return next((files[kinds[kind]] for kind in by_preference if kinds.get(kind) in files), None)

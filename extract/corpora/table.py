@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise CorpusError(f"{path} is of no known kind of table: expected one that ends in {one_line(SUFFIXES)}.")
+        raise CorpusError(f"{path} is not a known kind of table: expected one that ends in {one_line(SUFFIXES)}.")
     if command := file_pointer(path):
         raise CorpusError(f"{path} is a pointer to a table that isn't here: run `{command}` there first.")
     try:
@@ -156,7 +156,7 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             else:
                 wrong.append(number)
     if wrong:
-        raise CorpusError(f"{path} has lines that are not one JSON object each: {one_line(wrong)}; mend them.")
+        raise CorpusError(f"{path} has lines that are not one JSON object each: {one_line(wrong)}; correct them.")
     return rows
 
 

@@ -60,26 +60,32 @@ class TargetReader:
             ranges: Lowest and highest value of scores, by name; the others may have any.
             several_kinds: Whether there are columns of other targets than `label`.
         """
-        classes = {name for one in utterances for name in (one.label, *(one.votes or ())) if name is not None}
-        label_names = {name for one in utterances for name in one.labels or ()}
+        used = {name for utterance in utterances for name in (utterance.label, *(utterance.votes or ()))}
+        classes = {name for name in used if name is not None}
+        label_names = {name for utterance in utterances for name in utterance.labels or ()}
         if labels is not None:
             classes, label_names = (classes, set(labels)) if _only_labels(utterances) else (set(labels), label_names)
-        if not label_names and any(one.labels is not None for one in utterances):
+        if not label_names and any(utterance.labels is not None for utterance in utterances):
             self.problems.add("no name in any of the labels (--labels names those that may apply)")
         values = _scores(utterances)
         limits = {name: ranges.get(name, (min(several), max(several))) for name, several in values.items()}
         if single := [name for name in values if name not in ranges and len(set(values[name])) == 1]:
             self.problems.add("scores of one value alone, whose range must be given (--range NAME=LOW,HIGH)", *single)
         kinds = "a label, labels, scores or votes" if several_kinds else "a label"
-        for one in utterances:
-            if one.label is not None and one.label not in classes:
-                self.problems.add(f"labels that are none of {one_line(labels or ())}", f"{one.id} ({one.label})")
-            others = {"labels": one.labels and list(one.labels), "scores": one.scores, "votes": one.votes}
-            if any(value is not None for value in others.values()):
-                for problem, detail in problems_of(others, classes, label_names, limits):
-                    self.problems.add(problem, f"{one.id}{detail}")
-            elif one.label is None and one.id not in self._unread:
-                self.problems.add(f"utterances without {kinds}", one.id)
+        for utterance in utterances:
+            if utterance.label is not None and utterance.label not in classes:
+                problem = f"labels that are none of {one_line(labels or ())}"
+                self.problems.add(problem, f"{utterance.id} ({utterance.label})")
+            values_by_kind = {
+                "labels": utterance.labels and list(utterance.labels),
+                "scores": utterance.scores,
+                "votes": utterance.votes,
+            }
+            if any(value is not None for value in values_by_kind.values()):
+                for problem, detail in problems_of(values_by_kind, classes, label_names, limits):
+                    self.problems.add(problem, f"{utterance.id}{detail}")
+            elif utterance.label is None and utterance.id not in self._unread:
+                self.problems.add(f"utterances without {kinds}", utterance.id)
 
     def _labels(self, utterance_id: str, value: Any) -> tuple[str, ...] | None:
         try:
@@ -121,9 +127,9 @@ def matching_numbers(present: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for column in present:
         for prefix in PREFIXES.values():
-            rest = column[len(prefix) :].strip()
-            if column.lower().startswith(prefix) and rest and prefix + rest not in names.values():
-                names[column] = prefix + rest
+            score_name = column[len(prefix) :].strip()
+            if column.lower().startswith(prefix) and score_name and prefix + score_name not in names.values():
+                names[column] = prefix + score_name
     return names
 
 
@@ -143,7 +149,7 @@ def labels_of(value: Any) -> tuple[str, ...]:
         cells, empty = list(value) if isinstance(value, list | tuple) else [value], False
     names = [as_text(cell) or "" for cell in cells]
     if empty or not all(names) or len(set(names)) < len(names) or "," in "".join(names) or _NONE_APPLIES in names:
-        raise ValueError(f"{value!r:.40} are no different names")
+        raise ValueError(f"{value!r:.40} are not different names")
     return tuple(names)
 
 
@@ -197,21 +203,21 @@ def ranges_of(
             f"{where} has no scores {one_line(unknown)}, which a range is given for: "
             f"it has {one_line(values) or 'no scores at all'}."
         )
-    taken = {name: (min(several), max(several)) for name, several in values.items() if name not in ranges}
-    if taken:
-        listed = one_line(f"{name} {low:g} … {high:g}" for name, (low, high) in taken.items())
-        first, (low, high) = next(iter(taken.items()))
+    observed = {name: (min(several), max(several)) for name, several in values.items() if name not in ranges}
+    if observed:
+        listed = one_line(f"{name} {low:g} … {high:g}" for name, (low, high) in observed.items())
+        first, (low, high) = next(iter(observed.items()))
         logger.info(
             f"{where}: the ranges of scores are taken from the values that occur ({listed}); --range gives the scale's "
             f"own, such as --range {first}={math.floor(low)},{math.ceil(high)}."
         )
-    return {name: taken[name] if name in taken else (ranges[name][0], ranges[name][1]) for name in values}
+    return {name: observed[name] if name in observed else (ranges[name][0], ranges[name][1]) for name in values}
 
 
 def _only_labels(utterances: Sequence[Utterance]) -> bool:
     """Whether the utterances have several labels each, and neither one label nor votes."""
-    with_labels = any(one.labels is not None for one in utterances)
-    return with_labels and not any(one.label is not None or one.votes for one in utterances)
+    with_labels = any(utterance.labels is not None for utterance in utterances)
+    return with_labels and not any(utterance.label is not None or utterance.votes for utterance in utterances)
 
 
 def _scores(utterances: Sequence[Utterance]) -> dict[str, list[float]]:

@@ -227,7 +227,7 @@ def check_layers(layers: tuple[int, ...] | str, count: int, name: str) -> None:
     """Refuse layers that a model of `count` transformer layers doesn't have.
 
     Raises:
-        EncoderError: As said.
+        EncoderError: There are such layers, or none is given.
     """
     if layers == "mean":
         return

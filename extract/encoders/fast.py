@@ -91,7 +91,7 @@ class PackedLinear(nn.Module):
 
     @property
     def bias(self) -> torch.Tensor | None:
-        """The bias."""
+        """Return the bias of the layer, None where it has none."""
         return self._bias
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

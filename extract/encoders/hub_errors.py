@@ -3,13 +3,14 @@
 import errno
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlparse
 
 from gia_mic.extract.encoders.quiet import quietly
-from gia_mic.extract.errors import EncoderError, first_line
+from gia_mic.extract.errors import EncoderError, MerError, RunError, first_line
 
-__all__ = ["WAITS_S", "UnreachableError", "ask_hub", "status_of"]
+__all__ = ["WAITS_S", "UnreachableError", "ask_hub", "send_to_hub", "status_of"]
 
 WAITS_S = (1, 2, 4, 8)
 """How long to wait before asking again, where the hub may answer the next time."""
@@ -30,16 +31,33 @@ def ask_hub(model: str, revision: str, ask: Callable[[], Answer], waits_s: tuple
     Raises:
         EncoderError: It doesn't answer, or refuses; the message says why, and what to do.
     """
+    return _try(ask, partial(_refusal, model, revision), waits_s)
+
+
+def send_to_hub(repository: str, send: Callable[[], Answer], waits_s: tuple[int, ...] = WAITS_S) -> Answer:
+    """Send something to the hub, and again where it may take it the next time; what is sent twice must do no harm.
+
+    Raises:
+        RunError: It doesn't answer, or refuses; the message says why, and what to do.
+    """
+    return _try(send, partial(_upload_refusal, repository), waits_s)
+
+
+def _try(
+    ask: Callable[[], Answer], refusal: Callable[[tuple[BaseException, ...]], MerError], waits_s: tuple[int, ...]
+) -> Answer:
     from huggingface_hub.utils import logging
 
     for wait_s in (*waits_s, None):
         try:
             with quietly(logging):
                 return ask()
+        except MerError:
+            raise
         except Exception as error:  # the hub's libraries raise many kinds
             causes = tuple(_causes(error))
             if wait_s is None or not _may_pass(causes):
-                raise _refusal(model, revision, causes) from error
+                raise refusal(causes) from error
             time.sleep(wait_s)
     raise AssertionError("the last round returns or raises")
 
@@ -129,6 +147,43 @@ def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> En
             "check the network and run this again; files that came whole are kept."
         )
     return EncoderError(f"The hub gave no {model} ({first_line(causes[0])}): check the name and the network.")
+
+
+def _upload_refusal(repository: str, causes: tuple[BaseException, ...]) -> RunError:
+    """Turn what the hub's libraries raise while they upload into one sentence with the cause and the cure."""
+    from huggingface_hub import constants
+
+    owner = repository.partition("/")[0]
+    statuses = {status for error in causes if (status := status_of(error)) is not None}
+    cause = next((error for error in causes if type(error) is not RuntimeError), causes[0])
+    words = str(cause).partition("For more information")[0].split()
+    why = " ".join(words)[:400].rstrip(".") or first_line(cause)
+    if 401 in statuses:
+        return RunError("The hub doesn't accept the token: log in anew with `hf auth login`, or check HF_TOKEN.")
+    if 403 in statuses:
+        return RunError(
+            f"The hub doesn't let this token write to {repository}: choose a repository of yours, or a token that may "
+            f"write, of an account with rights in {owner}."
+        )
+    if 404 in statuses:
+        return RunError(f"The hub knows nobody called {owner}, or doesn't take {repository} (404): check the name.")
+    if statuses & {409, 412}:
+        return RunError(f"{repository} was changed by somebody else meanwhile: run this again.")
+    if 429 in statuses:
+        return RunError(f"The hub got too many requests to take {repository} (429): wait some minutes.")
+    if ill := [status for status in statuses if status >= 500]:
+        return RunError(f"The hub can't take {repository} now (it answers {ill[0]}): run this again later.")
+    if any("ConnectError" in _kinds(error) or "ConnectTimeout" in _kinds(error) for error in causes):
+        return RunError(
+            f"The hub {constants.ENDPOINT} can't be reached to upload {repository} ({first_line(causes[-1])}): check "
+            "the network and run this again."
+        )
+    if _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes):
+        return RunError(
+            f"The connection to the hub broke off while it took {repository} ({first_line(causes[-1])}): check the "
+            "network and run this again; nothing was changed there."
+        )
+    return RunError(f"The hub doesn't take {repository} ({why}): correct that and run this again.")
 
 
 def _file(error: BaseException) -> str:

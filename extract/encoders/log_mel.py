@@ -43,7 +43,8 @@ class LogMel:
             self._extractor = SeamlessM4TFeatureExtractor(**{key: settings[key] for key in fields if key in settings})
         except Exception as error:
             raise EncoderError(
-                f"The settings of the feature extractor make no log-mel spectra ({first_line(error)}): take them anew."
+                f"The settings of the feature extractor don't describe log-mel spectra ({first_line(error)}): copy "
+                "them from the model again."
             ) from error
         self._mels, self._stride = self._extractor.num_mel_bins, self._extractor.stride
         self.rate: int = self._extractor.sampling_rate

@@ -68,7 +68,7 @@ class TextEncoder(Pretrained):
         if len(self._tokenizer) > vocabulary:
             raise EncoderError(
                 f"The tokenizer of {self._named['model']} has {len(self._tokenizer)} tokens and the model "
-                f"{vocabulary}: they don't belong together."
+                f"{vocabulary}: take both from one model."
             )
         paddings = (self._tokenizer.pad_token_id, getattr(config, "pad_token_id", None))
         self._padding = next((token for token in paddings if isinstance(token, int) and token >= 0), 0)  # under a mask

@@ -42,7 +42,7 @@ def utterances_of_table(
     classes: str | None,
     missing: Collection[str],
     ranges: Mapping[str, Sequence[float]],
-    known: Collection[str],
+    existing: Collection[str],
     *,
     scores_needed: bool,
 ) -> list[Utterance]:
@@ -53,7 +53,7 @@ def utterances_of_table(
         classes: As `import_features` takes it.
         missing: Texts that stand for a missing value.
         ranges: Lowest and highest value of scores, by name.
-        known: Labels that are classes, even if they are numbers.
+        existing: Labels that are classes, even if they are numbers.
         scores_needed: Whether to refuse labels that are no scores where `classes` is given.
 
     Raises:
@@ -70,7 +70,7 @@ def utterances_of_table(
     )
     words = sorted({utterance.label for utterance in utterances if utterance.label is not None})
     if classes is None:
-        if are_scores(words) and not set(words) <= set(known):
+        if are_scores(words) and not set(words) <= set(existing):
             raise CorpusError(
                 f"{labels} has numbers for labels ({one_line(words, 5)}): name their column score_sentiment, or else "
                 "score_…, to keep them as `scores`, say with --classes how they become classes, or write classes that "
@@ -131,28 +131,28 @@ def utterances_of_segments(
 def make_corpus(
     features: Path,
     name: str,
-    wanted: Sequence[Utterance],
+    utterances: Sequence[Utterance],
     classes: str | None,
     ranges: Mapping[str, Sequence[float]],
     source: Path,
 ) -> Corpus:
     """Make the corpus from the targets at hand."""
-    if not wanted:
+    if not utterances:
         raise CorpusError(
             f"There is no corpus {name!r} in {features}, and {source} has no labels to make it from: "
             "give a table of ids and labels with --labels."
         )
     order = sentiment.CLASSES[classes or sentiment.DEFAULT]
-    names = {name for one in wanted for name in (one.label, *(one.votes or ())) if name is not None}
-    several = {name for one in wanted for name in one.labels or ()}
+    names = {name for one in utterances for name in (one.label, *(one.votes or ())) if name is not None}
+    several = {name for one in utterances for name in one.labels or ()}
     corpus = write_corpus(
         features,
         name,
-        wanted,
+        utterances,
         root=features / name,
         classes=order if names and names <= set(order) else None,
         label_names=sentiment.EMOTIONS if several and several <= set(sentiment.EMOTIONS) else None,
-        score_ranges=ranges_of(wanted, {**sentiment.scales(wanted), **ranges}, where=source),
+        score_ranges=ranges_of(utterances, {**sentiment.scales(utterances), **ranges}, where=source),
         about={"source": source.name, "description": "Imported", "scores_as": classes},
     )
     logger.info(f"Made the corpus {name} from {source.name}. {corpus.describe()}")
@@ -160,15 +160,15 @@ def make_corpus(
 
 
 def check_corpus(
-    corpus: Corpus, wanted: Sequence[Utterance], ranges: Mapping[str, Sequence[float]], source: Path
+    corpus: Corpus, utterances: Sequence[Utterance], ranges: Mapping[str, Sequence[float]], source: Path
 ) -> None:
     """Compare the targets at hand with those of a corpus, as far as both have them.
 
     Raises:
         CorpusError: They contradict each other.
     """
-    known = {utterance.id: utterance for utterance in corpus}
-    pairs = [(known[one.id], one) for one in wanted if one.id in known]
+    existing = {utterance.id: utterance for utterance in corpus}
+    pairs = [(existing[one.id], one) for one in utterances if one.id in existing]
     others = {
         "labels": [
             one.id for theirs, one in pairs if None not in (theirs.label, one.label) and theirs.label != one.label
@@ -184,7 +184,7 @@ def check_corpus(
                 f"{source} has other {what} than the corpus {corpus.name!r} for {one_line(names)}: "
                 "import under another name."
             )
-    if not corpus.score_ranges and any(one.scores for one in wanted):
+    if not corpus.score_ranges and any(one.scores for one in utterances):
         logger.info(
             f"The corpus {corpus.name} has no scores and {source} does: import under another name to train on them."
         )
@@ -213,5 +213,5 @@ def _scores_text(scores: Sequence[float]) -> str | None:
     return " ".join(f"{score:g}" for score in scores) or None
 
 
-def _scores_differ(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    return any(abs(one[name] - other[name]) > _SAME_SCORE for name in one.keys() & other.keys())
+def _scores_differ(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    return any(abs(first[name] - second[name]) > _SAME_SCORE for name in first.keys() & second.keys())

@@ -78,10 +78,10 @@ def import_features(
         StoreError: A file is refused, broken, or contradicts another in an id or in D; or values aren't finite.
     """
     if nonfinite not in ("fail", "skip", "zero"):
-        raise StoreError(f"{nonfinite!r} is nothing to do with values that aren't finite: choose fail, skip or zero.")
+        raise StoreError(f"{nonfinite!r} is not a way to treat values that aren't finite: choose fail, skip or zero.")
     if classes is not None and classes not in sentiment.CLASSES:
-        raise CorpusError(f"{classes!r} is no way to make classes of scores: choose {one_line(sentiment.CLASSES)}.")
-    asked = classes is not None
+        raise CorpusError(f"{classes!r} is not a way to make classes of scores: choose {one_line(sentiment.CLASSES)}.")
+    scores_needed = classes is not None
     corpus = load_corpus(features, name) if name in corpus_names(features) else None
     if classes is None and corpus is not None:
         classes = corpus.about.get("scores_as")
@@ -92,29 +92,29 @@ def import_features(
     )
     imported = _collect(rows, files)
     if labels is None:
-        wanted = utterances_of_files(imported.values(), classes)
+        utterances = utterances_of_files(imported.values(), classes)
     elif cut:
-        wanted = utterances_of_segments(segments, classes, splits, missing)
+        utterances = utterances_of_segments(segments, classes, splits, missing)
     else:
-        known = () if corpus is None else corpus.classes
-        wanted = utterances_of_table(labels, classes, missing, ranges or {}, known, scores_needed=asked)
+        existing = () if corpus is None else corpus.classes
+        utterances = utterances_of_table(labels, classes, missing, ranges or {}, existing, scores_needed=scores_needed)
     source = files[0] if labels is None else labels
     if corpus is None:
-        corpus = make_corpus(features, name, wanted, classes, ranges or {}, source)
+        corpus = make_corpus(features, name, utterances, classes, ranges or {}, source)
     else:
-        check_corpus(corpus, wanted, ranges or {}, source)
+        check_corpus(corpus, utterances, ranges or {}, source)
     ids = set(corpus.ids)
-    others = [utterance_id for utterance_id in imported if utterance_id not in ids]
-    alike = look_alikes([*others, *(utterance_id for utterance_id in corpus.ids if utterance_id not in imported)])
+    unknown_ids = [utterance_id for utterance_id in imported if utterance_id not in ids]
+    alike = look_alikes([*unknown_ids, *(utterance_id for utterance_id in corpus.ids if utterance_id not in imported)])
     suspects = one_line((" and ".join(map(ascii, group)) for group in alike), 3)
     hint = f" These differ in nothing but capitals, width or what isn't visible: {suspects}." if alike else ""
-    if len(others) == len(imported):
+    if len(unknown_ids) == len(imported):
         raise CorpusError(
-            f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(others, 3)}, "
+            f"None of the ids in {one_line(files)} is in the corpus {name!r}: they have {one_line(unknown_ids, 3)}, "
             f"the corpus has {one_line(corpus.ids, 3)}.{hint}"
         )
-    if others:
-        logger.warning(f"Left out, because the corpus doesn't have them: {one_line(others)}.{hint}")
+    if unknown_ids:
+        logger.warning(f"Left out, because the corpus doesn't have them: {one_line(unknown_ids)}.{hint}")
     return _write_features(corpus, modality, imported, encoder or files[0].stem, frame_rate_hz, nonfinite)
 
 

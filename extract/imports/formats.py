@@ -86,7 +86,7 @@ def read_utterances(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     elif suffix == ".npz":
         yield from _npz(path)
     else:
-        raise StoreError(f"{path} is of no known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
+        raise StoreError(f"{path} is not of a known kind: expected .pkl, .csd, .npz or a folder of .npy files.")
 
 
 def read_segments(path: Path) -> list[Segment]:
@@ -98,10 +98,10 @@ def read_segments(path: Path) -> list[Segment]:
     ]
 
 
-def cut_to_segments(path: Path, wanted: Sequence[Segment]) -> Iterator[ImportedUtterance]:
+def cut_to_segments(path: Path, segments: Sequence[Segment]) -> Iterator[ImportedUtterance]:
     """Cut a sequence of whole videos (.csd) to segments: the frames whose middle lies within."""
     by_video: dict[str, list[Segment]] = {}
-    for segment in wanted:
+    for segment in segments:
         by_video.setdefault(segment.video, []).append(segment)
     for sequence in read_sequences(path):
         middle = sequence.intervals.mean(axis=1)
@@ -138,10 +138,10 @@ def _pickle(path: Path, modality: str) -> Iterator[ImportedUtterance]:
     parts = content if isinstance(content, Mapping) else {}
     if not (parts and all(isinstance(part, Mapping) for part in parts.values())):
         parts = {"": content}  # one part of the three
-    others = [name for name in parts if part_of(_words(name)) is None]
-    if 0 < len(others) < len(parts):
-        logger.warning(f"{path}: left out is {one_line(map(repr, others))}, which is none of train, dev and test.")
-        parts = {name: part for name, part in parts.items() if name not in others}
+    other_parts = [name for name in parts if part_of(_words(name)) is None]
+    if 0 < len(other_parts) < len(parts):
+        logger.warning(f"{path}: left out is {one_line(map(repr, other_parts))}, which is none of train, dev and test.")
+        parts = {name: part for name, part in parts.items() if name not in other_parts}
     for name, part in parts.items():
         if not isinstance(part, Mapping) or "id" not in part:
             raise StoreError(

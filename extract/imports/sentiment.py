@@ -130,9 +130,9 @@ def targets(scores: Sequence[float], of_one_modality: Sequence[float] = ()) -> d
     """
     names = (SENTIMENT, *(EMOTIONS if len(scores) == 1 + len(EMOTIONS) else ()))
     numbers = {**dict(zip(names, scores, strict=False)), **dict(zip(_OF_ONE_MODALITY, of_one_modality, strict=False))}
-    known = {name: number for name, number in numbers.items() if np.isfinite(number)}
-    labels = tuple(name for name in EMOTIONS if known[name] > 0) if set(EMOTIONS) <= set(known) else None
-    return {"labels": labels, "scores": known or None}
+    finite = {name: number for name, number in numbers.items() if np.isfinite(number)}
+    labels = tuple(name for name in EMOTIONS if finite[name] > 0) if set(EMOTIONS) <= set(finite) else None
+    return {"labels": labels, "scores": finite or None}
 
 
 def scales(utterances: Sequence[Utterance]) -> dict[str, tuple[float, float]]:
@@ -145,9 +145,9 @@ def scales(utterances: Sequence[Utterance]) -> dict[str, tuple[float, float]]:
         for name, value in (utterance.scores or {}).items():
             values.setdefault(name, []).append(value)
     scale = _SCALE_OF_SIMS if values.keys() & set(_OF_ONE_MODALITY) else _SCALE
-    known = {**dict.fromkeys((SENTIMENT, *_OF_ONE_MODALITY), scale), **dict.fromkeys(EMOTIONS, _SCALE_OF_EMOTIONS)}
+    ranges = {**dict.fromkeys((SENTIMENT, *_OF_ONE_MODALITY), scale), **dict.fromkeys(EMOTIONS, _SCALE_OF_EMOTIONS)}
     return {
         name: (low, high)
-        for name, (low, high) in known.items()
+        for name, (low, high) in ranges.items()
         if name in values and low <= min(values[name]) and max(values[name]) <= high
     }

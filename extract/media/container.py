@@ -129,15 +129,15 @@ def open_track(path: Path, kind: str, recording: Recording | None = None) -> Tra
             why = f"; its {what} is of a kind that can't be decoded" if streams else ""
             raise MediaError(f"{path} has no {what}{why}: check the manifest's {kind} path.")
         default = av.stream.Disposition.default
-        chosen = next((stream for stream in playable if stream.disposition & default), playable[0])
+        stream = next((stream for stream in playable if stream.disposition & default), playable[0])
         both = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]
         starts = [float(s.start_time * s.time_base) for s in both if s.start_time is not None and s.time_base]
         origin_s = min(starts, default=0.0)
         if -TOLERANCE_S < origin_s < 0:  # what a codec needs to settle, and nobody hears
             origin_s = 0.0
-        start = chosen.start_time
-        start_s = None if start is None else float(start * chosen.time_base) - origin_s
-        return Track(path, container, chosen, origin_s, start_s, streams.index(chosen), recording)
+        start = stream.start_time
+        start_s = None if start is None else float(start * stream.time_base) - origin_s
+        return Track(path, container, stream, origin_s, start_s, streams.index(stream), recording)
     except BaseException:
         container.close()
         raise
@@ -220,7 +220,7 @@ def check_is_whole(track: Track, until_s: float) -> None:
     A header that only says another length is no reason: it may be a guess, or out of date.
 
     Raises:
-        MediaError: As said.
+        MediaError: The stream is such a one.
     """
     missing = missing_bytes(track.path)
     promised = track.end_s

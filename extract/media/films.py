@@ -20,10 +20,10 @@ def missing_bytes(path: Path) -> int | None:
             if head[:4] == b"RIFF":
                 [length] = struct.unpack_from("<I", head, 4)
                 return max(length + 8 - size, 0) if 0 < length < 0x7FFF0000 else None
-            place = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # ASF's file properties
-            if place >= 0:
-                [length] = struct.unpack_from("<Q", head, place + 40)
-                [flags] = struct.unpack_from("<I", head, place + 88)
+            offset = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # ASF's file properties
+            if offset >= 0:
+                [length] = struct.unpack_from("<Q", head, offset + 40)
+                [flags] = struct.unpack_from("<I", head, offset + 88)
                 return max(length - size, 0) if length and not flags & 1 else None
         except (struct.error, IndexError):
             return None

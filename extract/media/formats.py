@@ -60,9 +60,9 @@ def recording_at(data: mmap.mmap, begin: int, size: int) -> Recording | None:
         if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
             return _mp3(data, begin, size)
         if begin == 0:
-            for magic, read in ((b".snd", _au), (b"caff", _caf), (b"riff\x2e\x91", _w64), (b"NIST_1A", _nist)):
+            for magic, reader in ((b".snd", _au), (b"caff", _caf), (b"riff\x2e\x91", _w64), (b"NIST_1A", _nist)):
                 if head.startswith(magic):
-                    return read(data, size)
+                    return reader(data, size)
     except (struct.error, ValueError, ZeroDivisionError, OverflowError, IndexError):
         return None  # a damaged header: what reads the file says what is wrong with it
     return None
@@ -109,18 +109,18 @@ def _wav(data: mmap.mmap, begin: int, size: int) -> Recording:
                     return Recording(begin, size)
                 patches = zip((begin + 4, at - 4), sizes, strict=True)
                 return Recording(
-                    begin, size, patches=tuple((place, struct.pack(form[0] + "I", n)) for place, n in patches)
+                    begin, size, patches=tuple((start, struct.pack(form[0] + "I", n)) for start, n in patches)
                 )
             if promised > size - at:
                 return _cut(begin, size, promised, size - at, bytes_per_s)
             end = at + promised + promised % 2
-            whole = begin + 8 + riff + riff % 2
-            for after in (whole, end):
+            riff_end = begin + 8 + riff + riff % 2
+            for after in (riff_end, end):
                 if after >= end and re.match(rb"(RIFF|RF64)....WAVE", data[after : after + 12], re.DOTALL):
                     return Recording(begin, after)
-            left = (size - end) / bytes_per_s if bytes_per_s else 0.0
-            if left > 0.25 and not re.fullmatch(rb"[ -~]{4}", data[end : end + 4]):
-                return Recording(begin, size, note=f"{left:.2f} s after the end that its header names were left out")
+            left_s = (size - end) / bytes_per_s if bytes_per_s else 0.0
+            if left_s > 0.25 and not re.fullmatch(rb"[ -~]{4}", data[end : end + 4]):
+                return Recording(begin, size, note=f"{left_s:.2f} s after the end that its header names were left out")
             return Recording(begin, size)
     return Recording(begin, size)
 
@@ -128,11 +128,11 @@ def _wav(data: mmap.mmap, begin: int, size: int) -> Recording:
 def _end_of_sound(data: mmap.mmap, at: int, size: int) -> int:
     """Return where a WAV's sound ends whose size is unknown: before the chunks that lead to the end of the file."""
     for match in TRAILING.finditer(data, max(at, size - TAIL)):
-        place = match.start()
-        for _, first, length in _chunks(data, place, size, "<4sI"):
+        start = match.start()
+        for _, first, length in _chunks(data, start, size, "<4sI"):
             if first + length + length % 2 >= size:
                 if first + length in (size, size - 1):
-                    return place
+                    return start
                 break
     return size
 
@@ -200,9 +200,9 @@ def _mp3(data: mmap.mmap, begin: int, size: int) -> Recording | None:
     side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
     frames = promised = 0
     if data[at + 4 + side : at + 8 + side] in (b"Xing", b"Info"):
-        place = at + 8 + side
-        [flags] = struct.unpack_from(">I", data, place)
-        fields = struct.unpack_from(f">{(flags & 1) + (flags >> 1 & 1)}I", data, place + 4)
+        start = at + 8 + side
+        [flags] = struct.unpack_from(">I", data, start)
+        fields = struct.unpack_from(f">{(flags & 1) + (flags >> 1 & 1)}I", data, start + 4)
         if flags & 3 == 3:
             frames, promised = fields
     elif data[at + 36 : at + 40] == b"VBRI":

@@ -56,13 +56,13 @@ class Part(io.RawIOBase):
         """Read as much as fits."""
         view = memoryview(buffer).cast("B")
         begin = self._recording.begin + self._at
-        wanted = max(min(len(view), self._recording.end - begin), 0)
+        length = max(min(len(view), self._recording.end - begin), 0)
         self._file.seek(begin)
-        data = bytearray(self._file.read(wanted))
-        for place, patch in self._recording.patches:
+        data = bytearray(self._file.read(length))
+        for offset, patch in self._recording.patches:
             for index, value in enumerate(patch):
-                if 0 <= place + index - begin < len(data):
-                    data[place + index - begin] = value
+                if 0 <= offset + index - begin < len(data):
+                    data[offset + index - begin] = value
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -110,7 +110,7 @@ def check_parts(path: Path, parts: list[Recording]) -> None:
     """Refuse recordings that aren't whole; what gets rounded in headers may be missing.
 
     Raises:
-        MediaError: As said.
+        MediaError: A recording is cut short.
     """
     for part in parts:
         if part.missing_s > TOLERANCE_S:
@@ -133,13 +133,13 @@ def recordings(path: Path) -> list[Recording]:
 @lru_cache(maxsize=256)
 def _recordings(path: Path, size: int, _: int) -> tuple[Recording, ...]:
     """Look for them once, however many clips a file has, as long as its size and time stay."""
-    found: list[Recording] = []
+    recordings: list[Recording] = []
     begin = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while begin < size:
-            one = recording_at(data, begin, size)
-            if one is None:
+            recording = recording_at(data, begin, size)
+            if recording is None:
                 break
-            found.append(one)
-            begin = one.end
-    return tuple(found) or (Recording(0, size),)
+            recordings.append(recording)
+            begin = recording.end
+    return tuple(recordings) or (Recording(0, size),)

@@ -79,26 +79,26 @@ def _part_s(path: Path, part: Recording) -> float:
 
 def _reading(path: Path, parts: list[Recording], modality: str, length_s: float) -> str:
     """Name what is read otherwise than by taking the first stream from its beginning as it is."""
-    found = [f"{len(parts)} recordings"] if len(parts) > 1 else []
+    words = [f"{len(parts)} recordings"] if len(parts) > 1 else []
     if modality == "speech":
         sound = open_sound(path, parts[0])
         if sound is not None:
             with sound:
-                return " ".join([*found, f"mix of {sound.channels}"] if sound.channels > 2 else found)
+                return " ".join([*words, f"mix of {sound.channels}"] if sound.channels > 2 else words)
     with open_track(path, "audio" if modality == "speech" else "video") as track:
         if track.choice:
-            found.append(f"track {track.choice}")
+            words.append(f"track {track.choice}")
         if track.start_s is not None and abs(track.start_s) >= (5e-4 if modality == "speech" else SLIGHT_S):
-            found.append(f"from {track.start_s:.3f} s")
+            words.append(f"from {track.start_s:.3f} s")
         if modality == "speech":
             if track.stream.codec_context.layout.nb_channels > 2:
-                found.append(f"mix of {track.stream.codec_context.layout.nb_channels}")
-            return " ".join(found)
+                words.append(f"mix of {track.stream.codec_context.layout.nb_channels}")
+            return " ".join(words)
         if track.end_s is not None and length_s > track.end_s + LINGER_S:
-            found.append("lingers")
+            words.append("lingers")
         if (shape := shape_of(track.stream)) != 1.0:
-            found.append(f"pixels {shape:.3f}")
+            words.append(f"pixels {shape:.3f}")
         frame = next(frames_of(track, 0.0, []), None)
         if frame is not None and (turn := turn_of(frame)) is not None:
-            found.append(turn.name)
-        return " ".join(found)
+            words.append(turn.name)
+        return " ".join(words)

@@ -68,31 +68,31 @@ def mixed(blocks: Iterable[Sound], notes: list[str]) -> Iterator[tuple[np.ndarra
     Yields:
         Samples (n,) float32, and their rate.
     """
-    held: list[Sound] = []
+    waiting: list[Sound] = []
     opposed: bool | None = None
-    power, heard, waited = np.zeros(2), 0.0, 0.0
+    power, sounding_s, waited = np.zeros(2), 0.0, 0.0
     for block in blocks:
         if block.samples.shape[1] != 2 or opposed is not None:
-            yield from _each([*held, block], opposed=bool(opposed))
-            held = []
+            yield from _each([*waiting, block], opposed=bool(opposed))
+            waiting = []
             continue
-        held.append(block)
-        one = _powers(block.samples)
-        power += one
+        waiting.append(block)
+        block_powers = _powers(block.samples)
+        power += block_powers
         waited += len(block.samples) / block.rate
-        heard += len(block.samples) / block.rate if one[1] > 1e-8 * len(block.samples) else 0.0
-        if heard >= DECIDE_S or waited >= LATEST_S:
+        sounding_s += len(block.samples) / block.rate if block_powers[1] > 1e-8 * len(block.samples) else 0.0
+        if sounding_s >= DECIDE_S or waited >= LATEST_S:
             opposed = _is_opposed(power, notes)
-            yield from _each(held, opposed=opposed)
-            held = []
-    yield from _each(held, opposed=bool(held) and _is_opposed(power, notes))
+            yield from _each(waiting, opposed=opposed)
+            waiting = []
+    yield from _each(waiting, opposed=bool(waiting) and _is_opposed(power, notes))
 
 
 def _is_opposed(power: np.ndarray, notes: list[str]) -> bool:
-    found = bool(power[1] > 0 and power[0] < OPPOSED * power[1])
-    if found:
+    opposed = bool(power[1] > 0 and power[0] < OPPOSED * power[1])
+    if opposed:
         notes.append(OPPOSED_NOTE)
-    return found
+    return opposed
 
 
 def _powers(samples: np.ndarray) -> np.ndarray:

@@ -73,20 +73,20 @@ def stream_pictures(
     start, end = start_s or 0.0, math.inf if end_s is None else end_s
     count = 0
     visible: Any = None
-    shown: Image.Image | None = None
+    image: Image.Image | None = None
     until = start
     for frame, from_s, to_s in _pictures(path, start, end):
         # the picture before this one stays on the screen until this one's time
         while visible is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
-            shown = shown or image_of(visible)
-            yield shown
+            image = image or image_of(visible)
+            yield image
             count += 1
         if from_s >= end:
             break
-        visible, shown, until = frame, None, to_s
+        visible, image, until = frame, None, to_s
     while visible is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
-        shown = shown or image_of(visible)
-        yield shown
+        image = image or image_of(visible)
+        yield image
         count += 1
     if count == 0:
         raise MediaError(f"{path} has no pictures{_between(start_s, end_s)}: check the file and the clip's times.")

@@ -230,21 +230,21 @@ def _joined(sounds: Iterator[Sound]) -> Iterator[Sound]:
 
     What was decoded before an error comes before the error: whoever needs no more than that doesn't meet it.
     """
-    held: list[Sound] = []
+    waiting: list[Sound] = []
     count = 0
 
     def join() -> Iterator[Sound]:
         nonlocal count
-        if held:
-            yield Sound(np.concatenate([sound.samples for sound in held]), held[0].rate, held[0].layout)
-        held.clear()
+        if waiting:
+            yield Sound(np.concatenate([sound.samples for sound in waiting]), waiting[0].rate, waiting[0].layout)
+        waiting.clear()
         count = 0
 
     try:
         for sound in sounds:
-            if held and _kind(sound) != _kind(held[0]):
+            if waiting and _kind(sound) != _kind(waiting[0]):
                 yield from join()
-            held.append(sound)
+            waiting.append(sound)
             count += len(sound.samples)
             if count >= JOINED_S * sound.rate:
                 yield from join()
@@ -282,11 +282,11 @@ def _from(sound: Sound, at_s: float, start_s: float) -> Iterator[Sound]:
 
 
 def _silence(length_s: float, channels: int, rate: int, layout: tuple[str, ...]) -> Iterator[Sound]:
-    left = round(length_s * rate)
-    while left > 0:
-        count = min(left, round(BLOCK_S * rate))
+    remaining = round(length_s * rate)
+    while remaining > 0:
+        count = min(remaining, round(BLOCK_S * rate))
         yield Sound(np.zeros((count, channels), np.float32), rate, layout)
-        left -= count
+        remaining -= count
 
 
 def samples_of(frame: Any) -> np.ndarray:
@@ -310,7 +310,7 @@ def _limited(
     path: Path, blocks: Iterator[tuple[np.ndarray, int]], wanted_s: float, notes: list[str]
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Stop after the wanted seconds, refuse what is missing or no number, and note where there is nothing to hear."""
-    count, now_rate, wanted = 0, 0, math.inf
+    count, now_rate, target_count = 0, 0, math.inf
     total = 0
     ear = Ear()
     for mono, rate in blocks:
@@ -319,21 +319,21 @@ def _limited(
             left_s = wanted_s - (count / now_rate if now_rate else 0.0)
             if now_rate:
                 wanted_s = left_s
-            wanted = round(left_s * rate) if math.isfinite(left_s) else math.inf
+            target_count = round(left_s * rate) if math.isfinite(left_s) else math.inf
             count, now_rate = 0, rate
-        mono = mono[: int(min(len(mono), wanted - count))]
+        mono = mono[: int(min(len(mono), target_count - count))]
         if not np.isfinite(mono).all():
             raise MediaError(f"{path} has samples that are not finite numbers: convert it again.")
         count += len(mono)
         total += len(mono)
         ear.hear(mono, rate)
         yield mono, rate
-        if count >= wanted:
+        if count >= target_count:
             break
     if total == 0:
         raise MediaError(f"{path} has no samples in the clip: check the file and the clip's times.")
-    if math.isfinite(wanted) and count < wanted - TOLERANCE_S * now_rate:
-        missing_s = (wanted - count) / now_rate
+    if math.isfinite(target_count) and count < target_count - TOLERANCE_S * now_rate:
+        missing_s = (target_count - count) / now_rate
         raise MediaError(
             f"{path} ends {missing_s:.2f} s before its clip does: check the clip's times against the file."
         )

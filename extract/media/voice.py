@@ -33,11 +33,11 @@ class Ear:
             return
         self._low = min(self._low, float(samples.min()))
         self._high = max(self._high, float(samples.max()))
-        held = np.concatenate([self._held, samples])
+        waiting = np.concatenate([self._held, samples])
         length = max(round(BLOCK_S * rate), 1)
-        whole = len(held) // length * length
-        self._held = held[whole:]
-        self._count(held[:whole].reshape(-1, length), length / rate)
+        complete = len(waiting) // length * length
+        self._held = waiting[complete:]
+        self._count(waiting[:complete].reshape(-1, length), length / rate)
 
     @property
     def note(self) -> str:

@@ -77,10 +77,10 @@ class ClassMeasure(Measure):
     def details(self, tally: NDArray[np.float64]) -> dict[str, Any]:
         """Return `recall` (by class name; None where a class has no true utterance) and `confusion` (lists)."""
         table = self.tables(tally)
-        whole = np.array_equal(table, np.rint(table))
+        is_counts = np.array_equal(table, np.rint(table))
         return {
             "recall": dict(zip(self.target.names, map(plain, recalls_of(table)), strict=True)),
-            "confusion": (table.astype(np.int64) if whole else table).tolist(),
+            "confusion": (table.astype(np.int64) if is_counts else table).tolist(),
         }
 
 

@@ -112,13 +112,13 @@ def weighted_accuracy(tables: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def f1(tables: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the F1 of having the label from confusion matrices, (..., 2, 2) → (...); NaN where it occurs nowhere."""
-    found = tables[..., 1, 1]
-    return ratio(2 * found, tables[..., 1, :].sum(axis=-1) + tables[..., :, 1].sum(axis=-1))
+    hits = tables[..., 1, 1]
+    return ratio(2 * hits, tables[..., 1, :].sum(axis=-1) + tables[..., :, 1].sum(axis=-1))
 
 
 def average_precision(true: NDArray[np.float64], answers: NDArray[np.float64]) -> float:
     """Return the average precision of one label from labels and probabilities, (B,) each; NaN if it never occurs."""
     order = np.argsort(-answers, kind="stable")
     last = np.flatnonzero(np.diff(answers[order], append=-np.inf))  # of equal answers
-    found = np.cumsum(true[order] > THRESHOLD)[last]
-    return float(ratio((np.diff(found, prepend=0) * found / (last + 1)).sum(), found[-1]))
+    hits = np.cumsum(true[order] > THRESHOLD)[last]
+    return float(ratio((np.diff(hits, prepend=0) * hits / (last + 1)).sum(), hits[-1]))

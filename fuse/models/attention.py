@@ -124,7 +124,7 @@ def _scores(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
 
 
 class _Scores(torch.autograd.Function):
-    """rows columnsᵀ + bias, (B, Q, d) and (B, T, d) to (B, Q, T), with a gradient of the columns that lies as they do.
+    """Turns (B, Q, d) and (B, T, d) into rows columnsᵀ + bias, (B, Q, T); the columns' gradient lies as they do.
 
     torch's own lies transposed, and to add that to the others that meet in a modality's frames takes ten times as long.
     The bias, of any shape that broadcasts, gets no gradient.

@@ -100,8 +100,8 @@ class Mult(nn.Module):
         self.cross = nn.ModuleDict(
             {
                 f"{to}_{of}": nn.ModuleList(TransformerLayer(d, config.heads) for _ in range(config.layers))
-                for to, others in self.sources.items()
-                for of in others
+                for to, sources in self.sources.items()
+                for of in sources
             }
         )
         self.own = nn.ModuleDict(

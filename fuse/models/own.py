@@ -105,10 +105,10 @@ class OwnFusion(nn.Module):
         """Return what the module answered, as the trainer takes it."""
         output = answer if isinstance(answer, Output) else Output(answer)
         shape = (len(next(iter(batch.values())).mask), self.outputs)
-        given = tuple(output.logits.shape) if isinstance(output.logits, Tensor) else type(output.logits).__name__
-        if given != shape:
+        answer = tuple(output.logits.shape) if isinstance(output.logits, Tensor) else type(output.logits).__name__
+        if answer != shape:
             raise RunError(
-                f"{self.name} answers {given} to {shape[0]} utterances with {shape[1]} outputs: return a tensor of "
+                f"{self.name} answers {answer} to {shape[0]} utterances with {shape[1]} outputs: return a tensor of "
                 f"shape {shape}, or an Output with such logits."
             )
         if output.unimodal and len(output.unimodal) != len(self.modalities):
@@ -200,13 +200,13 @@ def _seed_dropouts(model: nn.Module, masks: _Masks) -> float:
     Raises:
         RunError: They have different ones.
     """
-    found = [place for place in _children(model) if isinstance(place[2], nn.Dropout)]
-    probabilities = sorted({child.p for _, _, child in found if isinstance(child, nn.Dropout)} - {0.0})
+    dropouts = [entry for entry in _children(model) if isinstance(entry[2], nn.Dropout)]
+    probabilities = sorted({child.p for _, _, child in dropouts if isinstance(child, nn.Dropout)} - {0.0})
     if len(probabilities) > 1:
         raise RunError(
             f"{masks.name} drops with probabilities {one_line(probabilities)}: give all nn.Dropout the same."
         )
-    for parent, key, child in found:
+    for parent, key, child in dropouts:
         setattr(parent, key, SeededDropout(masks) if isinstance(child, nn.Dropout) and child.p else nn.Identity())
     return probabilities[0] if probabilities else 0.0
 

@@ -111,9 +111,9 @@ def _read_readout(run_dir: Path, target: Target) -> Readout:
     Raises:
         RunError: What was fitted is missing or broken.
     """
-    wanted = {"scores": ("mean", "deviation"), "labels": ("thresholds",)}.get(target.kind, ())
-    entries = read_entries(run_dir / READOUT, dict.fromkeys(wanted, list)) if wanted else {}
-    if not all(len(entries[name]) == len(target.names) and all(map(is_number, entries[name])) for name in wanted):
-        raise RunError(f"{run_dir / READOUT}: expected {len(target.names)} numbers each of {one_line(wanted)}: {HINT}.")
+    names = {"scores": ("mean", "deviation"), "labels": ("thresholds",)}.get(target.kind, ())
+    entries = read_entries(run_dir / READOUT, dict.fromkeys(names, list)) if names else {}
+    if not all(len(entries[name]) == len(target.names) and all(map(is_number, entries[name])) for name in names):
+        raise RunError(f"{run_dir / READOUT}: expected {len(target.names)} numbers each of {one_line(names)}: {HINT}.")
     mean, deviation, thresholds = (tuple(map(float, entries.get(name, ()))) for name in FITTED)
     return Readout(target, mean, deviation, thresholds)

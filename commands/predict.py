@@ -76,7 +76,10 @@ def predict(
     if batch and (explain or picture):
         raise click.UsageError("--explain and --picture are for one input.")
 
+    from gia_mic.extract.encoders.deferred import import_transformers
     from gia_mic.predictor import Input, load_predictor
+
+    import_transformers()
 
     predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device, trust=trust)
     if batch:

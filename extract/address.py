@@ -23,7 +23,18 @@ from typing import Any
 
 from gia_mic.extract.errors import StoreError
 
-__all__ = ["address_of", "fetch", "is_address", "local_folder", "mirror", "mirror_of", "pull", "push", "withdraw"]
+__all__ = [
+    "address_of",
+    "cache_folder",
+    "fetch",
+    "is_address",
+    "local_folder",
+    "mirror",
+    "mirror_of",
+    "pull",
+    "push",
+    "withdraw",
+]
 
 MARK, VERSIONS, COMPLETE = ".address", ".versions", ".complete"
 
@@ -44,7 +55,7 @@ def is_address(text: str) -> bool:
 
 def mirror(address: str) -> Path:
     """Return the folder that stands for an address, empty at first."""
-    folder = _cache() / hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder = cache_folder() / hashlib.sha256(address.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(address, encoding="utf-8")
     return folder
@@ -66,12 +77,12 @@ def local_folder(path: str | Path) -> Path:
 def address_of(folder: Path) -> str | None:
     """Return the address that a folder stands for, if it is a mirror."""
     mark = folder / MARK
-    return mark.read_text(encoding="utf-8") if folder.parent == _cache() and mark.is_file() else None
+    return mark.read_text(encoding="utf-8") if folder.parent == cache_folder() and mark.is_file() else None
 
 
 def mirror_of(path: Path) -> Path | None:
     """Return the mirror that a path lies in."""
-    cache = _cache()
+    cache = cache_folder()
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 (links stay)
     if not absolute.is_relative_to(cache):
         return None
@@ -157,7 +168,12 @@ def withdraw(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of what may be removed at any time: `MER_CACHE`, or one in the home folder.
+
+    Raises:
+        RuntimeError: There is no home folder.
+    """
     return Path(os.environ.get("MER_CACHE") or Path.home() / ".cache" / "gia-mic").resolve()
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from gia_mic.extract.errors import EncoderError
 from gia_mic.extract.files import digest
 
-__all__ = ["Box", "FaceTrackerConfig", "find_faces", "follow"]
+__all__ = ["Box", "FaceTrackerConfig", "find_faces", "follow", "frame_faces"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -97,6 +97,23 @@ def find_faces(
         left, top, right, bottom = (round(edge * size[axis % 2]) for axis, edge in enumerate(part))
         boxes = detect(picture.crop((left, top, right, bottom)) if within else picture)
         boxes_by_picture.append([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
+    return frame_faces(boxes_by_picture, size, tracker, frame_rate_hz)
+
+
+def frame_faces(
+    boxes_by_picture: Sequence[Sequence[Box]], size: tuple[int, int], tracker: FaceTrackerConfig, frame_rate_hz: float
+) -> list[Box | None]:
+    """Choose one of the faces that are in pictures, and frame it.
+
+    Args:
+        boxes_by_picture: The faces' boxes in each picture, in pixels.
+        size: Width and height of the pictures, in pixels.
+        tracker: How the face is framed.
+        frame_rate_hz: Pictures per second.
+
+    Returns:
+        As `find_faces`.
+    """
     faces = _smooth(follow(boxes_by_picture, tracker.step, tracker.growth), round(tracker.smooth_s * frame_rate_hz))
     return [None if face is None else _square(face, tracker.margin, *size) for face in faces]
 

@@ -13,5 +13,8 @@ class ListenConfig:
 
     every_s: float = setting(0.5, "Seconds between two answers.", above=0)
     window_s: float = setting(
-        4.0, "Seconds of sound that each answer is about; at most the window of the encoder.", above=0
+        4.0, "Seconds that each answer is about; at most the window of the encoder of speech.", above=0
+    )
+    lag_s: float = setting(
+        2.0, "Leave a modality out of answers while its newest data is older than this, in seconds.", above=0
     )

@@ -2,13 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from gia_mic.extract import media, plan
 from gia_mic.extract.corpus import MODALITIES, Clip
@@ -119,13 +121,41 @@ class Encoders:
         Raises:
             EncoderError: It can't be found, or would make other frames than were recorded.
         """
-        if modality not in self._loaded:
-            folder = self.folders.get(modality)
-            loaded = rebuild(self.specs[modality], folder, self._run_dir, trust=self._trust).to(self.device)
-            origin = f" from {folder}" if folder else ""
-            logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{origin}")
-            self._loaded[modality] = loaded
+        self.load([modality])
         return self._loaded[modality]
+
+    def load(self, modalities: Iterable[str]) -> None:
+        """Load the encoders of modalities side by side, those that aren't yet.
+
+        Raises:
+            EncoderError: One can't be found, or would make other frames than were recorded.
+        """
+        from gia_mic.extract.encoders.deferred import without_compiler
+        from gia_mic.extract.encoders.pretrained import BUILDING
+
+        def load_one(modality: str) -> Encoder:
+            with BUILDING, without_compiler():
+                encoder = rebuild(self.specs[modality], self.folders.get(modality), self._run_dir, trust=self._trust)
+            return encoder.to(self.device)
+
+        absent = [modality for modality in modalities if modality not in self._loaded]
+        if len(absent) < 2:
+            encoders = [load_one(modality) for modality in absent]
+        else:
+            threads = torch.get_num_threads()
+            with ThreadPoolExecutor(len(absent), "load", torch.set_num_threads, (threads,)) as loaders:
+                encoders = list(loaders.map(load_one, absent))
+            torch.set_num_threads(threads)  # threads begun later compute as this one does
+        for modality, encoder in zip(absent, encoders, strict=True):
+            folder = self.folders.get(modality)
+            origin = f" from {folder}" if folder else ""
+            logger.info(f"{modality}: {encoder.spec.name} {encoder.header.fingerprint}{origin}")
+            self._loaded[modality] = encoder
+
+    @property
+    def recogniser(self) -> "Recogniser | None":
+        """What hears the text where none is given, loaded; None where nothing does."""
+        return self._recogniser
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -144,17 +174,18 @@ class Encoders:
             EncoderError: An encoder can't be found, or would make other frames than were recorded.
         """
         encoded = [InputFrames() for _ in inputs]
-        for modality in self.specs:
-            if any(modality in utterance.by_modality() for utterance in inputs):
-                items = encode_inputs(self[modality], inputs, modality, self.device)
-                for input_frames, item in zip(encoded, items, strict=True):
-                    if item is None:
-                        continue
-                    if item.status == FAILED or item.frames is None:
-                        input_frames.failed[modality] = item.reason
-                    else:
-                        input_frames.frames[modality] = item.frames
-                        input_frames.notes.update({modality: item.reason} if item.reason else {})
+        wanted = [name for name in self.specs if any(name in utterance.by_modality() for utterance in inputs)]
+        self.load(wanted)
+        for modality in wanted:
+            items = encode_inputs(self[modality], inputs, modality, self.device)
+            for input_frames, item in zip(encoded, items, strict=True):
+                if item is None:
+                    continue
+                if item.status == FAILED or item.frames is None:
+                    input_frames.failed[modality] = item.reason
+                else:
+                    input_frames.frames[modality] = item.frames
+                    input_frames.notes.update({modality: item.reason} if item.reason else {})
         return encoded
 
     def listen_with(self, model: str, revision: str | None = None, language: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Turns sound that goes on into the frames of a sliding window, re-using what two windows share.
+"""Turns sound or pictures that go on into the frames of a sliding window, re-using what two windows share.
 
 Of wav2vec 2.0 and its relatives, on a CPU, the convolutions are re-used: those of a frame see 25 ms and nothing else
 but the scale that normalises them, which is the window's own. A frame that was computed keeps the scale of the window
@@ -6,8 +6,13 @@ it came in, and that is all by which it differs from one computed anew; once the
 `DRIFT` from that of any frame in use, all are computed anew. On steady noise and small random models a window's frames
 moved by 1 to 4 % (L2). The transformer sees the whole window each time. Whisper's encoder has no part that sees less
 than its 30 s: all of it is computed.
+
+Pictures don't see each other, so each is encoded once. One that is cropped to a face is encoded again if another face
+is chosen, or if the smoothed place of the face moves as later pictures come.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +22,21 @@ from torch import nn
 from gia_mic.extract.encoders.contract import EncodeJob, pool
 from gia_mic.extract.encoders.fast import Convolutions
 from gia_mic.extract.errors import EncoderError, MediaError
+from gia_mic.extract.face import Box, frame_faces
+from gia_mic.extract.media.live import Picture
 
-__all__ = ["DRIFT", "OwnWindow", "SpeechWindow"]
+__all__ = ["DRIFT", "OwnWindow", "PictureWindow", "SpeechWindow"]
 
-STREAM_RATE_HZ = 16_000
-"""Sampling rate in Hz of streams."""
 
 DRIFT = 0.1
 """Greatest relative change of the window's deviation from that of the oldest frame in use."""
+
+
+PICTURES_TOGETHER = 16
+"""Pictures that are encoded at a time."""
+
+ROUNDING_S = 1e-6
+"""Moments closer than this are the same."""
 
 
 class SpeechWindow:
@@ -101,10 +113,10 @@ class OwnWindow:
         EncoderError: The window has no length, or is longer than the encoder sees at once.
     """
 
-    rate = STREAM_RATE_HZ
     reused = 0
 
     def __init__(self, encoder: Any, length_s: float) -> None:
+        self.rate = int(encoder.spec.sampling_rate_hz)
         most = encoder.spec.window_s
         if not length_s > 0 or (most is not None and length_s > most):
             limit = "" if most is None else f" and up to {most:g} s"
@@ -124,6 +136,91 @@ class OwnWindow:
         except MediaError:
             return None
         return pool(frames, self._encoder.spec.pool).astype(self._encoder.spec.dtype)
+
+
+class PictureWindow:
+    """The latest seconds of a film, as a vision encoder's frames.
+
+    Of models that see clips of several pictures, a clip gives a frame once it is full.
+
+    Args:
+        encoder: A `VisualEncoder`, loaded.
+        length_s: Length of the window in seconds.
+
+    Attributes:
+        encoded: How many pictures were encoded so far.
+    """
+
+    def __init__(self, encoder: Any, length_s: float) -> None:
+        self._encoder, self._length_s = encoder, length_s
+        self._tracker = encoder.tracker
+        self._detect = self._tracker.detector() if self._tracker else None
+        self._new: list[Picture] = []
+        self._rows: deque[tuple[float, np.ndarray]] = deque()  # moment of a picture or clip, and its frame (D,)
+        self._faces: deque[_FacePicture] = deque()
+        self.encoded = 0
+
+    def push(self, picture: Picture) -> None:
+        """Take the next picture."""
+        self._new.append(picture)
+        while self._new[0].time_s <= picture.time_s - self._length_s:
+            self._new.pop(0)
+
+    def frames(self, end_s: float) -> tuple[np.ndarray, float] | None:
+        """Return the frames (T, D) of the window that ends at a moment, and the moment of the latest picture in it.
+
+        None if there is none, or if none of its pictures shows a face to crop to.
+        """
+        rows = self._plain_rows(end_s) if self._tracker is None else self._face_rows(end_s)
+        if not rows:
+            return None
+        spec = self._encoder.spec
+        return pool(np.stack([row for _, row in rows]), spec.pool).astype(spec.dtype), rows[-1][0]
+
+    def _plain_rows(self, end_s: float) -> Sequence[tuple[float, np.ndarray]]:
+        clip = self._encoder.clip
+        whole = len(self._new) // clip * clip
+        pictures, self._new = self._new[:whole], self._new[whole:]
+        framed = [self._encoder.framing.apply(picture.image) for picture in pictures]
+        times = [picture.time_s for picture in pictures[clip - 1 :: clip]]
+        self._rows += zip(times, self._encode(framed), strict=True)
+        while self._rows and self._rows[0][0] < end_s - self._length_s - ROUNDING_S:
+            self._rows.popleft()
+        return self._rows
+
+    def _face_rows(self, end_s: float) -> Sequence[tuple[float, np.ndarray]]:
+        assert self._detect is not None
+        self._faces += [_FacePicture(picture, self._detect(picture.image)) for picture in self._new]
+        self._new = []
+        while self._faces and self._faces[0].picture.time_s < end_s - self._length_s - ROUNDING_S:
+            self._faces.popleft()
+        if not self._faces:
+            return []
+        rate_hz = self._encoder.spec.frame_rate_hz
+        size = self._faces[-1].picture.image.size
+        boxes = frame_faces([face.boxes for face in self._faces], size, self._tracker, rate_hz)
+        visible = [(face, box) for face, box in zip(self._faces, boxes, strict=True) if box is not None]
+        changed = [(face, box) for face, box in visible if face.box != box]
+        framed = [self._encoder.framing.apply(face.picture.image, box) for face, box in changed]
+        for (face, box), row in zip(changed, self._encode(framed), strict=True):
+            face.box, face.row = box, row
+        return [(face.picture.time_s, face.row) for face, _ in visible]
+
+    def _encode(self, framed: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the frames (D,) of framed pictures, or of the clips that these are in turn."""
+        self.encoded += len(framed)
+        together = PICTURES_TOGETHER if self._encoder.clip == 1 else self._encoder.clip
+        pieces = [self._encoder.piece(framed[begin : begin + together]) for begin in range(0, len(framed), together)]
+        return [row for piece in pieces for part in self._encoder.encode([piece]) for row in part]
+
+
+class _FacePicture:
+    """A picture with the boxes of its faces, and the frame (D,) of the box that was last chosen."""
+
+    def __init__(self, picture: Picture, boxes: list[Box]) -> None:
+        self.picture, self.boxes = picture, boxes
+        self.box: Box | None = None
+        self.row = np.empty(0, np.float32)
 
 
 class _CachedConvolutions(nn.Module):

@@ -38,6 +38,14 @@ def _no_gpu():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keep notes and mirrors out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _gpu(request, monkeypatch):
     """Let a test that is marked `gpu` see the GPU."""

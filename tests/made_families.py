@@ -188,7 +188,7 @@ def _jobs(modality: str) -> list[EncodeJob]:
 
 def _pictures(encoder: Any) -> list[Window]:
     drawn = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
-    return [encoder._piece(list(drawn[:4])), encoder._piece(list(drawn[4:8]))]
+    return [encoder.piece(list(drawn[:4])), encoder.piece(list(drawn[4:8]))]
 
 
 @torch.inference_mode()

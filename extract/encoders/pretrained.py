@@ -1,23 +1,31 @@
 """Turns a model's name into its configuration at once, and into a network on a device when frames are wanted."""
 
+import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
 
-from gia_mic.extract.device import dtype_of, is_out_of_memory, use_tf32
+from gia_mic.extract.device import device_name, dtype_of, is_out_of_memory, use_tf32
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.batch import Pending
-from gia_mic.extract.encoders.contract import TINY, EncoderSpec, Window
+from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, EncoderSpec, Window
+from gia_mic.extract.encoders.deferred import without_compiler
 from gia_mic.extract.encoders.masks import take_masks_as_they_are
 from gia_mic.extract.encoders.weights import Weights, find_weights, load_config, load_model
 from gia_mic.extract.errors import EncoderError
+from gia_mic.extract.notes import Answer, remembered
 
-__all__ = ["Pretrained", "frozen"]
+__all__ = ["BUILDING", "Pretrained", "frozen"]
 
 logger = logging.getLogger(__name__)
+
+BUILDING = threading.RLock()
+"""Held while transformers builds a model: it changes torch as a whole meanwhile, and encoders load side by side."""
 
 
 class Pretrained:
@@ -108,6 +116,26 @@ class Pretrained:
         """
         raise NotImplementedError
 
+    def _tried(self, work: Callable[[], bool]) -> bool:
+        """Return what trying the network says of it, from a note where it was tried before.
+
+        A note holds for the same spec and weights, by the same software, on a device of the same kind.
+        """
+        capability = torch.backends.cpu.get_cpu_capability()
+        return self._noted(["proof", self.spec.canonical(), capability, device_name(self._device)], work)
+
+    def _noted(self, what: list[Any], work: Callable[[], Answer]) -> Answer:
+        """Return what is worked out of the model, from a note where it was before, by the same software.
+
+        Args:
+            what: What is worked out, and what else than the model decides it.
+            work: Works out what JSON can hold.
+        """
+        if self._weights is None:
+            return work()
+        versions = [EXTRACTOR_VERSION, torch.__version__, metadata.version("transformers")]
+        return remembered(json.dumps([*what, self._weights.digest, *versions], sort_keys=True), work)
+
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         """Return the kept frames of all pieces, one after the other, (N, D), computed in one batch."""
         raise NotImplementedError
@@ -135,7 +163,8 @@ class Pretrained:
         """
         if self._model is not None and device == self._device:
             return False
-        whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
+        with BUILDING, without_compiler():
+            whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         try:
             self._model = part(whole).to(device, dtype_of(precision))
         except (RuntimeError, MemoryError) as error:

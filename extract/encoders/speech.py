@@ -174,7 +174,7 @@ class SpeechEncoder(Pretrained):
                 self._first = take_first_layer(self._model)
                 # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
-            self._try()
+            self._exact_together = self._tried(self._try)
         return self
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
@@ -211,23 +211,23 @@ class SpeechEncoder(Pretrained):
             "context": self._context,
         }
 
-    def _try(self) -> None:
-        """Encode noises, to see whether they become the same frames again, and the same in a batch.
+    def _try(self) -> bool:
+        """Encode noises, to see whether they become the same frames again, and return whether also in a batch.
 
         Whisper's inputs all have one length, and its 30 s are too long to try; a CPU takes one recording at a time.
 
         Raises:
             EncoderError: They become others.
         """
-        self._exact_together = self._whisper and not fast.suits(self._device)
         if self._whisper:
-            return
+            return not fast.suits(self._device)
         noise = np.random.default_rng(0).normal(0, 0.1, self._samples(PROBE_FRAMES[-1])).astype(np.float32)
         sounds = [noise[: self._samples(frames)] for frames in PROBE_FRAMES]
         pieces = [next(self.pieces(EncodeJob("", "", sound=(sound, self._rate)))) for sound in sounds]
         check_repeatable(self._together, pieces[-1], self.spec.precision, self.spec.name)
-        if not fast.suits(self._device):
-            self._exact_together = exact_together(self._together, pieces, self.spec.precision)
+        if fast.suits(self._device):
+            return False
+        return exact_together(self._together, pieces, self.spec.precision)
 
     def _look(self, network: Any, layers: tuple[int, ...] | str, name: str) -> None:
         """Find out how many layers and features the model has, and how long its frames are.
@@ -238,25 +238,10 @@ class SpeechEncoder(Pretrained):
         Raises:
             EncoderError: It makes no frames of sound alone, or none that are so many settings' frames long.
         """
+        self.layer_count, self._hidden_size, counts = self._noted(
+            ["frames", layers], lambda: self._outlined(network, layers, name)
+        )
         frames = PROBE_FRAMES[-1]
-        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
-        if self._log_mel is not None:
-            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
-        model = outline(network, self._config, name, WANTED)
-        try:
-            with torch.inference_mode(), torch.device("meta"):
-                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
-            self.layer_count = len(outputs[0].hidden_states) - 1
-            check_layers(layers, self.layer_count, self._named["model"])
-            picked = [pick_layers(output, layers) for output in outputs]
-            counts = [state.shape[1] for state in picked]
-            self._hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
-        except EncoderError:
-            raise
-        except Exception as error:  # whatever a model does that wants something else
-            raise EncoderError(
-                f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
-            ) from error
         step = max(frames // max(counts[0], 1), 1)
         if counts == [frames // step, (frames + 1) // step]:
             self._receptive_field += (step - 1) * self._hop
@@ -266,6 +251,32 @@ class SpeechEncoder(Pretrained):
                 f"{WANTED}."
             )
         self._hop, self._step = self._hop * step, step
+
+    def _outlined(self, network: Any, layers: tuple[int, ...] | str, name: str) -> tuple[int, int, list[int]]:
+        """Return how many layers and features the model has, and how many frames it makes of two lengths of sound.
+
+        Raises:
+            EncoderError: It makes no frames of sound alone.
+        """
+        frames = PROBE_FRAMES[-1]
+        shapes: list[tuple[int, ...]] = [(self._samples(count),) for count in (frames, frames + 1)]
+        if self._log_mel is not None:
+            shapes = [(count, self._log_mel.dim) for count in (frames, frames + 1)]
+        model = outline(network, self._config, name, WANTED)
+        try:
+            with torch.inference_mode(), torch.device("meta"):
+                outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
+            layer_count = len(outputs[0].hidden_states) - 1
+            check_layers(layers, layer_count, self._named["model"])
+            picked = [pick_layers(output, layers) for output in outputs]
+            hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
+            return layer_count, hidden_size, [state.shape[1] for state in picked]
+        except EncoderError:
+            raise
+        except Exception as error:  # whatever a model does that wants something else
+            raise EncoderError(
+                f"{name} makes no frames of sound alone ({first_line(error)}): choose {WANTED}."
+            ) from error
 
     def _log_mel_pieces(self, job: EncodeJob, notes: list[str]) -> Iterator[Window]:
         assert self._log_mel is not None

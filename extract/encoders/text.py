@@ -79,7 +79,7 @@ class TextEncoder(Pretrained):
         limits = [
             self._tokenizer.model_max_length,
             getattr(config, "max_position_embeddings", None),
-            places(outline(network, self._config, self._name, WANTED)),
+            self._noted(["places"], lambda: places(outline(network, self._config, self._name, WANTED))),
         ]
         limit = min([number for number in limits if isinstance(number, int) and number > 0] + [UNLIMITED])
         self.spec = EncoderSpec(
@@ -123,7 +123,7 @@ class TextEncoder(Pretrained):
         if self._load(
             device, self.spec.precision, part=lambda m: m.get_encoder() if self._config.is_encoder_decoder else m
         ):
-            self._try()
+            self._exact_together = self._tried(self._try)
         return self
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
@@ -155,8 +155,8 @@ class TextEncoder(Pretrained):
                 raise EncoderError(f"The tokenizer of {self.spec.name} gives other tokens outside of transformers.")
         return alone.to_str()
 
-    def _try(self) -> None:
-        """Encode short texts, to see that they become frames and whether batches change them.
+    def _try(self) -> bool:
+        """Encode short texts, to see that they become frames, and return whether batches leave those as they are.
 
         Raises:
             EncoderError: They don't.
@@ -175,7 +175,7 @@ class TextEncoder(Pretrained):
                 f"choose {WANTED}."
             )
         check_repeatable(self._together, pieces[-1], self.spec.precision, self._name)
-        self._exact_together = exact_together(self._together, pieces, self.spec.precision)
+        return exact_together(self._together, pieces, self.spec.precision)
 
     def spans(self, job: EncodeJob) -> list[tuple[int, int] | None]:
         """Return where in the transcript each token begins and ends; None for one that only marks.

@@ -6,23 +6,17 @@ so the weights here are scaled to keep the size of what they carry, where a chec
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
-from transformers import (
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaModel,
-    ViTConfig,
-    ViTModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
-)
 
 from gia_mic.extract.corpora.demo_text import WORDS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, RobertaModel, ViTModel, Wav2Vec2Model
 
 __all__ = ["IMAGE_MEAN", "IMAGE_SIZE", "IMAGE_STD", "VERSION", "speech", "text", "visual"]
 
@@ -41,8 +35,10 @@ _MAX_TOKENS = 256
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # RoBERTa's ids 0 to 3, and its mask
 
 
-def speech() -> Wav2Vec2Model:
+def speech() -> "Wav2Vec2Model":
     """Return a wav2vec2 with base's seven convolutions (50 frames a second of 16 kHz) and two layers of D = 64."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
     config = Wav2Vec2Config(
         hidden_size=64,
         num_hidden_layers=2,
@@ -58,8 +54,10 @@ def speech() -> Wav2Vec2Model:
     return _built(lambda: Wav2Vec2Model(config))[0]
 
 
-def text() -> tuple[RobertaModel, PreTrainedTokenizerFast]:
+def text() -> "tuple[RobertaModel, PreTrainedTokenizerFast]":
     """Return a RoBERTa of two layers, D = 128, and its byte-level tokenizer; at most 256 tokens."""
+    from transformers import RobertaConfig, RobertaModel
+
     tokenizer = _tokenizer()
     config = RobertaConfig(
         vocab_size=len(tokenizer),
@@ -77,12 +75,14 @@ def text() -> tuple[RobertaModel, PreTrainedTokenizerFast]:
     return model, tokenizer
 
 
-def visual() -> ViTModel:
+def visual() -> "ViTModel":
     """Return a ViT for 64 × 64 pictures in 16 × 16 patches, two layers of D = 128.
 
     Its patch filters are drawn at half the resolution, grey and without a mean: they see edges and shapes, not the
     colour of a wall or a skin.
     """
+    from transformers import ViTConfig, ViTModel
+
     config = ViTConfig(
         image_size=IMAGE_SIZE,
         patch_size=16,
@@ -131,11 +131,13 @@ def _built(build: Callable[[], Model]) -> tuple[Model, torch.Generator]:
     return model.eval(), generator
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer() -> "PreTrainedTokenizerFast":
     """Return a byte-level BPE that has each word of the demo's sentences as one token, and bytes for all others.
 
     A word grows letter by letter from its front (`Ġs` `Ġsa` `Ġsad`), so the merges need no corpus to be counted on.
     """
+    from transformers import PreTrainedTokenizerFast
+
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = list(dict.fromkeys(("Ġ" + word[:end], word[end]) for word in WORDS for end in range(len(word))))
     vocabulary = [*_SPECIAL[:4], *letters, *("".join(pair) for pair in merges), _SPECIAL[4]]

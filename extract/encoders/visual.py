@@ -130,12 +130,12 @@ class VisualEncoder(Pretrained):
                 without += 1
                 continue
             if len(held) == (self._clip or PICTURES_PER_PIECE):
-                yield self._piece(held)
+                yield self.piece(held)
                 held = []
             held.append(picture)
         if not held:
             raise MediaError(f"no face in any of {taken} pictures")
-        yield self._piece(held, f"no face in {without} of {taken} pictures" if without else "")
+        yield self.piece(held, f"no face in {without} of {taken} pictures" if without else "")
 
     def pictures(self, job: EncodeJob) -> np.ndarray:
         """Return the pictures (n, height, width, 3) uint8 that it sees of an utterance.
@@ -152,16 +152,20 @@ class VisualEncoder(Pretrained):
             EncoderError: They can't be loaded, or give other frames each time.
         """
         if self._load(device, self.spec.precision, self._network):
-            self._exact_together = True  # pictures, or clips of them, don't see each other
             self._normalisation = [torch.tensor(values, device=device) for values in (self._mean, self._std)]
-            ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
-            check_repeatable(
-                self.encode,
-                self._piece([ramp.reshape(*self._framing.size, 3)]),
-                self.spec.precision,
-                self.spec.name,
-            )
+            self._exact_together = self._tried(self._try)
         return self
+
+    def _try(self) -> bool:
+        """Encode a picture, to see whether it becomes the same frame again, and return that batches leave it so.
+
+        Raises:
+            EncoderError: It becomes another.
+        """
+        ramp = np.linspace(0, 255, math.prod(self._framing.size) * 3, dtype=np.uint8)
+        piece = self.piece([ramp.reshape(*self._framing.size, 3)])
+        check_repeatable(self._together, piece, self.spec.precision, self.spec.name)
+        return True  # pictures, or clips of them, don't see each other
 
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         parameter = next(self.model.parameters())
@@ -209,10 +213,26 @@ class VisualEncoder(Pretrained):
         height, width = self._framing.size
         return (height // self._patch) * (width // self._patch) + 1
 
-    def _piece(self, pictures: list[np.ndarray], note: str = "") -> Window:
+    @property
+    def framing(self) -> media.Framing:
+        """How pictures are cut and scaled."""
+        return self._framing
+
+    @property
+    def tracker(self) -> FaceTrackerConfig | None:
+        """How the face is found that pictures are cropped to; None where they aren't."""
+        return self._finder if self._crop == "face" else None
+
+    @property
+    def clip(self) -> int:
+        """How many pictures become one frame."""
+        return self._clip or 1
+
+    def piece(self, pictures: Sequence[np.ndarray], note: str = "") -> Window:
+        """Return framed pictures (height, width, 3) uint8 as a window; of a clip, up to `clip` of them."""
         if self._clip is None:
             return Window(np.stack(pictures), slice(0, len(pictures)), len(pictures) * self._patches, note)
-        filled = pictures + pictures[-1:] * (self._clip - len(pictures))
+        filled = [*pictures, *[pictures[-1]] * (self._clip - len(pictures))]
         return Window(np.stack(filled), slice(0, 1), self._clip * self._patches, note)
 
     def _look(self, layers: tuple[int, ...] | str) -> None:
@@ -225,6 +245,16 @@ class VisualEncoder(Pretrained):
         self._network = find_network(self._config)
         self._input = check_inputs(self._network, PICTURE_INPUTS, name, WANTED)
         self._clip: int | None = getattr(self._config, "num_frames", getattr(self._config, "frames_per_clip", None))
+        self._masks, self._class_token, self._tokens, self._pooled, self._hidden_size = self._noted(
+            ["vectors", layers, list(self._framing.size)], lambda: self._outlined(layers, name)
+        )
+
+    def _outlined(self, layers: tuple[int, ...] | str, name: str) -> tuple[bool, bool, int, bool, int]:
+        """Return whether the model masks, whether it has a class token, of how many tokens, a pooled output, and D.
+
+        Raises:
+            EncoderError: It doesn't turn pictures alone into frames, or not in these layers.
+        """
         model = outline(self._network, self._config, name, WANTED)
         takes_noise = "noise" in inspect.signature(self._network.forward).parameters
         self._masks = takes_noise and bool(getattr(model.config, "mask_ratio", None))
@@ -253,7 +283,8 @@ class VisualEncoder(Pretrained):
             chosen = states[1:] if layers == "mean" else [states[layer] for layer in layers]
             if any(state.ndim != 3 or state.shape[-1] != last.shape[-1] for state in chosen):
                 raise EncoderError(f"The hidden layers of {name} differ in shape: choose --layers -1.")
-        self._hidden_size = self._vectors(outputs, (-1,)).shape[-1]
+        size = int(self._vectors(outputs, (-1,)).shape[-1])
+        return self._masks, self._class_token, self._tokens, self._pooled, size
 
     def _reading(self) -> dict[str, Any]:
         """Return what of `_look` belongs to the spec: whatever isn't as it was before it was looked for."""

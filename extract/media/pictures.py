@@ -20,7 +20,7 @@ from gia_mic.extract.media.container import (
 )
 from gia_mic.extract.media.headers import TOLERANCE_S, check_file
 
-__all__ = ["stream_pictures", "turn_of"]
+__all__ = ["image_of", "shape_of", "stream_pictures", "turn_of"]
 
 ROUNDING_S = 1e-6
 """Moments closer than this are the same; the times of pictures are sums of rounded fractions."""
@@ -78,14 +78,14 @@ def stream_pictures(
     for frame, from_s, to_s in _pictures(path, start, end):
         # the picture before this one stays on the screen until this one's time
         while visible is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
-            image = image or _image(visible)
+            image = image or image_of(visible)
             yield image
             count += 1
         if from_s >= end:
             break
         visible, image, until = frame, None, to_s
     while visible is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
-        image = image or _image(visible)
+        image = image or image_of(visible)
         yield image
         count += 1
     if count == 0:
@@ -204,7 +204,7 @@ def _stays_until(track: Track, until_s: float, end_s: float) -> float:
     return stays
 
 
-def _image(picture: Any) -> Image.Image:
+def image_of(picture: Any) -> Image.Image:
     """Return a decoded picture as a person sees it."""
     if isinstance(picture, Image.Image):
         return picture

@@ -15,7 +15,7 @@ from gia_mic.extract.media.headers import TOLERANCE_S, Part, Recording, check_fi
 from gia_mic.extract.media.voice import Ear
 from gia_mic.runtime.mixing import Sound, full_scale, mixed, resampled, usual_layout
 
-__all__ = ["BLOCK_S", "open_sound", "stream_audio", "stream_samples"]
+__all__ = ["BLOCK_S", "layout_of", "open_sound", "samples_of", "stream_audio", "stream_samples"]
 
 BLOCK_S = 10.0
 """Seconds of sound decoded at a time."""
@@ -192,8 +192,8 @@ def _av_blocks(path: Path, part: Recording, start_s: float, notes: list[str]) ->
         clock_s = 0.0  # where it belongs by the frames' own times
         silent_s = 0.0
         for frame in frames_of(track, start_s, notes):
-            samples = _samples_of(frame)
-            rate, layout = int(frame.sample_rate), _layout_of(frame)
+            samples = samples_of(frame)
+            rate, layout = int(frame.sample_rate), layout_of(frame)
             moment_s = track.time_s(frame) if track.timed else None
             if at_s is None:
                 at_s = _first_s(track, frame, start_s, gap_s)
@@ -285,7 +285,7 @@ def _silence(length_s: float, channels: int, rate: int, layout: tuple[str, ...])
         remaining -= count
 
 
-def _samples_of(frame: Any) -> np.ndarray:
+def samples_of(frame: Any) -> np.ndarray:
     """Return the samples of a decoded frame, (n, channels) float32, full scale ±1."""
     values = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
@@ -296,7 +296,8 @@ def _samples_of(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(values, np.float32)
 
 
-def _layout_of(frame: Any) -> tuple[str, ...]:
+def layout_of(frame: Any) -> tuple[str, ...]:
+    """Return what each channel of a decoded frame is, in FFmpeg's names; empty where it doesn't say."""
     names = tuple(channel.name for channel in frame.layout.channels)
     return names if all(name and name not in ("NONE", "UNK", "UNSD") for name in names) else ()
 

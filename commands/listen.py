@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gia_mic.commands.model_options import RUN, model_options
+from gia_mic.commands.model_options import RUN, model_options, precision_option
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.config import ListenConfig
 
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 @setting_options(ListenConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
+@precision_option
 def listen(
     run: Path | str,
     file: str,
@@ -29,6 +30,7 @@ def listen(
     encoders: Mapping[str, str],
     trust: bool,
     device: str | None,
+    precision: str | None,
     **options: Any,
 ) -> None:
     """Predict emotions in speech as it goes on, with a trained run.
@@ -50,7 +52,7 @@ def listen(
     config = ListenConfig(**typed_settings(ListenConfig, options))
     if file == "-" and sys.stdin is None:
         raise MediaError("Standard input is closed: pipe sound into it, or name a file.")
-    predictor = load_predictor(run, encoders=encoders, device=device, trust=trust)
+    predictor = load_predictor(run, encoders=encoders, device=device, precision=precision, trust=trust)
     computed_s = heard_s = 0.0
     with ExitStack() as opened:
         if file == "-":

@@ -95,6 +95,7 @@ class Encoders:
         specs: Recorded spec of each modality's encoder, as `EncoderSpec.canonical` gives it.
         folders: Folders of weights that are not the hub's, by modality.
         device: cpu, cuda or cuda:N.
+        precision: What all compute in; None takes what was recorded.
     """
 
     def __init__(
@@ -102,8 +103,9 @@ class Encoders:
         specs: Mapping[str, Mapping[str, Any]],
         folders: Mapping[str, str],
         device: str = "cpu",
+        precision: str | None = None,
     ) -> None:
-        self.specs, self.folders, self.device = dict(specs), dict(folders), device
+        self.specs, self.folders, self.device, self.precision = dict(specs), dict(folders), device, precision
         self._loaded: dict[str, Encoder] = {}
         self._recogniser: Recogniser | None = None
 
@@ -115,9 +117,15 @@ class Encoders:
         """
         if modality not in self._loaded:
             folder = self.folders.get(modality)
-            loaded = rebuild(self.specs[modality], folder).to(self.device)
+            loaded = rebuild(self.specs[modality], folder, self.precision).to(self.device)
             origin = f" from {folder}" if folder else ""
             logger.info(f"{modality}: {loaded.spec.name} {loaded.header.fingerprint}{origin}")
+            computed, trained = loaded.spec.precision, self.specs[modality].get("precision")
+            if computed != trained:
+                logger.info(
+                    f"{modality}: frames in {computed} differ a little from those in {trained} that the run was "
+                    "trained on."
+                )
             self._loaded[modality] = loaded
         return self._loaded[modality]
 

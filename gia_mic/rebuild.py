@@ -43,13 +43,14 @@ def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     return models + heard
 
 
-def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
+def rebuild(spec: Mapping[str, Any], folder: str | None = None, precision: str | None = None) -> Encoder:
     """Return the encoder of a recorded spec; its weights are loaded when they are first needed.
 
     Args:
         spec: The recorded spec, as `EncoderSpec.canonical` gives it.
         folder: Folder of the weights; None fetches those of the hub from there. A folder may have moved: its content
             is checked against the recorded digest.
+        precision: What it computes in; None takes what was recorded, and another one makes frames that differ a little.
 
     Raises:
         EncoderError: The weights aren't there or are others, or this version would make other frames of the same spec.
@@ -76,6 +77,8 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
         options["crop"] = crop
     if model != TINY and not folder:
         options["revision"] = holder = recorded_revision(spec)
+    if precision:
+        options["precision"] = precision
     try:
         encoder = make_encoder(str(modality), str(model if model == TINY else folder or model), **options)
     except TypeError as error:
@@ -83,7 +86,7 @@ def rebuild(spec: Mapping[str, Any], folder: str | None = None) -> Encoder:
             f"This version can't make {modality} frames with {one_line(options)}: train again."
         ) from error
     rebuilt = encoder.spec.canonical()
-    same = {"model"}
+    same = {"model", "precision"} if precision else {"model"}
     if rebuilt["weights"] == holder:  # what an earlier version recorded of these weights
         same |= {"weights", "weights_file"}
     differing = [name for name in {**rebuilt, **spec} if name not in same and rebuilt.get(name) != spec.get(name)]

@@ -245,7 +245,7 @@ def has_products(precision: str) -> bool | None:
 
 
 def dtype_of(precision: str) -> "torch.dtype":
-    """Return the type that a model's weights have in a precision; tf32 and int8 only multiply otherwise than float32."""
+    """Return the type that a model's weights have in a precision; of tf32 and int8 only the products are others."""
     import torch
 
     return torch.float32 if precision in ("tf32", "int8") else getattr(torch, precision)

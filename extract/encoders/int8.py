@@ -1,9 +1,9 @@
 """Turns a linear layer into one that multiplies 8-bit integers, each row of its input rounded by that row alone.
 
 A row of x is s q + e, with s = max |x| / 127, q of whole numbers in −127 … 127 and e what rounding costs; so is each
-output channel's weight. What another row holds changes nothing, so neither padding nor the rest of a batch does. Dynamic
-quantisation mostly has one scale for a whole input. That lets them, and on trained weights it costs several times the
-error: a few features of a transformer are 100 times as large as the others (Dettmers et al., NeurIPS 2022,
+output channel's weight. What another row holds changes nothing, so neither padding nor the rest of a batch does. Other
+dynamic quantisation mostly has one scale for a whole input. That lets them, and on trained weights it costs several
+times the error: a few features of a transformer are 100 times as large as the others (Dettmers et al., NeurIPS 2022,
 arXiv:2208.07339).
 """
 

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas
 from real import read, scores, signed
+from sklearn.metrics import recall_score
 
 from gia_mic.extract.corpora.release import prepare_release
 from gia_mic.extract.corpus import corpus_names, load_corpus
@@ -23,6 +25,8 @@ from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment
 from gia_mic.fuse.run import train_here
+from gia_mic.fuse.runs.runs import Run
+from gia_mic.predictor import load_predictor
 from gia_mic.report import statistics
 
 FUSIONS = ("gia-mic", "concat")
@@ -37,6 +41,22 @@ def error(path: Path, wanted: Path) -> tuple[float, float]:
     spread = np.sqrt(((expected - expected.mean(0)) ** 2).sum(1).mean())
     distances = np.linalg.norm(frames - expected, axis=1) / spread
     return float(np.sqrt((distances**2).mean())), float(np.quantile(distances, 0.99))
+
+
+def ua_on(path: Path, run: Run) -> float:
+    """Return UA of a trained run on the frames of another feature file, the mean over seeds."""
+    store = open_store(path)
+    rows = {name: number for number, name in enumerate(store.ids)}
+    by_seed: dict[int, list[tuple[int, int]]] = {}  # the true class and the answer, of each utterance
+    for fold in run.folds:
+        predictor = load_predictor(fold.folder, device="cpu")
+        names = list(predictor.classes)
+        table = pandas.read_parquet(fold.folder / "predictions.parquet")
+        for name, true in zip(table["id"], table["true"], strict=True):
+            begin, end = store.offsets[rows[name] : rows[name] + 2]
+            answer = predictor.fuse([{"speech": np.asarray(store.values[begin:end])}]).mean((0, 1)).argmax()
+            by_seed.setdefault(fold.seed, []).append((names.index(true), int(answer)))
+    return float(np.mean([recall_score(*zip(*pairs, strict=True), average="macro") for pairs in by_seed.values()]))
 
 
 def main() -> None:
@@ -84,6 +104,9 @@ def main() -> None:
                 f"({signed(interval.low)}…{signed(interval.high)})"
             )
             ratio = one.ua / reference if fusion == FUSIONS[0] else ratio
+        for precision, path in list(stores.items())[1:]:
+            moved = ua_on(path, runs[0]) - ua_on(stores["float32"], runs[0])
+            print(f"{fusion}: trained on float32 and asked in {precision}, UA moves by {signed(moved)} points")
     print(f"ratio {ratio:.3f}")
 
 

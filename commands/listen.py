@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.model_options import RUN, model_options
+from gia_mic.commands.model_options import RUN, model_options, precision_option
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.config import ListenConfig
 
@@ -55,6 +55,7 @@ USUAL = ""
 @setting_options(ListenConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
+@precision_option
 def listen(
     run: Path | str,
     file: str | None,
@@ -66,6 +67,7 @@ def listen(
     encoders: Mapping[str, str],
     trust: bool,
     device: str | None,
+    precision: str | None,
     **options: Any,
 ) -> None:
     """Predict emotions in speech or film as it goes on.
@@ -95,7 +97,9 @@ def listen(
     if file == "-" and sys.stdin is None:
         raise MediaError("Standard input is closed: pipe sound into it, or name a file.")
     import_transformers()
-    predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device, trust=trust)
+    predictor = load_predictor(
+        run, encoders=encoders, transcribe=transcribe, device=device, precision=precision, trust=trust
+    )
     computed_s = heard_s = 0.0
     live = real_time or file in (None, "-")
     with ExitStack() as opened:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gia_mic.commands.options import device_option, pairs
+from gia_mic.extract.config import PRECISIONS
 from gia_mic.repository import HUB
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -31,6 +32,13 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option --trust."""
     text = "Run the code of the run's own fusion and encoders, which is not part of mer. Read that code first."
     return click.option("--trust", is_flag=True, help=text)(command)
+
+
+def precision_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --precision."""
+    text = "Number type that the encoders compute in, such as int8 on a CPU. Another one than the run was trained on "
+    text += "makes frames that differ a little.  [default: as recorded]"
+    return click.option("--precision", type=click.Choice(PRECISIONS), help=text)(command)
 
 
 def encoder_option(command: Callable[..., Any]) -> Callable[..., Any]:

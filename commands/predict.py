@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.model_options import FILE, RUN, model_options
+from gia_mic.commands.model_options import FILE, RUN, model_options, precision_option
 from gia_mic.commands.options import missing_option
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--picture", type=FILE, help="Draw the input and its attention weights into this PNG.")
 @model_options
+@precision_option
 def predict(
     run: Path | str,
     audio: Path | None,
@@ -62,6 +63,7 @@ def predict(
     encoders: Mapping[str, str],
     trust: bool,
     device: str | None,
+    precision: str | None,
 ) -> None:
     """Predict the emotion in recordings with a trained run.
 
@@ -81,7 +83,9 @@ def predict(
 
     import_transformers()
 
-    predictor = load_predictor(run, encoders=encoders, transcribe=transcribe, device=device, trust=trust)
+    predictor = load_predictor(
+        run, encoders=encoders, transcribe=transcribe, device=device, precision=precision, trust=trust
+    )
     if batch:
         _predict_table(predictor, batch, missing=missing, as_json=as_json, allow_failures=allow_failures)
         return

@@ -18,7 +18,7 @@ DEFAULT_MODELS = {
 
 DEFAULT_REVISION = "main"
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "int8")
 DTYPES = ("float16", "float32")
 
 CROPS = {
@@ -57,7 +57,8 @@ class EncoderConfig:
     pool: str = setting("none", "Average no frames (none), this many neighbours, or all of an utterance (utterance).")
     precision: str = setting(
         "float32",
-        "Number type that the model computes in. tf32 is float32 with products of 10 bits, on NVIDIA's GPUs.",
+        "Number type that the model computes in. tf32 is float32 with products of 10 bits, on NVIDIA's GPUs. int8 is "
+        "float32 with linear layers of 8-bit integers, on CPUs.",
         choices=PRECISIONS,
     )
     dtype: str = setting("float16", "Number type that features are stored in.", choices=DTYPES)

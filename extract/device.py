@@ -236,16 +236,19 @@ def has_products(precision: str) -> bool | None:
         return None
     if precision == "float32":
         return True
+    if precision == "int8":
+        probe = getattr(torch.cpu, "_is_vnni_supported", None)  # private: looked for before use
+        return None if probe is None else probe()
     short = {"bfloat16": "bf16", "float16": "fp16"}.get(precision)
     probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported", None)  # private: looked for before use
     return None if probe is None else probe()
 
 
 def dtype_of(precision: str) -> "torch.dtype":
-    """Return the type that a model's weights have in a precision; tf32 only multiplies otherwise than float32."""
+    """Return the type that a model's weights have in a precision; of tf32 and int8 only the products are others."""
     import torch
 
-    return torch.float32 if precision == "tf32" else getattr(torch, precision)
+    return torch.float32 if precision in ("tf32", "int8") else getattr(torch, precision)
 
 
 def use_tf32(allowed: bool) -> None:
@@ -263,10 +266,14 @@ def check_precision(precision: str, device: str) -> None:
     """Refuse a precision that a device can't compute in, under whose name it would compute in another.
 
     Raises:
-        EncoderError: It is tf32, and the device isn't a GPU that has it.
+        EncoderError: It is tf32, and the device isn't a GPU that has it; or it is int8, and the device is no CPU.
     """
     import torch
 
+    if precision == "int8" and kind_of(device) != "cpu":
+        raise EncoderError(
+            f"int8 is for CPUs, and {device} is none: choose --device cpu, or --precision bfloat16 or float16."
+        )
     if precision != "tf32":
         return
     if kind_of(device) != "cuda" or (torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] < 8):
@@ -281,14 +288,15 @@ def slow(precision: str, device: str | None) -> str | None:
     torch multiplies by itself what oneDNN can't, and CUDA computes in float32 what a GPU before Ampere can't.
 
     Args:
-        precision: float32, tf32, bfloat16 or float16.
+        precision: float32, tf32, bfloat16, float16 or int8.
         device: Where to compute; None is `usual_device`.
     """
     import torch
 
     device = device or usual_device()
     if kind_of(device) == "cpu" and has_products(precision) is False:
-        return f"This processor has no instructions for {precision}: here it takes several times as long as float32."
+        longer = "longer than" if precision == "int8" else "several times as long as"
+        return f"This processor has no instructions for {precision}: here it takes {longer} float32."
     if kind_of(device) == "cuda" and precision == "bfloat16" and torch.cuda.is_available():
         with torch.cuda.device(device):
             if not torch.cuda.is_bf16_supported(including_emulation=False):

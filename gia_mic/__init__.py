@@ -25,6 +25,7 @@ def load(
     encoders: Mapping[str, str | Path] | None = None,
     transcribe: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     trust: bool = False,
 ) -> "Model":
     """Load a trained run to predict with.
@@ -41,6 +42,7 @@ def load(
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or "recorded", the one
             that heard the texts the run was trained on.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
+        precision: What the encoders compute in, such as int8; by default as the run was trained on.
         trust: Run the code of a fusion or an encoder that isn't one of the package's; read it before.
 
     Raises:
@@ -48,4 +50,6 @@ def load(
     """
     from gia_mic.model import load_model
 
-    return load_model(str(path), encoders=encoders, transcribe=transcribe, device=device, trust=trust)
+    return load_model(
+        str(path), encoders=encoders, transcribe=transcribe, device=device, precision=precision, trust=trust
+    )

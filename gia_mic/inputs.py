@@ -98,6 +98,7 @@ class Encoders:
         folders: Folders of weights that are not the hub's, by modality.
         device: cpu, cuda or cuda:N.
         run_dir: The run that recorded them, which has the code of those that others wrote.
+        precision: What all compute in; None takes what was recorded.
         trust: Run such code.
     """
 
@@ -108,9 +109,10 @@ class Encoders:
         device: str = "cpu",
         run_dir: Path | None = None,
         *,
+        precision: str | None = None,
         trust: bool = False,
     ) -> None:
-        self.specs, self.folders, self.device = dict(specs), dict(folders), device
+        self.specs, self.folders, self.device, self.precision = dict(specs), dict(folders), device, precision
         self._run_dir, self._trust = run_dir, trust
         self._loaded: dict[str, Encoder] = {}
         self._recogniser: Recogniser | None = None
@@ -135,7 +137,13 @@ class Encoders:
 
         def load_one(modality: str) -> Encoder:
             with BUILDING, without_compiler():
-                encoder = rebuild(self.specs[modality], self.folders.get(modality), self._run_dir, trust=self._trust)
+                encoder = rebuild(
+                    self.specs[modality],
+                    self.folders.get(modality),
+                    self._run_dir,
+                    precision=self.precision,
+                    trust=self._trust,
+                )
             return encoder.to(self.device)
 
         absent = [modality for modality in modalities if modality not in self._loaded]
@@ -150,6 +158,12 @@ class Encoders:
             folder = self.folders.get(modality)
             origin = f" from {folder}" if folder else ""
             logger.info(f"{modality}: {encoder.spec.name} {encoder.header.fingerprint}{origin}")
+            computed, trained = encoder.spec.precision, self.specs[modality].get("precision")
+            if computed != trained:
+                logger.info(
+                    f"{modality}: frames in {computed} differ a little from those in {trained} that the run was "
+                    "trained on."
+                )
             self._loaded[modality] = encoder
 
     @property

@@ -16,7 +16,7 @@ import torch
 
 from gia_mic.answer import Answer
 from gia_mic.extract.corpus import Clip
-from gia_mic.extract.device import find_devices
+from gia_mic.extract.device import check_precision, find_devices, slow
 from gia_mic.extract.errors import MediaError, RunError, one_line
 from gia_mic.fuse import train
 from gia_mic.fuse.data import Data
@@ -64,6 +64,7 @@ class Predictor:
         encoders: Folders of encoders by modality, for weights that have moved.
         transcribe: Recogniser that hears the text where none is given: hub id, local folder, or `RECORDED`.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
+        precision: What the encoders compute in, as in `EncoderConfig`; by default as recorded.
         trust: Run the code of a fusion or an encoder that isn't one of the package's.
 
     Attributes:
@@ -77,7 +78,7 @@ class Predictor:
 
     Raises:
         RunError: The folders don't hold finished runs of one configuration, or don't say how frames were made.
-        EncoderError: There is no such device, or no such recogniser.
+        EncoderError: There is no such device, it doesn't compute in the precision, or there is no such recogniser.
     """
 
     def __init__(
@@ -87,10 +88,15 @@ class Predictor:
         encoders: Mapping[str, str | Path] | None = None,
         transcribe: str | None = None,
         device: str | None = None,
+        precision: str | None = None,
         trust: bool = False,
     ) -> None:
         self.run_dirs = tuple(Path(run_dir).absolute() for run_dir in run_dirs)
         self.device, self.trust = find_devices(device)[0], trust
+        if precision is not None:
+            check_precision(precision, self.device)
+            if line := slow(precision, self.device):
+                logger.warning(line)
         trained, groups = zip(*(_load(run_dir, self.device, trust) for run_dir in self.run_dirs), strict=True)
         self.trained: tuple[TrainedFusion, ...] = trained
         configs = [one.config for one in self.trained]
@@ -114,7 +120,7 @@ class Predictor:
         recorded = [config["provenance"].get("weights", {}) for config in reversed(configs)]
         folders = {name: str(folder) for locations in (*recorded, encoders or {}) for name, folder in locations.items()}
         specs = {name: features[name]["spec"] for name in self.modalities}
-        self.encoders = Encoders(specs, folders, self.device, self.run_dirs[0], trust=trust)
+        self.encoders = Encoders(specs, folders, self.device, self.run_dirs[0], precision=precision, trust=trust)
         logger.info(f"{self.config['model']['name']}, models: {len(trained)}, of {one_line(self.run_dirs, 3)}")
         if transcribe == RECORDED:
             self.encoders.listen_with(*self._recogniser())

@@ -48,7 +48,12 @@ def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
 
 
 def rebuild(
-    spec: Mapping[str, Any], folder: str | None = None, run_dir: Path | None = None, *, trust: bool = False
+    spec: Mapping[str, Any],
+    folder: str | None = None,
+    run_dir: Path | None = None,
+    *,
+    precision: str | None = None,
+    trust: bool = False,
 ) -> Encoder:
     """Return the encoder of a recorded spec; its weights are loaded when they are first needed.
 
@@ -57,6 +62,7 @@ def rebuild(
         folder: Folder of the weights; None fetches those of the hub from there. A folder may have moved: its content
             is checked against the recorded digest.
         run_dir: The run that recorded it, which has the code of an encoder that others wrote; None for ours alone.
+        precision: What it computes in; None takes what was recorded, and another one makes frames that differ a little.
         trust: Whether such code may be run.
 
     Raises:
@@ -86,6 +92,8 @@ def rebuild(
         options["crop"] = crop
     if model != TINY and not folder:
         options["revision"] = holder = recorded_revision(spec)
+    if precision:
+        options["precision"] = precision
     try:
         encoder = make_encoder(str(modality), str(model if model == TINY else folder or model), **options)
     except TypeError as error:
@@ -93,7 +101,7 @@ def rebuild(
             f"This version can't make {modality} frames with {one_line(options)}: train again."
         ) from error
     rebuilt = encoder.spec.canonical()
-    same = {"model"}
+    same = {"model", "precision"} if precision else {"model"}
     if rebuilt["weights"] == holder:  # what an earlier version recorded of these weights
         same |= {"weights", "weights_file"}
     differing = [name for name in {**rebuilt, **spec} if name not in same and rebuilt.get(name) != spec.get(name)]

@@ -274,7 +274,7 @@ def test_whatever_changes_a_value_changes_the_fingerprint(options):
         ({"layers": (9,)}, "has no layers 9: choose from 0"),
         ({"layers": ()}, r"has no layers \(\)"),
         ({"pool": "0"}, "pool is '0', and must be none, utterance"),
-        ({"precision": "int8"}, "precision is 'int8', and must be float32, tf32, bfloat16 or float16"),
+        ({"precision": "int4"}, "precision is 'int4', and must be float32, tf32, bfloat16, float16 or int8"),
         ({"dtype": "float64"}, "dtype is 'float64', and must be float16 or float32"),
         ({"window_s": 0}, "window_s is 0, and must be above 0"),
     ],

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gia_mic.extract.device import has_products, keep_products
+from gia_mic.extract.encoders.int8 import Int8Linear
 
 __all__ = ["Convolutions", "PackedLinear", "PositionConvolution", "accelerate", "receptive_field", "suits"]
 
@@ -42,11 +43,12 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int
     return seen, hop
 
 
-def accelerate(model: Any) -> None:
+def accelerate(model: Any, *, int8: bool = False) -> None:
     """Swap what is slow on a CPU, in place; what no swap fits stays as it is.
 
     Args:
         model: A transformers model in its final precision, on the CPU, in eval mode.
+        int8: Whether its linear layers multiply 8-bit integers; all else stays in the model's precision.
     """
     if next(model.parameters()).dtype == torch.bfloat16:
         model.set_attn_implementation("eager")
@@ -61,7 +63,7 @@ def accelerate(model: Any) -> None:
                 elif PositionConvolution.fits(child):
                     setattr(parent, name, PositionConvolution(child))
                 elif type(child) is nn.Linear:
-                    setattr(parent, name, _packed(child))
+                    setattr(parent, name, Int8Linear(child.weight, child.bias) if int8 else _packed(child))
     finally:
         torch.set_num_threads(threads)
 

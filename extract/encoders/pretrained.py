@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gia_mic.extract.device import device_name, dtype_of, is_out_of_memory, use_tf32
+from gia_mic.extract.device import check_precision, device_name, dtype_of, is_out_of_memory, use_tf32
 from gia_mic.extract.encoders import fast, tiny
 from gia_mic.extract.encoders.batch import Pending
 from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, EncoderSpec, Window
@@ -89,7 +89,9 @@ class Pretrained:
     def begin(self, pieces: Sequence[Window], dtype: str = "float32") -> Pending:
         """Have frames computed as `encode` does, and stored in a type; an accelerator may still be at it afterwards."""
         use_tf32(self.spec.precision == "tf32")
-        together = [pieces] if self._exact_together else [[piece] for piece in pieces]
+        # rounding to 8 bits turns a last bit that is another in a batch into a whole step
+        at_once = self._exact_together and self.spec.precision != "int8"
+        together = [pieces] if at_once else [[piece] for piece in pieces]
         rows = torch.cat([self._outcome(self._rows(some)) for some in together])
         return Pending(rows, [piece.keep.stop - piece.keep.start for piece in pieces], dtype)
 
@@ -163,6 +165,8 @@ class Pretrained:
         """
         if self._model is not None and device == self._device:
             return False
+        if precision == "int8":
+            check_precision(precision, device)
         with BUILDING, without_compiler():
             whole = self._build_tiny() if self._weights is None else load_model(model_class, self._weights, precision)
         try:
@@ -178,7 +182,7 @@ class Pretrained:
         if not self.swaps_modules:
             pass
         elif fast.suits(device):
-            fast.accelerate(self._model)
+            fast.accelerate(self._model, int8=precision == "int8")
         else:
             take_masks_as_they_are(self._model)
         self._device = device

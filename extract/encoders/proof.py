@@ -13,7 +13,7 @@ from gia_mic.extract.errors import EncoderError
 
 __all__ = ["check_repeatable", "difference", "exact_together"]
 
-TOLERANCES = {"float32": 1e-3, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 5e-2}
+TOLERANCES = {"float32": 1e-3, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 5e-2, "int8": 1e-3}
 """Largest difference taken for rounding: for float32 what storing frames in float16 costs, for others some ulps."""
 
 LEAST_SPREAD = 0.01

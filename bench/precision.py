@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 from real import read, scores, signed
+from section import measured
 from sklearn.metrics import recall_score
 
 from gia_mic.extract.corpora.release import prepare_release
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -129,12 +129,12 @@ def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tm
     encoder = make_encoder("speech", str(speech_models["wav2vec2-large"]), window_s=5.0).to("cpu")
     held = list(encoder.pieces(job))
 
-    class Forgetful(speech._Samples):
+    class Forgetful(speech.SoundStatistics):
         def __init__(self, blocks, keep):
             super().__init__(blocks, keep=-1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speech, "_Samples", Forgetful)
+        patch.setattr(speech, "SoundStatistics", Forgetful)
         pieces = list(encoder.pieces(job))
     assert len(pieces) == len(held) == 4
     for one, other in zip(pieces, held, strict=True):

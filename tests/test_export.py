@@ -18,6 +18,7 @@ from gia_mic.fuse.config import GiaMicConfig, MultConfig, TrainingConfig
 from gia_mic.fuse.models.layers import PaddedFrames
 from gia_mic.fuse.models.registry import FUSIONS
 from gia_mic.fuse.packed import PackedFrames, average
+from gia_mic.fuse.runs.folder import find_run_dirs
 from gia_mic.predictor import Input, load_predictor
 
 
@@ -193,7 +194,7 @@ def test_onnx_answers_what_predict_answers(targets, tmp_path, target):
     pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
     from gia_mic.onnx import write_onnx
 
-    predictor = load_predictor(targets[1][target], device="cpu")
+    predictor = load_predictor(find_run_dirs(targets[1][target])[0], device="cpu")
     _, [encoded] = predictor.encode([Input(text="I am so angry.")])
     write_onnx(predictor.run_dirs, tmp_path / "model.onnx")
     fed = {}

@@ -150,7 +150,7 @@ def test_the_strongest_emotion_is_the_class_and_ties_have_none(tmp_path):
     ]
     with pytest.raises(CorpusError, match="no sentiment and six emotions"):
         import_features([mmsa(tmp_path / "b.pkl")], "speech", tmp_path / "f", "mosi", classes="emotion")
-    with pytest.raises(CorpusError, match="no way to make classes of scores: choose sign"):
+    with pytest.raises(CorpusError, match="not a way to make classes of scores: choose sign"):
         import_features([sound], "speech", tmp_path / "f", "mosei", labels=labels, classes="mood")
 
 

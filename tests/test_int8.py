@@ -94,7 +94,7 @@ def _pieces(encoder, modality):
     if modality == "visual":
         height, width = encoder._framing.size
         pictures = random.integers(0, 255, (5, height, width, 3), np.uint8)
-        return [encoder._piece(list(some)) for some in (pictures[:2], pictures[2:])]
+        return [encoder.piece(list(some)) for some in (pictures[:2], pictures[2:])]
     sounds = [random.normal(0, 0.1, count).astype(np.float32) for count in (16_000, 5_000)]
     return [next(encoder.pieces(EncodeJob("", "", sound=(sound, 16_000)))) for sound in sounds]
 

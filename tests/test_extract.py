@@ -319,6 +319,9 @@ def test_a_part_is_written_once_the_bound_of_waiting_frames_is_passed(tmp_path, 
     assert all(bound < size <= bound + largest_batch for size in sizes[:-1])
 
 
+WAV2VEC2 = "transformers.models.wav2vec2.modeling_wav2vec2"
+
+
 def extract_in_child(features, sender):
     """Extract in a process of its own, writing a part after every batch, and send what was done."""
     torch.set_num_threads(1)
@@ -335,7 +338,9 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(tmp_path, times):
     path = next((corpus.folder / "speech").glob("*.h5"))
     path.unlink()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gia_mic.extract.run", "gia_mic.extract.encoders.speech", "datasets", "tqdm"])
+    context.set_forkserver_preload(
+        ["gia_mic.extract.run", "gia_mic.extract.encoders.speech", "datasets", "tqdm", WAV2VEC2]
+    )
     rng = random.Random(0)
     longest_s = None  # until a kill: half of what the first run takes on this machine, which isn't killed
     kills = kills_between_parts = 0

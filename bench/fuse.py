@@ -149,8 +149,8 @@ def their_rate(path: Path, count: int, rows: np.ndarray, steps: int, cores: int,
     batches = theirs(path, data, np.resize(rows, len(rows) * 2), 2, settings)
     next(batches)
     start = now()
-    done = sum(next(batches) for _ in range(steps))
-    rate = done / (now() - start)
+    utterances = sum(next(batches) for _ in range(steps))
+    rate = utterances / (now() - start)
     batches.close()
     return rate
 
@@ -216,8 +216,8 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
     rows = random.permutation(arguments.utterances)
     few, fold = rows[: arguments.steps * 32], rows[: arguments.utterances * 4 // 5]
     peak = peak_gflops(cores)
-    theirs = "one HDF5 dataset each, DataLoader, padded, float32"
-    rates: dict[str, list[float]] = {name: [] for name in (theirs, *cases)}
+    baseline = "one HDF5 dataset each, DataLoader, padded, float32"
+    rates: dict[str, list[float]] = {name: [] for name in (baseline, *cases)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one-each.h5"
         write_one_each(path, data, few)
@@ -231,7 +231,7 @@ def on_cpu(arguments: argparse.Namespace, settings: GiaMicConfig) -> float:
                     rates[name].append(rate)
     medians = {name: statistics.median(round_rates) for name, round_rates in rates.items()}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    ratios = {name: median / medians[theirs] for name, median in medians.items()}
+    ratios = {name: median / medians[baseline] for name, median in medians.items()}
     equal, fewer = (max(ratios[name] for name in cases if rate in name) for rate in ("at 50 Hz", "averaged"))
     share = medians[next(iter(cases))] * flops_per_utterance(data, fold, settings) / 1e9 / peak
     frames = sum(int(packed.lengths.sum()) for packed in data.modalities.values())

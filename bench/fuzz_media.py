@@ -78,13 +78,13 @@ def write_film(path: Path, video: str, audio: str, *, seconds: float = 2.0, rate
 def seeds(folder: Path) -> list[Path]:
     """Write one good recording in each format, and return those that this machine can write."""
     tone = np.sin(np.arange(32000) / 20) / 3
-    made = []
+    paths = []
     for kind in SOUND:
         name, subtype = kind.split()
         path = folder / f"{subtype}.{name.lower()}"
         try:
             soundfile.write(path, tone, 16000, format=name, subtype=subtype)
-            made.append(path)
+            paths.append(path)
         except (soundfile.LibsndfileError, ValueError):
             continue
     for film in FILMS:
@@ -92,10 +92,10 @@ def seeds(folder: Path) -> list[Path]:
         path = folder / f"{video}-{audio}.{container}"
         try:
             write_film(path, video, audio)
-            made.append(path)
+            paths.append(path)
         except (av.FFmpegError, ValueError):
             continue
-    return made
+    return paths
 
 
 def broken(draw: np.random.Generator, files: list[Path]) -> tuple[bytes, str]:
@@ -118,7 +118,7 @@ def broken(draw: np.random.Generator, files: list[Path]) -> tuple[bytes, str]:
     return bytes(data), first.suffix
 
 
-def read(path: Path) -> Counter[str]:
+def read_in_all_ways(path: Path) -> Counter[str]:
     """Read a file in each way, and count what became of it; any other error is a fault."""
     ways: dict[str, Any] = {
         "look": lambda: (look(path, "speech"), look(path, "visual")),
@@ -126,16 +126,16 @@ def read(path: Path) -> Counter[str]:
         "clip": lambda: sum(len(block) for block in stream_audio(path, 16000, 0.5, 1.0)),
         "pictures": lambda: sum(1 for _ in islice(stream_pictures(path, 4.0), 10_000)),
     }
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for name, way in ways.items():
         try:
             way()
-            found[f"{name} read"] += 1
+            outcomes[f"{name} read"] += 1
         except MediaError as error:
-            found[f"{name} refused"] += 1
+            outcomes[f"{name} refused"] += 1
             if len(str(error).splitlines()) != 1:
                 raise ValueError(f"a message of several lines: {error}") from error
-    return found
+    return outcomes
 
 
 def work(connection: Connection) -> None:
@@ -145,10 +145,10 @@ def work(connection: Connection) -> None:
         path = connection.recv()
         begun = time.monotonic()
         try:
-            fault, found = "", read(path)
+            fault, outcomes = "", read_in_all_ways(path)
         except Exception:
-            fault, found = traceback.format_exc(), Counter()
-        connection.send((fault, found, time.monotonic() - begun, memory("VmRSS")))
+            fault, outcomes = traceback.format_exc(), Counter()
+        connection.send((fault, outcomes, time.monotonic() - begun, memory("VmRSS")))
 
 
 def main() -> None:
@@ -162,12 +162,12 @@ def main() -> None:
     faults: Counter[str] = Counter()
     longest, largest, start = 0.0, 0, 0
     process = None
-    with tempfile.TemporaryDirectory() as place:
-        good = seeds(Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        good = seeds(Path(folder))
         for number in range(options.files):
             draw = np.random.default_rng([options.seed, number])
             data, suffix = broken(draw, good)
-            path = Path(place) / f"broken{suffix}"
+            path = Path(folder) / f"broken{suffix}"
             path.write_bytes(data)
             if process is None:
                 here, there = context.Pipe()
@@ -179,8 +179,8 @@ def main() -> None:
             fault = ""
             try:
                 if here.poll(LONGEST_S + 60 * first):
-                    fault, found, took_s, memory = here.recv()
-                    counts.update(found)
+                    fault, outcomes, took_s, memory = here.recv()
+                    counts.update(outcomes)
                     start = memory if first else start
                     longest, largest = max(longest, took_s), max(largest, memory - start)
                     fault = fault or (f"took {took_s:.0f} s" if took_s > LONGEST_S else "")

@@ -93,13 +93,13 @@ def measure_model(folder: Path, device: str, small: bool) -> float:
     """Print how fast the network alone and `encode` are, by precision and shape; return the fastest bare model."""
     rng = np.random.default_rng(0)
     shapes = [(3, 20)] if small else [(89, 224), (20, 1000)]
-    rows, fastest, wanted = [], 0.0, None
+    rows, fastest, expected = [], 0.0, None
     check = recordings(rng.integers(14, 21, 3))
     for precision in precisions(device):
         encoder: Encoder = make_encoder("speech", str(folder), precision=precision).to(device)
         frames = np.concatenate(encoder.encode(check))
-        wanted = frames if wanted is None else wanted
-        error = float(np.linalg.norm(frames - wanted) / np.linalg.norm(wanted))
+        expected = frames if expected is None else expected
+        error = float(np.linalg.norm(frames - expected) / np.linalg.norm(expected))
         bare = make_bare(folder, device, precision)
         for count, length in shapes:
             samples = torch.randn(count, (length - 1) * HOP + RECEPTIVE_FIELD, device=device, dtype=dtype_of(precision))
@@ -108,8 +108,8 @@ def measure_model(folder: Path, device: str, small: bool) -> float:
             rates = []
             for lengths in (np.full(count, length), rng.integers(round(0.95 * length), length + 1, count)):
                 batch = recordings(lengths)
-                taken = median_s(lambda: encoder.begin(batch, "float16").frames(), device)  # noqa: B023
-                rates.append(lengths.sum() / FRAMES_A_SECOND / taken)
+                seconds = median_s(lambda: encoder.begin(batch, "float16").frames(), device)  # noqa: B023
+                rates.append(lengths.sum() / FRAMES_A_SECOND / seconds)
             rows.append([precision, f"{count} × {length}", alone, *rates, gibibytes(device), error])
     headers = ["precision", "frames", "bare model", "encode, one length", "many lengths", "GiB", "off float32, L2"]
     print(tabulate(rows, headers, "github", floatfmt=".4g"), "\n× real time\n", flush=True)

@@ -33,12 +33,12 @@ from gia_mic.report import statistics
 FUSIONS = ("gia-mic", "concat")
 
 
-def error(path: Path, wanted: Path) -> tuple[float, float]:
+def error(path: Path, reference: Path) -> tuple[float, float]:
     """Return the distance of a file's frames from another's, root mean square and the 99th percentile.
 
     Both are parts of the root mean square distance of frames from their mean.
     """
-    frames, expected = (open_store(each).values[:].astype(np.float32) for each in (path, wanted))
+    frames, expected = (open_store(each).values[:].astype(np.float32) for each in (path, reference))
     spread = np.sqrt(((expected - expected.mean(0)) ** 2).sum(1).mean())
     distances = np.linalg.norm(frames - expected, axis=1) / spread
     return float(np.sqrt((distances**2).mean())), float(np.quantile(distances, 0.99))

@@ -95,7 +95,7 @@ def prepare(folder: Path, features: Path) -> Corpus:
     return corpus
 
 
-def read(run_dirs: Sequence[Path]) -> list[Run]:
+def group_by_name(run_dirs: Sequence[Path]) -> list[Run]:
     """Return the runs whose folders these are, in their order."""
     by_name: dict[str, list[FoldRun]] = {}
     for fold in map(read_fold, run_dirs):
@@ -171,7 +171,7 @@ def train(arguments: argparse.Namespace) -> tuple[dict[str, list[Run]], dict[str
     features, runs = arguments.work / "features", arguments.work / "runs"
     execution = Execution(device="cpu", jobs=arguments.jobs)
     space = {name: values for name, values in SPACE.items() if name != "epochs" or arguments.epochs is None}
-    given: dict[str, list[Run]] = {}
+    untuned: dict[str, list[Run]] = {}
     tuned: dict[str, list[Run]] = {}
     counted = []
     for name, real in CORPORA.items():
@@ -183,20 +183,20 @@ def train(arguments: argparse.Namespace) -> tuple[dict[str, list[Run]], dict[str
         planned = [
             replace(experiment, fold=number) for experiment in experiments(real, arguments) for number in numbers
         ]
-        given[name] = read(train_here(corpus, stores, planned, execution, runs=runs))
+        untuned[name] = group_by_name(train_here(corpus, stores, planned, execution, runs=runs))
         run_dirs = []
         for experiment in planned:
             if arguments.tuned and experiment.name in arguments.fusions:
                 whole = replace(experiment, name=f"{experiment.fusion}-tuned")
                 options = {"trials": arguments.trials, "space": space}
                 run_dirs += tune(corpus, stores, whole, execution, runs=runs, **options)
-        tuned[name] = read(run_dirs)
-    return given, tuned, counted
+        tuned[name] = group_by_name(run_dirs)
+    return untuned, tuned, counted
 
 
 def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
     """Train what is missing, and return all tables, and GIA-MIC's mean UA over that of the best other fusion."""
-    given, tuned, counted = train(arguments)
+    untuned, tuned, counted = train(arguments)
     seeds = "1 seed" if arguments.seeds == 1 else f"{arguments.seeds} seeds"
     epochs = "" if arguments.epochs is None else f" {arguments.epochs} epochs."
     notes = [
@@ -211,7 +211,7 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
             for corpus, of_corpus in runs.items()
         }
 
-    defaults = compared(given, arguments.fusions)
+    defaults = compared(untuned, arguments.fusions)
     tables = [table("Every fusion at its defaults", defaults, REFERENCE, notes)]
     if arguments.tuned:
         names = [f"{fusion}-tuned" for fusion in arguments.fusions]
@@ -221,8 +221,8 @@ def report(arguments: argparse.Namespace) -> tuple[list[Table], float]:
             if (settings := chosen_settings(group)) is not None:
                 tables.append(replace(settings, title=f"{settings.title}, {CORPORA[group.corpus].title}"))
     if arguments.ablation:
-        parts = [run.name for run in next(iter(given.values())) if run.name not in arguments.fusions]
-        tables.append(table("GIA-MIC without each of its parts", compared(given, [REFERENCE, *parts]), REFERENCE, ()))
+        parts = [run.name for run in next(iter(untuned.values())) if run.name not in arguments.fusions]
+        tables.append(table("GIA-MIC without each of its parts", compared(untuned, [REFERENCE, *parts]), REFERENCE, ()))
     means = mean_ua(defaults)
     others = [mean for name, mean in means.items() if name != REFERENCE]
     return tables, means[REFERENCE] / max(others, default=means[REFERENCE])

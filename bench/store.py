@@ -58,8 +58,8 @@ class Frames:
 
     def lengths(self) -> np.ndarray:
         """Return the frames of each utterance, skewed as speech is."""
-        drawn = np.clip(np.random.default_rng(0).lognormal(5.2, 0.6, self.utterances), 50, 750)
-        return (drawn * self.frames / drawn.sum()).astype(int)
+        lengths = np.clip(np.random.default_rng(0).lognormal(5.2, 0.6, self.utterances), 50, 750)
+        return (lengths * self.frames / lengths.sum()).astype(int)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         pool = np.load(self.pool).astype(self.dtype)
@@ -155,8 +155,8 @@ def measure_write(side: str, path: Path, frames: Frames, answer: Connection) -> 
     returned = time.perf_counter() - begun
     os.sync()
     on_disk = time.perf_counter() - begun
-    stored = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
-    answer.send({"write s": returned, "on disk s": on_disk, "GB": stored / 1e9, "of frames": stored / warm})
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
+    answer.send({"write s": returned, "on disk s": on_disk, "GB": size / 1e9, "of frames": size / warm})
 
 
 def measure_epoch(side: str, path: Path, frames: Frames, answer: Connection) -> None:

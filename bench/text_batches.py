@@ -68,12 +68,12 @@ def main() -> None:
         pieces: list[Window] = [piece for job in transcripts(options.utterances) for piece in encoder.pieces(job)]
         speeds: dict[int, list[float]] = {1: [], options.batch: []}
         for _ in range(options.rounds):
-            for size, found in speeds.items():
+            for size, rates in speeds.items():
                 begun = time.perf_counter()
                 for begin in range(0, len(pieces), size):
                     encoder.encode(pieces[begin : begin + size])
-                found.append(options.utterances / (time.perf_counter() - begun))
-    alone, together = (statistics.median(found) for found in speeds.values())
+                rates.append(options.utterances / (time.perf_counter() - begun))
+    alone, together = (statistics.median(rates) for rates in speeds.values())
     print(f"one by one               {alone:7.1f} utterances per second")
     print(f"in batches of {options.batch:<10} {together:7.1f} utterances per second")
     print(f"ratio {together / alone:.1f}")

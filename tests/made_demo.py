@@ -21,6 +21,6 @@ def make_demo(folder: Path, utterances: int = 40, **options: object) -> tuple[Co
 
 def train_demo(corpus: Corpus, stores: dict[str, Path], runs: Path, **options: object) -> list[Path]:
     """Train two epochs of a small GIA-MIC, or of what `options` say."""
-    chosen = {"model": MODEL, "training": TrainingConfig(epochs=2, batch_size=8), **options}
-    execution = Execution(device="cpu", jobs=1, command=chosen.pop("command", None))
-    return train_folds(corpus, stores, Experiment(**chosen), execution, runs=runs)
+    settings = {"model": MODEL, "training": TrainingConfig(epochs=2, batch_size=8), **options}
+    execution = Execution(device="cpu", jobs=1, command=settings.pop("command", None))
+    return train_folds(corpus, stores, Experiment(**settings), execution, runs=runs)

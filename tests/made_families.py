@@ -108,10 +108,10 @@ def tiny_config(config: Any) -> Any:
 def modality_of(model_type: str) -> str | None:
     """Return speech, text or visual by what the type's network takes; None for others and for whole chats of them."""
     try:
-        taken = find_network(transformers.CONFIG_MAPPING[model_type]()).main_input_name
+        main_input = find_network(transformers.CONFIG_MAPPING[model_type]()).main_input_name
     except Exception:
         return None
-    return next((modality for modality, inputs in INPUTS.items() if taken in inputs), None)
+    return next((modality for modality, inputs in INPUTS.items() if main_input in inputs), None)
 
 
 def model_types() -> list[str]:
@@ -142,10 +142,12 @@ def _judged(model_type: str, modality: str, folder: Path) -> Verdict:
     pieces = [next(encoder.pieces(job)) for job in _jobs(modality)] if modality != "visual" else _pictures(encoder)
     together = encoder.encode(pieces)
     try:
-        wanted = [_wanted(model, encoder, piece) for piece in pieces]
+        expected = [_expected(model, encoder, piece) for piece in pieces]
     except Exception as error:
         raise NotTriedError("doesn't run without a mask") from error
-    assert min(difference(together, frames) for frames in zip(*wanted, strict=True)) < 1e-3, "other frames than its own"
+    assert min(difference(together, frames) for frames in zip(*expected, strict=True)) < 1e-3, (
+        "other frames than its own"
+    )
     assert together[0].shape[1] == encoder.header.dim
     return Verdict(modality, "works")
 
@@ -187,12 +189,12 @@ def _jobs(modality: str) -> list[EncodeJob]:
 
 
 def _pictures(encoder: Any) -> list[Window]:
-    drawn = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
-    return [encoder.piece(list(drawn[:4])), encoder.piece(list(drawn[4:8]))]
+    pictures = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
+    return [encoder.piece(list(pictures[:4])), encoder.piece(list(pictures[4:8]))]
 
 
 @torch.inference_mode()
-def _wanted(model: Any, encoder: Any, piece: Window) -> list[np.ndarray]:
+def _expected(model: Any, encoder: Any, piece: Window) -> list[np.ndarray]:
     """Return what transformers gives of a piece alone; of pictures all that may stand for one."""
     frozen(model.config)
     if encoder.spec.modality == "text":
@@ -205,8 +207,8 @@ def _wanted(model: Any, encoder: Any, piece: Window) -> list[np.ndarray]:
     if hasattr(model.config, "vision_config"):
         model = encoder.model
     pixels = (torch.from_numpy(piece.values).float() / 255 - 0.5) / 0.5
-    given = pixels.permute(0, 3, 1, 2)
-    outputs = model(**{model.main_input_name: given if encoder._clip is None else given[None]})
+    images = pixels.permute(0, 3, 1, 2)
+    outputs = model(**{model.main_input_name: images if encoder._clip is None else images[None]})
     last = outputs.last_hidden_state
     vectors = [last.flatten(2).mean(-1)] if last.ndim == 4 else [last[:, 0] if encoder._class_token else last.mean(1)]
     if isinstance(getattr(outputs, "pooler_output", None), torch.Tensor):
@@ -222,23 +224,23 @@ def _short(sentence: str) -> str:
         return "has a vocabulary of fewer tokens than bytes"
     if "can't be loaded" in sentence or "have other shapes than its config.json says" in sentence:
         return "can't be loaded from a folder"
-    said = sentence.partition(": choose")[0].partition(" model) ")[2] or sentence
-    return re.sub(r" \(.*\)|\d+(, \d+)*", lambda found: "" if found[0].startswith(" (") else "…", said)
+    reason = sentence.partition(": choose")[0].partition(" model) ")[2] or sentence
+    return re.sub(r" \(.*\)|\d+(, \d+)*", lambda match: "" if match[0].startswith(" (") else "…", reason)
 
 
 def sections(verdicts: dict[str, Verdict]) -> str:
     """Return the lists of docs/encoders.md."""
     lines = []
     for modality in INPUTS:
-        of = {name: found for name, found in verdicts.items() if found.modality == modality}
-        works = [f"`{name}`" for name, found in of.items() if found.verdict == "works"]
+        of = {name: entry for name, entry in verdicts.items() if entry.modality == modality}
+        works = [f"`{name}`" for name, entry in of.items() if entry.verdict == "works"]
         listed = textwrap.fill(f"Work ({len(works)}): {', '.join(works)}.", 120, break_on_hyphens=False)
         lines += [f"### {modality.capitalize()}\n", f"{listed}\n"]
         for verdict in ("refused", "not tried"):
             reasons: dict[str, list[str]] = {}
-            for name, found in of.items():
-                if found.verdict == verdict:
-                    reasons.setdefault(found.reason, []).append(f"`{name}`")
+            for name, entry in of.items():
+                if entry.verdict == verdict:
+                    reasons.setdefault(entry.reason, []).append(f"`{name}`")
             lines += [f"| {verdict}, because it … | types |", "|---|---|"]
             lines += [f"| {reason} | {', '.join(names)} |" for reason, names in sorted(reasons.items())]
             lines.append("")

@@ -14,7 +14,7 @@ LENGTHS = {"speech": (8, 24), "text": (2, 6), "visual": (2, 5)}
 
 def utterances(count: int = 80, **same: str | None) -> list[Utterance]:
     """Ten speakers in five sessions, two dialogs each; `same` overrides a column for all."""
-    made = []
+    rows = []
     for number in range(count):
         speaker = number // len(CLASSES) % 10
         columns: dict[str, str | None] = {
@@ -24,8 +24,8 @@ def utterances(count: int = 80, **same: str | None) -> list[Utterance]:
             "scenario": f"sc{number % 3}",
             "text": f"sentence {number % 7}",
         }
-        made.append(Utterance(id=f"u{number:03d}", label=CLASSES[number % len(CLASSES)], **{**columns, **same}))
-    return made
+        rows.append(Utterance(id=f"u{number:03d}", label=CLASSES[number % len(CLASSES)], **{**columns, **same}))
+    return rows
 
 
 def make_corpus(folder: Path, rows: Sequence[Utterance] | None = None, name: str = "toy") -> Corpus:
@@ -38,7 +38,7 @@ def make_stores(
     corpus: Corpus,
     *,
     dims: Mapping[str, int] | None = None,
-    shown: float = 0.9,
+    share: float = 0.9,
     missing: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
     speech_hz: float | None = None,
@@ -54,7 +54,7 @@ def make_stores(
         items = []
         for utterance in corpus:
             emotion = CLASSES.index(utterance.label)
-            if random.random() > shown:
+            if random.random() > share:
                 emotion = (emotion + 1 + random.integers(3)) % 4
             low, high = LENGTHS[modality]
             frames = random.normal(size=(random.integers(low, high + 1), dim)) + 2 * directions[emotion] + 3

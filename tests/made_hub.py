@@ -96,8 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         if not (file or api):
             return self.say(404, {})
         name, faults = (file or api)[1], hub.faults.get((file or api)[1], {})
-        known = self.headers.get("Authorization") in (f"Bearer {TOKEN}", f"Bearer {WRITER}")
-        if (name, "main") not in hub.refs or (faults.get("private") and not known):
+        has_access = self.headers.get("Authorization") in (f"Bearer {TOKEN}", f"Bearer {WRITER}")
+        if (name, "main") not in hub.refs or (faults.get("private") and not has_access):
             return self.refuse(401, "RepoNotFound")
         if hub.strikes(name, "busy", times=faults.get("busy", 0)):
             return self.say(429, {}, {"Retry-After": "0"})
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "RevisionNotFound")
         files = hub.files[name, commit]
         if file:
-            return self.send_file(name, commit, file[3], faults, known)
+            return self.send_file(name, commit, file[3], faults, has_access)
         if what == "tree":
             whole = "recursive" in query and query["recursive"] != ["false"]
             listed = [path for path in files if whole or "/" not in path]
@@ -204,9 +204,9 @@ class Handler(BaseHTTPRequestHandler):
         commit = hub.commit(name, files, revision)
         return self.say(200, {"commitUrl": f"{hub.address}/{name}/commit/{commit}", "commitOid": commit})
 
-    def send_file(self, name, commit, file, faults, known):
+    def send_file(self, name, commit, file, faults, has_access):
         hub = self.server
-        if faults.get("gated") and not known:
+        if faults.get("gated") and not has_access:
             return self.refuse(401, "GatedRepo")
         if file in faults.get("closed", ()):
             return self.hang_up()
@@ -215,14 +215,14 @@ class Handler(BaseHTTPRequestHandler):
         if file not in hub.files[name, commit]:
             return self.refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
         data = hub.files[name, commit][file]
-        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        part = data[int(asked[1]) if asked else 0 :]
-        self.send_response(206 if asked else 200)
+        byte_range = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        part = data[int(byte_range[1]) if byte_range else 0 :]
+        self.send_response(206 if byte_range else 200)
         self.send_header("X-Repo-Commit", commit)
         self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.send_header("Content-Length", str(len(part)))
-        if asked:
-            self.send_header("Content-Range", f"bytes {asked[1]}-{len(data) - 1}/{len(data)}")
+        if byte_range:
+            self.send_header("Content-Range", f"bytes {byte_range[1]}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if self.command == "HEAD":
             return None

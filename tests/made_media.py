@@ -55,14 +55,14 @@ def ladder(seconds: float, rate: int = 16000) -> np.ndarray:
 
 def steps(samples: np.ndarray, rate: int = 16000) -> list[int | None]:
     """Which step of the ladder each quarter of a second is; None for silence."""
-    found: list[int | None] = []
+    numbers: list[int | None] = []
     length = rate // 4
     for begin in range(0, len(samples) - length + 1, length):
         middle = samples[begin + length // 8 : begin + 7 * length // 8]
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 1 << 15))
         hz = np.argmax(spectrum) * rate / (1 << 15)
-        found.append(round((hz - 219.1) / 100) if np.abs(middle).max() > 1e-3 else None)
-    return found
+        numbers.append(round((hz - 219.1) / 100) if np.abs(middle).max() > 1e-3 else None)
+    return numbers
 
 
 def grey(level: int, size: tuple[int, int]) -> av.VideoFrame:

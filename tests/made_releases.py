@@ -102,16 +102,16 @@ MER_EMOTIONS = ("worried", "happy", "neutral", "angry", "surprise", "sad")
 
 def merchallenge(root: Path) -> Path:
     """MER2023 as it comes: train and three test parts of six clips each, the third without valence."""
-    heard = ["name,sentence"]
+    lines = ["name,sentence"]
     for offset, part in enumerate(["train", "test1", "test2", "test3"]):
         rows = ["name,discrete,valence" if part != "test3" else "name,discrete"]
         for number, emotion in enumerate(MER_EMOTIONS):
             name = f"sample_{6 * offset + number:08d}"
             rows.append(f"{name},{emotion}" + (f",{number - 2.5}" if part != "test3" else ""))
-            heard.append(f"{name},你好")
+            lines.append(f"{name},你好")
             video(root / part / f"{name}.{'avi' if number else 'mp4'}", [20 * number + 5] * 3, sound=True)
         write(root / f"{part}-label.csv", "\n".join(rows))
-    write(root / "transcription.csv", "\n".join(heard))
+    write(root / "transcription.csv", "\n".join(lines))
     return root
 
 
@@ -265,9 +265,9 @@ def mosei(root: Path) -> Path:
         scores[0, 3] = number % 2  # angry too
         video = f"v{number}"
         labels[video] = (scores, np.array([[0.0, 4.0], [4.0, 8.0], [8.0, 12.0]]))
-        shown = np.repeat(scores[:, :1], 4, axis=0)
-        sound[video] = (rng.normal(size=(12, 5)) + shown, times)
-        pictures[video] = (rng.normal(size=(12, 4)) + shown, times)
+        signal = np.repeat(scores[:, :1], 4, axis=0)
+        sound[video] = (rng.normal(size=(12, 5)) + signal, times)
+        pictures[video] = (rng.normal(size=(12, 4)) + signal, times)
         lines.append(f"{video},{['train', 'train', 'train', 'valid', 'test', 'test'][number]}")
     csd(root / "CMU_MOSEI_Labels.csd", labels)
     csd(root / "CMU_MOSEI_COVAREP.csd", sound)

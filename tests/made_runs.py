@@ -84,18 +84,18 @@ def make_fold_of(
     answers = answers.astype(np.float32)
     floats = pyarrow.list_(pyarrow.float32())
     if of_label:
-        said = {
+        columns = {
             "true": [names[row.argmax()] for row in true],
             "predicted": [names[row.argmax()] for row in answers],
             "probabilities": pyarrow.array(list(answers), floats),
         }
     else:
-        said = {
+        columns = {
             "true": pyarrow.array(list(true), pyarrow.list_(pyarrow.float64())),
             "answer": pyarrow.array(list(answers), floats),
         }
     texts = {key: pyarrow.array(list(values), pyarrow.string()) for key, values in (about or {}).items()}
-    pyarrow.parquet.write_table(pyarrow.table({"id": ids, **said, **texts}), folder / "predictions.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"id": ids, **columns, **texts}), folder / "predictions.parquet")
     measure = measure_of(target)
     [tally] = measure.tally(true, answers)
     scores = measure.scores(tally) | measure.whole(true, answers) | ({} if of_label else {"tally": tally.tolist()})

@@ -33,4 +33,4 @@ def test_every_family_works_or_is_refused_as_the_list_says(model_type, tmp_path)
 @pytest.mark.slow
 def test_the_list_has_every_type_that_looks_like_an_encoder():
     assert transformers.__version__ != "5.24.0" or set(model_types()) == set(RECORDED)
-    assert {found.modality for found in RECORDED.values()} == set(made_families.INPUTS)
+    assert {entry.modality for entry in RECORDED.values()} == set(made_families.INPUTS)

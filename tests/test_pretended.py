@@ -56,7 +56,7 @@ def test_frames_are_those_of_the_cpu(tmp_path, name):
         modality, layers = "visual", (-1,)
         save(folder, *VISUAL[name])
         jobs = []
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder, on_cpu = (
             make_encoder(modality, str(folder), layers=layers).to(device) for device in ("pretended", "cpu")
         )
@@ -64,10 +64,10 @@ def test_frames_are_those_of_the_cpu(tmp_path, name):
         if not jobs:
             pictures = [rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8) for count in (2, 3)]
             pieces = [Window(several, slice(0, len(several)), len(several)) for several in pictures]
-        found, wanted = encoder.encode(pieces), on_cpu.encode(pieces)
-        assert not seen.float64
-    assert len(found) == len(pieces)
-    for one, other in zip(found, wanted, strict=True):
+        actual, expected = encoder.encode(pieces), on_cpu.encode(pieces)
+        assert not gpu.float64
+    assert len(actual) == len(pieces)
+    for one, other in zip(actual, expected, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
 
@@ -86,7 +86,7 @@ def test_a_whole_extraction_has_the_frames_of_the_cpu(tmp_path):
 @pytest.mark.parametrize("modality", ["speech", "text", "visual"])
 def test_a_batch_takes_two_copies_there_and_one_back(modality):
     rng = np.random.default_rng(0)
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder = make_encoder(modality, "tiny").to("pretended")
         if modality == "speech":
             pieces = sounds(rng.integers(3000, 4001, 24))
@@ -94,25 +94,25 @@ def test_a_batch_takes_two_copies_there_and_one_back(modality):
             pieces = [Window(rng.integers(5, 50, n), slice(0, n), n) for n in rng.integers(3, 20, 24)]
         else:
             pieces = [Window(rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8), slice(0, 4), 4) for _ in range(6)]
-        seen.reset()
+        gpu.reset()
         pending = encoder.begin(pieces, "float16")
-        assert not seen.waits  # the host goes on at once
+        assert not gpu.waits  # the host goes on at once
         frames, finite = pending.frames(), pending.finite()
-        assert sum(seen.waits.values()) == 1
-        assert sum(seen.uploads.values()) <= 2
-        assert seen.download_bytes <= 1.1 * sum(each.nbytes for each in frames)
+        assert sum(gpu.waits.values()) == 1
+        assert sum(gpu.uploads.values()) <= 2
+        assert gpu.download_bytes <= 1.1 * sum(each.nbytes for each in frames)
     assert all(finite)
     assert {each.dtype for each in frames} == {np.dtype("float16")}
 
 
 def test_recordings_of_many_lengths_take_hardly_more_kernels_than_of_one(speech):
     kernels = []
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder = speech().to("pretended")
         for lengths in ([4000] * 24, np.random.default_rng(0).integers(3000, 4001, 24)):
-            seen.reset()
+            gpu.reset()
             encoder.encode(sounds(lengths))
-            kernels.append(seen.kernels)
+            kernels.append(gpu.kernels)
     assert kernels[1] <= 1.25 * kernels[0]
 
 
@@ -137,23 +137,23 @@ def test_out_of_memory_halves_the_batches_in_whatever_words(tmp_path, error, log
     corpus = make_corpus(tmp_path)
     make = partial(TINY_SPEECH, dtype="float32")
     path = extract(corpus, make, quiet=True).path
-    wanted = np.array(open_store(path).values)
+    expected = np.array(open_store(path).values)
     path.unlink()
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder = make().to("pretended")
-        seen.reset()
+        gpu.reset()
         encoder.encode(sounds([32000]))  # as long as the longest, alone
-        seen.room, seen.error = 3 * seen.largest, lambda: error
+        gpu.room, gpu.error = 3 * gpu.largest, lambda: error
         result = extract(corpus, lambda: encoder, devices=("pretended",), budget=800, quiet=True)
-        assert seen.refused
+        assert gpu.refused
     assert not result.failed
     assert "Out of memory: going on with batches of 400 positions." in log.messages
-    np.testing.assert_allclose(open_store(result.path).values, wanted, atol=1e-4)
+    np.testing.assert_allclose(open_store(result.path).values, expected, atol=1e-4)
 
 
 def test_weights_that_do_not_fit_are_one_sentence():
-    with pretended() as seen:
-        seen.room = 1000
+    with pretended() as gpu:
+        gpu.room = 1000
         with pytest.raises(EncoderError, match="pretended has too little memory free for the weights of tiny"):
             make_encoder("speech", "tiny").to("pretended")
 
@@ -162,18 +162,18 @@ def test_two_threads_share_an_encoder(monkeypatch):
     monkeypatch.setattr(fast, "suits", lambda device: False)  # as on an accelerator
     encoder = TINY_SPEECH().to("cpu")
     batches = [sounds(lengths, seed=n) for n, lengths in enumerate([(16000, 9000, 12000), (15000, 4000, 16000)])]
-    wanted = [encoder.encode(batch) for batch in batches]
+    expected = [encoder.encode(batch) for batch in batches]
     right = []
 
     def encode(batch, frames):
         for _ in range(30):
-            found = encoder.encode(batch)
-            right.append(all(np.allclose(one, other, atol=1e-4) for one, other in zip(found, frames, strict=True)))
+            actual = encoder.encode(batch)
+            right.append(all(np.allclose(one, other, atol=1e-4) for one, other in zip(actual, frames, strict=True)))
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        threads = [threading.Thread(target=encode, args=pair) for pair in zip(batches, wanted, strict=True)]
+        threads = [threading.Thread(target=encode, args=pair) for pair in zip(batches, expected, strict=True)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -191,10 +191,10 @@ def test_only_tf32_multiplies_in_tf32(precision):
         if "convolution" in str(func) or "mm" in str(func):
             allowed.add((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
 
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder = TINY_SPEECH(precision=precision).to("pretended")
         use_tf32(precision == "float32")  # as somebody else may have left it
-        seen.watch = watch
+        gpu.watch = watch
         encoder.encode(sounds([4000]))
     use_tf32(False)
     assert allowed == {2 * (precision == "tf32",)}
@@ -209,9 +209,9 @@ def test_a_dry_run_times_batches():
         if "convolution" in str(func):
             counts.add(args[0].shape[0])
 
-    with pretended() as seen:
+    with pretended() as gpu:
         encoder.to("pretended")
-        seen.watch = watch
+        gpu.watch = watch
         assert forecast._seconds(jobs, encoder, "pretended") > 0
     assert max(counts) == 20
 
@@ -220,13 +220,13 @@ def test_a_recogniser_hears_what_it_hears_on_the_cpu_and_waits_once(tmp_path):
     folder = save_ctc(tmp_path / "recogniser")
     rng = np.random.default_rng(0)
     jobs = [EncodeJob("", "", sound=(rng.normal(size=n), 16000)) for n in (16000, 9000, 12345)]
-    heard = []
-    with pretended() as seen:
+    tokens = []
+    with pretended() as gpu:
         for device in ("cpu", "pretended"):
             recogniser = make_recogniser(str(folder)).to(device)
             pieces = [piece for job in jobs for piece in recogniser.pieces(job)]
-            seen.reset()
-            heard.append(recogniser.encode(pieces))
-        assert sum(seen.waits.values()) == 1
-    for one, other in zip(*heard, strict=True):
+            gpu.reset()
+            tokens.append(recogniser.encode(pieces))
+        assert sum(gpu.waits.values()) == 1
+    for one, other in zip(*tokens, strict=True):
         np.testing.assert_array_equal(one, other)

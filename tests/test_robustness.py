@@ -17,7 +17,7 @@ from gia_mic.fuse.runs.robustness import Condition, write_robustness
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("robust")
     corpus = make_corpus(folder, utterances(120))
-    stores = make_stores(corpus, shown=0.95, speech_hz=50)
+    stores = make_stores(corpus, share=0.95, speech_hz=50)
     config = GiaMicConfig(width=16, heads=2, latents=2, layers=1)
     training = TrainingConfig(epochs=6, batch_size=16, learning_rate=5e-3, modality_dropout=0.3)
     experiment = Experiment(model=config, training=training)

@@ -34,7 +34,7 @@ def frames(tmp_path_factory):
     return corpus, make_stores(corpus, missing={"text": corpus.ids[3:9], "speech": ["u003"]})
 
 
-def read(frames, **options):
+def read_frames(frames, **options):
     corpus, stores = frames
     return read_data(corpus, {name: open_store(path) for name, path in stores.items()}, **options)
 
@@ -47,31 +47,31 @@ def train(fusion, data, runs=3, batch_size=16, **settings):
     return fit_together(lambda: entry.make(data.dims, 4, entry.config()), data, specs, config, steps=steps)
 
 
-def a_step(fusion, data, seen, **settings):
+def a_step(fusion, data, gpu, **settings):
     """Return the waits, copies and kernels of a step: the difference between an epoch of 8 and one of 4."""
-    taken = []
+    counts = []
     for batch_size in (32, 4, 8):  # the first meets the frames' statistics, which are kept
-        seen.reset()
+        gpu.reset()
         train(fusion, data, batch_size=batch_size, **settings)
-        taken.append(np.array([seen.waits.total(), seen.uploads.total(), seen.kernels]))
-    return ((taken[1] - taken[2]) / 4).tolist()
+        counts.append(np.array([gpu.waits.total(), gpu.uploads.total(), gpu.kernels]))
+    return ((counts[1] - counts[2]) / 4).tolist()
 
 
-@pytest.mark.parametrize("kept", ["on the device", "on the host", "in files"])
+@pytest.mark.parametrize("location", ["on the device", "on the host", "in files"])
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_fusion_is_trained_as_on_the_cpu(frames, fusion, runs, kept):
-    data = read(frames, memory_gib=0 if kept == "in files" else None)
+def test_every_fusion_is_trained_as_on_the_cpu(frames, fusion, runs, location):
+    data = read_frames(frames, memory_gib=0 if location == "in files" else None)
     on_cpu = train(fusion, data, runs, **EVERYTHING)
     everybody = np.arange(48)
-    with pretended() as seen:
-        seen.no_float64 = True
-        there = data.to(torch.device("pretended"), frames=kept == "on the device")
+    with pretended() as gpu:
+        gpu.no_float64 = True
+        there = data.to(torch.device("pretended"), frames=location == "on the device")
         results = train(fusion, there, runs, **EVERYTHING)
-        found = predict_together(results, there, [everybody] * runs)
+        answers = predict_together(results, there, [everybody] * runs)
         for one, other in zip(results, on_cpu, strict=True):
             assert one.history == [pytest.approx(row, abs=1e-5) for row in other.history]
-    for one, other in zip(found, on_cpu, strict=True):
+    for one, other in zip(answers, on_cpu, strict=True):
         np.testing.assert_allclose(one, predict(other, data, everybody), atol=1e-4)
 
 
@@ -81,17 +81,17 @@ KERNELS = {"gia-mic": 1400, "mult": 5300, "misa": 4150}
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_step_of_a_stack_waits_for_nothing_and_copies_nothing(frames, fusion):
-    with pretended() as seen:
-        data = read(frames).to(torch.device("pretended"))
-        waits, copies, kernels = a_step(fusion, data, seen, **EVERYTHING)
+    with pretended() as gpu:
+        data = read_frames(frames).to(torch.device("pretended"))
+        waits, copies, kernels = a_step(fusion, data, gpu, **EVERYTHING)
     assert (waits, copies) == (0, 0)
     assert kernels < KERNELS.get(fusion, 800)
 
 
 def test_frames_on_the_host_are_carried_once_a_step_with_their_masks(frames):
-    with pretended() as seen:
-        data = read(frames).to(torch.device("pretended"), frames=False)
-        waits, copies, _ = a_step("concat", data, seen, **EVERYTHING)
+    with pretended() as gpu:
+        data = read_frames(frames).to(torch.device("pretended"), frames=False)
+        waits, copies, _ = a_step("concat", data, gpu, **EVERYTHING)
     assert (waits, copies) == (0, 2 * len(data.modalities))
 
 
@@ -100,16 +100,16 @@ def test_an_epoch_of_a_stack_waits_as_often_as_one_of_a_single_run(frames, selec
     choose = np.arange(40, 48) if select == "dev" else None
     config = TrainingConfig(batch_size=16, **EVERYTHING)
     entry, waits = FUSIONS["concat"], {}
-    with pretended() as seen:
-        data = read(frames).to(torch.device("pretended"))
+    with pretended() as gpu:
+        data = read_frames(frames).to(torch.device("pretended"))
         for runs in (1, 3):
             counts = []
             for epochs in (1, 2, 3):
-                seen.reset()
+                gpu.reset()
                 specs = [RunSpec(np.arange(32), seed, choose, "test") for seed in range(runs)]
                 longer = replace(config, epochs=epochs)
                 fit_together(lambda: entry.make(data.dims, 4, entry.config()), data, specs, longer, steps=2)
-                counts.append(seen.waits.total())
+                counts.append(gpu.waits.total())
             waits[runs] = counts[2] - counts[1]
     assert waits[1] == waits[3] <= 3
 
@@ -128,20 +128,20 @@ def folds_of(frames, runs, **execution):
 
 @pytest.mark.parametrize("error", WORDS, ids=lambda error: str(error)[:24])
 def test_a_stack_that_does_not_fit_is_divided(frames, tmp_path, error, log):
-    with pretended() as seen:
+    with pretended() as gpu:
         whole = folds_of(frames, tmp_path / "whole")
         # the weights of four runs side by side are the largest of what is made
-        seen.room, seen.error = seen.largest - 1, lambda: error
+        gpu.room, gpu.error = gpu.largest - 1, lambda: error
         halves = folds_of(frames, tmp_path / "halves")
     assert "Memory doesn't suffice for a stack of 4 runs: going on with 2." in log.messages
     for one, other in zip(whole, halves, strict=True):
-        found, wanted = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        actual, expected = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 def test_memory_that_does_not_suffice_for_one_run_is_one_sentence(frames, tmp_path):
-    with pretended() as seen:
-        seen.room = 4000
+    with pretended() as gpu:
+        gpu.room = 4000
         with pytest.raises(RunError, match=r"memory is too small for one run \(CUDA out of memory.*--batch-size"):
             folds_of(frames, tmp_path)
 
@@ -158,15 +158,15 @@ def test_a_stack_is_as_large_as_memory_lets_it_be(frames, tmp_path, monkeypatch,
         assert sizes.pop() == expected
 
 
-def bytes_kept(fusion, speech, text, visual):
+def memory_of_run(fusion, speech, text, visual):
     """Return the bytes that a run takes, for 8 utterances of so many frames of 64 features, and those of the frames."""
     packed, B, D = {}, 8, 64
     for name, length in {"speech": speech, "text": text, "visual": visual}.items():
         lengths = torch.full((B,), length)
         packed[name] = PackedFrames(torch.zeros(B * length, D).half(), lengths.cumsum(0) - lengths, lengths)
     data, entry = Data(packed, torch.zeros(B, dtype=torch.int64), ("a", "b")), FUSIONS[fusion]
-    kept = bytes_of_run(lambda: entry.make(data.dims, 2, entry.config()), data, TrainingConfig(batch_size=B))
-    return kept, 2 * data.size
+    size = bytes_of_run(lambda: entry.make(data.dims, 2, entry.config()), data, TrainingConfig(batch_size=B))
+    return size, 2 * data.size
 
 
 TIMES_THE_FRAMES = {"gia-mic": 22, "mult": 150, "misa": 20, "tfn": 16, "lmf": 12}
@@ -175,9 +175,9 @@ TIMES_THE_FRAMES = {"gia-mic": 22, "mult": 150, "misa": 20, "tfn": 16, "lmf": 12
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_what_a_run_of_a_stack_keeps_is_bounded_and_grows_with_lengths_not_with_their_square(fusion):
-    kept, frames = bytes_kept(fusion, 96, 12, 8)
-    assert kept < TIMES_THE_FRAMES.get(fusion, 4) * frames
-    assert bytes_kept(fusion, 192, 24, 16)[0] < 2 * kept
+    size, frames = memory_of_run(fusion, 96, 12, 8)
+    assert size < TIMES_THE_FRAMES.get(fusion, 4) * frames
+    assert memory_of_run(fusion, 192, 24, 16)[0] < 2 * size
 
 
 def test_nothing_as_large_as_the_scores_of_attention_is_kept_by_a_stack_of_mult():

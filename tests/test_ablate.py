@@ -7,13 +7,13 @@ from gia_mic.report.render import render
 
 
 def test_every_part_and_every_constraint_has_a_variant():
-    found = variants(GiaMicConfig())
-    assert len(found) == 1 + 1 + 3 + 4
-    assert found["gia-mic"] == GiaMicConfig()
-    assert found["gia-mic-without-unimodal-heads"].unimodal_width == 0
-    assert found["gia-mic-without-gate"].without == ("gate",)
-    assert found["gia-mic-without-constraint"].constraint == "none"
-    assert len(set(found.values())) == len(found)
+    configs = variants(GiaMicConfig())
+    assert len(configs) == 1 + 1 + 3 + 4
+    assert configs["gia-mic"] == GiaMicConfig()
+    assert configs["gia-mic-without-unimodal-heads"].unimodal_width == 0
+    assert configs["gia-mic-without-gate"].without == ("gate",)
+    assert configs["gia-mic-without-constraint"].constraint == "none"
+    assert len(set(configs.values())) == len(configs)
 
 
 def test_one_call_gives_the_table(corpus, stores, tmp_path):

@@ -50,9 +50,9 @@ def test_no_function_hides_a_module_of_the_package():
     [("extract", gia_mic.extract_features), ("fuse-train", gia_mic.train)],
 )
 def test_keywords_are_named_as_the_options(command, function):
-    taken = set(inspect.signature(function).parameters)
+    keywords = set(inspect.signature(function).parameters)
     options = {parameter.name for parameter in main.commands[command].params}
-    assert taken - options <= {"settings", "on_result", "on_checked", "fusion_settings"}
+    assert keywords - options <= {"settings", "on_result", "on_checked", "fusion_settings"}
 
 
 def test_a_training_of_the_command_is_kept_by_the_function(tmp_path, mer):

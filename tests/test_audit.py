@@ -22,11 +22,11 @@ def scripted(features, share=1.0, name="scripted"):
     for session in range(1, 5):
         for script in range(8):
             for take in range(6):
-                meant = script % 4 if generator.random() < share else int(generator.integers(4))
+                label = script % 4 if generator.random() < share else int(generator.integers(4))
                 utterances.append(
                     Utterance(
                         id=f"Ses{session}-{script}-{take}",
-                        label=CLASSES[meant],
+                        label=CLASSES[label],
                         speaker=f"Ses{session}{'FM'[take % 2]}",
                         session=f"Ses{session}",
                         dialog=f"Ses{session}-{script}",

@@ -22,7 +22,7 @@ EACH = ("p_angry", "p_happy", "p_neutral", "p_sad")
 pytestmark = pytest.mark.usefixtures("log")
 
 
-def read(tmp_path, text, name="t.csv", **options):
+def read_text(tmp_path, text, name="t.csv", **options):
     (tmp_path / name).write_text(text, encoding="utf-8")
     return read_batch(tmp_path / name, tmp_path, **options)
 
@@ -78,13 +78,13 @@ def test_each_target_has_columns_of_its_own_beside_the_tables(targets, tmp_path,
     assert list(table) == ["id", *columns, "text", *answers, "modalities", "notes", "error"]
     assert table[columns].to_numpy().tolist() == [columns] * 2
     assert table["error"].isna().tolist() == [True, False]
-    [said] = load_predictor(runs[target], device="cpu").predict_many([{"text": "So angry."}])
+    [answer] = load_predictor(runs[target], device="cpu").predict_many([{"text": "So angry."}])
     numbers = [float(table[name][0]) for name in answers if name not in ("label", "labels", "predicted")]
-    np.testing.assert_allclose(numbers, list(said.values.values()), atol=1e-5)
-    if not said.scores:
-        assert table[answers[0]][0] == (said.label or "|".join(said.labels) or "-")
+    np.testing.assert_allclose(numbers, list(answer.values.values()), atol=1e-5)
+    if not answer.scores:
+        assert table[answers[0]][0] == (answer.label or "|".join(answer.labels) or "-")
     line = json.loads(mer(*words, "--json").stdout.splitlines()[0])
-    for key, value in said.entries().items():
+    for key, value in answer.entries().items():
         free = {name: "predicted" if name.startswith("label") else f"predicted_{name}" for name in columns}
         assert line[free.get(key, key)] == value
 
@@ -115,11 +115,11 @@ def test_times_mean_what_they_mean_in_a_manifest(demo, tmp_path, mer):
         pandas.read_csv(io.StringIO(answered(mer, demo, tmp_path / f"{name}.csv").stdout))
         for name in ("clips", "files")
     )
-    wanted = files.filter(like="p_").to_numpy()
-    assert len(np.unique(wanted.round(3), axis=0)) == 3
-    np.testing.assert_allclose(clips.filter(like="p_").to_numpy(), wanted, atol=2e-3)
+    expected = files.filter(like="p_").to_numpy()
+    assert len(np.unique(expected.round(3), axis=0)) == 3
+    np.testing.assert_allclose(clips.filter(like="p_").to_numpy(), expected, atol=2e-3)
     lines = map(json.loads, answered(mer, demo, tmp_path / "nested.jsonl").stdout.splitlines())
-    np.testing.assert_allclose([list(line["probabilities"].values()) for line in lines], wanted, atol=2e-3)
+    np.testing.assert_allclose([list(line["probabilities"].values()) for line in lines], expected, atol=2e-3)
 
 
 def test_headers_are_read_whatever_their_capitals(demo, tmp_path, mer):
@@ -134,8 +134,8 @@ def test_headers_that_are_unknown_are_answered_once(tmp_path, log):
     with pytest.raises(
         CorpusError, match=r"columns file, sentence, and none of them is audio, text or video: .*\(read"
     ):
-        read(tmp_path, "file,sentence\na.wav,yes\n")
-    read(tmp_path, "text,begin,mood\nyes,3,good\n")
+        read_text(tmp_path, "file,sentence\na.wav,yes\n")
+    read_text(tmp_path, "text,begin,mood\nyes,3,good\n")
     assert "text are read; begin, mood are only kept." in log.text
 
 
@@ -157,17 +157,17 @@ def test_a_row_that_makes_no_input_stays_and_says_why(tmp_path):
         {"video": "a.wav", "video_crop": "1,0,0,1"},
         {"audio": "a.wav", "audio_start_s": 0.5},
     ]
-    batch = read(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl")
+    batch = read_text(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl")
     assert len(batch.rows) == len(rows)
     assert isinstance(batch.inputs[0], Input)
     assert [type(one) for one in batch.inputs[1:-1]] == [MediaError] * 12
     assert batch.inputs[-1].audio == Clip(str(tmp_path / "a.wav"), 0.5, None, None)
-    said = [str(one) for one in batch.inputs[1:-1]]
-    assert "ends before it starts" in said[0]
-    assert "'soon' is no time" in said[1]
-    assert "ends after its file, of 1 s" in said[2]
-    assert "can't be a path" in said[5]
-    assert "there are no parts array" in said[8]
+    messages = [str(one) for one in batch.inputs[1:-1]]
+    assert "ends before it starts" in messages[0]
+    assert "'soon' is no time" in messages[1]
+    assert "ends after its file, of 1 s" in messages[2]
+    assert "can't be a path" in messages[5]
+    assert "there are no parts array" in messages[8]
 
 
 def test_broken_and_empty_rows_keep_their_place_among_the_answers(demo, tmp_path, mer):
@@ -182,10 +182,10 @@ def test_broken_and_empty_rows_keep_their_place_among_the_answers(demo, tmp_path
 
 
 def test_missing_values_as_text_are_missing(tmp_path, log):
-    batch = read(tmp_path, "id,audio,text\na,nan,yes\nb,None,no\n")
+    batch = read_text(tmp_path, "id,audio,text\na,nan,yes\nb,None,no\n")
     assert [one.audio for one in batch.inputs] == [None, None]
     assert "Taken for missing values: 'nan' in audio (1), 'None' in audio (1)." in log.text
-    assert read(tmp_path, "text\nnone\n", missing=()).inputs[0].text == "none"
+    assert read_text(tmp_path, "text\nnone\n", missing=()).inputs[0].text == "none"
 
 
 def test_sound_inside_a_table_is_read(demo, tmp_path, mer):

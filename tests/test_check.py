@@ -94,7 +94,7 @@ class TwoConstraints(Sum):
 
 
 def entry(make, config=PooledConfig):
-    return Entry("broken", "", "", config, lambda *given: OwnFusion("broken", make, *given), code=object())
+    return Entry("broken", "", "", config, lambda *arguments: OwnFusion("broken", make, *arguments), code=object())
 
 
 BROKEN = {

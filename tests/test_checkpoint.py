@@ -36,12 +36,12 @@ STATE["tied"] = STATE["weight"]
 @pytest.mark.parametrize("zipped", [True, False])
 def test_tensors_come_out_as_they_went_in(tmp_path, zipped):
     torch.save(STATE, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    found = read_checkpoint(tmp_path / "pytorch_model.bin")
-    assert list(found) == list(STATE)
+    tensors = read_checkpoint(tmp_path / "pytorch_model.bin")
+    assert list(tensors) == list(STATE)
     for name, tensor in STATE.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor)
-    assert found["tied"].data_ptr() == found["weight"].data_ptr()
+        assert tensors[name].dtype == tensor.dtype
+        assert torch.equal(tensors[name], tensor)
+    assert tensors["tied"].data_ptr() == tensors["weight"].data_ptr()
 
 
 def test_every_kind_of_storage_is_known(tmp_path):
@@ -124,29 +124,29 @@ def test_parts_are_put_together_and_none_is_read_from_elsewhere(tmp_path):
 def test_an_encoder_of_a_local_bin_gives_what_transformers_gives(tmp_path, name):
     folder = save(tmp_path / name, *SPEECH[name])
     job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
-    found = []
+    frames = []
     for _ in range(2):
         encoder = make_encoder("speech", str(folder)).to("cpu")
-        found.append(np.concatenate(encoder.encode(list(encoder.pieces(job)))))
+        frames.append(np.concatenate(encoder.encode(list(encoder.pieces(job)))))
         if encoder.spec.weights_file is None:
             torch.save(transformers.AutoModel.from_pretrained(folder).state_dict(), folder / "pytorch_model.bin")
             (folder / "model.safetensors").unlink()
     assert encoder.spec.weights_file == "pytorch_model.bin"
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*frames)
 
 
 @pytest.mark.parametrize(("save_recogniser", "kind"), [(save_ctc, "ForCTC"), (save_whisper, "Whisper")])
 def test_a_recogniser_of_a_local_bin_hears_the_same(tmp_path, save_recogniser, kind):
     folder = save_recogniser(tmp_path / "recogniser")
     job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 0.5), duration_s=0.5)
-    heard = []
+    tokens = []
     for _ in range(2):
         recogniser = make_recogniser(str(folder))
         assert kind in recogniser.kinds[0]
         recogniser.to("cpu")
-        heard.append(np.concatenate(recogniser.encode(list(recogniser.pieces(job)))))
+        tokens.append(np.concatenate(recogniser.encode(list(recogniser.pieces(job)))))
         if recogniser.spec.weights_file is None:
             model = getattr(transformers, recogniser.kinds[0]).from_pretrained(folder)
             torch.save(model.state_dict(), folder / "pytorch_model.bin")
             (folder / "model.safetensors").unlink()
-    np.testing.assert_array_equal(*heard)
+    np.testing.assert_array_equal(*tokens)

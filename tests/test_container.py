@@ -69,9 +69,9 @@ def test_it_names_no_host_and_no_secret(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_all_that_is_copied_is_there_and_sent_to_the_builder(recipe):
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    exceptions = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     sources = [source for source, _ in copied(recipe)]
-    assert sorted(sources) == sorted(kept)
+    assert sorted(sources) == sorted(exceptions)
     for source in sources:
         assert (ROOT / source).exists(), source
 
@@ -88,10 +88,10 @@ def test_what_is_copied_suffices_to_build_the_whole_package(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    wanted = {
+    expected = {
         f"gia_mic/{path.relative_to(ROOT / 'gia_mic').as_posix()}"
         for room in ("", "commands", "extract", "fuse", "report")
         for path in (ROOT / "gia_mic" / room).glob("**/*.py" if room else "*.py")
     }
-    assert names >= wanted
-    assert len(wanted) > 90
+    assert names >= expected
+    assert len(expected) > 90

@@ -106,7 +106,7 @@ def test_from_a_release_to_a_table(name, printed):
         printed(*command)
     stores = [open_store(path) for path in Path("features", name).glob("*/*.h5")]
     assert len(stores) == files
-    assert not any((found.status == FAILED).any() for found in stores)
+    assert not any((store.status == FAILED).any() for store in stores)
     printed("fuse-train", "--epochs", "1", *options)
     assert len(list(Path("runs", name).glob("*/fold-*/seed-0/metrics.json"))) == folds
     table = printed("report")

@@ -14,22 +14,22 @@ TWO = [
 
 def test_what_was_written_is_read(tmp_path):
     written = write_corpus(tmp_path, "two", TWO, root=tmp_path, about={"licence": "none"})
-    read = load_corpus(tmp_path, "two")
-    assert list(read) == list(written) == TWO
-    assert read.classes == ("happy", "sad")
-    assert read.column("label") == [1, 0]
-    assert read.about == {"licence": "none"}
-    assert read.root == tmp_path
-    assert read.describe().startswith("two: 2 utterances (happy 1, sad 1).\n2 speakers, 1 with audio, 1 with text")
+    corpus = load_corpus(tmp_path, "two")
+    assert list(corpus) == list(written) == TWO
+    assert corpus.classes == ("happy", "sad")
+    assert corpus.column("label") == [1, 0]
+    assert corpus.about == {"licence": "none"}
+    assert corpus.root == tmp_path
+    assert corpus.describe().startswith("two: 2 utterances (happy 1, sad 1).\n2 speakers, 1 with audio, 1 with text")
 
 
 def test_a_manifest_made_by_hand_needs_no_other_file(tmp_path):
     (tmp_path / "mine").mkdir()
     lines = [{"id": "u1", "label": "b", "audio": {"path": "x/a.wav"}}, {"id": "u2", "label": "a"}]
     (tmp_path / "mine" / "utterances.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
-    read = find_corpus(tmp_path)
-    assert read.classes == ("a", "b")
-    assert read.path(next(iter(read)).audio) == tmp_path / "mine" / "x/a.wav"
+    corpus = find_corpus(tmp_path)
+    assert corpus.classes == ("a", "b")
+    assert corpus.path(next(iter(corpus)).audio) == tmp_path / "mine" / "x/a.wav"
 
 
 def test_the_digest_changes_with_any_value(tmp_path):
@@ -127,10 +127,10 @@ def test_a_hundred_thousand_lines_are_no_trouble(tmp_path):
     ]
     began = time.perf_counter()
     write_corpus(tmp_path, "many", many, root=tmp_path)
-    read = load_corpus(tmp_path, "many")
-    assert len(read) == 100_000
-    assert sum(read.column("label")) == 50_000
-    assert sum(1 for utterance in read if utterance.audio is not None) == 100_000
+    corpus = load_corpus(tmp_path, "many")
+    assert len(corpus) == 100_000
+    assert sum(corpus.column("label")) == 50_000
+    assert sum(1 for utterance in corpus if utterance.audio is not None) == 100_000
     assert time.perf_counter() - began < 60
 
 

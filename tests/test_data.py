@@ -58,8 +58,8 @@ def test_a_rounded_batch_holds_the_same_frames_without_their_origin_padded_to_fe
             assert longest <= padded.mask.shape[1] <= longest * 1.25
             assert torch.equal(padded.mask[:, :longest], mask)
             assert not padded.mask[:, longest:].any()
-            wanted = (values.float() - data.modalities[name].rounded.origin).bfloat16()
-            assert torch.equal(padded.values[:, :longest][mask], wanted[mask])
+            expected = (values.float() - data.modalities[name].rounded.origin).bfloat16()
+            assert torch.equal(padded.values[:, :longest][mask], expected[mask])
             again = data.batch(some)[name]
             assert torch.equal(again.values[again.mask], values[mask])
     for count in range(1, 1000):
@@ -105,9 +105,9 @@ def test_frames_that_stay_in_their_file_are_the_same(corpus, opened, rate_hz, bl
     assert all(isinstance(packed.values, FileFrames) for packed in filed.modalities.values())
     rows = torch.tensor([7, 5, -1, 40])
     for name, padded in filed.batch(rows).items():
-        wanted = whole.batch(rows)[name]
-        assert torch.equal(padded.mask, wanted.mask)
-        assert torch.equal(padded.values[padded.mask], wanted.values[wanted.mask])
+        expected = whole.batch(rows)[name]
+        assert torch.equal(padded.mask, expected.mask)
+        assert torch.equal(padded.values[padded.mask], expected.values[expected.mask])
         assert not padded.values[~padded.mask].any()
         for one, other in zip(
             *(data.modalities[name].statistics(np.arange(80)) for data in (whole, filed)), strict=True

@@ -174,17 +174,17 @@ def test_best_scores_equal_a_simulation_of_the_best_answers(noise):
     best = demo_intensity.best_scores(noise)
     assert list(best) == SUBSETS
     for subset in SUBSETS:
-        shown = np.zeros(count, np.int64)
+        codes = np.zeros(count, np.int64)
         for letter in subset:
             level = np.rint(2 * (np.clip(x + rng.normal(0, noise[letter], count), 1, 5) - 1)).astype(int)
-            shown = 9 * shown + level
+            codes = 9 * codes + level
         medians, means = np.full(9 ** len(subset), 3.0), np.full(9 ** len(subset), 3.0)
-        order = np.argsort(shown[:half], kind="stable")
-        levels, starts = np.unique(shown[:half][order], return_index=True)
+        order = np.argsort(codes[:half], kind="stable")
+        levels, starts = np.unique(codes[:half][order], return_index=True)
         for level, values in zip(levels, np.split(x[:half][order], starts[1:]), strict=True):
             medians[level], means[level] = np.median(values), values.mean()
-        truth, answers = x[half:], means[shown[half:]]
-        assert best[subset]["MAE"] == pytest.approx(np.abs(truth - medians[shown[half:]]).mean(), abs=0.003)
+        truth, answers = x[half:], means[codes[half:]]
+        assert best[subset]["MAE"] == pytest.approx(np.abs(truth - medians[codes[half:]]).mean(), abs=0.003)
         correlation = np.corrcoef(truth, answers)[0, 1]
         assert best[subset]["Pearson"] == pytest.approx(correlation, abs=0.003)
         stretched = 3 + (answers - 3) * truth.std() / answers.std()

@@ -64,7 +64,7 @@ def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines, m
     assert answer.output.count(LINE) == lines
 
 
-@pytest.mark.parametrize("wanted", ["mps", "xpu", "meta", "tpu", "hpu", "vulkan", "cuda:99", "nonsense", "-1"])
+@pytest.mark.parametrize("name", ["mps", "xpu", "meta", "tpu", "hpu", "vulkan", "cuda:99", "nonsense", "-1"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -77,16 +77,16 @@ def test_each_command_says_so_once(tmp_path, monkeypatch, command, has, lines, m
         "demo",
     ],
 )
-def test_a_device_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, mer, command, wanted):
-    if device.kind_of(wanted) in device.choices() and wanted != "cuda:99":
+def test_a_device_that_can_not_be_used_is_one_sentence(tmp_path, monkeypatch, mer, command, name):
+    if device.kind_of(name) in device.choices() and name != "cuda:99":
         pytest.skip("this machine has one")
     monkeypatch.chdir(tmp_path)
     make_fold(tmp_path / "runs", [0, 1], [0, 1])
     write_corpus(tmp_path / "features", "mute", [Utterance("u", "a", audio=Clip("u.wav"))], root=tmp_path)
-    answer = mer(*command.split(), "--device", wanted)
+    answer = mer(*command.split(), "--device", name)
     assert answer.exit_code == 1, answer.output
     assert len(answer.output.splitlines()) == 1
-    pattern = rf"Error: .*there is no device '{re.escape(wanted)}' here \(.+choose .*cpu.*\n"
+    pattern = rf"Error: .*there is no device '{re.escape(name)}' here \(.+choose .*cpu.*\n"
     assert re.fullmatch(pattern, answer.output, re.IGNORECASE)
 
 

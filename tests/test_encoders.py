@@ -18,9 +18,9 @@ from gia_mic.extract.errors import EncoderError, MediaError
 SENTENCES = ["No.", "I can't believe you did that!", "", "Why would anyone say such a thing to me, today of all days?"]
 
 
-def relative_difference(found, wanted):
+def relative_difference(actual, expected):
     """Largest difference over the largest value."""
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 def frames_of(encoder, job, batch=1):
@@ -42,7 +42,7 @@ def sounds(tmp_path_factory):
 @pytest.fixture(scope="module")
 def speech_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("speech")
-    return {name: save(folder / name, *made) for name, made in SPEECH.items()}
+    return {name: save(folder / name, *arguments) for name, arguments in SPEECH.items()}
 
 
 @pytest.mark.parametrize("name", SPEECH)
@@ -55,9 +55,9 @@ def test_speech_in_any_batch_equals_speech_alone(speech_models, sounds, name, la
     alone = [frames_of(encoder, job) for job in sounds]
     pieces = [piece for job in sounds for piece in encoder.pieces(job)]
     for order in ([0, 1, 2, 3, 4], [4, 2, 0], [3, 2]):
-        for found, index in zip(encoder.encode([pieces[i] for i in order]), order, strict=True):
-            assert found.shape == alone[index].shape == (len(found), encoder.header.dim)
-            assert relative_difference(found, alone[index]) < 1e-4
+        for frames, index in zip(encoder.encode([pieces[i] for i in order]), order, strict=True):
+            assert frames.shape == alone[index].shape == (len(frames), encoder.header.dim)
+            assert relative_difference(frames, alone[index]) < 1e-4
 
 
 @pytest.mark.parametrize("name", [name for name in SPEECH if name != "whisper"])
@@ -66,8 +66,8 @@ def test_speech_alone_equals_what_transformers_gives_for_the_unpadded_recording(
     model = transformers.AutoModel.from_pretrained(speech_models[name]).eval()
     (piece,) = encoder.pieces(sounds[1])
     with torch.inference_mode():
-        wanted = model(torch.from_numpy(piece.values)[None]).last_hidden_state[0].numpy()
-    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+        expected = model(torch.from_numpy(piece.values)[None]).last_hidden_state[0].numpy()
+    assert relative_difference(encoder.encode([piece])[0], expected) < 1e-5
 
 
 def test_whisper_alone_equals_what_transformers_gives(speech_models, sounds):
@@ -77,10 +77,10 @@ def test_whisper_alone_equals_what_transformers_gives(speech_models, sounds):
     (samples,) = encoder._stream(sounds[1])
     with torch.inference_mode():
         spectrum = extractor(samples, sampling_rate=16000, return_tensors="pt").input_features
-        wanted = model.get_encoder()(spectrum).last_hidden_state[0].numpy()
-    found = frames_of(encoder, sounds[1])
-    assert len(found) == -(-len(samples) // 320)
-    assert relative_difference(found, wanted[: len(found)]) < 1e-5
+        expected = model.get_encoder()(spectrum).last_hidden_state[0].numpy()
+    frames = frames_of(encoder, sounds[1])
+    assert len(frames) == -(-len(samples) // 320)
+    assert relative_difference(frames, expected[: len(frames)]) < 1e-5
 
 
 def test_recordings_are_normalised_as_the_model_was_trained(speech_models, sounds, tmp_path):
@@ -113,21 +113,21 @@ def test_long_speech_goes_through_in_windows_and_comes_out_close_to_the_whole(sp
     pieces = list(encoder.pieces(job))
     assert len(pieces) == 2
     assert all(piece.size <= 30 * 50 for piece in pieces)
-    found = frames_of(encoder, job)
+    frames = frames_of(encoder, job)
     if name == "whisper":
-        assert len(found) == 33 * 50
+        assert len(frames) == 33 * 50
         return
     whole = frames_of(make_encoder("speech", str(speech_models[name]), window_s=60.0).to("cpu"), job)
-    assert found.shape == whole.shape
-    assert relative_difference(found, whole) < 0.2
-    cosine = (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
+    assert frames.shape == whole.shape
+    assert relative_difference(frames, whole) < 0.2
+    cosine = (frames * whole).sum(1) / np.linalg.norm(frames, axis=1) / np.linalg.norm(whole, axis=1)
     assert cosine.mean() > 0.99
 
 
 def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tmp_path):
     job = EncodeJob("u", "", path=tone(tmp_path / "a.wav", 7.3), duration_s=7.3)
     encoder = make_encoder("speech", str(speech_models["wav2vec2-large"]), window_s=5.0).to("cpu")
-    held = list(encoder.pieces(job))
+    expected = list(encoder.pieces(job))
 
     class Forgetful(speech.SoundStatistics):
         def __init__(self, blocks, keep):
@@ -136,8 +136,8 @@ def test_windows_read_as_a_stream_are_those_cut_from_the_whole(speech_models, tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speech, "SoundStatistics", Forgetful)
         pieces = list(encoder.pieces(job))
-    assert len(pieces) == len(held) == 4
-    for one, other in zip(pieces, held, strict=True):
+    assert len(pieces) == len(expected) == 4
+    for one, other in zip(pieces, expected, strict=True):
         assert one.keep == other.keep
         np.testing.assert_allclose(one.values, other.values, atol=1e-5)
 
@@ -157,11 +157,11 @@ def test_text_over_the_models_limit_is_split_not_cut(tmp_path):
     encoder = make_encoder("text", str(save_text(tmp_path / "roberta", *TEXT["roberta"]))).to("cpu")
     assert encoder.spec.window_tokens == 64
     text = "".join(chr(97 + n % 26) for n in range(500))
-    found = frames_of(encoder, EncodeJob("u", "", text=text), batch=3)
-    assert found.shape == (500, 32)
+    frames = frames_of(encoder, EncodeJob("u", "", text=text), batch=3)
+    assert frames.shape == (500, 32)
     near = frames_of(encoder, EncodeJob("u", "", text=text[:60]))
-    assert relative_difference(found[:40], near[:40]) < 1.0
-    assert np.isfinite(found).all()
+    assert relative_difference(frames[:40], near[:40]) < 1.0
+    assert np.isfinite(frames).all()
 
 
 def test_an_empty_transcript_is_refused(tmp_path):
@@ -205,8 +205,8 @@ def test_clip_frames_are_its_image_embeddings_before_projection(tmp_path):
         [0.27, 0.26, 0.28]
     )
     with torch.inference_mode():
-        wanted = model(pixels.permute(0, 3, 1, 2)).pooler_output.numpy()
-    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+        expected = model(pixels.permute(0, 3, 1, 2)).pooler_output.numpy()
+    assert relative_difference(encoder.encode([piece])[0], expected) < 1e-5
 
 
 def test_clips_vision_tower_loads_from_a_folder_with_both_towers(tmp_path):
@@ -334,13 +334,13 @@ def test_a_clip_is_encoded_as_if_it_were_the_whole_file(tmp_path):
 
 @pytest.mark.parametrize(("length", "window", "context"), [(1, 8, 2), (8, 8, 2), (9, 8, 2), (100, 8, 3), (23, 10, 0)])
 def test_windows_tile_the_whole_with_context_on_both_sides(length, window, context):
-    kept = []
+    positions = []
     for begin, end, keep in piece_windows(length, window, context):
         assert end - begin <= window
         assert begin == 0 or keep.start >= context
         assert end == length or end - begin - keep.stop >= context
-        kept += range(begin + keep.start, begin + keep.stop)
-    assert kept == list(range(length))
+        positions += range(begin + keep.start, begin + keep.stop)
+    assert positions == list(range(length))
 
 
 def test_a_window_narrower_than_its_context_is_refused():
@@ -393,9 +393,9 @@ def test_log_mel_frames_are_those_of_transformers(tmp_path, nested):
     if nested:
         (folder / "preprocessor_config.json").unlink()
         assert make_encoder("speech", str(folder)).header.dim == encoder.header.dim
-    wanted = extractor(samples, sampling_rate=16000, return_tensors="np")
+    expected = extractor(samples, sampling_rate=16000, return_tensors="np")
     (piece,) = encoder.pieces(job)
-    np.testing.assert_allclose(piece.values, wanted.input_features[0][wanted.attention_mask[0] == 1], atol=1e-4)
+    np.testing.assert_allclose(piece.values, expected.input_features[0][expected.attention_mask[0] == 1], atol=1e-4)
     assert frames_of(encoder, job).shape == (len(piece.values), encoder.header.dim) == (68, 32)
     blocks = np.array_split(samples, 7)
     np.testing.assert_allclose(encoder._log_mel(iter(blocks)), piece.values, atol=1e-4)
@@ -425,8 +425,8 @@ def test_pictures_without_a_class_token_are_the_mean_of_their_patches(tmp_path):
     (piece,) = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90])))
     pixels = torch.from_numpy(piece.values).float().permute(0, 3, 1, 2) / 255 * 2 - 1
     with torch.inference_mode():
-        wanted = transformers.IJepaModel.from_pretrained(folder).eval()(pixels).last_hidden_state.mean(1).numpy()
-    assert relative_difference(encoder.encode([piece])[0], wanted) < 1e-5
+        expected = transformers.IJepaModel.from_pretrained(folder).eval()(pixels).last_hidden_state.mean(1).numpy()
+    assert relative_difference(encoder.encode([piece])[0], expected) < 1e-5
     assert encoder.spec.framing["vector"] == "mean"
 
 

@@ -4,11 +4,11 @@ from gia_mic.extract.errors import first_line, one_line, words_of
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("text", "expected"),
     [("no such model", "no such model"), ("\nno such model.\nTry another.", "no such model"), ("", "OSError")],
 )
-def test_the_first_line_of_an_error_that_may_say_nothing(said, kept):
-    assert first_line(OSError(said)) == kept
+def test_the_first_line_of_an_error_that_may_say_nothing(text, expected):
+    assert first_line(OSError(text)) == expected
 
 
 @pytest.mark.parametrize(

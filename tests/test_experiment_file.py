@@ -100,9 +100,9 @@ def test_a_file_is_a_list_of_commands(here, text, expected):
     ],
 )
 def test_what_is_no_command_is_told_with_its_path(here, text, problems):
-    _, said = lines(here, text)
-    assert len(said) == len(problems)
-    for sentence, beginning in zip(said, problems, strict=True):
+    _, sentences = lines(here, text)
+    assert len(sentences) == len(problems)
+    for sentence, beginning in zip(sentences, problems, strict=True):
         assert sentence.startswith(beginning)
 
 
@@ -148,9 +148,9 @@ def test_what_a_dry_run_prints_may_be_typed_and_what_changed_is_told(here, mer):
     assert "last time" not in first.stderr
     (here / "one.toml").write_text(text.replace("concat", "late"))
     second = mer("run", "one.toml")
-    told = second.stderr.splitlines()
+    messages = second.stderr.splitlines()
     line = "mer fuse-train --epochs 1 --fold 1 --device cpu --fusion {} --set width=8"
-    assert told[:3] == ["Changed since the last time:", "-" + line.format("concat"), "+" + line.format("late")]
+    assert messages[:3] == ["Changed since the last time:", "-" + line.format("concat"), "+" + line.format("late")]
     config = json.loads((here / "runs" / "demo" / "late" / "fold-1" / "seed-0" / "config.json").read_text())
     assert config["provenance"]["command"] == line.format("late")
 
@@ -166,5 +166,5 @@ def test_a_command_that_fails_ends_the_run(here, mer):
 def test_a_written_file_says_the_same_when_it_is_read():
     shared = {"corpus": 'a "b" \\ \x7f\nä😀', "epochs": 3}
     tables = [("tune", {"learning-rate": 1e-05, "tensorboard": True, "set": {"a b": [1, 2], "c-d": "x"}}), ("tune", {})]
-    read = tomllib.loads(experiment_text(shared, tables))
-    assert read == {**shared, "tune": [table for _, table in tables]}
+    content = tomllib.loads(experiment_text(shared, tables))
+    assert content == {**shared, "tune": [table for _, table in tables]}

@@ -102,9 +102,9 @@ def test_a_modality_alone_or_a_plain_fusion_has_less_to_explain(runs, utterance)
 @pytest.mark.parametrize("modalities", ["stv", "st", "v", "t"])
 def test_the_picture_is_a_png_of_what_was_given(runs, utterance, tmp_path, modalities, mer):
     options = {"s": ("--audio", utterance.audio), "t": ("--text", utterance.text), "v": ("--video", utterance.video)}
-    chosen = [word for letter in modalities for word in options[letter]]
+    inputs = [word for letter in modalities for word in options[letter]]
     answer = mer(
-        "predict", runs / "gia-mic", *chosen, "--explain", "--picture", tmp_path / "why.png", "--device", "cpu"
+        "predict", runs / "gia-mic", *inputs, "--explain", "--picture", tmp_path / "why.png", "--device", "cpu"
     )
     assert answer.exit_code == 0, answer.output
     if len(modalities) > 1:

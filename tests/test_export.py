@@ -57,7 +57,7 @@ def test_the_card_says_what_there_is_to_know(exported_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "kept", "said"),
+    ("target", "has_readout", "phrases"),
     [
         (
             "labels",
@@ -73,14 +73,14 @@ def test_the_card_says_what_there_is_to_know(exported_run, tmp_path):
         ("valence", True, ["# gia-mic-valence: valence from", "the scores valence (1 … 5)", "| MAE | Pearson | CCC |"]),
     ],
 )
-def test_an_export_answers_and_describes_whatever_was_predicted(targets, tmp_path, target, kept, said):
+def test_an_export_answers_and_describes_whatever_was_predicted(targets, tmp_path, target, has_readout, phrases):
     run = targets[1][target]
     before = load_predictor(run, device="cpu").predict(text="I am so angry.")
     gia_mic.load(run, device="cpu").save(tmp_path / "out")
     assert gia_mic.load(tmp_path / "out", device="cpu").predict(text="I am so angry.") == before
-    assert (tmp_path / "out" / "fold-1" / "seed-0" / "readout.json").exists() == kept
+    assert (tmp_path / "out" / "fold-1" / "seed-0" / "readout.json").exists() == has_readout
     card = (tmp_path / "out" / "README.md").read_text()
-    for words in said:
+    for words in phrases:
         assert words in card, words
     assert ("expected calibration error" in card) == (target == "votes")
     assert "| 2 | Ses02 |" in card

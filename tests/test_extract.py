@@ -220,8 +220,8 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, cap
     from gia_mic.extract.encoders.speech import SpeechEncoder
 
     corpus = make_corpus(tmp_path)
-    wanted = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
-    values = np.array(wanted.values)
+    expected = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32")).path)
+    values = np.array(expected.values)
     begin = SpeechEncoder.begin
 
     def small(self, pieces, dtype):
@@ -233,7 +233,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tmp_path, monkeypatch, cap
     caplog.set_level("INFO", "gia_mic")
     next((corpus.folder / "speech").glob("*.h5")).unlink()
     halved = open_store(extract(corpus, partial(TINY_SPEECH, dtype="float32"), budget=800).path)
-    assert halved.ids == wanted.ids
+    assert halved.ids == expected.ids
     np.testing.assert_allclose(halved.values, values, atol=1e-4)
     assert caplog.messages[0] == "Out of memory: going on with batches of 400 positions."
 
@@ -297,9 +297,9 @@ def test_ctrl_c_ends_after_the_batch_and_keeps_what_is_finished(tmp_path, monkey
     monkeypatch.setattr(SpeechEncoder, "begin", interrupting)
     with pytest.raises(Interrupted, match=r"Stopped after \d+ of 39 utterances; they are kept: run the same command"):
         extract(corpus, TINY_SPEECH, budget=100)
-    done = sum(calls)
+    count = sum(calls)
     result = extract(corpus, TINY_SPEECH, budget=100)
-    assert result.reused == done < 39
+    assert result.reused == count < 39
     assert content(result.path) == undisturbed
     assert threading.active_count() < 10
 

@@ -23,7 +23,7 @@ def box(x, y, side=10.0):
     return (x, y, x + side, y + side)
 
 
-def drawn(side=144):
+def face_picture(side=144):
     """A drawn face that the detector is sure of, on transparent ground."""
     rng = np.random.default_rng(3)
     picture = demo_face.face("angry", 1, demo_face.looks(rng), 1.0, rng)[0]
@@ -34,7 +34,7 @@ def scene(*faces):
     """A picture with faces, each as (x, y, side)."""
     picture = Image.new("RGB", SIZE, (110, 120, 130))
     for x, y, side in faces:
-        picture.paste(drawn(side), (x, y))
+        picture.paste(face_picture(side), (x, y))
     return picture
 
 
@@ -95,7 +95,7 @@ def test_pictures_without_the_face_are_none_and_the_others_show_it(tmp_path):
     path = film(tmp_path / "a.mp4", [scene((60, 50, 144))] * 8 + [scene()] * 4 + [scene((60, 50, 144))] * 4)
     pictures = list(stream_cropped(path, None, 4.0, SMALL, "face"))
     assert [picture is None for picture in pictures] == [False] * 4 + [True] * 2 + [False] * 2
-    skin = np.asarray(drawn(32)).reshape(-1, 3).mean(axis=0)
+    skin = np.asarray(face_picture(32)).reshape(-1, 3).mean(axis=0)
     assert np.abs(pictures[0].reshape(-1, 3).mean(axis=0) - skin).max() < 25
 
 

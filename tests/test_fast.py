@@ -15,11 +15,11 @@ from gia_mic.extract.encoders.make import make_encoder
 HOP, SEEN = 320, 400
 
 
-def relative_difference(found, wanted):
-    return float((found - wanted).abs().max() / wanted.abs().max())
+def relative_difference(actual, expected):
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
-def made(folder, architecture, settings, precision=torch.float32):
+def build_model(folder, architecture, settings, precision=torch.float32):
     save(folder, architecture, settings)
     return getattr(transformers, f"{architecture}Model").from_pretrained(folder).eval().to(precision)
 
@@ -37,15 +37,15 @@ def kinds(model):
 @pytest.mark.parametrize("name", [name for name in SPEECH if name != "whisper"])
 @torch.inference_mode()
 def test_speech_models_give_what_they_gave(tmp_path, name):
-    model = made(tmp_path, *SPEECH[name])
+    model = build_model(tmp_path, *SPEECH[name])
     quick = swapped(model)
     positions = set() if name == "data2vec" else {"PositionConvolution"}  # data2vec has five narrow ones in a row
     assert kinds(quick) == {"Convolutions", "PackedLinear"} | positions
     for frames in (1, 2, fast.BLOCK_FRAMES, fast.BLOCK_FRAMES + 1, 2 * fast.BLOCK_FRAMES + 37):
         sound = torch.randn(1, (frames - 1) * HOP + SEEN + 319) * 0.3 + 0.05
-        wanted, found = (each(sound, output_hidden_states=True).hidden_states for each in (model, quick))
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
+        expected, actual = (each(sound, output_hidden_states=True).hidden_states for each in (model, quick))
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
             assert one.shape == other.shape == (1, frames, 32)
             assert relative_difference(one, other) < 2e-5
 
@@ -53,16 +53,16 @@ def test_speech_models_give_what_they_gave(tmp_path, name):
 @pytest.mark.parametrize("name", ["wav2vec2-base", "wav2vec2-large", "hubert"])
 @torch.inference_mode()
 def test_in_bfloat16_they_are_as_close_to_float32_as_before(tmp_path, name):
-    model = made(tmp_path, *SPEECH[name])
+    model = build_model(tmp_path, *SPEECH[name])
     half = copy.deepcopy(model).to(torch.bfloat16)
     quick = swapped(half)
     errors = []
     for frames in 4 * (20, 150, 400):  # of three alone, rounding decides the ratio
         sound = torch.randn(1, (frames - 1) * HOP + SEEN)
-        wanted = model(sound).last_hidden_state
+        expected = model(sound).last_hidden_state
         errors.append(
             [
-                float((each(sound.bfloat16()).last_hidden_state.float() - wanted).norm() / wanted.norm())
+                float((each(sound.bfloat16()).last_hidden_state.float() - expected).norm() / expected.norm())
                 for each in (half, quick)
             ]
         )
@@ -74,30 +74,30 @@ def test_in_bfloat16_they_are_as_close_to_float32_as_before(tmp_path, name):
 @pytest.mark.parametrize("name", TEXT)
 @torch.inference_mode()
 def test_text_models_give_what_they_gave(tmp_path, name):
-    model = made(tmp_path, *TEXT[name])
+    model = build_model(tmp_path, *TEXT[name])
     tokens = torch.randint(4, 300, (3, 20))
     mask = torch.arange(20)[None] < torch.tensor([20, 5, 11])[:, None]
     quick = swapped(model)
     assert kinds(quick) == {"PackedLinear"}
-    wanted, found = (each(input_ids=tokens, attention_mask=mask).last_hidden_state[mask] for each in (model, quick))
-    assert relative_difference(found, wanted) < 2e-5
+    expected, actual = (each(input_ids=tokens, attention_mask=mask).last_hidden_state[mask] for each in (model, quick))
+    assert relative_difference(actual, expected) < 2e-5
 
 
 @pytest.mark.parametrize("name", VISUAL)
 @torch.inference_mode()
 def test_vision_models_give_what_they_gave(tmp_path, name):
-    model = made(tmp_path, *VISUAL[name])
+    model = build_model(tmp_path, *VISUAL[name])
     pictures = torch.randn(3, 3, 32, 32)
-    wanted, found = (each(pixel_values=pictures).last_hidden_state for each in (model, swapped(model)))
-    assert relative_difference(found, wanted) < 2e-5
+    expected, actual = (each(pixel_values=pictures).last_hidden_state for each in (model, swapped(model)))
+    assert relative_difference(actual, expected) < 2e-5
 
 
 @torch.inference_mode()
 def test_whisper_gives_what_it_gave(tmp_path):
-    model = made(tmp_path, *SPEECH["whisper"]).get_encoder()
+    model = build_model(tmp_path, *SPEECH["whisper"]).get_encoder()
     spectrum = torch.randn(1, 80, 3000)
-    wanted, found = (each(spectrum).last_hidden_state for each in (model, swapped(model)))
-    assert relative_difference(found, wanted) < 2e-5
+    expected, actual = (each(spectrum).last_hidden_state for each in (model, swapped(model)))
+    assert relative_difference(actual, expected) < 2e-5
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-base", "wavlm"])
@@ -112,13 +112,13 @@ def test_long_recordings_in_windows_are_those_of_the_plain_model(tmp_path, monke
     pieces = list(quick.pieces(job))
     assert len(pieces) == 5
     for piece in pieces:
-        found, wanted = (torch.from_numpy(each.encode([piece])[0]) for each in (quick, plain))
-        assert relative_difference(found, wanted) < 2e-5
+        actual, expected = (torch.from_numpy(each.encode([piece])[0]) for each in (quick, plain))
+        assert relative_difference(actual, expected) < 2e-5
 
 
 @torch.inference_mode()
 def test_without_the_operators_plain_layers_give_the_same(tmp_path, monkeypatch):
-    model = made(tmp_path, *SPEECH["wav2vec2-base"])
+    model = build_model(tmp_path, *SPEECH["wav2vec2-base"])
     monkeypatch.setattr(fast.PackedLinear, "supports", lambda dtype: False)
     quick = swapped(model)
     assert kinds(quick) == {"Convolutions", "PositionConvolution"}

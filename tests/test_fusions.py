@@ -42,17 +42,19 @@ def build_model(name, dims=DIMS, config=None):
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_padding_company_and_missing_modalities_change_nothing(fusion, names):
     model = build_model(fusion, {name: DIMS[name] for name in names})
-    given = {name: padded for name, padded in batch(FULL).items() if name in names}
-    once = model(given).logits
+    frames = {name: padded for name, padded in batch(FULL).items() if name in names}
+    once = model(frames).logits
     assert once.shape == (3, 4)
-    longer = {name: PaddedFrames(F.pad(v, (0, 0, 0, 6), value=9.0), F.pad(m, (0, 6))) for name, (v, m) in given.items()}
+    longer = {
+        name: PaddedFrames(F.pad(v, (0, 0, 0, 6), value=9.0), F.pad(m, (0, 6))) for name, (v, m) in frames.items()
+    }
     torch.testing.assert_close(model(longer).logits, once, atol=1e-5, rtol=1e-4)
-    parts = [{name: PaddedFrames(v[b : b + 1], m[b : b + 1]) for name, (v, m) in given.items()} for b in range(3)]
+    parts = [{name: PaddedFrames(v[b : b + 1], m[b : b + 1]) for name, (v, m) in frames.items()} for b in range(3)]
     torch.testing.assert_close(torch.cat([model(part).logits for part in parts]), once, atol=1e-5, rtol=1e-4)
     if len(names) > 1:
         first = names[0]
-        without = {name: padded for name, padded in given.items() if name != first}
-        hidden = {**given, first: PaddedFrames(given[first].values, torch.zeros_like(given[first].mask))}
+        without = {name: padded for name, padded in frames.items() if name != first}
+        hidden = {**frames, first: PaddedFrames(frames[first].values, torch.zeros_like(frames[first].mask))}
         torch.testing.assert_close(model(without).logits, model(hidden).logits)
         assert (model(without).logits - once).abs().max() > 1e-4
 
@@ -70,56 +72,56 @@ def test_gradients_are_finite_whatever_is_missing(fusion):
     assert (model(batch(lengths), keep * 0).logits - output.logits).abs().max() > 1e-4
 
 
-def vectors(model, given):
-    return [(padded.values * padded.mask.unsqueeze(-1)).sum(1) / padded.mask.sum(1, True) for padded in given.values()]
+def vectors(model, frames):
+    return [(padded.values * padded.mask.unsqueeze(-1)).sum(1) / padded.mask.sum(1, True) for padded in frames.values()]
 
 
 def test_late_is_the_mean_of_the_votes_of_those_that_are_there():
-    model, given = Late(DIMS, 4, PooledConfig(width=8)).eval(), batch(FULL)
-    given["text"].mask[1] = False
+    model, frames = Late(DIMS, 4, PooledConfig(width=8)).eval(), batch(FULL)
+    frames["text"].mask[1] = False
     votes = [
         decide(torch.relu(encode(u)))
-        for encode, decide, u in zip(model.heads.encode, model.heads.decide, vectors(model, given), strict=True)
+        for encode, decide, u in zip(model.heads.encode, model.heads.decide, vectors(model, frames), strict=True)
     ]
-    found = model(given).logits
-    torch.testing.assert_close(found[0], (votes[0] + votes[1] + votes[2])[0] / 3)
-    torch.testing.assert_close(found[1], (votes[0] + votes[2])[1] / 2)
+    logits = model(frames).logits
+    torch.testing.assert_close(logits[0], (votes[0] + votes[1] + votes[2])[0] / 3)
+    torch.testing.assert_close(logits[1], (votes[0] + votes[2])[1] / 2)
 
 
 def test_late_also_gives_each_vote_in_training():
-    model, given = Late(DIMS, 4, PooledConfig(width=8, dropout=0.0)), batch(FULL)
-    alone = model.train()(given).unimodal
-    for logits, (name, one) in zip(alone, given.items(), strict=True):
+    model, frames = Late(DIMS, 4, PooledConfig(width=8, dropout=0.0)), batch(FULL)
+    alone = model.train()(frames).unimodal
+    for logits, (name, one) in zip(alone, frames.items(), strict=True):
         torch.testing.assert_close(logits, model({name: one}).logits)
         assert model({name: one}).unimodal == ()
-    assert model.eval()(given).unimodal == ()
+    assert model.eval()(frames).unimodal == ()
 
 
 def test_attention_weighs_those_that_are_there():
-    model, given = Attention(DIMS, 4, PooledConfig(width=8)).eval(), batch(FULL)
-    given["speech"].mask[2] = False
-    shares = model(given, details=True).details["weights"]
+    model, frames = Attention(DIMS, 4, PooledConfig(width=8)).eval(), batch(FULL)
+    frames["speech"].mask[2] = False
+    shares = model(frames, details=True).details["weights"]
     torch.testing.assert_close(shares.sum(1), torch.ones(3))
     assert shares[2, 0] == 0
     assert (shares[:2] > 0).all()
 
 
 def test_tfn_multiplies_every_feature_with_every_other():
-    model, given = Tfn(DIMS, 4, TfnConfig(width=8, factor=3)).eval(), batch(FULL)
-    hidden = [torch.relu(encode(u))[0] for encode, u in zip(model.encode, vectors(model, given), strict=True)]
+    model, frames = Tfn(DIMS, 4, TfnConfig(width=8, factor=3)).eval(), batch(FULL)
+    hidden = [torch.relu(encode(u))[0] for encode, u in zip(model.encode, vectors(model, frames), strict=True)]
     ones = [[1.0, *h.tolist()] for h in hidden]
     cells = torch.tensor([a * b * c for a, b, c in product(*ones)])
     expected = model.layers[1](torch.relu(model.layers[0](cells)))
-    torch.testing.assert_close(model(given).logits[0], expected)
+    torch.testing.assert_close(model(frames).logits[0], expected)
 
 
 def test_lmf_is_a_tensor_of_low_rank():
-    model, given = build_model("lmf", config=LmfConfig(width=3, rank=2)), batch(FULL)
-    hidden = [torch.relu(encode(u))[1] for encode, u in zip(model.encode, vectors(model, given), strict=True)]
+    model, frames = build_model("lmf", config=LmfConfig(width=3, rank=2)), batch(FULL)
+    hidden = [torch.relu(encode(u))[1] for encode, u in zip(model.encode, vectors(model, frames), strict=True)]
     s, t, v = (torch.cat([torch.ones(1), h]) for h in hidden)
     tensor = torch.einsum("rad,rbd,rcd,r->abcd", *model.factors, model.mix)
     fused = torch.einsum("a,b,c,abcd->d", s, t, v, tensor) + model.bias
-    torch.testing.assert_close(model(given).logits[1], model.decide(torch.relu(fused)))
+    torch.testing.assert_close(model(frames).logits[1], model.decide(torch.relu(fused)))
     assert isinstance(model, Lmf)
 
 
@@ -128,12 +130,12 @@ def test_a_transformer_layer_equals_torchs():
     other = torch.nn.TransformerEncoderLayer(8, 2, 32, 0.0, batch_first=True, norm_first=True)
     other.self_attn.in_proj_weight.data = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight]).detach()
     other.self_attn.in_proj_bias.data = torch.cat([layer.query.bias, layer.key.bias, layer.value.bias]).detach()
-    for mine, theirs in (
+    for mine, reference in (
         (layer.out, other.self_attn.out_proj),
         (layer.widen, other.linear1),
         (layer.narrow, other.linear2),
     ):
-        theirs.load_state_dict(mine.state_dict())
+        reference.load_state_dict(mine.state_dict())
     values, mask = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     torch.testing.assert_close(layer(values, mask=mask)[mask], other(values, src_key_padding_mask=~mask)[mask])
 
@@ -143,25 +145,25 @@ def test_a_layer_gives_one_frame_as_it_gives_all():
     values, mask = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
     other = PaddedFrames(torch.randn(3, 2, 8), torch.ones(3, 2, dtype=torch.bool))
     position = torch.tensor([4, 2, 0])
-    for given in ({"mask": mask}, {"of": other}, {}):
-        every = layer(values, **given)
+    for options in ({"mask": mask}, {"of": other}, {}):
+        every = layer(values, **options)
         torch.testing.assert_close(
-            layer(values, **given, position=position), every[torch.arange(3), position].unsqueeze(1)
+            layer(values, **options, position=position), every[torch.arange(3), position].unsqueeze(1)
         )
 
 
 def test_mult_takes_the_last_frame_and_knows_the_order_of_frames():
-    model, given = Mult(DIMS, 4, MultConfig(width=8, heads=2, layers=1)).eval(), batch({**FULL, "speech": [9, 9, 9]})
-    turned = {**given, "speech": PaddedFrames(given["speech"].values.flip(1), given["speech"].mask)}
-    assert (model(turned).logits - model(given).logits).abs().max() > 1e-3
+    model, frames = Mult(DIMS, 4, MultConfig(width=8, heads=2, layers=1)).eval(), batch({**FULL, "speech": [9, 9, 9]})
+    turned = {**frames, "speech": PaddedFrames(frames["speech"].values.flip(1), frames["speech"].mask)}
+    assert (model(turned).logits - model(frames).logits).abs().max() > 1e-3
 
 
 def test_misa_losses_equal_their_formulas():
     model = Misa(DIMS, 4, MisaConfig(width=6, similarity=0.0, difference=2.0, reconstruction=3.0)).train()
-    given = batch(FULL)
+    frames = batch(FULL)
     inner = [
         norm(torch.relu(encode(u)))
-        for norm, encode, u in zip(model.norms, model.encode, vectors(model, given), strict=True)
+        for norm, encode, u in zip(model.norms, model.encode, vectors(model, frames), strict=True)
     ]
     private = [torch.sigmoid(layer(v)) for layer, v in zip(model.private, inner, strict=True)]
     shared = [torch.sigmoid(model.shared(v)) for v in inner]
@@ -178,10 +180,10 @@ def test_misa_losses_equal_their_formulas():
         sum(F.mse_loss(layer(p + c), v) for layer, p, c, v in zip(model.rebuild, private, shared, inner, strict=True))
         / 3
     )
-    torch.testing.assert_close(model(given).constraint, 2 * difference + 3 * rebuilt)
+    torch.testing.assert_close(model(frames).constraint, 2 * difference + 3 * rebuilt)
     same = Misa(DIMS, 4, MisaConfig(width=6, difference=0.0, reconstruction=0.0)).train()
-    assert same(given).constraint > 0
-    assert same.eval()(given).constraint == 0
+    assert same(frames).constraint > 0
+    assert same.eval()(frames).constraint == 0
 
 
 def test_settings_are_checked_by_name():

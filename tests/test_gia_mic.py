@@ -18,7 +18,7 @@ DIMS = {"speech": 6, "text": 5, "visual": 4}
 CONFIG = GiaMicConfig(width=8, heads=2, latents=3, layers=2)
 
 
-def drawn(module, seed=0):
+def fill_with_noise(module, seed=0):
     """Fill all parameters with noise, so that no bias and no norm is left at its neutral value."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
@@ -41,7 +41,7 @@ def batch(lengths=None):
 
 
 def model(config=CONFIG, dims=DIMS, classes=4):
-    return drawn(GiaMic(dims, classes, config)).eval()
+    return fill_with_noise(GiaMic(dims, classes, config)).eval()
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def naive_attention(to, of, module):
 
 @pytest.mark.parametrize(("receiver", "source"), [(9, 3), (3, 9), (4, 4), (60, 50)])
 def test_attention_equals_its_formula_whichever_side_is_short(receiver, source):
-    module = drawn(CrossAttention(8, 2))
+    module = fill_with_noise(CrossAttention(8, 2))
     to, of = frames([receiver, receiver], 8, 1), frames([source, max(source - 2, 1)], 8, 2)
     context, shares = module(to.values, of)
     assert shares.shape == (2, 2, receiver, source)
@@ -80,36 +80,36 @@ def test_attention_equals_its_formula_whichever_side_is_short(receiver, source):
 def test_scores_have_the_gradients_of_their_product_laid_out_as_the_frames_are():
     rows, columns = torch.randn(3, 5, 8, requires_grad=True), torch.randn(3, 7, 8, requires_grad=True)
     bias = torch.randn(3, 1, 7)
-    found = _scores(rows, columns, bias)
+    scores = _scores(rows, columns, bias)
     expected = bias + rows @ columns.transpose(1, 2)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(scores, expected)
     weight = torch.randn(3, 5, 7)
-    gradients = torch.autograd.grad((found * weight).sum(), (rows, columns))
+    gradients = torch.autograd.grad((scores * weight).sum(), (rows, columns))
     for one, other in zip(gradients, torch.autograd.grad((expected * weight).sum(), (rows, columns)), strict=True):
         torch.testing.assert_close(one, other)
         assert one.is_contiguous()
 
 
 def test_gated_interactive_attention_equals_its_formula():
-    module = drawn(GatedInteractiveAttention(8, 2))
+    module = fill_with_noise(GatedInteractiveAttention(8, 2))
     to, of = frames([5], 8, 1), frames([3], 8, 2)
     own = frames([5], 8, 3).values
-    taken, _, gate = module(to.values, of, own)
+    output, _, gate = module(to.values, of, own)
     context = naive_attention(to.values[0], of.values[0], module.attention)
     for position in range(5):
         c = context[position]
         normal = (c - c.mean()) / torch.sqrt(c.var(unbiased=False) + 1e-5) * module.norm.weight + module.norm.bias
         g = 1 / (1 + torch.exp(-(module.gate.weight @ normal + module.gate.bias)))
         torch.testing.assert_close(gate[0, position], g)
-        torch.testing.assert_close(taken[0, position], g * c + (1 - g) * own[0, position], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output[0, position], g * c + (1 - g) * own[0, position], atol=1e-5, rtol=1e-5)
 
 
 def test_without_gate_everything_comes_from_the_other_modality():
-    module = drawn(GatedInteractiveAttention(8, 2, gate=False))
+    module = fill_with_noise(GatedInteractiveAttention(8, 2, gate=False))
     to, of = frames([5], 8, 1), frames([3], 8, 2)
-    taken, _, gate = module(to.values, of, None)
+    output, _, gate = module(to.values, of, None)
     assert gate is None
-    torch.testing.assert_close(taken[0], naive_attention(to.values[0], of.values[0], module.attention))
+    torch.testing.assert_close(output[0], naive_attention(to.values[0], of.values[0], module.attention))
 
 
 @torch.no_grad()
@@ -118,8 +118,8 @@ def naive_refinement(layer, x, h):
     changes = []
     for token in x:
         scores = [math.exp(float(token @ frame) / math.sqrt(len(token))) for frame in h]
-        taken = sum(score / sum(scores) * frame for score, frame in zip(scores, h, strict=True))
-        r = layer.read.weight @ taken + layer.read.bias
+        mean = sum(score / sum(scores) * frame for score, frame in zip(scores, h, strict=True))
+        r = layer.read.weight @ mean + layer.read.bias
         r = torch.where(r > 0, r, layer.bend.weight * r)
         gate = torch.sigmoid(layer.gate.weight @ torch.cat([r, token]) + layer.gate.bias)
         changes.append(layer.change.weight @ (r * gate) + layer.change.bias)
@@ -137,30 +137,30 @@ def test_the_generator_equals_its_formula_together_and_alone():
         cases += [
             ([part.values[row][part.mask[row]]], alone[row, m]) for m, part in enumerate(parts) if part.mask[row].any()
         ]
-        for sources, found in cases:
+        for sources, tokens in cases:
             x = generator.start
             for layer in generator.layers:
                 assert isinstance(layer, Refinement)
                 x = layer.norm(x + sum(naive_refinement(layer, x, h) for h in sources))
-            torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(tokens, x, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(generator(parts, unimodal=False)[0], together)
 
 
 def test_tokens_read_the_frames_that_are_there():
     values, mask = torch.randn(1, 5, 8), torch.tensor([[True, True, True, False, False]])
     x = torch.randn(1, 4, 8)
-    found = attend(x, PaddedFrames(values, mask))
+    output = attend(x, PaddedFrames(values, mask))
     for token in range(4):
         shares = (values[0, :3] @ x[0, token] / math.sqrt(8)).softmax(-1)
-        torch.testing.assert_close(found[0, token], shares @ values[0, :3])
+        torch.testing.assert_close(output[0, token], shares @ values[0, :3])
 
 
 @pytest.mark.parametrize("unimodal_width", [0, 6])
 def test_the_whole_model_equals_its_formula(unimodal_width):
     whole = model(replace(CONFIG, unimodal_width=unimodal_width))
-    given = batch({name: [4] for name in DIMS})
-    found = whole(given).logits[0]
-    h = {name: whole.norm[name](whole.project[name](given[name].values[0].float())) for name in DIMS}
+    inputs = batch({name: [4] for name in DIMS})
+    logits = whole(inputs).logits[0]
+    h = {name: whole.norm[name](whole.project[name](inputs[name].values[0].float())) for name in DIMS}
     pooled = []
     for name in DIMS:
         parts = []
@@ -179,8 +179,8 @@ def test_the_whole_model_equals_its_formula(unimodal_width):
     expected = whole.head[1](torch.relu(whole.head[0](torch.cat(pooled))))
     if unimodal_width:
         heads = zip(DIMS, whole.unimodal.encode, whole.unimodal.decide, strict=True)
-        expected += sum(second(torch.relu(first(given[name].values[0].mean(0)))) for name, first, second in heads) / 3
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        expected += sum(second(torch.relu(first(inputs[name].values[0].mean(0)))) for name, first, second in heads) / 3
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 VARIANTS = [
@@ -201,16 +201,16 @@ def describe(config):
 def test_padding_missing_modalities_and_gradients(config, names):
     dims = {name: DIMS[name] for name in names}
     whole = model(config, dims)
-    given = {name: value for name, value in batch().items() if name in names}
-    once = whole(given).logits
+    inputs = {name: value for name, value in batch().items() if name in names}
+    once = whole(inputs).logits
     assert once.shape == (4, 4)
     longer = {
         name: PaddedFrames(F.pad(values, (0, 0, 0, 7), value=50.0), F.pad(mask, (0, 7)))
-        for name, (values, mask) in given.items()
+        for name, (values, mask) in inputs.items()
     }
     torch.testing.assert_close(whole(longer).logits, once, atol=1e-4, rtol=1e-4)
     alone = torch.cat(
-        [whole({n: PaddedFrames(v[b : b + 1], m[b : b + 1]) for n, (v, m) in given.items()}).logits for b in range(4)]
+        [whole({n: PaddedFrames(v[b : b + 1], m[b : b + 1]) for n, (v, m) in inputs.items()}).logits for b in range(4)]
     )
     torch.testing.assert_close(alone, once, atol=1e-4, rtol=1e-4)
     # one utterance lacks its first modality, one has its first only, one has nothing
@@ -231,33 +231,33 @@ def test_padding_missing_modalities_and_gradients(config, names):
 
 
 def test_a_present_modality_matters_and_a_missing_one_does_not():
-    whole, given = model(), batch()
-    nothing = {**given, "text": PaddedFrames(given["text"].values, torch.zeros_like(given["text"].mask))}
-    other = {**given, "text": PaddedFrames(given["text"].values + 9, torch.zeros_like(given["text"].mask))}
+    whole, inputs = model(), batch()
+    nothing = {**inputs, "text": PaddedFrames(inputs["text"].values, torch.zeros_like(inputs["text"].mask))}
+    other = {**inputs, "text": PaddedFrames(inputs["text"].values + 9, torch.zeros_like(inputs["text"].mask))}
     torch.testing.assert_close(whole(nothing).logits, whole(other).logits)
-    assert (whole(nothing).logits - whole(given).logits).abs().max() > 1e-2
+    assert (whole(nothing).logits - whole(inputs).logits).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("unimodal_width", [0, 6])
 @pytest.mark.parametrize("without", [(), ("interaction",), ("gate", "generator")])
 def test_training_also_gives_what_each_modality_says_by_itself(without, unimodal_width):
     whole = model(replace(CONFIG, without=without, unimodal_width=unimodal_width)).train()
-    given = batch({"speech": [9, 4, 7, 0], "text": [3, 0, 1, 4], "visual": [2, 5, 3, 1]})
+    inputs = batch({"speech": [9, 4, 7, 0], "text": [3, 0, 1, 4], "visual": [2, 5, 3, 1]})
     keep = (torch.rand(4, whole.dropouts, whole.width, generator=torch.Generator().manual_seed(0)) < 0.5) * 2.0
-    alone = whole(given, keep).unimodal
-    assert len(alone) == len(given) == 3
-    for logits, (name, one) in zip(alone, given.items(), strict=True):
+    alone = whole(inputs, keep).unimodal
+    assert len(alone) == len(inputs) == 3
+    for logits, (name, one) in zip(alone, inputs.items(), strict=True):
         there = one.present
         torch.testing.assert_close(logits[there], whole({name: one}, keep).logits[there])
         assert whole({name: one}, keep).unimodal == ()
-    assert whole.eval()(given).unimodal == ()
+    assert whole.eval()(inputs).unimodal == ()
 
 
 def test_a_modality_that_is_missing_from_a_whole_batch_has_no_gradient():
     whole = model().train()
-    given = batch()
-    del given["visual"]
-    output = whole(given)
+    inputs = batch()
+    del inputs["visual"]
+    output = whole(inputs)
     (output.logits.square().sum() + output.constraint).backward()
     assert whole.project["visual"].weight.grad is None
     assert whole.project["text"].weight.grad.abs().max() > 0
@@ -302,8 +302,8 @@ def test_constraints_equal_their_formulas(naive):
     there = {name: torch.ones(6, dtype=torch.bool) for name in z}
     there["b"][2] = False
     z["b"][2] = 1e4
-    found = getattr(constraint, naive.__name__)(z, there)
-    torch.testing.assert_close(found, naive(z, there), atol=1e-4, rtol=1e-4)
+    loss = getattr(constraint, naive.__name__)(z, there)
+    torch.testing.assert_close(loss, naive(z, there), atol=1e-4, rtol=1e-4)
     same = dict.fromkeys("abc", z["a"])
     assert getattr(constraint, naive.__name__)(same, dict.fromkeys("abc", there["a"])) < 1e-4
     nobody = {name: torch.zeros(6, dtype=torch.bool) for name in z}
@@ -311,7 +311,7 @@ def test_constraints_equal_their_formulas(naive):
 
 
 def test_the_adversary_learns_while_its_gradient_is_reversed():
-    adversary = drawn(constraint.Adversary(5, 3))
+    adversary = fill_with_noise(constraint.Adversary(5, 3))
     z = {name: torch.randn(6, 5, requires_grad=True) for name in "abc"}
     there = dict.fromkeys("abc", torch.ones(6, dtype=torch.bool))
     loss = adversary(z, there)

@@ -50,7 +50,7 @@ def test_an_extraction_that_runs_out_of_memory_goes_on_in_smaller_batches(tmp_pa
     recordings = make_corpus(tmp_path, count=200)
     make = partial(TINY_SPEECH, dtype="float32")
     path = extract(recordings, make, devices=(GPU,), quiet=True).path
-    wanted = np.array(open_store(path).values)
+    expected = np.array(open_store(path).values)
     path.unlink()
     encoder = make().to(GPU)
     torch.cuda.empty_cache()
@@ -62,7 +62,7 @@ def test_an_extraction_that_runs_out_of_memory_goes_on_in_smaller_batches(tmp_pa
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert not result.failed
     assert any("Out of memory: going on" in line for line in log.messages)
-    np.testing.assert_allclose(open_store(result.path).values, wanted, atol=1e-4)
+    np.testing.assert_allclose(open_store(result.path).values, expected, atol=1e-4)
 
 
 def test_a_batch_waits_for_the_gpu_only_for_its_frames():
@@ -82,7 +82,7 @@ def test_a_batch_waits_for_the_gpu_only_for_its_frames():
 def test_an_extraction_that_was_stopped_goes_on(tmp_path, monkeypatch):
     recordings = make_corpus(tmp_path)
     whole = extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True).path
-    wanted = np.array(open_store(whole).values, np.float32)
+    expected = np.array(open_store(whole).values, np.float32)
     whole.unlink()
     begin, calls = SpeechEncoder.begin, []
 
@@ -97,7 +97,7 @@ def test_an_extraction_that_was_stopped_goes_on(tmp_path, monkeypatch):
         extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True)
     monkeypatch.setattr(SpeechEncoder, "begin", begin)
     path = extract(recordings, TINY_SPEECH, devices=(GPU,), budget=100, quiet=True).path
-    np.testing.assert_allclose(np.array(open_store(path).values, np.float32), wanted, atol=1e-2)
+    np.testing.assert_allclose(np.array(open_store(path).values, np.float32), expected, atol=1e-2)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here")
@@ -168,5 +168,5 @@ def test_a_stack_that_does_not_fit_is_divided(corpus, stores, tmp_path, log):
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert any(message.startswith("Memory doesn't suffice for a stack of 8 runs") for message in log.messages)
     for one, other in zip(whole, parts, strict=True):
-        found, wanted = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
-        np.testing.assert_allclose(found, wanted, atol=1e-3)
+        actual, expected = (read_fold(run_dir).predictions.answers for run_dir in (one, other))
+        np.testing.assert_allclose(actual, expected, atol=1e-3)

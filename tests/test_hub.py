@@ -201,21 +201,21 @@ def test_a_damaged_file_of_the_cache_is_downloaded_again(hub, models):
 
 def test_a_cache_that_other_programs_filled_is_used_and_not_guessed_about(hub, models, sound, offline, tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
-    place = tmp_path / "cache" / "models--lab--model"
-    shutil.copytree(models / "bin", place / "snapshots" / commit)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(commit)
+    folder = tmp_path / "cache" / "models--lab--model"
+    shutil.copytree(models / "bin", folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
     offline()
     encoder = make_encoder("speech", "lab/model")
     assert encoder.spec.weights == commit
     assert encoder.spec.weights_file == "pytorch_model.bin"
-    (place / "snapshots" / commit / "preprocessor_config.json").unlink()
+    (folder / "snapshots" / commit / "preprocessor_config.json").unlink()
     with pytest.raises(EncoderError, match=r"has no preprocessor_config.json of lab/model, and can't say whether"):
         make_encoder("speech", "lab/model")
-    (place / ".no_exist" / commit).mkdir(parents=True)
-    (place / ".no_exist" / commit / "preprocessor_config.json").touch()
+    (folder / ".no_exist" / commit).mkdir(parents=True)
+    (folder / ".no_exist" / commit / "preprocessor_config.json").touch()
     make_encoder("speech", "lab/model")
-    (place / "snapshots" / commit / "pytorch_model.bin").unlink()
+    (folder / "snapshots" / commit / "pytorch_model.bin").unlink()
     with pytest.raises(EncoderError, match=r"nor a model whose weights .* are in the hub's local cache .*mer fetch"):
         make_encoder("speech", "lab/model")
 
@@ -256,9 +256,9 @@ def test_pictures_are_prepared_as_by_a_processor_that_transformers_5_saved(hub, 
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     pixels = pictures(images=list(piece.values), return_tensors="pt").pixel_values
     with torch.inference_mode():
-        wanted = model(pixels).pooler_output.numpy()
-    [found] = encoder.to("cpu").encode([piece])
-    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+        expected = model(pixels).pooler_output.numpy()
+    [frames] = encoder.to("cpu").encode([piece])
+    np.testing.assert_allclose(frames, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_sound_is_left_as_it_is_where_a_processor_of_transformers_5_says_so(models, sound, tmp_path):
@@ -275,22 +275,22 @@ def test_sound_is_left_as_it_is_where_a_processor_of_transformers_5_says_so(mode
 
 @pytest.mark.parametrize("settings", [{"do_normalize": False}, {"rescale_factor": 1 / 127.5}, {"do_rescale": False}])
 def test_pixels_are_scaled_as_the_settings_say(models, tmp_path, settings):
-    known = json.loads((models / "clip" / "preprocessor_config.json").read_text())
-    folder = preprocessor(shutil.copytree(models / "clip", tmp_path / "clip"), **known, **settings)
+    entries = json.loads((models / "clip" / "preprocessor_config.json").read_text())
+    folder = preprocessor(shutil.copytree(models / "clip", tmp_path / "clip"), **entries, **settings)
     processor = transformers.CLIPImageProcessor.from_pretrained(folder)
     encoder = make_encoder("visual", str(folder))
     [piece] = encoder.pieces(EncodeJob("u", "", path=video(tmp_path / "1.mp4", [30, 90, 150])))
     pixels = processor(images=list(piece.values), return_tensors="pt").pixel_values
     model = transformers.CLIPVisionModel.from_pretrained(folder).eval()
     with torch.inference_mode():
-        wanted = model(pixels).pooler_output.numpy()
-    [found] = encoder.to("cpu").encode([piece])
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+        expected = model(pixels).pooler_output.numpy()
+    [frames] = encoder.to("cpu").encode([piece])
+    np.testing.assert_allclose(frames, expected, atol=1e-4 * np.abs(expected).max())
     assert encoder.spec.fingerprint != make_encoder("visual", str(models / "clip")).spec.fingerprint
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"size": {"longest_edge": 32}}, "size is {'longest_edge': 32}, crop_size None"),
         ({"size": [32, 32]}, "'list' object"),
@@ -301,9 +301,11 @@ def test_pixels_are_scaled_as_the_settings_say(models, tmp_path, settings):
         ({"resample": 9}, "9 is not a valid Resampling"),
     ],
 )
-def test_settings_of_pictures_that_are_not_understood_are_refused(models, tmp_path, settings, said):
+def test_settings_of_pictures_that_are_not_understood_are_refused(models, tmp_path, settings, message):
     folder = preprocessor(shutil.copytree(models / "clip", tmp_path / "clip"), **settings)
-    with pytest.raises(EncoderError, match=rf"clip doesn't say .* how its pictures are scaled .*{said}.*: check its"):
+    with pytest.raises(
+        EncoderError, match=rf"clip doesn't say .* how its pictures are scaled .*{message}.*: check its"
+    ):
         make_encoder("visual", str(folder))
 
 
@@ -342,8 +344,8 @@ def refusal(hub, models, fault=None, name="lab/model", **options):
 
 
 def test_a_gated_model_says_where_to_ask(hub, models, monkeypatch):
-    said = refusal(hub, models, {"gated": True})
-    assert said == (
+    message = refusal(hub, models, {"gated": True})
+    assert message == (
         f"lab/model is gated: ask for access at {hub.address}/lab/model, log in with `hf auth login` or HF_TOKEN, and "
         "run this again."
     )
@@ -354,8 +356,10 @@ def test_a_gated_model_says_where_to_ask(hub, models, monkeypatch):
 
 
 def test_a_private_model_and_a_wrong_name_look_alike(hub, models):
-    for said in (refusal(hub, models, {"private": True}), refusal(hub, models, name="lab/nothing")):
-        assert "is neither a local folder nor a model that the hub gave: check the name; if it is private, log" in said
+    for message in (refusal(hub, models, {"private": True}), refusal(hub, models, name="lab/nothing")):
+        assert (
+            "is neither a local folder nor a model that the hub gave: check the name; if it is private, log" in message
+        )
 
 
 def test_a_wrong_revision_a_busy_hub_and_none_at_all(hub, models):
@@ -460,8 +464,8 @@ def test_the_defaults_from_extraction_to_prediction_online_and_off(hub, models, 
     inputs = ["--audio", "0.wav", "--text", "line 0", "--video", "0.mp4", "--json", "--device", "cpu"]
     online = mer("predict", run_dir, *inputs)
     assert json.loads(online)["modalities"] == ["speech", "text", "visual"]
-    heard = mer("listen", run_dir, "7.wav", "--json", "--device", "cpu")
-    assert heard
+    lines = mer("listen", run_dir, "7.wav", "--json", "--device", "cpu")
+    assert lines
     mer("export", run_dir, "handed")
     assert mer("predict", "handed", *inputs) == online
 
@@ -473,7 +477,7 @@ def test_the_defaults_from_extraction_to_prediction_online_and_off(hub, models, 
     assert mer("fetch").count("there before") == 3
     assert mer("predict", run_dir, *inputs) == online
     assert mer("predict", "handed", *inputs) == online
-    assert mer("listen", run_dir, "7.wav", "--json", "--device", "cpu") == heard
+    assert mer("listen", run_dir, "7.wav", "--json", "--device", "cpu") == lines
     answer = gia_mic.load(run_dir, device="cpu").predict(audio="0.wav", text="line 0", video="0.mp4")
     assert {name: round(p, 6) for name, p in answer.probabilities.items()} == json.loads(online)["probabilities"]
     mer("prepare", "manifest", make_corpus(tmp_path, 9), "--name", "mine")

@@ -108,7 +108,7 @@ def test_computational_sequences_are_cut_to_the_segments_of_the_labels(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("classes", "names", "found"),
+    ("classes", "names", "expected"),
     [
         ("sign", ("negative", "neutral", "positive"), ["negative", "negative", "neutral", "positive", "positive"]),
         ("two", ("negative", "positive"), ["negative", "negative", None, "positive", "positive"]),
@@ -120,7 +120,7 @@ def test_computational_sequences_are_cut_to_the_segments_of_the_labels(tmp_path)
         ("seven", ("-3", "-2", "-1", "0", "1", "2", "3"), ["-3", "0", "0", "1", "2"]),
     ],
 )
-def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, names, found):
+def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, names, expected):
     scores = np.array([-3.0, -0.4, 0.0, 1.0, 2.5])
     ids = [f"u{number}" for number in range(5)]
     content = {"train": {"id": ids, "audio": frames(10, 3).reshape(5, 2, 3), "regression_labels": scores}}
@@ -129,7 +129,7 @@ def test_scores_become_classes_as_published_work_has_them(tmp_path, classes, nam
     corpus = load_corpus(tmp_path / "f", "mosi")
     assert corpus.classes == names
     labels = {u.id: u.label for u in corpus}
-    assert [labels.get(utterance_id) for utterance_id in ids] == found
+    assert [labels.get(utterance_id) for utterance_id in ids] == expected
     content["train"]["vision"] = content["train"].pop("audio")
     import_features([dump(path, content)], "visual", tmp_path / "f", "mosi")  # the corpus remembers its way
     assert load_corpus(tmp_path / "f", "mosi").digest == corpus.digest
@@ -186,12 +186,12 @@ def test_values_that_are_not_finite(tmp_path):
     values[1, 2] = -np.inf
     np.savez(tmp_path / "a.npz", a=values, b=frames(2, 3))
     (tmp_path / "labels.csv").write_text("id,label\na,sad\nb,happy\n")
-    files, given = [tmp_path / "a.npz"], {"labels": tmp_path / "labels.csv"}
+    files, options = [tmp_path / "a.npz"], {"labels": tmp_path / "labels.csv"}
     with pytest.raises(StoreError, match="1 utterances have values that are not finite numbers: a; the others are in"):
-        import_features(files, "speech", tmp_path / "f", "mine", **given)
-    skipped = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="skip", **given))
+        import_features(files, "speech", tmp_path / "f", "mine", **options)
+    skipped = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="skip", **options))
     assert (skipped.status.tolist(), skipped.reasons[0]) == ([FAILED, 0], "1 values are not finite numbers")
-    zeroed = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="zero", **given))
+    zeroed = open_store(import_features(files, "speech", tmp_path / "f", "mine", nonfinite="zero", **options))
     assert zeroed.frames("a")[1, 2] == 0
     with pytest.raises(StoreError, match="choose fail, skip or zero"):
         import_features(files, "speech", tmp_path / "f", "mine", nonfinite="mean")

@@ -32,9 +32,9 @@ def test_it_is_as_close_as_eight_bits_are(layer):
     linear, rounded = layer
     for shape in ((1, 48), (2, 5, 48), (int8.BLOCK_ROWS + 3, 48)):
         inputs = torch.randn(shape)
-        wanted, got = linear(inputs), rounded(inputs)
-        assert got.shape == wanted.shape
-        assert 0 < float((got - wanted).norm() / wanted.norm()) < 0.02
+        expected, actual = linear(inputs), rounded(inputs)
+        assert actual.shape == expected.shape
+        assert 0 < float((actual - expected).norm() / expected.norm()) < 0.02
     assert float((rounded.weight - linear.weight).abs().max()) <= float(linear.weight.abs().max()) / 254 * 1.001
 
 
@@ -73,7 +73,7 @@ def test_an_encoder_is_close_to_float32_and_a_batch_changes_nothing(tmp_path, ki
         save_text(tmp_path / kind, *models[kind])
     else:
         save(tmp_path / kind, *models[kind])
-    wanted, rounded = (
+    plain, rounded = (
         make_encoder(modality, str(tmp_path / kind), dtype="float32", precision=precision).to("cpu")
         for precision in ("float32", "int8")
     )
@@ -82,7 +82,7 @@ def test_an_encoder_is_close_to_float32_and_a_batch_changes_nothing(tmp_path, ki
     frames = rounded.encode(pieces)
     for piece, own in zip(pieces, frames, strict=True):
         np.testing.assert_array_equal(rounded.encode([piece])[0], own)
-    expected = np.concatenate(wanted.encode(pieces))
+    expected = np.concatenate(plain.encode(pieces))
     spread = np.linalg.norm(expected - expected.mean(0))
     assert 0 < np.linalg.norm(np.concatenate(frames) - expected) / spread < 0.1
 

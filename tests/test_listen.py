@@ -95,16 +95,16 @@ def test_a_window_that_does_not_fit_is_refused(tmp_path):
 
 
 def test_pcm_may_come_in_odd_pieces():
-    given = np.arange(-300, 300, dtype="<i2")
-    whole = np.concatenate(list(pcm(io.BytesIO(given.tobytes()))))
-    np.testing.assert_array_equal(whole, given / np.float32(2**15))
+    samples = np.arange(-300, 300, dtype="<i2")
+    whole = np.concatenate(list(pcm(io.BytesIO(samples.tobytes()))))
+    np.testing.assert_array_equal(whole, samples / np.float32(2**15))
 
     class Odd(io.RawIOBase):
-        left = given.tobytes() + b"\1"
+        left = samples.tobytes() + b"\1"
 
         def read(self, size=-1):
-            taken, self.left = self.left[:7], self.left[7:]
-            return taken
+            data, self.left = self.left[:7], self.left[7:]
+            return data
 
     np.testing.assert_array_equal(np.concatenate(list(pcm(Odd()))), whole)
 
@@ -119,18 +119,18 @@ def test_the_last_answer_is_that_of_the_whole_whatever_is_predicted(targets, tmp
     values = last["scores"] if whole.scores else last["probabilities"]
     assert values == pytest.approx(whole.values, abs=0.03)
     *_, line = mer("listen", run, sound, "--device", "cpu").stdout.splitlines()
-    heard = Answer(whole.target, values)
-    assert line.startswith(f"    1.0 s  {heard.in_words()}")
+    answer = Answer(whole.target, values)
+    assert line.startswith(f"    1.0 s  {answer.in_words()}")
     assert line.count("%") == len(whole.probabilities)
 
 
 def test_what_is_heard_in_the_end_is_what_its_last_seconds_say(demo, tmp_path):
     predictor = load_predictor(demo[1] / "gia-mic", device="cpu")
     samples, _ = soundfile.read(tone(tmp_path / "a.wav", 3.0), dtype="float32")
-    heard = list(listen(predictor, [samples[:1000], samples[1000:]], every_s=0.5, window_s=4.0))
-    assert [one.time_s for one in heard] == [0.5, 1, 1.5, 2, 2.5, 3]
+    answers = list(listen(predictor, [samples[:1000], samples[1000:]], every_s=0.5, window_s=4.0))
+    assert [one.time_s for one in answers] == [0.5, 1, 1.5, 2, 2.5, 3]
     whole = predictor.predict(audio=samples, sampling_rate_hz=RATE)
-    np.testing.assert_allclose(list(heard[-1].probabilities.values()), list(whole.probabilities.values()), atol=5e-3)
+    np.testing.assert_allclose(list(answers[-1].probabilities.values()), list(whole.probabilities.values()), atol=5e-3)
     with pytest.raises(RunError, match="takes text and no speech"):
         next(listen(load_predictor(demo[1] / "gia-mic-t"), [samples]))
     with pytest.raises(RunError, match="every_s is 0, and must be above 0"):

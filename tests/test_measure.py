@@ -43,9 +43,9 @@ def test_the_accuracies_are_not_swapped():
 
 def test_a_class_that_never_occurs_has_no_recall_and_no_part_in_ua():
     true, predicted = [0, 0, 1], [0, 3, 1]
-    found = measure.recalls(true, predicted, C)
-    assert found[:2] == pytest.approx([0.5, 1])
-    assert np.isnan(found[2:]).all()
+    recalls = measure.recalls(true, predicted, C)
+    assert recalls[:2] == pytest.approx([0.5, 1])
+    assert np.isnan(recalls[2:]).all()
     assert measure.ua(true, predicted, C) == pytest.approx(0.75)
 
 

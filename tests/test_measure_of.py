@@ -22,7 +22,7 @@ TARGETS = [
 targets = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name}{target.ranges}")
 
 
-def drawn(target, B=60, seed=0):
+def draw_answers(target, B=60, seed=0):
     """Draw targets and answers."""
     random, K = np.random.default_rng(seed), len(target.names)
     if target.kind == "scores":
@@ -43,13 +43,13 @@ def test_what_is_said_of_metrics_names_metrics(target):
     measure = measure_of(target)
     assert {measure.primary, *measure.headline} <= set(measure.metrics)
     assert measure.lower_is_better | measure.in_percent | set(measure.metrics) <= set(measure.about)
-    assert set(measure.whole(*drawn(target))) == set(measure.about) - set(measure.metrics)
+    assert set(measure.whole(*draw_answers(target))) == set(measure.about) - set(measure.metrics)
     assert not measure.primary.startswith("MAE")
 
 
 @targets
 def test_sums_of_groups_are_those_of_all(target):
-    measure, (true, answers) = measure_of(target), drawn(target)
+    measure, (true, answers) = measure_of(target), draw_answers(target)
     groups = np.arange(len(true)) % 7 + (np.arange(len(true)) % 7 > 2)  # the fourth is empty
     tallies = measure.tally(true, answers, groups)
     assert tallies.shape == (8, measure.size)
@@ -61,7 +61,7 @@ def test_sums_of_groups_are_those_of_all(target):
 
 @targets
 def test_a_weight_of_two_is_the_utterance_twice(target):
-    measure, (true, answers) = measure_of(target), drawn(target)
+    measure, (true, answers) = measure_of(target), draw_answers(target)
     weights = np.arange(len(true)) % 3
     weighted = measure.tally(true, answers, weights=weights)
     repeated = measure.tally(np.repeat(true, weights, axis=0), np.repeat(answers, weights, axis=0))
@@ -71,7 +71,7 @@ def test_a_weight_of_two_is_the_utterance_twice(target):
 @targets
 def test_values_of_many_tallies_are_those_of_each(target):
     measure = measure_of(target)
-    tallies = np.stack([measure.tally(*drawn(target, seed=seed))[0] for seed in range(6)]).reshape(2, 3, -1)
+    tallies = np.stack([measure.tally(*draw_answers(target, seed=seed))[0] for seed in range(6)]).reshape(2, 3, -1)
     for name in measure.metrics:
         values = measure.value(name, tallies)
         assert values.shape == (2, 3)
@@ -80,7 +80,7 @@ def test_values_of_many_tallies_are_those_of_each(target):
 
 @targets
 def test_right_answers_are_best(target):
-    measure, (true, _) = measure_of(target), drawn(target)
+    measure, (true, _) = measure_of(target), draw_answers(target)
     best = measure.scores(measure.tally(true, true)[0])
     for name in measure.metrics:
         if name != "cross_entropy":  # its least is the entropy of the votes
@@ -89,10 +89,10 @@ def test_right_answers_are_best(target):
 
 @targets
 def test_scores_are_ready_for_json_and_without_an_utterance_there_are_none(target):
-    measure, pair = measure_of(target), drawn(target)
-    found = measure.scores(measure.tally(*pair)[0]) | measure.whole(*pair)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(measure.about) <= set(found)
+    measure, pair = measure_of(target), draw_answers(target)
+    scores = measure.scores(measure.tally(*pair)[0]) | measure.whole(*pair)
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert set(measure.about) <= set(scores)
     for name in measure.metrics:
         assert np.isnan(measure.value(name, np.zeros((2, measure.size)))).all()
     with pytest.raises(RunError, match=f"expected {measure.size} sums over at least one utterance"):
@@ -103,7 +103,7 @@ def test_scores_are_ready_for_json_and_without_an_utterance_there_are_none(targe
 
 def test_a_label_has_the_scores_that_its_classes_have():
     target = TARGETS[0]
-    true, answers = drawn(target)
+    true, answers = draw_answers(target)
     measure = measure_of(target)
     tally = measure.tally(true, answers)[0]
     expected = scores(true.argmax(axis=1), answers.argmax(axis=1), NAMES)
@@ -132,7 +132,7 @@ def test_what_cannot_be_scored_is_refused(target, spoil, message):
     measure = measure_of(target)
     for score in (measure.tally, measure.whole) if target.kind == "labels" else (measure.tally,):
         with pytest.raises(RunError, match=message):
-            score(*spoil(*drawn(target)))
+            score(*spoil(*draw_answers(target)))
 
 
 @pytest.mark.parametrize("name", ["R2", "mAP"])

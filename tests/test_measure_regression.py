@@ -33,30 +33,30 @@ def test_distances_equal_those_of_scipy_and_scikit_learn(seed):
     low, high = np.array(VAD.ranges).T
     true = random.uniform(low, high, (40, 3))
     answers = np.clip(true * random.uniform(-0.5, 1) + random.normal(1, 1, (40, 3)), low, high)
-    found = score(VAD, true, answers)
+    scores = score(VAD, true, answers)
     for column, name in enumerate(VAD.names):
         t, a = true[:, column], answers[:, column]
-        assert found[f"MAE_{name}"] == pytest.approx(metrics.mean_absolute_error(t, a))
-        assert found[f"Pearson_{name}"] == pytest.approx(pearsonr(t, a).statistic)
-        assert found[f"CCC_{name}"] == pytest.approx(ccc(t, a))
+        assert scores[f"MAE_{name}"] == pytest.approx(metrics.mean_absolute_error(t, a))
+        assert scores[f"Pearson_{name}"] == pytest.approx(pearsonr(t, a).statistic)
+        assert scores[f"CCC_{name}"] == pytest.approx(ccc(t, a))
     for name in ("MAE", "Pearson", "CCC"):
-        assert found[name] == pytest.approx(np.mean([found[f"{name}_{own}"] for own in VAD.names]))
+        assert scores[name] == pytest.approx(np.mean([scores[f"{name}_{own}"] for own in VAD.names]))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_accuracies_of_minus_3_to_3_equal_those_of_scikit_learn(seed):
     random = np.random.default_rng(seed)
     true, answers = random.integers(-12, 13, (2, 200)) / 4  # many zeros and halves
-    found = score(MOSI, true, answers)
+    scores = score(MOSI, true, answers)
     for number, limit in ((7, 3), (5, 2), (3, 1)):
         t, a = (np.round(np.clip(scores, -limit, limit)) for scores in (true, answers))
-        assert found[f"Acc-{number}"] == pytest.approx(metrics.accuracy_score(t, a))
+        assert scores[f"Acc-{number}"] == pytest.approx(metrics.accuracy_score(t, a))
     for suffix, t, a in (
         ("has0", true >= 0, answers >= 0),
         ("non0", true[true != 0] > 0, answers[true != 0] > 0),
     ):
-        assert found[f"Acc-2_{suffix}"] == pytest.approx(metrics.accuracy_score(t, a))
-        assert found[f"F1_{suffix}"] == pytest.approx(metrics.f1_score(t, a, average="weighted"))
+        assert scores[f"Acc-2_{suffix}"] == pytest.approx(metrics.accuracy_score(t, a))
+        assert scores[f"F1_{suffix}"] == pytest.approx(metrics.f1_score(t, a, average="weighted"))
 
 
 def test_mosi_worked_by_hand():
@@ -124,15 +124,15 @@ def test_the_range_says_which_accuracies_there_are(target, headline):
 def test_constant_answers_have_no_correlation(constant):
     true = np.random.default_rng(0).uniform(-3, 3, 20_001)
     for pair in ((true, np.full_like(true, constant)), (np.full_like(true, constant), true)):
-        found = score(MOSI, *pair)
-        assert found["Pearson"] == found["CCC"] == 0
+        scores = score(MOSI, *pair)
+        assert scores["Pearson"] == scores["CCC"] == 0
     assert score(MOSI, [constant], [constant])["CCC"] == 0
 
 
 def test_without_a_score_other_than_zero_there_is_no_accuracy_without_zeros():
-    found = score(MOSI, [0, 0], [1, -1])
-    assert found["Acc-2_non0"] is found["F1_non0"] is None
-    assert found["Acc-2_has0"] == 0.5
+    scores = score(MOSI, [0, 0], [1, -1])
+    assert scores["Acc-2_non0"] is scores["F1_non0"] is None
+    assert scores["Acc-2_has0"] == 0.5
 
 
 def test_a_range_far_from_zero_costs_no_digits():

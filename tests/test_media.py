@@ -100,9 +100,9 @@ def test_a_crop_takes_only_its_part(tmp_path):
 
 def test_framing_by_the_shortest_edge_is_resize_then_centre_crop():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
-    wanted = np.asarray(picture.resize((48, 32), Image.Resampling.BICUBIC).crop((8, 0, 40, 32)), dtype=float)
+    expected = np.asarray(picture.resize((48, 32), Image.Resampling.BICUBIC).crop((8, 0, 40, 32)), dtype=float)
     framed = Framing((32, 32), 32, 3).apply(picture).astype(float)
-    assert np.abs(framed - wanted).mean() < 1.0
+    assert np.abs(framed - expected).mean() < 1.0
 
 
 @pytest.mark.parametrize("read", [duration_s, samples, lambda path: list(stream_video(path, 4.0, SMALL))])

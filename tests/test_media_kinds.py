@@ -19,20 +19,20 @@ LEVELS = list(range(0, 200, 5))
 """Greys of four seconds of pictures, ten a second."""
 
 
-def heard(path, start_s=None, end_s=None):
+def read_sound(path, start_s=None, end_s=None):
     """Samples at 16 kHz and what is noted of them."""
     notes = []
     return np.concatenate(list(stream_audio(path, RATE, start_s, end_s, notes))), notes
 
 
-def seen(path, start_s=None, end_s=None, rate=4.0):
+def read_pictures(path, start_s=None, end_s=None, rate=4.0):
     """Pictures, and the grey of the lower right corner of each, where none is white."""
     pictures = [np.asarray(picture) for picture in stream_pictures(path, rate, start_s, end_s)]
     return pictures, [round(float(picture[-8:, -8:].mean())) for picture in pictures]
 
 
-def near(found, wanted, tolerance=6):
-    return len(found) == len(wanted) and max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= tolerance
+def near(actual, expected, tolerance=6):
+    return len(actual) == len(expected) and max(abs(a - b) for a, b in zip(actual, expected, strict=True)) <= tolerance
 
 
 # ---- lengths that are placeholders, guessed or absent
@@ -55,7 +55,7 @@ def near(found, wanted, tolerance=6):
 def test_a_wav_whose_sizes_are_placeholders_or_a_few_bytes_off_is_read_to_its_end(tmp_path, sizes):
     path = tmp_path / "a.wav"
     path.write_bytes(wav_bytes(ladder(2.0), **sizes))
-    samples, notes = heard(path)
+    samples, notes = read_sound(path)
     assert (len(samples), steps(samples), notes) == (32000, list(range(8)), [])
     assert duration_s(path) == 2.0
 
@@ -65,28 +65,28 @@ def test_a_chunk_after_sound_of_unknown_length_is_no_sound(tmp_path, data):
     text = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"
     path = tmp_path / "a.wav"
     path.write_bytes(wav_bytes(ladder(1.0), riff=data, data=data, after=text))
-    assert len(heard(path)[0]) == 16000
+    assert len(read_sound(path)[0]) == 16000
 
 
 def test_a_flac_from_a_pipe_whose_length_is_unknown_is_read(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, ladder(2.0), RATE)
-    plain = heard(path)[0]
+    plain = read_sound(path)[0]
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0
     data[22:26] = bytes(4)
     path.write_bytes(data)
-    np.testing.assert_array_equal(heard(path)[0], plain)
+    np.testing.assert_array_equal(read_sound(path)[0], plain)
     assert duration_s(path) == pytest.approx(2.0)
-    assert steps(heard(path, 0.5, 1.5)[0]) == [2, 3, 4, 5]
+    assert steps(read_sound(path, 0.5, 1.5)[0]) == [2, 3, 4, 5]
 
 
 def test_raw_aac_is_as_long_as_it_is_not_as_its_bit_rate_lets_guess(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.3, RATE * 3).astype(np.float32)
     path = film(tmp_path / "a.aac", sounds=(np.concatenate([np.zeros(RATE * 27, np.float32), noise]),))
     assert duration_s(path) == pytest.approx(30.08)
-    assert len(heard(path)[0]) / RATE == pytest.approx(30.08)
-    clip = heard(path, 26.0, 29.0)[0]
+    assert len(read_sound(path)[0]) / RATE == pytest.approx(30.08)
+    clip = read_sound(path, 26.0, 29.0)[0]
     assert len(clip) == 48000
     assert [np.abs(part).max() > 0.1 for part in np.split(clip, 3)] == [False, True, True]
 
@@ -97,21 +97,21 @@ def test_a_browsers_recording_without_a_duration_is_read(tmp_path):
         tmp_path / "a.webm", LEVELS, codec="libvpx", sounds=(sound,), rate=48000, sound_codec="libopus", live="1"
     )
     assert duration_s(path) == pytest.approx(4.0, abs=0.02)
-    assert steps(heard(path)[0]) == list(range(16))
-    assert near(seen(path)[1], LEVELS[::5] and [LEVELS[round(n * 2.5)] for n in range(16)], 8)
+    assert steps(read_sound(path)[0]) == list(range(16))
+    assert near(read_pictures(path)[1], LEVELS[::5] and [LEVELS[round(n * 2.5)] for n in range(16)], 8)
 
 
 @pytest.mark.parametrize("subtype", ["GSM610", "G721_32"])
 def test_what_telephone_systems_write_is_read_and_clipped(tmp_path, subtype):
     soundfile.write(tmp_path / "a.wav", ladder(4.0, 8000), 8000, subtype=subtype)
-    assert steps(heard(tmp_path / "a.wav")[0]) == list(range(16))
-    assert steps(heard(tmp_path / "a.wav", 2.5, 3.5)[0]) == [10, 11, 12, 13]
+    assert steps(read_sound(tmp_path / "a.wav")[0]) == list(range(16))
+    assert steps(read_sound(tmp_path / "a.wav", 2.5, 3.5)[0]) == [10, 11, 12, 13]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.webp"])
 def test_a_still_is_one_picture(tmp_path, name):
     grey(100, (64, 48)).to_image().save(tmp_path / name)
-    pictures, greys = seen(tmp_path / name)
+    pictures, greys = read_pictures(tmp_path / name)
     assert near(greys, [100])
     assert pictures[0].shape == (48, 64, 3)
     assert duration_s(tmp_path / name) < 0.1
@@ -121,12 +121,12 @@ def test_a_still_is_one_picture(tmp_path, name):
 def test_an_animated_still_is_a_film(tmp_path, name):
     first, *others = (grey(level, (64, 48)).to_image() for level in (20, 120, 220))
     first.save(tmp_path / name, save_all=True, append_images=others, duration=500, lossless=True)
-    assert near(seen(tmp_path / name)[1], [20, 20, 120, 120, 220, 220], 12)
+    assert near(read_pictures(tmp_path / name)[1], [20, 20, 120, 120, 220, 220], 12)
 
 
 def test_raw_mpeg_4_video_without_any_times_is_played_at_its_rate(tmp_path):
     path = film(tmp_path / "a.m4v", LEVELS[:20], codec="mpeg4")
-    assert len(seen(path)[1]) == 8
+    assert len(read_pictures(path)[1]) == 8
 
 
 # ---- a part that is taken for the whole
@@ -150,10 +150,10 @@ def test_raw_mpeg_4_video_without_any_times_is_played_at_its_rate(tmp_path):
 def test_half_of_a_sound_file_is_refused_in_every_format_whose_header_tells(tmp_path, name, options):
     path = tmp_path / name
     soundfile.write(path, ladder(8.0), RATE, **options)
-    assert len(heard(path)[0]) == 8 * RATE
+    assert len(read_sound(path)[0]) == 8 * RATE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    for read in (heard, duration_s, lambda path: look(path, "speech")):
+    for read in (read_sound, duration_s, lambda path: look(path, "speech")):
         with pytest.raises(MediaError, match=rf"{name} is cut short"):
             read(path)
 
@@ -172,11 +172,11 @@ def test_half_of_a_sound_file_is_refused_in_every_format_whose_header_tells(tmp_
 def test_half_of_a_film_is_refused(tmp_path, name, options):
     sound = ladder(4.0, options.get("rate", RATE))
     path = film(tmp_path / name, LEVELS, sounds=(sound,), **options)
-    assert steps(heard(path)[0])[:8] == list(range(8))
+    assert steps(read_sound(path)[0])[:8] == list(range(8))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"cut short|can't be decoded"):
-        heard(path)
+        read_sound(path)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_recordings_one_after_the_other_in_a_file_are_read_whole_whatever_their_
     first = path.read_bytes()
     soundfile.write(path, ladder(1.0, 24000), 24000, **options)
     path.write_bytes(first + path.read_bytes())
-    samples, notes = heard(path)
+    samples, notes = read_sound(path)
     assert len(samples) == pytest.approx(48000, abs=2)
     assert steps(samples) == [*range(8), *range(4)]
     assert notes == ["2 recordings in one file, one after the other"]
-    assert steps(heard(path, 1.5, 2.5)[0]) == [6, 7, 0, 1]
+    assert steps(read_sound(path, 1.5, 2.5)[0]) == [6, 7, 0, 1]
     assert duration_s(path) == pytest.approx(3.0)
 
 
@@ -203,7 +203,7 @@ def test_a_rate_that_changes_on_the_way_is_followed(tmp_path):
         film(tmp_path / "2.aac", sounds=(ladder(2.0, 32000),), rate=32000),
     )
     (tmp_path / "a.aac").write_bytes(first.read_bytes() + second.read_bytes())
-    samples, _ = heard(tmp_path / "a.aac")
+    samples, _ = read_sound(tmp_path / "a.aac")
     assert len(samples) / RATE == pytest.approx(4.1, abs=0.1)
     assert steps(samples[round(2.112 * RATE) :])[:7] == list(range(7))
 
@@ -216,16 +216,16 @@ def test_sound_that_begins_later_is_heard_beside_its_pictures(tmp_path, name):
     raw = {"sound_codec": "pcm_s16le"} if name == "a.mov" else {}
     codec = {"codec": "mpeg2video", "fps": 25} if name == "a.ts" else {}
     path = film(tmp_path / name, LEVELS, sounds=(ladder(3.0),), late_s=1.0, **raw, **codec)
-    samples, notes = heard(path)
+    samples, notes = read_sound(path)
     assert len(samples) / RATE == pytest.approx(4.0, abs=0.1)
     assert steps(samples)[:3] == [None] * 3  # a codec's frames may begin a little before
     assert steps(samples)[4:15] == list(range(11))
     assert notes == []
-    assert steps(heard(path, 2.0, 3.0)[0]) == [4, 5, 6, 7]
-    early = steps(heard(path, 0.5, 1.5)[0])
+    assert steps(read_sound(path, 2.0, 3.0)[0]) == [4, 5, 6, 7]
+    early = steps(read_sound(path, 0.5, 1.5)[0])
     assert [early[0], *early[2:]] == [None, 0, 1]
     if name != "a.ts":
-        assert near(seen(path, 2.0, 3.0)[1], [100, 110, 125, 135], 8)
+        assert near(read_pictures(path, 2.0, 3.0)[1], [100, 110, 125, 135], 8)
     assert look(path, "speech").reading.startswith("from ")
     assert look(path, "visual").reading == ""
 
@@ -234,9 +234,9 @@ def test_sound_that_begins_later_is_heard_beside_its_pictures(tmp_path, name):
 def test_pictures_that_begin_later_are_seen_beside_their_sound(tmp_path, name):
     moments = [1 + n / 10 for n in range(30)]
     path = film(tmp_path / name, LEVELS[:30], moments=moments, sounds=(ladder(4.0),))
-    assert near(seen(path, 2.0, 3.0)[1], [50, 60, 75, 85], 8)
-    assert steps(heard(path, 2.0, 3.0)[0]) == [8, 9, 10, 11]
-    assert near(seen(path)[1][:5], [0, 0, 0, 0, 0])
+    assert near(read_pictures(path, 2.0, 3.0)[1], [50, 60, 75, 85], 8)
+    assert steps(read_sound(path, 2.0, 3.0)[0]) == [8, 9, 10, 11]
+    assert near(read_pictures(path)[1][:5], [0, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -250,33 +250,33 @@ def test_pictures_that_begin_later_are_seen_beside_their_sound(tmp_path, name):
 def test_lost_packets_are_silence_of_their_length_and_noted(tmp_path, name, options):
     sound = ladder(4.0, options.get("rate", RATE))
     path = film(tmp_path / name, LEVELS, sounds=(sound,), gap=(1.0, 2.0), **options)
-    samples, [note] = heard(path)
+    samples, [note] = read_sound(path)
     assert "of its sound are missing and were taken for silence" in note
     assert len(samples) / RATE == pytest.approx(4.0, abs=0.1)
     assert steps(samples)[:4] + steps(samples)[5:15] == [0, 1, 2, 3, None, None, None, *range(8, 15)]
-    assert steps(heard(path, 2.5, 3.5)[0]) == [10, 11, 12, 13]
-    assert steps(heard(path, 1.5, 2.5)[0]) == [None, None, 8, 9]
+    assert steps(read_sound(path, 2.5, 3.5)[0]) == [10, 11, 12, 13]
+    assert steps(read_sound(path, 1.5, 2.5)[0]) == [None, None, 8, 9]
 
 
 def test_the_sound_of_an_mp4_with_a_gap_is_as_long_as_it_says(tmp_path):
     path = film(tmp_path / "a.mp4", LEVELS, sounds=(ladder(4.0),), gap=(1.0, 2.0))
-    assert len(heard(path)[0]) == 64000
+    assert len(read_sound(path)[0]) == 64000
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 def test_the_last_picture_stays_until_the_film_ends(tmp_path, name):
     moments = [n / 10 for n in range(11)]
     path = film(tmp_path / name, LEVELS[:11], moments=moments, sounds=(ladder(4.0),))
-    _, greys = seen(path)
+    _, greys = read_pictures(path)
     assert len(greys) in (16, 17)
     assert near(greys[4:], [50] * (len(greys) - 4))
-    assert near(seen(path, 2.0, 3.0)[1], [50] * 4)
+    assert near(read_pictures(path, 2.0, 3.0)[1], [50] * 4)
 
 
 def test_a_clock_that_jumps_back_fails_with_a_sentence(tmp_path):
     path = film(tmp_path / "a.ts", LEVELS, codec="mpeg2video", fps=25, sounds=(ladder(1.6, 48000),), rate=48000)
     path.write_bytes(path.read_bytes() * 2)
-    for read in (heard, seen):
+    for read in (read_sound, read_pictures):
         with pytest.raises(MediaError, match=r"has a clock that jumps from 1\.\d+ s to 0\.\d+ s"):
             read(path)
 
@@ -292,13 +292,13 @@ def test_of_five_channels_and_bass_the_centre_comes_first_and_the_bass_not_at_al
         soundfile.write(
             tmp_path / name, np.stack([nothing, nothing, voice, rumble, nothing, nothing], 1), RATE, **options
         )
-        samples, _ = heard(tmp_path / name)
+        samples, _ = read_sound(tmp_path / name)
         assert steps(samples) == list(range(12))
         # by ITU-R BS.775 the centre counts 1, left and right √½, the others ½, of 1 in all
         assert np.abs(samples).max() == pytest.approx(0.4 / (1 + 2**0.5 + 1), rel=0.01)
         assert look(tmp_path / name, "speech").reading == "mix of 6"
     path = film(tmp_path / "a.mkv", sounds=(np.stack([nothing, nothing, voice, rumble, nothing, nothing]),))
-    assert steps(heard(path)[0])[1:11] == list(range(1, 11))
+    assert steps(read_sound(path)[0])[1:11] == list(range(1, 11))
 
 
 @pytest.mark.parametrize("kind", ["wav", "mp4", "samples"])
@@ -312,7 +312,7 @@ def test_where_right_is_the_opposite_of_left_one_of_them_is_taken_and_noted(tmp_
             soundfile.write(tmp_path / "a.wav", both.T, RATE, subtype="FLOAT")
         else:
             film(tmp_path / "a.mp4", sounds=(both,))
-        samples, notes = heard(tmp_path / f"a.{kind}")
+        samples, notes = read_sound(tmp_path / f"a.{kind}")
     assert steps(samples)[:11] == list(range(11))
     assert notes == ["right is the opposite of left: left was taken"]
     if kind != "mp4":
@@ -322,10 +322,10 @@ def test_where_right_is_the_opposite_of_left_one_of_them_is_taken_and_noted(tmp_
 def test_the_default_track_is_taken(tmp_path):
     whistle = (0.4 * np.sin(2 * np.pi * 3000 * np.arange(2 * RATE) / RATE)).astype(np.float32)
     path = film(tmp_path / "a.mkv", sounds=(whistle, ladder(2.0)), default=1)
-    assert steps(heard(path)[0])[:7] == list(range(7))
+    assert steps(read_sound(path)[0])[:7] == list(range(7))
     assert look(path, "speech").reading == "track 1"
     path = film(tmp_path / "b.mkv", sounds=(whistle, ladder(2.0)), default=0)
-    assert steps(heard(path)[0])[0] == 28
+    assert steps(read_sound(path)[0])[0] == 28
     assert look(path, "speech").reading == ""
 
 
@@ -339,7 +339,7 @@ def test_the_default_track_is_taken(tmp_path):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
 def test_pictures_are_turned_as_the_camera_was_held(tmp_path, name, turn, corner, shape):
     path = film(tmp_path / name, [60] * 10, turn=turn)
-    pictures, _ = seen(path)
+    pictures, _ = read_pictures(path)
     assert len(pictures) == 4
     assert pictures[0].shape == (*shape, 3)
     corners = {(y, x): pictures[0][8 * y or 4, 8 * x or 4].mean() for y in (0, -1) for x in (0, -1)}
@@ -352,14 +352,14 @@ def test_a_photograph_held_upright_is_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     grey(60, (64, 48)).to_image().save(tmp_path / "a.jpg", exif=exif)
-    [picture], _ = seen(tmp_path / "a.jpg")
+    [picture], _ = read_pictures(tmp_path / "a.jpg")
     assert picture.shape == (64, 48, 3)
     assert picture[4, -4].mean() > 200
 
 
 def test_pixels_are_made_square(tmp_path):
     path = film(tmp_path / "a.mkv", [60] * 10, shape=Fraction(2))
-    pictures, _ = seen(path)
+    pictures, _ = read_pictures(path)
     assert pictures[0].shape == (48, 128, 3)
     assert look(path, "visual").reading == "pixels 2.000"
 
@@ -389,7 +389,7 @@ def nothing(kind):
 )
 def test_sound_without_a_voice_is_read_and_noted(tmp_path, kind, note):
     soundfile.write(tmp_path / "a.wav", nothing(kind), RATE)
-    samples, notes = heard(tmp_path / "a.wav")
+    samples, notes = read_sound(tmp_path / "a.wav")
     assert len(samples) == RATE
     assert notes == [f"{NO_VOICE}: {note}"]
 
@@ -398,7 +398,7 @@ def test_sound_without_a_voice_is_read_and_noted(tmp_path, kind, note):
 @pytest.mark.parametrize("kind", ["silence", "spike", "dither"])
 def test_so_is_it_through_a_codec(tmp_path, kind, name):
     soundfile.write(tmp_path / name, nothing(kind), RATE)
-    [note] = heard(tmp_path / name)[1]
+    [note] = read_sound(tmp_path / name)[1]
     assert note.startswith(NO_VOICE)
 
 
@@ -407,7 +407,7 @@ def test_a_quiet_voice_and_a_short_one_are_no_silence(tmp_path):
     soundfile.write(tmp_path / "short.wav", ladder(0.03), RATE)
     soundfile.write(tmp_path / "late.wav", np.concatenate([np.zeros(5 * RATE), ladder(0.2)]), RATE)
     for name in ("quiet", "short", "late"):
-        assert heard(tmp_path / f"{name}.wav")[1] == []
+        assert read_sound(tmp_path / f"{name}.wav")[1] == []
 
 
 # ---- what is refused with a sentence
@@ -417,24 +417,24 @@ def test_a_quiet_voice_and_a_short_one_are_no_silence(tmp_path):
 def test_a_dump_without_a_header_is_refused_and_a_wav_of_that_name_is_read(tmp_path, name):
     path = tmp_path / name
     path.write_bytes((ladder(2.0) * 32767).astype("<i2").tobytes())
-    for read in (heard, seen, duration_s, lambda path: look(path, "speech")):
+    for read in (read_sound, read_pictures, duration_s, lambda path: look(path, "speech")):
         with pytest.raises(MediaError, match="is a dump of samples without a header"):
             read(path)
     path.write_bytes(wav_bytes(ladder(2.0)))
-    assert len(heard(path)[0]) == 32000
+    assert len(read_sound(path)[0]) == 32000
 
 
 def test_what_only_its_suffix_calls_sound_is_refused(tmp_path):
     path = tmp_path / "a.sw"
     path.write_bytes((ladder(1.0) * 32767).astype("<i2").tobytes())
     with pytest.raises(MediaError, match="can be read"):
-        heard(path)
+        read_sound(path)
 
 
 def test_a_pointer_of_git_lfs_is_called_so(tmp_path):
     (tmp_path / "a.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
     with pytest.raises(MediaError, match=r"is a pointer of git-lfs.*`git lfs pull`"):
-        heard(tmp_path / "a.wav")
+        read_sound(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("name", ["a:1", "50 % – ü", os.fsdecode(b"caf\xe9")])
@@ -445,8 +445,8 @@ def test_a_file_may_have_any_name(tmp_path, monkeypatch, name):
     film(tmp_path / "a.mp4", LEVELS[:10], sounds=(ladder(1.0),))
     (tmp_path / "a.wav").rename(sound)
     (tmp_path / "a.mp4").rename(pictures)
-    assert steps(heard(sound)[0]) == steps(heard(pictures)[0])[:4] == [0, 1, 2, 3]
-    assert len(seen(pictures)[1]) == 4
+    assert steps(read_sound(sound)[0]) == steps(read_sound(pictures)[0])[:4] == [0, 1, 2, 3]
+    assert len(read_pictures(pictures)[1]) == 4
 
 
 def test_a_cover_is_no_film(tmp_path):
@@ -467,4 +467,4 @@ def test_a_cover_is_no_film(tmp_path):
         container.mux(sound.encode(frame))
         container.mux(sound.encode())
     with pytest.raises(MediaError, match="has no video"):
-        seen(path)
+        read_pictures(path)

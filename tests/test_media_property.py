@@ -63,8 +63,8 @@ KINDS = (
 
 
 def ffmpeg(*words):
-    done = subprocess.run(["ffmpeg", "-v", "error", *map(str, words)], capture_output=True, check=True)
-    return np.frombuffer(done.stdout, np.uint8)
+    process = subprocess.run(["ffmpeg", "-v", "error", *map(str, words)], capture_output=True, check=True)
+    return np.frombuffer(process.stdout, np.uint8)
 
 
 def sound_by_ffmpeg(path, track, rate):
@@ -76,22 +76,22 @@ def sound_by_ffmpeg(path, track, rate):
 def tones(draw, seconds, rate, channels):
     """Some tones that come and go, another for each channel, and a click that shows the time to the sample."""
     times = np.arange(round(seconds * rate)) / rate
-    made = []
+    sounds = []
     for _ in range(channels):
         sound = sum(0.2 * np.sin(2 * np.pi * draw.uniform(100, 2000) * times + draw.uniform(0, 6)) for _ in range(3))
         swell = 0.5 + 0.5 * np.sin(2 * np.pi * draw.uniform(1, 4) * times + draw.uniform(0, 6))
-        made.append(sound * swell)
-    return np.stack(made).astype(np.float32)
+        sounds.append(sound * swell)
+    return np.stack(sounds).astype(np.float32)
 
 
-def lag(found, wanted, most):
+def lag(first, second, most):
     """By how many samples one signal is later than another, and how much they are alike there, -1 to 1."""
-    length = min(len(found), len(wanted))
-    found, wanted = found[:length] - found[:length].mean(), wanted[:length] - wanted[:length].mean()
+    length = min(len(first), len(second))
+    first, second = first[:length] - first[:length].mean(), second[:length] - second[:length].mean()
     size = 1 << (2 * length).bit_length()
-    both = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(wanted, size)), size)
+    both = np.fft.irfft(np.fft.rfft(first, size) * np.conj(np.fft.rfft(second, size)), size)
     shifts = np.r_[np.arange(most + 1), np.arange(-most, 0)]
-    values = both[shifts] / (np.linalg.norm(found) * np.linalg.norm(wanted) + 1e-12)
+    values = both[shifts] / (np.linalg.norm(first) * np.linalg.norm(second) + 1e-12)
     best = int(values.argmax())
     return int(shifts[best]), float(values[best])
 
@@ -131,26 +131,26 @@ def check(draw, folder: Path) -> str:
     if draw.random() < 0.25:
         check_half(path, kind, what)
         return what
-    chosen = default or 0
-    alone = ffmpeg("-i", path, "-map", f"0:a:{chosen}", "-ac", channels, "-f", "f32le", "-").view(np.float32)
+    track = default or 0
+    alone = ffmpeg("-i", path, "-map", f"0:a:{track}", "-ac", channels, "-f", "f32le", "-").view(np.float32)
     alone = alone.reshape(-1, channels).mean(axis=1)
     notes: list[str] = []
-    found = np.concatenate(list(stream_audio(path, rate, notes=notes)))
+    samples = np.concatenate(list(stream_audio(path, rate, notes=notes)))
     assert notes == [], what
     # the sound is ffmpeg's, after the silence that precedes it
     silent = round(late_s * rate)
-    assert abs(len(found) - silent - len(alone)) <= 0.13 * rate, (what, len(found) / rate, len(alone) / rate)
-    shift, alike = lag(found[silent:], alone, rate // 5)
+    assert abs(len(samples) - silent - len(alone)) <= 0.13 * rate, (what, len(samples) / rate, len(alone) / rate)
+    shift, alike = lag(samples[silent:], alone, rate // 5)
     assert alike > 0.95, (what, shift / rate, alike)
     assert abs(shift) <= 0.14 * rate, (what, shift / rate)
     # a clip is that part of the film, in sound and pictures alike
     start = float(draw.uniform(0.1, 1.0)) + late_s
     clip = np.concatenate(list(stream_audio(path, rate, start, start + 0.4)))
-    part = found[round(start * rate) : round((start + 0.4) * rate)]
+    part = samples[round(start * rate) : round((start + 0.4) * rate)]
     shift, alike = lag(clip, part, rate // 8)
     assert alike > 0.98, (what, start, shift / rate, alike)
     assert abs(shift) <= 0.07 * rate, (what, start, shift / rate)
-    assert abs(look(path, "speech").duration_s - len(found) / rate) < 0.2, what
+    assert abs(look(path, "speech").duration_s - len(samples) / rate) < 0.2, what
     if levels is not None:
         check_pictures(path, levels, fps, turn, start, what)
     return what
@@ -159,17 +159,17 @@ def check(draw, folder: Path) -> str:
 def check_pictures(path, levels, fps, turn, start, what):
     pictures = [np.asarray(picture) for picture in stream_pictures(path, fps)]
     width, height = (48, 64) if abs(turn) == 90 else (64, 48)
-    wanted = ffmpeg(
+    expected = ffmpeg(
         "-i", path, "-map", "0:v:0", "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"
     ).reshape(-1, height, width, 3)
     assert 0 <= len(pictures) - len(levels) <= 2, (what, len(pictures), len(levels))
-    assert pictures[0].shape == wanted[0].shape, what
-    length = min(len(pictures), len(wanted))
-    found = np.stack(pictures[:length]).astype(int)
+    assert pictures[0].shape == expected[0].shape, what
+    length = min(len(pictures), len(expected))
+    actual = np.stack(pictures[:length]).astype(int)
     # where the first picture comes a little after the sound, each is seen a moment later
-    before = wanted[np.maximum(np.arange(length) - 1, 0)]
-    apart = np.minimum(*(np.abs(found - other).mean(axis=(1, 2, 3)) for other in (wanted[:length], before)))
-    assert np.median(apart) < 4, (what, apart.round(1).tolist())
+    before = expected[np.maximum(np.arange(length) - 1, 0)]
+    differences = np.minimum(*(np.abs(actual - other).mean(axis=(1, 2, 3)) for other in (expected[:length], before)))
+    assert np.median(differences) < 4, (what, differences.round(1).tolist())
     [picture] = (np.asarray(one) for one in stream_pictures(path, fps, start, start + 0.5 / fps))
     grey = np.median(picture.astype(int)[picture < 230])
     assert abs(grey - levels[int(start * fps)]) <= 12 + 400 / len(levels), (what, start, grey)
@@ -190,8 +190,8 @@ def check_half(path, kind, what):
 
 def test_random_recordings_are_what_ffmpeg_makes_of_them(tmp_path):
     draw = np.random.default_rng(int(os.environ.get("MEDIA_SEED", "0")))
-    begun, seen = time.monotonic(), []
-    while time.monotonic() - begun < SECONDS and len(seen) < 60 * max(SECONDS / 40, 1):
-        seen.append(check(draw, tmp_path))
-    assert len(seen) >= 10
-    assert len({what.split()[0] for what in seen}) >= 6
+    begun, recordings = time.monotonic(), []
+    while time.monotonic() - begun < SECONDS and len(recordings) < 60 * max(SECONDS / 40, 1):
+        recordings.append(check(draw, tmp_path))
+    assert len(recordings) >= 10
+    assert len({what.split()[0] for what in recordings}) >= 6

@@ -60,8 +60,8 @@ def test_frames_beyond_the_bound_are_not_held_in_memory(tmp_path):
 
     def grown(bound: float) -> float:
         command = [sys.executable, "-c", CODE, str(tmp_path), str(path), str(bound)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        return float(done.stdout)
+        process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return float(process.stdout)
 
     assert grown(0) > size  # all in memory
     assert grown(0.01) < size / 2

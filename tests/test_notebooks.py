@@ -12,7 +12,7 @@ NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 SMALLER = {"utterances=200": "utterances=40", "epochs=15": "epochs=2"}
 
 
-def read(name):
+def read_notebook(name):
     return nbformat.read(FOLDER / name, as_version=4)
 
 
@@ -22,7 +22,7 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_stored_without_outputs(name):
-    for cell in read(name).cells:
+    for cell in read_notebook(name).cells:
         assert cell.source.strip()
         assert cell.cell_type == "markdown" or (not cell.outputs and cell.execution_count is None)
 
@@ -30,7 +30,7 @@ def test_a_notebook_is_stored_without_outputs(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_and_shows_tables(name, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    notebook = read(name)
+    notebook = read_notebook(name)
     for cell in notebook.cells:
         for full, small in SMALLER.items():
             cell.source = cell.source.replace(full, small)
@@ -38,9 +38,9 @@ def test_a_notebook_runs_and_shows_tables(name, tmp_path, monkeypatch):
     shutil.copy(FOLDER / "my_fusion.py", tmp_path)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    shown = [output.data.get("text/html", "") for output in outputs if "data" in output]
-    assert sum("<table" in html for html in shown) >= 2
-    assert sum("<pre>" in html for html in shown) >= 2
+    html_outputs = [output.data.get("text/html", "") for output in outputs if "data" in output]
+    assert sum("<table" in html for html in html_outputs) >= 2
+    assert sum("<pre>" in html for html in html_outputs) >= 2
     texts = "".join(output.get("text", "") for output in outputs)
     assert "Warning" not in texts
     assert "demo corpus: 100%" in texts  # a bar, as there is no widget

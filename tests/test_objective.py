@@ -16,7 +16,7 @@ PRESENT = np.array([[1, 1, 0, 1, 0, 1], [1, 0, 1, 1, 1, 1]], dtype=bool)
 FILLED = np.array([1, 1, 1, 1, 1, 0], dtype=bool)
 
 
-def found(kind, targets, prior=None, **settings):
+def loss_of(kind, targets, prior=None, **settings):
     tensors = [torch.from_numpy(array).float() for array in (OUTPUTS, ALONE, targets)]
     masks = [torch.from_numpy(array) for array in (PRESENT, FILLED)]
     prior = torch.zeros(K) if prior is None else torch.from_numpy(prior).float()
@@ -35,15 +35,15 @@ def test_several_classes_are_learnt_by_binary_cross_entropy():
     def entropy(logits, target):
         return -np.mean(target * np.log(sigmoid(logits)) + (1 - target) * np.log(1 - sigmoid(logits)))
 
-    together, apart = [], [[], []]
+    together, unimodal = [], [[], []]
     for row in np.flatnonzero(FILLED):
         there = [m for m in range(M) if PRESENT[m, row]]
         joined = sigmoid(prior + sum(ALONE[m, row] - prior for m in there))
         together.append(entropy(OUTPUTS[row], 0.6 * targets[row] + 0.4 * joined))
         for m in there:
-            apart[m].append(entropy(ALONE[m, row], targets[row]))
-    expected = np.mean(together) + 0.7 * np.mean([np.mean(losses) for losses in apart])
-    assert found("labels", targets, prior, unimodal_weight=0.7, soft_target=0.4) == pytest.approx(expected, abs=1e-5)
+            unimodal[m].append(entropy(ALONE[m, row], targets[row]))
+    expected = np.mean(together) + 0.7 * np.mean([np.mean(losses) for losses in unimodal])
+    assert loss_of("labels", targets, prior, unimodal_weight=0.7, soft_target=0.4) == pytest.approx(expected, abs=1e-5)
 
 
 def ccc(x, y):
@@ -60,10 +60,10 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_scores_are_learnt_by_the_loss_that_is_named(name):
     targets = RANDOM.normal(size=(B, K))
-    apart = [LOSSES[name](ALONE[m][PRESENT[m] & FILLED], targets[PRESENT[m] & FILLED]) for m in range(M)]
-    expected = LOSSES[name](OUTPUTS[FILLED], targets[FILLED]) + 0.7 * np.mean(apart)
+    unimodal = [LOSSES[name](ALONE[m][PRESENT[m] & FILLED], targets[PRESENT[m] & FILLED]) for m in range(M)]
+    expected = LOSSES[name](OUTPUTS[FILLED], targets[FILLED]) + 0.7 * np.mean(unimodal)
     settings = {"score_loss": name, "unimodal_weight": 0.7, "soft_target": 0.4}
-    assert found("scores", targets, **settings) == pytest.approx(expected, abs=1e-4)
+    assert loss_of("scores", targets, **settings) == pytest.approx(expected, abs=1e-4)
 
 
 def test_votes_are_learnt_as_the_distribution_that_they_are():
@@ -79,7 +79,7 @@ def test_nobody_and_missing_targets_change_nothing():
     gaps = targets.copy()
     gaps[~FILLED] = np.nan
     for kind in ("labels", "scores"):
-        assert found(kind, gaps) == found(kind, targets)
+        assert loss_of(kind, gaps) == loss_of(kind, targets)
 
 
 def test_smoothed_labels_lie_between_nothing_and_all():

@@ -123,8 +123,8 @@ def test_experiments_folds_and_seeds_are_trained_as_here(corpus, stores, tmp_pat
     assert len(there) == 2 + 10 * 2 + 1
     assert [p.relative_to(tmp_path / "there") for p in there] == [p.relative_to(tmp_path / "here") for p in here]
     for one, other in zip(here, there, strict=True):
-        found, wanted = (json.loads((place / "metrics.json").read_text())["confusion"] for place in (one, other))
-        assert found == wanted
+        actual, expected = (json.loads((run_dir / "metrics.json").read_text())["confusion"] for run_dir in (one, other))
+        assert actual == expected
     caplog.clear()
     caplog.set_level("INFO", "gia_mic")
     train_on_ray(corpus, stores, experiments[:1], on_cpu, runs=tmp_path / "there")

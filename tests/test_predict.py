@@ -52,13 +52,13 @@ def inputs(corpus, ids):
 def test_a_corpuss_own_test_utterances_get_the_stored_predictions(demo, name):
     corpus, runs = demo
     run_dir = runs / name / "fold-1" / "seed-0"
-    stored = pandas.read_parquet(run_dir / "predictions.parquet")
-    assert len(stored) == 8
-    answers = list(load_predictor(run_dir, device="cpu").predict_many(inputs(corpus, stored["id"])))
+    predictions = pandas.read_parquet(run_dir / "predictions.parquet")
+    assert len(predictions) == 8
+    answers = list(load_predictor(run_dir, device="cpu").predict_many(inputs(corpus, predictions["id"])))
     # frames are rounded to float16 after batches of other sizes
     probabilities = [list(answer.probabilities.values()) for answer in answers]
-    np.testing.assert_allclose(probabilities, np.stack(stored["probabilities"]), atol=2e-3)
-    assert [answer.label for answer in answers] == stored["predicted"].tolist()
+    np.testing.assert_allclose(probabilities, np.stack(predictions["probabilities"]), atol=2e-3)
+    assert [answer.label for answer in answers] == predictions["predicted"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_so_do_those_of_other_layers_pooling_and_speech_rates(tmp_path, options,
     corpus, stores = make_demo(tmp_path, 20, **options)
     training = TrainingConfig(epochs=1, batch_size=8, speech_rate_hz=rate_hz)
     [run_dir] = train_demo(corpus, stores, tmp_path / "runs", fold=1, training=training)
-    stored = pandas.read_parquet(run_dir / "predictions.parquet")
+    predictions = pandas.read_parquet(run_dir / "predictions.parquet")
     predictor = load_predictor(run_dir, device="cpu")
     assert predictor.speech_group == (3 if rate_hz else 1)
-    answers = predictor.predict_many(inputs(corpus, stored["id"]))
-    found = [list(answer.probabilities.values()) for answer in answers]
-    np.testing.assert_allclose(found, np.stack(stored["probabilities"]), atol=2e-3)
+    answers = predictor.predict_many(inputs(corpus, predictions["id"]))
+    probabilities = [list(answer.probabilities.values()) for answer in answers]
+    np.testing.assert_allclose(probabilities, np.stack(predictions["probabilities"]), atol=2e-3)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -81,15 +81,19 @@ def test_whatever_a_run_predicts_its_own_test_utterances_get_the_stored_answers(
     corpus, runs = targets
     run_dir = runs[target] / "fold-1" / "seed-0"
     assert ("target" in json.loads((run_dir / "config.json").read_text())) == (target != "label")
-    stored = pandas.read_parquet(run_dir / "predictions.parquet")
+    predictions = pandas.read_parquet(run_dir / "predictions.parquet")
     one, both = (load_predictor(path, device="cpu") for path in (run_dir, runs[target]))
-    given = list(inputs(corpus, stored["id"]))
-    answers = list(one.predict_many(given))
+    utterances = list(inputs(corpus, predictions["id"]))
+    answers = list(one.predict_many(utterances))
     values = np.array([list(answer.values.values()) for answer in answers])
-    np.testing.assert_allclose(values, np.stack(stored["probabilities" if target == "label" else "answer"]), atol=0.01)
-    other = load_predictor(runs[target] / "fold-2" / "seed-0", device="cpu").predict_many(given)
+    np.testing.assert_allclose(
+        values, np.stack(predictions["probabilities" if target == "label" else "answer"]), atol=0.01
+    )
+    other = load_predictor(runs[target] / "fold-2" / "seed-0", device="cpu").predict_many(utterances)
     mean = (values + [list(answer.values.values()) for answer in other]) / 2
-    np.testing.assert_allclose([list(answer.values.values()) for answer in both.predict_many(given)], mean, atol=1e-4)
+    np.testing.assert_allclose(
+        [list(answer.values.values()) for answer in both.predict_many(utterances)], mean, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -106,11 +110,11 @@ def test_the_command_says_what_the_python_api_says(targets, sound, target, mer):
 
 def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run):
     corpus, _ = demo
-    given = list(inputs(corpus, corpus.ids[:5]))
-    together = list(run.predict_many(given))
+    utterances = list(inputs(corpus, corpus.ids[:5]))
+    together = list(run.predict_many(utterances))
     assert len(run.trained) == 3
     folds = [load_predictor(run_dir, device="cpu") for run_dir in run.run_dirs]
-    for one, answer in zip(given, together, strict=True):
+    for one, answer in zip(utterances, together, strict=True):
         alone = run.predict(one.audio, one.text, one.video)
         np.testing.assert_allclose(list(alone.probabilities.values()), list(answer.probabilities.values()), atol=2e-3)
         each = [list(fold.predict(one.audio, one.text, one.video).probabilities.values()) for fold in folds]
@@ -122,9 +126,9 @@ def test_one_equals_many_and_a_run_is_the_mean_of_its_folds_and_seeds(demo, run)
 def test_any_modalities_will_do_and_no_other_encoder_is_loaded(demo, letters):
     corpus, runs = demo
     predictor = load_predictor(runs / "gia-mic", device="cpu")
-    [given] = inputs(corpus, corpus.ids[:1])
-    chosen = {"s": {"audio": given.audio}, "t": {"text": given.text}, "v": {"video": given.video}}
-    answer = predictor.predict(**{key: value for letter in letters for key, value in chosen[letter].items()})
+    [utterance] = inputs(corpus, corpus.ids[:1])
+    options = {"s": {"audio": utterance.audio}, "t": {"text": utterance.text}, "v": {"video": utterance.video}}
+    answer = predictor.predict(**{key: value for letter in letters for key, value in options[letter].items()})
     assert "".join(name[0] for name in answer.modalities) == letters
     assert sorted(predictor.encoders.loaded) == sorted(answer.modalities)
 
@@ -133,8 +137,8 @@ def test_samples_of_any_kind_give_what_their_file_gives(run, tmp_path):
     path = tone(tmp_path / "a.wav", 1.0, rate=44100, channels=2)
     samples, rate = soundfile.read(path, dtype="int16")
     of_file = run.predict(audio=path)
-    for given in (samples, samples / 2**15, (samples / 2**15).astype(np.float32)):
-        answer = run.predict(audio=given, sampling_rate_hz=rate)
+    for audio in (samples, samples / 2**15, (samples / 2**15).astype(np.float32)):
+        answer = run.predict(audio=audio, sampling_rate_hz=rate)
         np.testing.assert_allclose(list(answer.probabilities.values()), list(of_file.probabilities.values()), atol=2e-3)
 
 
@@ -202,16 +206,16 @@ def test_a_modality_that_the_run_does_not_take_is_named(demo, sound, tmp_path):
 
 
 def test_one_broken_modality_or_input_does_not_stop_the_others(run, sound, tmp_path):
-    given = [
+    utterances = [
         Input(audio=sound, id="a"),
         Input(audio=tmp_path / "none", id="b"),
         Input(tmp_path / "none", "yes", id="c"),
     ]
-    first, second, third = run.predict_many(given, keep_failures=True)
+    first, second, third = run.predict_many(utterances, keep_failures=True)
     assert isinstance(first, Prediction)
     assert isinstance(second, MediaError)
     assert isinstance(third, MediaError)
-    third = list(run.predict_many(given, keep_failures=True, allow_failures=True))[2]
+    third = list(run.predict_many(utterances, keep_failures=True, allow_failures=True))[2]
     assert third.modalities == ("text",)
     assert "speech left out: There is no file" in third.notes[0]
 
@@ -401,8 +405,8 @@ def test_the_python_api_in_a_process_of_its_own(demo, sound):
         "answer = model.predict(audio=sys.argv[2], text='no way'); print(answer.label, answer.modalities)"
     )
     command = [sys.executable, "-c", program, str(demo[1] / "gia-mic"), str(sound)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split(" ", 1)[1] == "('speech', 'text')\n"
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.split(" ", 1)[1] == "('speech', 'text')\n"
 
 
 def test_samples_are_streamed_as_a_file_is(tmp_path):
@@ -427,7 +431,7 @@ def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path, mer):
 
 
 @pytest.mark.parametrize(
-    ("known", "message"),
+    ("recognisers", "message"),
     [
         (None, "the run was trained on are the corpus's own: name a recogniser"),
         (
@@ -437,8 +441,8 @@ def test_text_that_is_not_given_is_heard(demo, run, sound, tmp_path, mer):
         ({"a": {}, "b": {}}, "were heard by a, b: name a recogniser"),
     ],
 )
-def test_the_recorded_recogniser_must_be_one_that_can_be_had(demo, tmp_path, known, message):
-    entries = {} if known is None else {"corpus__recognisers": known}
+def test_the_recorded_recogniser_must_be_one_that_can_be_had(demo, tmp_path, recognisers, message):
+    entries = {} if recognisers is None else {"corpus__recognisers": recognisers}
     run_dir = changed(demo[1] / "gia-mic" / "fold-1" / "seed-0", tmp_path, **entries)
     with pytest.raises(RunError, match=message):
         load_predictor(run_dir, device="cpu", transcribe="recorded")

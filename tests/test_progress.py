@@ -79,12 +79,12 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, caplog):
 def test_quiet_work_counts_all_the_same(monkeypatch, caplog, terminal, level, quiet):
     caplog.set_level(level, "gia_mic")
     monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
-    monkeypatch.setattr(sys, "stderr", shown := terminal())
+    monkeypatch.setattr(sys, "stderr", stream := terminal())
     with progress(5, "made speech", "utterance", quiet=quiet) as work:
         work.update(2)
         work.update()
     assert (work.done, work.total) == (3, 5)
-    assert shown.getvalue() == ""
+    assert stream.getvalue() == ""
     assert caplog.messages == []
 
 
@@ -107,8 +107,8 @@ def test_a_line_does_not_tear_the_bar(monkeypatch):
         logging.getLogger("gia_mic.extract.run").info("Something happened.")
         logging.getLogger("gia_mic.extract.run").warning("Do something.")
         logging.getLogger("gia_mic.extract.run").debug("Nobody asked.")
-    shown = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")]
-    assert shown[:2] == ["Something happened.", "Warning: Do something."]
+    lines = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")]
+    assert lines[:2] == ["Something happened.", "Warning: Do something."]
     assert "Nobody" not in terminal.getvalue()
 
 
@@ -181,10 +181,10 @@ def test_an_extraction_shows_progress_in_its_log_and_counts_right_when_stopped(t
             process.kill()
     *lines, last = log.read_text().splitlines()
     assert re.fullmatch(r"made speech: \d+ of 200 utterances, [\d.]+/s, \d+ s left", lines[0])
-    told = int(re.fullmatch(r"Stopped after (\d+) of 200 utterances; they are kept: run the .*", last)[1])
+    count = int(re.fullmatch(r"Stopped after (\d+) of 200 utterances; they are kept: run the .*", last)[1])
     parts = tmp_path.glob("features/made/speech/*.parts/*.h5")
-    assert 0 < told < 200
-    assert sum(len(open_store(part).ids) for part in parts) == told
+    assert 0 < count < 200
+    assert sum(len(open_store(part).ids) for part in parts) == count
 
 
 def test_ctrl_c_in_any_command_is_one_sentence_and_exit_code_130(tmp_path, monkeypatch, mer):

@@ -36,9 +36,9 @@ def test_a_threshold_gives_the_highest_f1_of_the_training_part():
     readout = fit_readout(EMOTIONS, values).with_thresholds(outputs, values)
     answers = readout.answers(torch.from_numpy(outputs)).numpy()
     for column in range(2):
-        found = f1_score(values[:, column], answers[:, column] > 0.5)
+        score = f1_score(values[:, column], answers[:, column] > 0.5)
         tried = [f1_score(values[:, column], outputs[:, column] >= output) for output in outputs[:, column]]
-        assert found == pytest.approx(max(tried))
+        assert score == pytest.approx(max(tried))
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 2)), np.ones((4, 2))])

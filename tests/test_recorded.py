@@ -12,10 +12,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def configs(runs):
     """Configurations of all runs by folder, but for when, where and by which command they were made."""
-    found = {path.parent.relative_to(runs).as_posix(): read_config(path.parent) for path in runs.rglob("config.json")}
-    for config in found.values():
+    by_folder = {
+        path.parent.relative_to(runs).as_posix(): read_config(path.parent) for path in runs.rglob("config.json")
+    }
+    for config in by_folder.values():
         del config["provenance"]
-    return found
+    return by_folder
 
 
 MADE = """
@@ -59,7 +61,7 @@ set = {width = 16}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, mer):
+def folder_with_runs(tmp_path_factory, mer):
     """A folder with a small demo corpus and runs of all kinds in `then`, made by commands."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "made.toml").write_text(MADE)
@@ -72,10 +74,10 @@ def made(tmp_path_factory, mer):
 
 
 @pytest.fixture
-def trained(made, monkeypatch):
+def trained(folder_with_runs, monkeypatch):
     """The same as current folder; nothing is written into `then`."""
-    monkeypatch.chdir(made)
-    return made
+    monkeypatch.chdir(folder_with_runs)
+    return folder_with_runs
 
 
 def test_a_report_writes_the_file_that_makes_its_runs_again(trained, mer):
@@ -99,9 +101,9 @@ def test_a_run_like_another_has_its_settings_and_those_that_are_given(trained, m
     assert mer(*like, "then/demo/mine", "--set", "width=8", "--epochs", "2", "--name", "new").exit_code == 0
     assert mer(*like, "then/demo/mine", "--fusion", "concat", "--name", "other").exit_code == 0
     mine = configs(trained / "then")["demo/mine/fold-1/seed-0"]
-    made = configs(trained / "like")
-    new, other = made["demo/new/fold-1/seed-0"], made["demo/other/fold-1/seed-0"]
-    assert made["demo/mine/fold-1/seed-7"] == {**mine, "seed": 7}
+    by_folder = configs(trained / "like")
+    new, other = by_folder["demo/new/fold-1/seed-0"], by_folder["demo/other/fold-1/seed-0"]
+    assert by_folder["demo/mine/fold-1/seed-7"] == {**mine, "seed": 7}
     assert new["model"] == {**mine["model"], "width": 8}
     assert new["training"] == {**mine["training"], "epochs": 2}
     assert new["modalities"] == other["modalities"] == ["speech", "text"]

@@ -36,7 +36,7 @@ def prepared(trees, tmp_path, caplog, published, **options):
 
 
 def test_iemocap_with_four_labels(trees, tmp_path, caplog):
-    corpus, turns, said = prepared(trees, tmp_path, caplog, "iemocap")
+    corpus, turns, warnings = prepared(trees, tmp_path, caplog, "iemocap")
     assert corpus.classes == ("angry", "happy", "neutral", "sad")
     assert len(turns) == 5 * 3 * 5
     turn = turns["Ses02M_impro02_F002"]
@@ -47,12 +47,12 @@ def test_iemocap_with_four_labels(trees, tmp_path, caplog):
     assert turn.video == Clip("Session2/dialog/avi/DivX/Ses02M_impro02.avi", 0.5, 0.75, (0.5, 0.0, 1.0, 1.0))
     assert turns["Ses02M_impro02_M001"].video.crop == (0.0, 0.0, 0.5, 1.0)
     assert turns["Ses02F_script01_1b_F000"].scenario == "script01_1"
-    assert "turns with another time in the transcript (the evaluation's is taken): Ses01F_impro01_M001." in said
+    assert "turns with another time in the transcript (the evaluation's is taken): Ses01F_impro01_M001." in warnings
     assert (turns["Ses01F_impro01_M001"].video.start_s, turns["Ses01F_impro01_F000"].audio) == (0.25, None)
-    assert "turns without sound: Ses01F_impro01_F000." in said
-    assert "dialogs without video: Ses01M_impro02." in said
+    assert "turns without sound: Ses01F_impro01_F000." in warnings
+    assert "dialogs without video: Ses01M_impro02." in warnings
     assert turns["Ses01M_impro02_F000"].video is None
-    assert "transcripts that are not there: Ses01F_script01_1b.txt." in said
+    assert "transcripts that are not there: Ses01F_script01_1b.txt." in warnings
     assert turns["Ses01F_script01_1b_F000"].text is None
 
 
@@ -80,11 +80,11 @@ def test_iemocap_with_other_sets_of_labels(trees, tmp_path, options, classes, co
 
 
 def test_iemocap_has_scores_and_votes(trees, tmp_path, caplog):
-    corpus, turns, said = prepared(trees, tmp_path, caplog, "iemocap")
+    corpus, turns, warnings = prepared(trees, tmp_path, caplog, "iemocap")
     assert corpus.score_ranges == {"valence": (1, 5.5), "arousal": (1, 5), "dominance": (1, 5)}
     assert turns["Ses02M_impro02_F002"].scores == {"valence": 3.0, "arousal": 3.0, "dominance": 4.5}
     assert turns["Ses05F_impro01_F002"].scores["valence"] == 5.5
-    assert "turns with a mean outside 1 to 5, kept as it is: Ses05F_impro01_F002." in said
+    assert "turns with a mean outside 1 to 5, kept as it is: Ses05F_impro01_F002." in warnings
     assert turns["Ses02M_impro02_F000"].votes == {"angry": 2, "neutral": 1}
     assert turns["Ses02M_impro02_F002"].votes == {"happy": 2}  # who names both counts once; surprise is no class
     assert turns["Ses02M_impro02_F004"].votes == {"neutral": 2, "sad": 1}
@@ -139,7 +139,7 @@ def test_ten_thousand_turns_take_seconds(tmp_path):
 
 
 def test_msppodcast(trees, tmp_path, caplog):
-    corpus, turns, said = prepared(trees, tmp_path, caplog, "msppodcast")
+    corpus, turns, warnings = prepared(trees, tmp_path, caplog, "msppodcast")
     assert len(turns) == 8
     turn = turns["MSP-PODCAST_0004_0000"]
     assert (turn.label, turn.source_label, turn.split, turn.dialog) == ("angry", "A", "test", "MSP-PODCAST_0004")
@@ -152,10 +152,10 @@ def test_msppodcast(trees, tmp_path, caplog):
     assert disagreed.votes == {"happy": 1, "sad": 1}
     assert turns["MSP-PODCAST_0001_0000"].audio is None
     assert turns["MSP-PODCAST_0001_0001"].text is None
-    assert "turns without sound: MSP-PODCAST_0001_0000." in said
-    assert "other parts, left out: Test2 (2)." in said
+    assert "turns without sound: MSP-PODCAST_0001_0000." in warnings
+    assert "other parts, left out: Test2 (2)." in warnings
     assert release.counts(corpus).splitlines()[-1].split() == "all 3 0 0 0 1 0 0 0 4 8".split()
-    _, second, said = prepared(trees, tmp_path, caplog, "msppodcast", test=2)
+    _, second, warnings = prepared(trees, tmp_path, caplog, "msppodcast", test=2)
     assert {turn.dialog for turn in second.values() if turn.split == "test"} == {"MSP-PODCAST_0005"}
     assert "parts that the labels don't have: Test3." in prepared(trees, tmp_path, caplog, "msppodcast", test=3)[2]
 
@@ -183,7 +183,7 @@ def test_msppodcast_names_what_is_wrong_with_its_labels(tmp_path):
 
 
 def test_merchallenge(trees, tmp_path, caplog):
-    corpus, clips, said = prepared(trees, tmp_path, caplog, "merchallenge")
+    corpus, clips, warnings = prepared(trees, tmp_path, caplog, "merchallenge")
     assert len(clips) == 12
     clip = clips["sample_00000010"]
     assert (clip.label, clip.source_label, clip.split, clip.text) == ("surprised", "surprise", "test", "你好")
@@ -191,7 +191,7 @@ def test_merchallenge(trees, tmp_path, caplog):
     assert clip.scores == {"valence": 1.5}
     assert corpus.score_ranges == {"valence": (-2.5, 2.5)}
     assert clips["sample_00000000"].split == "train"
-    assert "other parts, left out: test2, test3." in said
+    assert "other parts, left out: test2, test3." in warnings
     semi = prepared(trees, tmp_path, caplog, "merchallenge", test=3)[1]
     assert (semi["sample_00000018"].label, semi["sample_00000018"].scores) == ("worried", None)
 
@@ -230,7 +230,7 @@ def test_archives_of_another_kind_are_refused(tmp_path, corpora, error, message)
 
 
 def test_emobox_with_folds(trees, tmp_path, caplog):
-    corpus, recordings, said = prepared(trees, tmp_path, caplog, "emobox", name="cafe")
+    corpus, recordings, warnings = prepared(trees, tmp_path, caplog, "emobox", name="cafe")
     assert corpus.classes == ("Angry", "Happy")
     assert {one.id: one.split for one in recordings.values()} == {
         f"cafe-0{number}-{emotion}": f"fold_{number}" for number in (1, 2, 3) for emotion in "cj"
@@ -238,7 +238,7 @@ def test_emobox_with_folds(trees, tmp_path, caplog):
     angry = recordings["cafe-02-c"]
     assert (angry.label, angry.source_label, angry.speaker) == ("Angry", "c", "02")
     assert angry.audio == Clip("downloads/cafe/Colère/cafe-02-c.wav")
-    assert not said
+    assert not warnings
     one = prepared(trees, tmp_path, caplog, "emobox", dataset="cafe", fold=2)[1]
     assert {one.speaker for one in one.values() if one.split == "test"} == {"02"}
     assert {one.split for one in one.values()} == {"train", "test"}
@@ -301,7 +301,7 @@ def test_emobox_names_what_is_wrong_with_its_lines(tmp_path):
 
 
 def test_meld(trees, tmp_path, caplog):
-    corpus, utterances, said = prepared(trees, tmp_path, caplog, "meld")
+    corpus, utterances, warnings = prepared(trees, tmp_path, caplog, "meld")
     assert len(utterances) == 36
     utterance = utterances["train_dia2_utt1"]
     assert (utterance.label, utterance.source_label, utterance.split, utterance.dialog) == (
@@ -315,8 +315,8 @@ def test_meld(trees, tmp_path, caplog):
     assert utterances["test_dia0_utt0"].video.path == "test/output_repeated_splits_test/dia0_utt0.mp4"
     assert utterances["dev_dia1_utt2"].video is None
     assert utterances["dev_dia1_utt2"].text
-    assert "utterances without a clip: dev_dia1_utt2." in said
-    assert "clips without a line, left out: test: final_videos_testdia0_utt0." in said
+    assert "utterances without a clip: dev_dia1_utt2." in warnings
+    assert "clips without a line, left out: test: final_videos_testdia0_utt0." in warnings
     assert "12 of 9989" in release.counts(corpus)
     assert "36 of 13708" in release.counts(corpus)
 
@@ -339,7 +339,7 @@ def _empty(tmp_path):
 
 
 def test_cremad(trees, tmp_path, caplog):
-    corpus, utterances, said = prepared(trees, tmp_path, caplog, "cremad")
+    corpus, utterances, warnings = prepared(trees, tmp_path, caplog, "cremad")
     utterance = utterances["1001_DFA_ANG_XX"]
     assert (utterance.label, utterance.source_label, utterance.speaker, utterance.scenario) == (
         "angry",
@@ -351,24 +351,24 @@ def test_cremad(trees, tmp_path, caplog):
     assert utterance.video.path == "VideoFlash/1001_DFA_ANG_XX.flv"
     assert utterances["1002_IEO_SAD_XX"].video is None
     assert utterances["1001_IEO_SAD_X"].label == "sad"
-    assert "files of another name, left out: README_EXTRA." in said
+    assert "files of another name, left out: README_EXTRA." in warnings
     assert "of 7442" in release.counts(corpus)
 
 
 def test_ravdess(trees, tmp_path, caplog):
-    corpus, utterances, said = prepared(trees, tmp_path, caplog, "ravdess")
+    corpus, utterances, warnings = prepared(trees, tmp_path, caplog, "ravdess")
     assert len(utterances) == 16
     utterance = utterances["01-05-01-01-01-01"]
     assert (utterance.label, utterance.speaker, utterance.scenario) == ("angry", "Actor_01", "sentence 1")
     assert utterance.audio.path.endswith("Actor_01/03-01-05-01-01-01-01.wav")
     assert utterance.video.path.endswith("Actor_01/01-01-05-01-01-01-01.mp4")
     assert utterances["01-08-01-01-01-02"].audio.path.endswith("01-01-08-01-01-01-02.mp4")
-    assert "songs, left out: 03-02-03-01-01-01-01." in said
+    assert "songs, left out: 03-02-03-01-01-01-01." in warnings
     assert "16 of 1440" in release.counts(corpus)
 
 
 def test_emodb(trees, tmp_path, caplog):
-    corpus, utterances, said = prepared(trees, tmp_path, caplog, "emodb", name="berlin")
+    corpus, utterances, warnings = prepared(trees, tmp_path, caplog, "emodb", name="berlin")
     assert corpus.name == "berlin"
     assert len(utterances) == 28
     utterance = utterances["03a01Fa"]
@@ -379,7 +379,7 @@ def test_emodb(trees, tmp_path, caplog):
         "F",
     )
     assert utterance.text == "Der Lappen liegt auf dem Eisschrank."
-    assert "silence" in said
+    assert "silence" in warnings
     assert "28 of 535" in release.counts(corpus)
 
 

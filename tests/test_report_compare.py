@@ -48,17 +48,17 @@ def test_a_comparison_equals_that_of_the_arrays(two):
     predicted = [np.concatenate([wrong(0.1, 1), wrong(0.1, 2)]), np.concatenate([wrong(0.5, 11), wrong(0.5, 12)])]
     true, dialogs = np.tile(TRUE, 2), np.repeat(np.arange(20), 8)
     tallies = [tally(true, one, dialogs) for one in predicted]
-    found = group.against_best[1]
+    comparison = group.against_best[1]
     assert group.names[group.best] == "gia-mic"
     assert group.against_best[0] is None
-    assert found.utterances == 2 * B
-    assert found.difference == statistics.paired_bootstrap(tallies[1], tallies[0], UA)
-    assert found.difference.value == pytest.approx(
+    assert comparison.utterances == 2 * B
+    assert comparison.difference == statistics.paired_bootstrap(tallies[1], tallies[0], UA)
+    assert comparison.difference.value == pytest.approx(
         measure.ua(true, predicted[1], 4) - measure.ua(true, predicted[0], 4)
     )
-    assert found.mcnemar == statistics.mcnemar(predicted[1] == true, predicted[0] == true)
-    assert (found.holm, found.mcnemar_holm) == (found.difference.p, found.mcnemar)
-    assert found.distinguishable
+    assert comparison.mcnemar == statistics.mcnemar(predicted[1] == true, predicted[0] == true)
+    assert (comparison.holm, comparison.mcnemar_holm) == (comparison.difference.p, comparison.mcnemar)
+    assert comparison.distinguishable
     assert list(group.evidence[0].intervals.values()) == statistics.bootstrap(tallies[0], [WA, UA])
     right = (predicted[0] == true).mean()
     assert group.evidence[0].calibration_error == pytest.approx(abs(right - 0.8), abs=1e-6)
@@ -96,10 +96,10 @@ def test_seeds_count_as_one_answer_of_several_minds(tmp_path):
         make_fold(tmp_path, TRUE, wrong(0.2 * seed, seed), name="gia-mic", folds=1, seed=seed, about=about)
     make_fold(tmp_path, TRUE, wrong(0.3, 9), name="gia-mic-s", folds=1, seed=1, about=about)
     several, single = read_runs(tmp_path)
-    found = compare(gather([several, single]), 1)[0]
+    comparison = compare(gather([several, single]), 1)[0]
     mean = np.mean([measure.ua(TRUE, wrong(0.2 * seed, seed), 4) for seed in range(3)])
-    assert found.difference.value == pytest.approx(mean - measure.ua(TRUE, wrong(0.3, 9), 4))
-    assert found.mcnemar == statistics.mcnemar(wrong(0.2, 1) == TRUE, wrong(0.3, 9) == TRUE)
+    assert comparison.difference.value == pytest.approx(mean - measure.ua(TRUE, wrong(0.3, 9), 4))
+    assert comparison.mcnemar == statistics.mcnemar(wrong(0.2, 1) == TRUE, wrong(0.3, 9) == TRUE)
 
 
 def test_runs_are_compared_on_the_utterances_that_both_have(tmp_path, two):
@@ -107,9 +107,9 @@ def test_runs_are_compared_on_the_utterances_that_both_have(tmp_path, two):
         two, TRUE, wrong(0.3, 20), name="gia-mic-half", fold=2, about={"dialog": [f"2 {name}" for name in DIALOGS]}
     )
     (group,) = groups(read_runs(two))
-    found = dict(zip(group.names, group.against_best, strict=True))["gia-mic-half"]
-    assert found.utterances == B
-    assert found.difference.value == pytest.approx(
+    comparison = dict(zip(group.names, group.against_best, strict=True))["gia-mic-half"]
+    assert comparison.utterances == B
+    assert comparison.difference.value == pytest.approx(
         measure.ua(TRUE, wrong(0.3, 20), 4) - measure.ua(TRUE, wrong(0.1, 2), 4)
     )
 
@@ -118,9 +118,9 @@ def test_runs_without_a_common_utterance_or_with_other_labels_are_not_compared(t
     make_fold(two, TRUE, wrong(0.3, 20), name="gia-mic-other", ids=[f"other {row}" for row in range(B)])
     make_fold(two, (TRUE + 1) % 4, wrong(0.3, 20), name="gia-mic-relabelled")
     (group,) = groups(read_runs(two))
-    found = dict(zip(group.names, group.against_best, strict=True))
-    assert found["gia-mic-other"] is None
-    assert found["gia-mic-relabelled"] is None
+    comparisons = dict(zip(group.names, group.against_best, strict=True))
+    assert comparisons["gia-mic-other"] is None
+    assert comparisons["gia-mic-relabelled"] is None
     text = render(two)
     assert re.search(r"gia-mic-other +[\d.]+ +[\d.]+ … [\d.]+ +— +— +— +—", text)
     assert "—: no utterance in common with the other run, or other classes or labels." in text

@@ -34,9 +34,9 @@ def test_every_fusion_is_in_every_format(runs, format):
         assert max(map(len, text.splitlines())) <= 100
         assert len(re.findall(r"(?m)^  \S+ +s t v +5/5 ×3 ", text)) == 8
     elif format == "json":
-        found = json.loads(text)["groups"][0]["runs"]
-        assert [(run["trainings"], len(run["folds"]), run["seeds"]) for run in found] == [(15, 5, [0, 1, 2])] * 8
-        assert all(list(run["pooled"]["recall"]) == CLASSES for run in found)
+        entries = json.loads(text)["groups"][0]["runs"]
+        assert [(run["trainings"], len(run["folds"]), run["seeds"]) for run in entries] == [(15, 5, [0, 1, 2])] * 8
+        assert all(list(run["pooled"]["recall"]) == CLASSES for run in entries)
     elif format == "csv":
         lines = list(csv.DictReader(io.StringIO(text)))
         assert len(lines) == 8 * (5 + 3)
@@ -55,10 +55,10 @@ def test_a_report_made_twice_says_the_same_from_a_fresh_process(runs, format):
         "from pathlib import Path; from gia_mic.report.render import render; "
         f"print(render(Path({str(runs)!r}), {format!r}))"
     )
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", command], cwd=CHECKOUT, capture_output=True, check=True, encoding="utf-8"
     )
-    assert found.stdout == render(runs, format) + "\n"
+    assert process.stdout == render(runs, format) + "\n"
 
 
 def test_reading_runs_needs_no_network_library_nor_torch(runs):
@@ -67,5 +67,5 @@ def test_reading_runs_needs_no_network_library_nor_torch(runs):
         f"render(Path({str(runs)!r})); "
         "print([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", command], cwd=CHECKOUT, capture_output=True, check=True, text=True)
-    assert found.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", command], cwd=CHECKOUT, capture_output=True, check=True, text=True)
+    assert process.stdout == "[]\n"

@@ -24,17 +24,17 @@ ANYTHING = st.recursive(
 def paths(value, path=()):
     """Return where every entry of a JSON value stands."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, entry in inner for found in paths(entry, (*path, key)))]
+    return [path, *(inner_path for key, entry in inner for inner_path in paths(entry, (*path, key)))]
 
 
 def replaced(value, path, new):
     if not path:
         return new
     value = copy.deepcopy(value)
-    place = value
+    node = value
     for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = new
+        node = node[key]
+    node[path[-1]] = new
     return value
 
 

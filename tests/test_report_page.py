@@ -117,11 +117,11 @@ def test_speakers_worked_by_hand(tmp_path):
     about = {"speaker": ["a", "a", "a", "b", "b"]}
     make_fold(tmp_path, [0, 0, 1, 0, 1], [0, 1, 1, 0, 1], folds=1, about=about)
     make_fold(tmp_path, [0, 0, 1, 0, 1], [0, 0, 1, 0, 1], folds=1, about=about, seed=1)
-    found = speaker_scores(read_runs(tmp_path)[0])
-    assert [(row.name, row.utterances) for row in found] == [("a", 3), ("b", 2)]
-    assert found[0].scores["WA"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found[0].scores["UA"] == pytest.approx((0.75 + 1) / 2)
-    assert found[1].scores["UA"] == 1
+    rows = speaker_scores(read_runs(tmp_path)[0])
+    assert [(row.name, row.utterances) for row in rows] == [("a", 3), ("b", 2)]
+    assert rows[0].scores["WA"] == pytest.approx((2 / 3 + 1) / 2)
+    assert rows[0].scores["UA"] == pytest.approx((0.75 + 1) / 2)
+    assert rows[1].scores["UA"] == 1
 
 
 def test_confused_utterances_worked_by_hand(tmp_path):
@@ -209,8 +209,8 @@ def column(page, table, heading):
 def button(page, table, heading):
     from selenium.webdriver.common.by import By
 
-    found = page.find_element(By.CSS_SELECTOR, table).find_elements(By.CSS_SELECTOR, "thead button")
-    return next(one for one in found if one.text == heading)
+    buttons = page.find_element(By.CSS_SELECTOR, table).find_elements(By.CSS_SELECTOR, "thead button")
+    return next(one for one in buttons if one.text == heading)
 
 
 def test_a_click_sorts_and_another_turns_the_order(page):
@@ -227,11 +227,11 @@ def test_a_click_sorts_and_another_turns_the_order(page):
 def test_numbers_sort_as_numbers(page):
     table = ".utterances"
     button(page, table, "wrong, %").click()
-    found = [int(value) for value in column(page, table, "wrong, %")]
-    assert len(found) > 10
-    assert found == sorted(found, reverse=True)
+    numbers = [int(value) for value in column(page, table, "wrong, %")]
+    assert len(numbers) > 10
+    assert numbers == sorted(numbers, reverse=True)
     button(page, table, "wrong, %").click()
-    assert [int(value) for value in column(page, table, "wrong, %")] == sorted(found)
+    assert [int(value) for value in column(page, table, "wrong, %")] == sorted(numbers)
 
 
 def test_a_search_shows_what_has_all_its_words(page):
@@ -242,11 +242,11 @@ def test_a_search_shows_what_has_all_its_words(page):
     assert 0 < len(expected) < len(everything)
     search = page.find_element(By.CSS_SELECTOR, ".search input")
     search.send_keys("SESSION 2")
-    shown = column(page, ".utterances", "text")
-    assert set(expected) <= set(shown)
-    assert len(shown) < len(everything)
+    texts = column(page, ".utterances", "text")
+    assert set(expected) <= set(texts)
+    assert len(texts) < len(everything)
     output = page.find_element(By.CSS_SELECTOR, ".search output")
-    assert output.text == f"{len(shown)} of {len(everything)} utterances"
+    assert output.text == f"{len(texts)} of {len(everything)} utterances"
     search.clear()
     search.send_keys("no such words")
     assert column(page, ".utterances", "text") == []
@@ -270,14 +270,14 @@ def test_the_keyboard_reaches_everything(page):
     from selenium.webdriver.common.keys import Keys
 
     body = page.find_element(By.TAG_NAME, "body")
-    seen, wanted = set(), {"button", "summary", "input", "scroll", "a"}
+    actual, expected = set(), {"button", "summary", "input", "scroll", "a"}
     for _ in range(120):
         body.send_keys(Keys.TAB)
         active = page.switch_to.active_element
-        seen.add(active.tag_name if active.tag_name != "div" else "scroll")
-        if wanted <= seen:
+        actual.add(active.tag_name if active.tag_name != "div" else "scroll")
+        if expected <= actual:
             break
-    assert wanted <= seen
+    assert expected <= actual
     button(page, ".headline", "model").send_keys(Keys.ENTER)
     assert column(page, ".headline", "model")[1] == "gia-mic-s"
 
@@ -290,12 +290,12 @@ def test_no_width_makes_the_page_scroll_sideways(page, width):
 
 
 def test_the_bars_of_the_reliability_diagram_keep_to_their_bins(page):
-    found = page.execute_script(
+    widths = page.execute_script(
         "return [...document.querySelectorAll('svg rect.bar')].map((bar) => bar.getBoundingClientRect().width)"
     )
-    shown = [width for width in found if width > 0]
-    assert len(shown) >= 1
-    assert max(shown) <= figures.SIDE / BINS
+    positive = [width for width in widths if width > 0]
+    assert len(positive) >= 1
+    assert max(positive) <= figures.SIDE / BINS
 
 
 def luminance(page, script):

@@ -53,8 +53,8 @@ def test_grouped_confusions_add_up_to_the_whole():
     tables = grouped_tallies(true, predicted, groups, C)
     assert tables.shape == (7, C * C)
     assert np.array_equal(tables.sum(axis=0), measure.confusion(true, predicted, C).ravel())
-    chosen = groups == 3
-    assert np.array_equal(tables[3], measure.confusion(true[chosen], predicted[chosen], C).ravel())
+    mask = groups == 3
+    assert np.array_equal(tables[3], measure.confusion(true[mask], predicted[mask], C).ravel())
     halved = grouped_tallies(true, predicted, groups, C, weights=np.full(60, 0.5))
     assert np.array_equal(halved, tables / 2)
 
@@ -63,11 +63,11 @@ def test_the_interval_of_single_utterances_equals_scipys():
     """With groups of one, WA is a mean of zeros and ones, which SciPy can bootstrap too."""
     true, predicted = generated(300, 0.7)
     tables = grouped_tallies(true, predicted, np.arange(300), C)
-    (ours,) = bootstrap(tables, [WA], draws=20_000)
-    theirs = stats.bootstrap(
+    (actual,) = bootstrap(tables, [WA], draws=20_000)
+    expected = stats.bootstrap(
         ((true == predicted).astype(float),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+    assert (actual.low, actual.high) == pytest.approx((expected.low, expected.high), abs=0.004)
 
 
 def test_the_interval_of_groups_equals_scipys():
@@ -76,14 +76,14 @@ def test_the_interval_of_groups_equals_scipys():
     right = generator.random(40)[:, None] > generator.random((40, 10))
     groups = np.repeat(np.arange(40), 10)
     tables = grouped_tallies(np.zeros(400, int), np.where(right, 0, 1).ravel(), groups, C)
-    (ours,) = bootstrap(tables, [WA], draws=20_000)
-    theirs = stats.bootstrap(
+    (actual,) = bootstrap(tables, [WA], draws=20_000)
+    expected = stats.bootstrap(
         (right.mean(axis=1),), np.mean, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert (actual.low, actual.high) == pytest.approx((expected.low, expected.high), abs=0.006)
     alone = grouped_tallies(np.zeros(400, int), np.where(right, 0, 1).ravel(), np.arange(400), C)
     (narrow,) = bootstrap(alone, [WA])
-    assert ours.high - ours.low > 1.4 * (narrow.high - narrow.low)
+    assert actual.high - actual.low > 1.4 * (narrow.high - narrow.low)
 
 
 def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100():
@@ -96,8 +96,8 @@ def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100():
         predicted = np.where(right, 0, 1)
         for name, groups in (("dialogs", np.repeat(np.arange(30), 20)), ("utterances", np.arange(600))):
             tables = grouped_tallies(np.zeros(600, int), predicted, groups, 2)
-            (found,) = bootstrap(tables, [WA], draws=400)
-            covered[name] += found.low <= 0.7 <= found.high
+            (interval,) = bootstrap(tables, [WA], draws=400)
+            covered[name] += interval.low <= 0.7 <= interval.high
     assert 0.88 <= covered["dialogs"] / 200 <= 0.99
     assert covered["utterances"] < covered["dialogs"] - 20
 
@@ -107,8 +107,8 @@ def test_drawing_kinds_of_groups_is_drawing_groups():
     true, predicted = generated(400, 0.7)
     tables = grouped_tallies(true, predicted, np.arange(400), C)
     (by_kind,) = bootstrap(tables, draws=20_000)
-    apart = tables * (1 + 1e-9 * np.arange(400))[:, None]
-    (by_group,) = bootstrap(apart, draws=20_000)
+    distinct = tables * (1 + 1e-9 * np.arange(400))[:, None]
+    (by_group,) = bootstrap(distinct, draws=20_000)
     assert (by_kind.low, by_kind.high) == pytest.approx((by_group.low, by_group.high), abs=0.004)
 
 
@@ -118,11 +118,11 @@ def test_an_interval_holds_its_own_score_and_ignores_names(B, share, seed):
     true, predicted = generated(B, share, seed)
     groups = np.arange(B) % 10
     tables = grouped_tallies(true, predicted, groups, C)
-    (found,) = bootstrap(tables, [WA], draws=500)
-    assert 0 <= found.low <= measure.wa(true, predicted) <= found.high <= 1
+    (interval,) = bootstrap(tables, [WA], draws=500)
+    assert 0 <= interval.low <= measure.wa(true, predicted) <= interval.high <= 1
     order = np.random.default_rng(seed).permutation(B)
     shuffled = grouped_tallies(true[order], predicted[order], groups[order], C)
-    assert bootstrap(shuffled, [WA], draws=500) == [found]
+    assert bootstrap(shuffled, [WA], draws=500) == [interval]
     relabelled = grouped_tallies((true + 1) % C, (predicted + 1) % C, groups, C)
     (other,) = bootstrap(relabelled, draws=500)
     (same,) = bootstrap(tables, draws=500)
@@ -141,8 +141,8 @@ def test_every_utterance_twice_in_its_dialog_changes_no_interval():
 def test_a_model_does_not_differ_from_itself():
     true, predicted = generated(100, 0.6)
     tables = grouped_tallies(true, predicted, np.arange(100) % 10, C)
-    found = paired_bootstrap(tables, tables)
-    assert (found.value, found.interval, found.p) == (0, statistics.Interval(0, 0), 1)
+    difference = paired_bootstrap(tables, tables)
+    assert (difference.value, difference.interval, difference.p) == (0, statistics.Interval(0, 0), 1)
     assert statistics.mcnemar(true == predicted, true == predicted) == 1
 
 
@@ -163,13 +163,13 @@ def test_a_paired_difference_turns_its_sign_with_the_order():
 def test_two_models_that_are_equally_good_rarely_differ():
     """Under no difference the p is below 0.05 in about one of twenty."""
     generator = np.random.default_rng(5)
-    found = []
+    p_values = []
     for _ in range(200):
         true = np.zeros(240, int)
         answers = [np.where(generator.random(240) < 0.7, 0, 1) for _ in range(2)]
         tables = [grouped_tallies(true, answer, np.repeat(np.arange(40), 6), 2) for answer in answers]
-        found.append(paired_bootstrap(*tables, draws=400).p)
-    assert 0.01 <= np.mean(np.array(found) < 0.05) <= 0.1
+        p_values.append(paired_bootstrap(*tables, draws=400).p)
+    assert 0.01 <= np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
 def test_mcnemar_worked_by_hand():
@@ -204,10 +204,10 @@ def test_holm_lies_between_the_p_and_bonferroni_and_keeps_their_order(p):
     assert (np.diff(corrected[np.argsort(p, kind="stable")]) >= 0).all()
     rejected = corrected <= 0.05
     by_definition = np.zeros(len(p), bool)
-    for rank, place in enumerate(np.argsort(p, kind="stable")):
-        if p[place] * (len(p) - rank) > 0.05:
+    for rank, index in enumerate(np.argsort(p, kind="stable")):
+        if p[index] * (len(p) - rank) > 0.05:
             break
-        by_definition[place] = True
+        by_definition[index] = True
     assert (rejected == by_definition).all()
 
 
@@ -224,11 +224,11 @@ def test_calibration_worked_by_hand():
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60), st.integers(1, 20))
 def test_calibration_counts_everything_once_and_its_error_is_in_range(answers, bins):
     correct, confidence = zip(*answers, strict=True)
-    found = statistics.calibration(correct, confidence, bins=bins)
-    assert sum(entry.count for entry in found) == len(answers)
-    assert 0 <= statistics.calibration_error(found) <= 1
+    entries = statistics.calibration(correct, confidence, bins=bins)
+    assert sum(entry.count for entry in entries) == len(answers)
+    assert 0 <= statistics.calibration_error(entries) <= 1
     twice = statistics.calibration(correct * 2, confidence * 2, bins=bins)
-    assert statistics.calibration_error(twice) == pytest.approx(statistics.calibration_error(found))
+    assert statistics.calibration_error(twice) == pytest.approx(statistics.calibration_error(entries))
     weighted = statistics.calibration(correct, confidence, np.full(len(answers), 2), bins=bins)
     assert [entry.count for entry in weighted] == [entry.count for entry in twice]
 
@@ -260,8 +260,8 @@ def test_the_bootstrap_of_scikit_learns_balanced_accuracy_is_ours():
     for draw in generator.integers(0, 9, (300, 9)):
         rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
         values.append(metrics.balanced_accuracy_score(true[rows], predicted[rows]))
-    (found,) = bootstrap(grouped_tallies(true, predicted, groups, C), draws=300)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+    (interval,) = bootstrap(grouped_tallies(true, predicted, groups, C), draws=300)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 
 def test_what_cannot_be_compared_is_refused():

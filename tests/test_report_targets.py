@@ -154,8 +154,8 @@ def test_targets_do_not_share_a_table(tmp_path):
     for target in TARGETS.values():
         make_runs_of(tmp_path, target, {f"gia-mic-{target.name}": 0.2}, folds=2, B=16)
     make_runs(tmp_path, {"gia-mic": 0.8}, folds=2, B=16)
-    chosen = groups(read_runs(tmp_path))
-    assert [group.title for group in chosen] == [
+    report_groups = groups(read_runs(tmp_path))
+    assert [group.title for group in report_groups] == [
         "small, by session",
         "small, labels by session",
         "small, sentiment by session",
@@ -172,10 +172,10 @@ def test_targets_do_not_share_a_table(tmp_path):
 def test_runs_as_training_leaves_them_are_reported(targets):
     _, runs = targets
     folder = next(iter(runs.values())).parent
-    chosen = groups(read_runs(folder))
-    assert sorted(group.target.name for group in chosen) == sorted(runs)
+    report_groups = groups(read_runs(folder))
+    assert sorted(group.target.name for group in report_groups) == sorted(runs)
     text = render(folder)
-    assert all(group.title in text for group in chosen)
+    assert all(group.title in text for group in report_groups)
     assert len(json.loads(render(folder, "json"))["groups"]) == len(runs)
     assert render(folder, "html").count("answers over true scores") == 3
 
@@ -186,7 +186,7 @@ def test_every_format_has_every_target(target, runs, group, form):
     text = render(runs, form, "gia-mic")
     assert all(name in text for name in ("gia-mic-st", "mult"))
     pooled = group.rows[0].pooled[primary]
-    shown = f"{100 * pooled:.1f}" if primary in measure.in_percent else f"{pooled:.3f}"
+    score = f"{100 * pooled:.1f}" if primary in measure.in_percent else f"{pooled:.3f}"
     if form == "json":
         (value,) = json.loads(text)["groups"]
         assert value["target"]["names"] == list(target.names)
@@ -203,12 +203,12 @@ def test_every_format_has_every_target(target, runs, group, form):
         lines = list(csv.DictReader(io.StringIO(text)))
         assert len(lines) == 3 * (FOLDS + 3)
         last = next(line for line in lines if line["fold"] == "pooled")
-        assert (last[primary], last["target"]) == (shown, target.name)
+        assert (last[primary], last["target"]) == (score, target.name)
         assert all(last[name] for name in measure.table)
-        assert last[f"{primary} low"] <= shown <= last[f"{primary} high"]
+        assert last[f"{primary} low"] <= score <= last[f"{primary} high"]
         assert lines[0][f"{primary} subset stv"] in ("90.0", "0.900")
     else:
-        assert shown in text
+        assert score in text
         for title in ("How sure that is", "What each change does", f"{primary} with noise and with frames lost"):
             assert (title if form != "latex" else title.replace("_", r"\_")) in text.replace(
                 "\\_", "_" if form == "md" else "\\_"

@@ -40,8 +40,8 @@ def test_a_run_is_pushed_whole_in_one_commit_and_answers_from_there(writer, expo
     assert metadata_load(tmp_path / "copy" / "README.md")["license"] == "mit"
     assert "in " in mer("fetch", "hf://lab/feelings").stdout
     offline()
-    said = mer("predict", "hf://lab/feelings", "--text", TEXT, "--json", "--device", "cpu")
-    assert f'"{before.label}"' in said.stdout, said.output
+    result = mer("predict", "hf://lab/feelings", "--text", TEXT, "--json", "--device", "cpu")
+    assert f'"{before.label}"' in result.stdout, result.output
     assert mer("listen", "hf://lab/feelings", tmp_path / "no.wav", "--device", "cpu").stderr.count("no.wav") == 1
 
 
@@ -96,7 +96,7 @@ def test_a_private_repository_is_private(writer, exported_run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("token", "repository", "said"),
+    ("token", "repository", "message"),
     [
         (None, "lab/feelings", r"Nobody is logged in to the hub: run `hf auth login`, or set HF_TOKEN"),
         ("hf_wrong", "lab/feelings", r"The hub doesn't accept the token"),
@@ -112,7 +112,7 @@ def test_a_private_repository_is_private(writer, exported_run, monkeypatch):
     ],
 )
 def test_what_the_hub_does_not_take_is_one_sentence(
-    hub, exported_run, tmp_path, mer, monkeypatch, token, repository, said
+    hub, exported_run, tmp_path, mer, monkeypatch, token, repository, message
 ):
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
@@ -121,7 +121,7 @@ def test_what_the_hub_does_not_take_is_one_sentence(
     refused = mer("export", exported_run[0], "--push", repository)
     assert refused.exit_code == 1
     [line] = refused.stderr.splitlines()
-    assert re.search(said, line)
+    assert re.search(message, line)
 
 
 def test_a_card_that_the_hub_finds_wrong_and_a_hub_that_is_away(writer, exported_run):

@@ -28,7 +28,7 @@ def imports(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            in_runtime = place(path).startswith("runtime/")
+            in_runtime = relative_path(path).startswith("runtime/")
             assert node.level <= in_runtime, f"{path} imports relatively"
             # a package by two names knows itself by none of them
             assert not (in_runtime and node.level == 0 and node.module.startswith("gia_mic")), path
@@ -38,14 +38,14 @@ def imports(path):
     return names
 
 
-def place(path):
+def relative_path(path):
     return path.relative_to(ROOT).as_posix()
 
 
 def importers(*modules):
     """Files that import a module or something in it."""
     return {
-        place(path)
+        relative_path(path)
         for path in SOURCES
         for name in imports(path)
         if any(name == module or name.startswith(f"{module}.") for module in modules)
@@ -66,7 +66,7 @@ def test_fuse_knows_nothing_of_report():
 
 def test_the_runtime_knows_nothing_beside_itself():
     for path in SOURCES:
-        if place(path).startswith("runtime/"):
+        if relative_path(path).startswith("runtime/"):
             beside = {name for name in imports(path) if not f"{name}.".startswith("gia_mic.runtime.")}
             assert not {name for name in beside if name.startswith("gia_mic")}, path
 
@@ -96,9 +96,9 @@ def test_fuse_and_report_see_of_extract_only_its_contracts():
     names = "corpus store inspection errors files device cluster settings plugins progress names targets".split()
     allowed = {"gia_mic.extract", *(f"gia_mic.extract.{name}" for name in names)}
     for path in SOURCES:
-        if place(path).startswith(("fuse/", "report/")):
+        if relative_path(path).startswith(("fuse/", "report/")):
             modules = {".".join(name.split(".")[:3]) for name in imports(path) if name.startswith("gia_mic.extract")}
-            assert modules <= allowed, f"{place(path)} imports {modules - allowed}"
+            assert modules <= allowed, f"{relative_path(path)} imports {modules - allowed}"
 
 
 def test_only_the_store_knows_hdf5():
@@ -112,9 +112,9 @@ def test_only_the_encoders_import_transformers():
 
 def test_only_one_room_knows_the_files_of_a_run():
     knowing = {
-        place(path)
+        relative_path(path)
         for path in SOURCES
-        if not place(path).startswith("extract/encoders/")  # where the hub's files have the same names
+        if not relative_path(path).startswith("extract/encoders/")  # where the hub's files have the same names
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value in RUN_FILES
     }

@@ -312,8 +312,8 @@ def test_a_run_with_answers_that_are_no_numbers_is_refused_and_keeps_no_other_ba
 
 
 def test_what_there_was_to_learn_from_is_recorded_by_class(corpus, stores, tmp_path):
-    (place,) = train(corpus, stores, tmp_path, fold=1)
-    counts = json.loads((place / "metrics.json").read_text())["train_classes"]
+    (run_dir,) = train(corpus, stores, tmp_path, fold=1)
+    counts = json.loads((run_dir / "metrics.json").read_text())["train_classes"]
     assert list(counts) == list(CLASSES)
     assert sum(counts.values()) == 64
 

@@ -142,16 +142,16 @@ def linear(folder):
         replace(row, label=None, scores={"valence": float(valence), "arousal": float(arousal)})
         for row, (valence, arousal) in zip(rows, scores, strict=True)
     ]
-    made = write_corpus(folder, "linear", rows, root=folder, score_ranges=RANGES)
+    corpus = write_corpus(folder, "linear", rows, root=folder, score_ranges=RANGES)
     paths = {}
     for name, values in vectors.items():
-        paths[name] = made.folder / name / "tiny-0123.h5"
+        paths[name] = corpus.folder / name / "tiny-0123.h5"
         items = [
             Item(row.id, "digest", (vector + random.normal(0, 0.3, (4, len(vector)))).astype(np.float32))
             for row, vector in zip(rows, values, strict=True)
         ]
         write_store(paths[name], Header(name, "tiny", "0123", {}, dims[name]), items)
-    return made, paths
+    return corpus, paths
 
 
 @pytest.mark.parametrize("kind", ["by emotion", "linear"])
@@ -179,5 +179,5 @@ def test_scores_are_at_least_as_good_as_ridge_on_pooled_features(corpus, stores,
     measure = measure_of(target)
     expected = measure.scores(measure.tally(np.concatenate(true), np.concatenate(ridge))[0])["CCC"]
     run_dirs = train(corpus, stores, tmp_path, TrainingConfig(), fold=None, target=target.name)
-    found = measure.scores(np.sum([read_fold(run_dir).tally for run_dir in run_dirs], axis=0))["CCC"]
-    assert found >= expected > 0.5
+    actual = measure.scores(np.sum([read_fold(run_dir).tally for run_dir in run_dirs], axis=0))["CCC"]
+    assert actual >= expected > 0.5

@@ -80,8 +80,8 @@ def test_a_run_of_before_is_the_same_model_and_is_handed_on_under_new_names(corp
         np.testing.assert_array_equal(value.numpy(), expected[name])
     assert run.model.weight == 0.2
     assert run.config["training"]["soft_target"] == 0.3
-    made = export((old,), tmp_path / "handed-on")
-    assert "soft_target 0.3" in (made / "README.md").read_text()
-    [exported] = made.glob("fold-*/seed-*")
-    told = json.loads((exported / "config.json").read_text())
-    assert told["training"] == read_config(folder)["training"]
+    export_dir = export((old,), tmp_path / "handed-on")
+    assert "soft_target 0.3" in (export_dir / "README.md").read_text()
+    [exported] = export_dir.glob("fold-*/seed-*")
+    config = json.loads((exported / "config.json").read_text())
+    assert config["training"] == read_config(folder)["training"]

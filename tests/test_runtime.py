@@ -56,7 +56,7 @@ def exported(demo, tmp_path_factory):
     return export(tuple(find_run_dirs(demo[1] / "late")), folder, onnx=True)
 
 
-def chosen(inputs, names):
+def select(inputs, names):
     return {key: value for name in names for key, value in inputs[name].items()}
 
 
@@ -68,7 +68,7 @@ def difference(one, other):
 def test_it_answers_what_the_run_answers(demo, exported, inputs):
     before, after = gia_mic.load(demo[1] / "late", device="cpu"), load(exported, threads=1)
     for names in INPUTS:
-        expected, answer = before.predict(**chosen(inputs, names)), after.predict(**chosen(inputs, names))
+        expected, answer = before.predict(**select(inputs, names)), after.predict(**select(inputs, names))
         assert difference(expected, answer) < CLOSE, names
         assert (answer.label, answer.target) == (expected.label, expected.target)
 
@@ -196,7 +196,7 @@ def test_the_spectrogram_is_whispers(mels):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         ({}, "The run takes speech, text, visual, and there is nothing"),
         ({"text": " "}, "The text is empty"),
@@ -209,13 +209,13 @@ def test_the_spectrogram_is_whispers(mels):
         ({"video": np.zeros((3, 64, 64))}, r"can't be read: give RGB as"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(exported, given, said):
-    with pytest.raises(PredictionError, match=said):
-        load(exported).predict(**given)
+def test_what_is_wrong_is_one_sentence(exported, arguments, message):
+    with pytest.raises(PredictionError, match=message):
+        load(exported).predict(**arguments)
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (None, r"has no runtime\.json: give a folder"),
         ("{", "can't be read as JSON"),
@@ -223,12 +223,12 @@ def test_what_is_wrong_is_one_sentence(exported, given, said):
         ('{"format": 1, "name": "a", "models": 1, "target": {}}', "is damaged"),
     ],
 )
-def test_a_folder_that_is_no_export_is_one_sentence(tmp_path, broken, said, capsys):
+def test_a_folder_that_is_no_export_is_one_sentence(tmp_path, broken, message, capsys):
     if broken is not None:
         (tmp_path / "runtime.json").write_text(broken)
     assert main(["predict", str(tmp_path), "--text", "no way"]) == 1
     error = capsys.readouterr().err
-    assert said.replace("\\", "") in error
+    assert message.replace("\\", "") in error
     assert error.count("\n") == 1
 
 

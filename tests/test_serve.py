@@ -133,9 +133,9 @@ def test_the_microphone_is_answered_as_its_last_seconds_are_and_a_slow_machine_w
     answers = [speech.push(samples[begin : begin + 24000], rate) for begin in range(0, len(samples), 24000)]
     assert [answer is not None for answer in answers] == answered
     last = [answer for answer in answers if answer][-1]
-    heard = samples[: round(last.time_s * rate)]
-    assert len(heard) / rate == pytest.approx(3.0 if answered[-1] else 2.5, abs=0.05)
-    whole = model.predict(audio=heard, sampling_rate_hz=rate)
+    part = samples[: round(last.time_s * rate)]
+    assert len(part) / rate == pytest.approx(3.0 if answered[-1] else 2.5, abs=0.05)
+    whole = model.predict(audio=part, sampling_rate_hz=rate)
     assert last.probabilities == pytest.approx(whole.probabilities, abs=0.03)
 
 
@@ -281,8 +281,8 @@ def test_ctrl_c_ends_it_and_only_its_own_address_is_answered(mer, demo, port, tm
 
 
 def test_a_port_that_is_taken_and_a_missing_extra_are_sentences(mer, demo, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         answer = mer("serve", demo[1] / "gia-mic-t", "--port", port, "--device", "cpu")
     assert answer.exit_code == 1
     last = answer.stderr.splitlines()[-1]

@@ -28,7 +28,7 @@ CONFIGS = list(
 
 
 @pytest.mark.parametrize(
-    ("command", "wanted", "unwanted"),
+    ("command", "expected", "absent"),
     [
         (fuse_train, TRAINING | MODEL, set()),
         (ablate, TRAINING | MODEL - {"without"}, {"without"}),
@@ -37,10 +37,10 @@ CONFIGS = list(
         (listen, {field.name for field in fields(ListenConfig)}, set()),
     ],
 )
-def test_each_field_is_an_option(command, wanted, unwanted):
+def test_each_field_is_an_option(command, expected, absent):
     names = {parameter.name for parameter in command.params}
-    assert wanted <= names
-    assert not unwanted & names
+    assert expected <= names
+    assert not absent & names
 
 
 @pytest.mark.parametrize("config", CONFIGS)

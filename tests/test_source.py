@@ -22,7 +22,7 @@ QUICK = ("--fold", 1, "--epochs", 2)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def demo_folder(tmp_path_factory):
     """A demo corpus with features."""
     folder = tmp_path_factory.mktemp("own")
     make_demo(folder)
@@ -30,11 +30,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def here(made, monkeypatch):
+def here(demo_folder, monkeypatch):
     """The corpus's folder as the current one, with the example in it as it is in the repository."""
-    monkeypatch.chdir(made)
-    shutil.copy(EXAMPLE, made)
-    return made
+    monkeypatch.chdir(demo_folder)
+    shutil.copy(EXAMPLE, demo_folder)
+    return demo_folder
 
 
 @pytest.fixture

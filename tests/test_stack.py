@@ -26,10 +26,10 @@ def data(corpus):
 def compare(corpus, data, fusion, config, select=False, **settings):
     entry = FUSIONS[fusion]
     model_config = configure(fusion, settings)
-    found = folds(corpus)
-    steps = steps_per_epoch([len(fold.train) for fold in found], config.batch_size)
+    all_folds = folds(corpus)
+    steps = steps_per_epoch([len(fold.train) for fold in all_folds], config.batch_size)
     specs = []
-    for fold, seed in ((found[0], 0), (found[0], 1), (found[4], 0)):
+    for fold, seed in ((all_folds[0], 0), (all_folds[0], 1), (all_folds[4], 0)):
         rows, choose = development(corpus, fold) if select else (fold.train, None)
         specs.append(RunSpec(rows, seed, choose))
 
@@ -85,9 +85,9 @@ def test_every_fusion_can_be_stacked_in_bfloat16(corpus, data, fusion):
 
     alone = fit(build, data, RunSpec(rows, seed=1), config, steps=6)
     other, one = fit_together(build, data, [RunSpec(rows, seed) for seed in (0, 1)], config, steps=6)
-    expected, found, others = (predict(each, data, np.arange(106)) for each in (alone, one, other))
-    assert abs(found - expected).mean() < 0.03
-    assert abs(found - expected).mean() < abs(others - expected).mean() / 3
+    expected, actual, others = (predict(each, data, np.arange(106)) for each in (alone, one, other))
+    assert abs(actual - expected).mean() < 0.03
+    assert abs(actual - expected).mean() < abs(others - expected).mean() / 3
 
 
 @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gia-mic"])

@@ -33,18 +33,18 @@ ITEMS = [
 def test_what_was_written_is_read(tmp_path):
     path = tmp_path / "speech" / HEADER.file_name
     write_store(path, HEADER, ITEMS)
-    read = open_store(path)
-    assert read.header == HEADER
-    assert read.ids == ["u1", "u2", "u3", "ü4"]
-    assert read.reasons == ["", "", "é is cut short", ""]
-    assert read.status.tolist() == [EXTRACTED, MISSING, FAILED, EXTRACTED]
-    assert read.offsets.tolist() == [0, 3, 3, 3, 8]
-    assert read.offsets.dtype == np.int64
-    np.testing.assert_array_equal(read.frames("ü4"), ITEMS[3].frames)
-    assert read.frames("u2").shape == (0, 4)
-    assert read.index(["ü4", "u1"]).tolist() == [3, 0]
-    assert "u2" in read
-    assert len(read) == 4
+    store = open_store(path)
+    assert store.header == HEADER
+    assert store.ids == ["u1", "u2", "u3", "ü4"]
+    assert store.reasons == ["", "", "é is cut short", ""]
+    assert store.status.tolist() == [EXTRACTED, MISSING, FAILED, EXTRACTED]
+    assert store.offsets.tolist() == [0, 3, 3, 3, 8]
+    assert store.offsets.dtype == np.int64
+    np.testing.assert_array_equal(store.frames("ü4"), ITEMS[3].frames)
+    assert store.frames("u2").shape == (0, 4)
+    assert store.index(["ü4", "u1"]).tolist() == [3, 0]
+    assert "u2" in store
+    assert len(store) == 4
 
 
 def test_values_are_mapped_from_the_file_contiguous_and_uncompressed(tmp_path):
@@ -230,21 +230,21 @@ for how in (opened.read, opened.frames):
     answer = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "a.h5"], capture_output=True, check=True, text=True
     )
-    put_together, read, mapped = map(float, answer.stdout.split())
-    assert put_together < 8
-    assert read < 8
-    assert mapped > 100
+    building, reading, mapping = map(float, answer.stdout.split())
+    assert building < 8
+    assert reading < 8
+    assert mapping > 100
 
 
 def test_every_flipped_bit_is_found(tmp_path):
     path = tmp_path / "a.h5"
     write_store(path, HEADER, ITEMS)
-    read = open_store(path)
-    assert list(read.damaged()) == []
+    store = open_store(path)
+    assert list(store.damaged()) == []
     content = bytearray(path.read_bytes())
     for byte, owner in [(0, "u1"), (3 * 4 * 2 - 1, "u1"), (3 * 4 * 2, "ü4"), (8 * 4 * 2 - 1, "ü4")]:
         broken = bytearray(content)
-        broken[read.values.offset + byte] ^= 1
+        broken[store.values.offset + byte] ^= 1
         (tmp_path / "b.h5").write_bytes(broken)
         assert list(open_store(tmp_path / "b.h5").damaged()) == [owner]
 

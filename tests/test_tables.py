@@ -263,18 +263,18 @@ def test_folders_of_parts_are_no_classes(tmp_path, log):
 
 def saved_set(tmp_path, labels, ids=None, parts=None):
     sound = {"bytes": tone(tmp_path / "x.wav", 0.2).read_bytes(), "path": "x.wav"}
-    stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-    kinds = {"audio": stored, "label": datasets.ClassLabel(names=["calm", "angry", "none"])}
+    audio_type = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    kinds = {"audio": audio_type, "label": datasets.ClassLabel(names=["calm", "angry", "none"])}
 
-    def made(part_labels):
+    def make_part(part_labels):
         columns = {"audio": [sound] * len(part_labels), "label": part_labels}
         if ids is not None:
             columns["id"] = ids[: len(part_labels)]
         features = datasets.Features(kinds | ({"id": datasets.Value("int64")} if ids is not None else {}))
-        found = datasets.Dataset.from_dict(columns, features=features)
-        return found.cast_column("audio", datasets.Audio(decode=False))
+        part = datasets.Dataset.from_dict(columns, features=features)
+        return part.cast_column("audio", datasets.Audio(decode=False))
 
-    whole = made(labels) if parts is None else datasets.DatasetDict({part: made(labels) for part in parts})
+    whole = make_part(labels) if parts is None else datasets.DatasetDict({part: make_part(labels) for part in parts})
     whole.save_to_disk(tmp_path / "set")
     return str(tmp_path / "set")
 
@@ -359,13 +359,13 @@ def test_bytes_in_a_pickle_are_text_and_its_parts_have_their_usual_names(tmp_pat
 
 
 def test_zeros_alone_are_no_features_in_any_format(tmp_path, log):
-    found = open_store(import_features(pickled(tmp_path), "speech", tmp_path / "f", "x"))
-    assert found.status.tolist() == [EXTRACTED, MISSING] * 2
+    store = open_store(import_features(pickled(tmp_path), "speech", tmp_path / "f", "x"))
+    assert store.status.tolist() == [EXTRACTED, MISSING] * 2
     times = np.array([[0.0, 1.0], [1.0, 2.0]])
     csd(tmp_path / "v.csd", {"good": (np.ones((2, 3)), times), "black": (np.zeros((2, 3)), times)})
     csd(tmp_path / "l.csd", {name: (np.array([[1.0], [-1.0]]), times) for name in ("good", "black")})
-    found = open_store(import_features([tmp_path / "v.csd"], "visual", tmp_path / "f", "y", labels=tmp_path / "l.csd"))
-    by_id = dict(zip(found.ids, found.status.tolist(), strict=True))
+    store = open_store(import_features([tmp_path / "v.csd"], "visual", tmp_path / "f", "y", labels=tmp_path / "l.csd"))
+    by_id = dict(zip(store.ids, store.status.tolist(), strict=True))
     assert by_id == {"good[0]": EXTRACTED, "good[1]": EXTRACTED, "black[0]": MISSING, "black[1]": MISSING}
     assert "Zeros alone are no features, so these have none: b, d." in log.text
     assert "Zeros alone are no features, so these have none: black[0], black[1]." in log.text
@@ -447,14 +447,14 @@ def test_texts_without_spaces_are_audited_letter_by_letter(tmp_path, letters):
         )
         for n in range(1200)
     ]
-    [found] = audit(corpus_of(tmp_path, rows), ["speaker"])
-    assert found.controls["words"].pooled["UA"] == 1.0
+    [result] = audit(corpus_of(tmp_path, rows), ["speaker"])
+    assert result.controls["words"].pooled["UA"] == 1.0
 
 
 def test_words_that_never_come_twice_are_audited(tmp_path):
     rows = [Utterance(f"u{n:04d}", ("x", "y")[n % 2], speaker=f"s{n % 4 // 2}", text=f"w{n}") for n in range(1200)]
-    [found] = audit(corpus_of(tmp_path, rows), ["speaker"])
-    assert 0 <= found.controls["words"].pooled["UA"] <= 1
+    [result] = audit(corpus_of(tmp_path, rows), ["speaker"])
+    assert 0 <= result.controls["words"].pooled["UA"] <= 1
 
 
 # -- terminal ---------------------------------------------------------------------------------------------------------
@@ -464,14 +464,14 @@ def test_words_that_never_come_twice_are_audited(tmp_path):
 def test_a_terminal_of_any_encoding_gets_what_it_can_show(tmp_path, encoding):
     write_corpus(tmp_path, "mine", [Utterance("a", "难过"), Utterance("b", "高兴")], root=tmp_path)
     command = f"from gia_mic.cli import main; main(['audit', '--corpus', 'mine', '--features', {str(tmp_path)!r}])"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", command],
         capture_output=True,
         env={"PYTHONIOENCODING": encoding, "PATH": ""},
         check=False,
     )
-    assert done.returncode == 0, done.stderr.decode(encoding, "replace")
-    assert "mine" in done.stdout.decode(encoding, "replace")
+    assert process.returncode == 0, process.stderr.decode(encoding, "replace")
+    assert "mine" in process.stdout.decode(encoding, "replace")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -149,8 +149,8 @@ def test_the_command_takes_ranges(tmp_path, mer):
 def saved_set(tmp_path, kinds, **columns):
     """Save a set of the datasets library with three sounds."""
     sound = {"bytes": tone(tmp_path / "x.wav", 0.2).read_bytes(), "path": "x.wav"}
-    stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-    features = datasets.Features({"audio": stored, **kinds})
+    audio_type = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    features = datasets.Features({"audio": audio_type, **kinds})
     table = datasets.Dataset.from_dict({"audio": [sound] * 3, **columns}, features=features)
     table.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(tmp_path / "set")
     return str(tmp_path / "set")

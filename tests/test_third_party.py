@@ -74,8 +74,8 @@ def python(tmp_path_factory):
     (folder / "source" / "pyproject.toml").write_text(PROJECT)
     for name in ("ours", "theirs"):
         (folder / name).mkdir()
-    theirs = build(folder / "source", folder / "theirs")
-    return environment(folder / "environment", build_ours(folder / "ours"), theirs)[0]
+    wheel = build(folder / "source", folder / "theirs")
+    return environment(folder / "environment", build_ours(folder / "ours"), wheel)[0]
 
 
 def run(python, folder, *commands):

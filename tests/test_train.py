@@ -52,14 +52,14 @@ def ua(trained, data, rows):
 def test_training_learns_the_emotion_and_labels_at_random_land_at_chance(corpus, data):
     fold = folds(corpus)[0]
     assert ua(trained(data, fold.train), data, fold.test) > 0.7
-    found = []
+    accuracies = []
     for seed in range(4):
         shuffled = data.values.copy()
         shuffled[fold.train] = data.values[np.random.default_rng(seed).permutation(fold.train)]
         control = Data(data.modalities, shuffled, data.target)
-        found.append(ua(trained(control, fold.train, seed=seed), data, fold.test))
+        accuracies.append(ua(trained(control, fold.train, seed=seed), data, fold.test))
     # four times 32 utterances: two standard deviations of the mean are 0.08
-    assert 0.1 < np.mean(found) < 0.4
+    assert 0.1 < np.mean(accuracies) < 0.4
 
 
 def test_the_same_seed_gives_the_same_predictions_and_another_does_not(corpus, data):
@@ -117,9 +117,9 @@ def test_utterances_without_features_are_left_out_and_counted(tmp_path):
     paths = make_stores(corpus, missing={"speech": lacking, "text": [*lacking, "u040"], "visual": lacking})
     data = read_data(corpus, {name: open_store(path) for name, path in paths.items()})
     rows = np.arange(80)
-    found = trained(data, rows)
-    assert found.unusable == 6
-    assert predict(found, data, rows).shape == (80, 4)
+    result = trained(data, rows)
+    assert result.unusable == 6
+    assert predict(result, data, rows).shape == (80, 4)
     with pytest.raises(RunError, match="No utterance of the training part has features"):
         trained(data, np.arange(20, 26))
 
@@ -138,11 +138,11 @@ def test_hiding_keeps_at_least_one_modality_and_adds_none():
     some = mask.clone()
     some[:100] = False
     batch = {"speech": PaddedFrames(torch.zeros(500, 2, 3), mask), "text": PaddedFrames(torch.zeros(500, 2, 3), some)}
-    found = hide(batch, modality_masks(500, 2, 0.5, torch.Generator().manual_seed(0)))
-    left = torch.stack([padded.present for padded in found.values()], 1)
-    assert left.any(1).all()
-    assert left[:100].tolist() == [[True, False]] * 100
-    assert 0.25 < (left[100:].sum(1) == 1).float().mean() < 0.75
+    modalities = hide(batch, modality_masks(500, 2, 0.5, torch.Generator().manual_seed(0)))
+    present = torch.stack([padded.present for padded in modalities.values()], 1)
+    assert present.any(1).all()
+    assert present[:100].tolist() == [[True, False]] * 100
+    assert 0.25 < (present[100:].sum(1) == 1).float().mean() < 0.75
     for all_seen in modality_masks(500, 2, 0.0, torch.Generator()), torch.zeros(500, 2, dtype=torch.bool):
         for name, frames in hide(batch, all_seen).items():
             assert torch.equal(frames.mask, batch[name].mask)
@@ -161,8 +161,10 @@ def test_a_hidden_feature_is_at_its_mean_for_the_whole_step(data):
     for name, frames in batch.items():
         mean, mask = model.scalers[name].mean, masks[f"scalers.{name}.scale"]
         by_hand[name] = PaddedFrames(mean + (frames.values.float() - mean) * mask, frames.mask)
-    seen = {name: model.get_buffer(name) * mask for name, mask in masks.items()}
-    torch.testing.assert_close(functional_call(model, seen, (batch,)).logits, model(by_hand).logits, atol=1e-5, rtol=0)
+    buffers = {name: model.get_buffer(name) * mask for name, mask in masks.items()}
+    torch.testing.assert_close(
+        functional_call(model, buffers, (batch,)).logits, model(by_hand).logits, atol=1e-5, rtol=0
+    )
     assert feature_masks(model, 0.0, torch.Generator()) == {}
 
 
@@ -171,13 +173,13 @@ def test_hiding_features_spreads_weights_over_those_that_say_the_same(corpus, da
     again = replace(
         data, modalities={name: replace(one, values=one.values.repeat(1, 2)) for name, one in data.modalities.items()}
     )
-    apart = []
+    distances = []
     for probability in (0.0, 0.5):
         config = replace(QUICK, epochs=12, feature_dropout=probability)
         model = trained(again, folds(corpus)[0].train, config).model
         first, second = model.project["speech"].weight.detach().chunk(2, 1)
-        apart.append(float((first - second).norm() / (first + second).norm()))
-    assert apart[1] < apart[0]
+        distances.append(float((first - second).norm() / (first + second).norm()))
+    assert distances[1] < distances[0]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +233,10 @@ def test_loss_is_torchs_weighted_and_smoothed_cross_entropy(corpus, data):
     logits, labels = torch.randn(9, 4), torch.tensor([0, 1, 0, 1, 1, 0, 0, 0, 1])
     weights = torch.tensor([60 / (4 * 40), 60 / (4 * 20), 0, 0])
     expected = torch.nn.functional.cross_entropy(logits, labels, weights, label_smoothing=0.1)
-    found = -(logits.log_softmax(-1) * table[labels]).sum() / weights[labels].sum()
+    loss = -(logits.log_softmax(-1) * table[labels]).sum() / weights[labels].sum()
     # torch spreads the smoothing over the classes' own weights, we by the true class's weight
     plain = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
-    torch.testing.assert_close(found, (plain * weights[labels]).sum() / weights[labels].sum())
+    torch.testing.assert_close(loss, (plain * weights[labels]).sum() / weights[labels].sum())
     assert expected.isfinite()
 
 
@@ -269,28 +271,33 @@ def test_the_objective_equals_its_formula():
     def shares(scores):
         return np.exp(scores) / np.exp(scores).sum()
 
-    together, apart = 0.0, np.zeros(M)
+    together, unimodal = 0.0, np.zeros(M)
     for utterance in range(B):
         product = prior.copy()
         for m in range(M):
             if present[m, utterance]:
                 product *= shares(singles[m, utterance]) / prior
-                apart[m] -= weights[utterance] * np.log(shares(singles[m, utterance])[labels[utterance]])
+                unimodal[m] -= weights[utterance] * np.log(shares(singles[m, utterance])[labels[utterance]])
         product /= product.sum()
         for c in range(C):
             target = (1 - evidence) * (c == labels[utterance]) + evidence * product[c]
             together -= weights[utterance] * target * np.log(shares(logits[utterance])[c])
-    apart /= [weights[there].sum() for there in present]
-    expected = together / weights.sum() + alone * apart.mean()
+    unimodal /= [weights[there].sum() for there in present]
+    expected = together / weights.sum() + alone * unimodal.mean()
 
-    wanted = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
+    targets = torch.eye(C)[labels] * torch.from_numpy(weights).float().unsqueeze(1)
     tensors = [torch.from_numpy(one).float().requires_grad_() for one in (logits, *singles)]
     config = TrainingConfig(unimodal_weight=alone, soft_target=evidence)
-    of_all = (torch.from_numpy(present), wanted, torch.ones(B, dtype=torch.bool), torch.from_numpy(prior).float().log())
-    found = objective("label", tensors[0], tensors[1:], *of_all, config)
-    assert found.item() == pytest.approx(expected, abs=1e-5)
+    of_all = (
+        torch.from_numpy(present),
+        targets,
+        torch.ones(B, dtype=torch.bool),
+        torch.from_numpy(prior).float().log(),
+    )
+    loss = objective("label", tensors[0], tensors[1:], *of_all, config)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
     # a modality learns from the label alone, not from how it is used as a target
-    found.backward()
+    loss.backward()
     plain = replace(config, soft_target=0.0)
     only = objective("label", tensors[0].detach(), tensors[1:], *of_all, plain)
     [expected_gradient] = torch.autograd.grad(only, tensors[1])
@@ -309,5 +316,5 @@ def test_classes_are_as_frequent_as_the_loss_weighs_them():
 def test_without_unimodal_logits_the_objective_is_cross_entropy():
     logits, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
     present, prior = torch.ones(1, 6, dtype=torch.bool), torch.full((4,), 0.25).log()
-    found = objective("label", logits, [], present, torch.eye(4)[labels], present[0], prior, TrainingConfig())
-    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
+    loss = objective("label", logits, [], present, torch.eye(4)[labels], present[0], prior, TrainingConfig())
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, labels))

@@ -151,9 +151,9 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(tmp_path, corpus, 
     (tmp_path / "two.wav").write_bytes(b"noise")
     with pytest.raises(MediaError, match="1 of 5 utterances can't be read, the others are done: two"):
         transcribe(corpus, str(ctc))
-    done = load_corpus(corpus.folder.parent, "mine")
-    assert [u.id for u in done if u.text_source] == ["one", "three"]
-    assert len(transcribe(done, str(ctc), allow_failures=True)) == 5
+    result = load_corpus(corpus.folder.parent, "mine")
+    assert [u.id for u in result if u.text_source] == ["one", "three"]
+    assert len(transcribe(result, str(ctc), allow_failures=True)) == 5
 
 
 def test_a_model_that_recognises_no_words_is_refused(tmp_path, corpus, ctc):

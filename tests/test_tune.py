@@ -46,18 +46,18 @@ def trained(monkeypatch):
 
 
 def test_every_fusion_tries_its_own_settings_and_the_same_others():
-    drawn = {name: draw_settings(Experiment(name), 6) for name in FUSIONS}
-    for name, settings in drawn.items():
+    trials = {name: draw_settings(Experiment(name), 6) for name in FUSIONS}
+    for name, settings in trials.items():
         config = FUSIONS[name].config()
         training = TrainingConfig()
         assert settings[0] == {setting: getattr(training, setting, getattr(config, setting, None)) for setting in SPACE}
-        assert settings[1:] == drawn["concat"][1:]
+        assert settings[1:] == trials["concat"][1:]
         assert with_settings(Experiment(name), settings[0]) == Experiment(name, config)
         refuse_search(Experiment(name), 6)
-    assert len({json.dumps(settings) for settings in drawn["concat"][1:]}) == 5
-    assert all(settings[name] in SPACE[name] for settings in drawn["concat"][1:] for name in SPACE)
-    assert draw_settings(Experiment("concat"), 9)[:6] == drawn["concat"]
-    assert draw_settings(Experiment("concat", seeds=(1,)), 6)[1:] != drawn["concat"][1:]
+    assert len({json.dumps(settings) for settings in trials["concat"][1:]}) == 5
+    assert all(settings[name] in SPACE[name] for settings in trials["concat"][1:] for name in SPACE)
+    assert draw_settings(Experiment("concat"), 9)[:6] == trials["concat"]
+    assert draw_settings(Experiment("concat", seeds=(1,)), 6)[1:] != trials["concat"][1:]
 
 
 def test_what_a_fusion_lacks_is_not_searched():

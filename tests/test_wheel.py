@@ -42,9 +42,9 @@ def run(python, program, folder):
 def test_the_wheel_holds_one_package_with_all_of_the_checkout(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"gia_mic"}
-    wanted = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-    assert len(wanted) > 80
-    assert {f"gia_mic/{path}" for path in {*wanted, "cli.py"}} <= set(names)
+    expected = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    assert len(expected) > 80
+    assert {f"gia_mic/{path}" for path in {*expected, "cli.py"}} <= set(names)
     assert {f"gia_mic/report/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert {f"gia_mic/serve/{name}" for name in ("head.html", "page.css", "view.html")} <= set(names)
     assert not [name for name in names if "test" in name or "bench" in name]

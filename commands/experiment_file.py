@@ -153,8 +153,8 @@ class _Reader:
                 if name in command.commands:
                     yield from self._lines(f"{path}.{name}", (*names, name), command.commands[name], inner)
                 else:
-                    known = f" (there are {one_line(command.commands, 20)})"
-                    self.problems.append(f"{path}.{name}: there is no command mer {' '.join(names)} {name}{known}")
+                    hint = f" (there are {one_line(command.commands, 20)})"
+                    self.problems.append(f"{path}.{name}: there is no command mer {' '.join(names)} {name}{hint}")
         else:
             yield from self._product(path, names, command, content)
 
@@ -166,14 +166,14 @@ class _Reader:
             key_of(parameter): parameter for parameter in command.params if getattr(parameter, "expose_value", True)
         }
         self.known |= dict.fromkeys(parameters)
-        taken = {
+        shared = {
             key: value
             for key, value in self.shared.items()
             if _plain(key) in parameters and (names[0] in TRAINING or _plain(key) in EVERYWHERE)
         }
-        self.used |= taken.keys()
+        self.used |= shared.keys()
         choices: list[tuple[click.Parameter, list[Any]]] = []
-        for key, value in {**_plain_keys(taken), **_plain_keys(table)}.items():
+        for key, value in {**_plain_keys(shared), **_plain_keys(table)}.items():
             if key not in parameters:
                 self.problems.append(f"{path}.{key}: mer {' '.join(names)} has no {key}{_nearest(key, parameters)}")
             elif (problem := _problem(parameters[key], value)) is not None:
@@ -196,9 +196,9 @@ def _plain_keys(table: Mapping[str, Any]) -> dict[str, Any]:
     return {_plain(key): value for key, value in table.items()}
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def _nearest(key: str, keys: Iterable[str]) -> str:
     """Return a hint at the known key that a wrong one is most like."""
-    nearest = get_close_matches(_plain(key), list(known), 1)
+    nearest = get_close_matches(_plain(key), list(keys), 1)
     return f" (the nearest is {nearest[0]})" if nearest else ""
 
 

@@ -32,13 +32,13 @@ def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
             raise click.UsageError(
                 f"--revision is of hub ids; the run {encoder} recorded its own: leave one of them out."
             )
-        wanted = [(encoder, revision)]
+        pairs = [(encoder, revision)]
         if is_run:
             folder = local_run(encoder, trust=True)  # code comes along, and isn't run
-            wanted = recorded_models(read_config(find_run_dirs(folder)[0]))
+            pairs = recorded_models(read_config(find_run_dirs(folder)[0]))
             if encoder.startswith(HUB):
                 click.echo(f"{encoder}: in {folder}")
-        models.update(dict.fromkeys(wanted))
+        models.update(dict.fromkeys(pairs))
     total = 0
     for fetched in download(models):
         total += fetched.bytes

@@ -203,8 +203,8 @@ def fuse_train(like: str | None, others: dict[str, str], **options: Any) -> None
     Each fold is tested on utterances that its model never saw in training. A finished fold is not trained again unless
     its settings have changed.
     """
-    chosen = {name: value for name, value in options.items() if value not in (None, ())}
-    click.echo(gia_mic.train(**chosen, fusion_settings=others, on_checked=end_check, command=typed()))
+    settings = {name: value for name, value in options.items() if value not in (None, ())}
+    click.echo(gia_mic.train(**settings, fusion_settings=others, on_checked=end_check, command=typed()))
 
 
 @click.command()
@@ -293,17 +293,17 @@ def tune(
     space = {setting: values for setting, values in SPACE.items() if options.get(setting) is None}
     space = {setting: values for setting, values in space.items() if setting not in others}
     training, shared = chosen_training(options, engine), typed_settings(Experiment, options)
-    wanted = tuple(FUSIONS) if "all" in fusions else tuple(dict.fromkeys(fusions))
+    names = tuple(FUSIONS) if "all" in fusions else tuple(dict.fromkeys(fusions))
     experiments = [
         Experiment(
             fusion=fusion,
             model=configure(fusion, others),
             training=training,
             seeds=range(seed, seed + seeds),
-            name=name and (name if len(wanted) == 1 else f"{name}-{fusion_name(fusion)}"),
+            name=name and (name if len(names) == 1 else f"{name}-{fusion_name(fusion)}"),
             **shared,
         )
-        for fusion in wanted
+        for fusion in names
     ]
     for experiment in experiments:
         refuse_problems(experiment, Execution(device=local_device(options["device"], engine)))

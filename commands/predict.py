@@ -143,16 +143,16 @@ def _predict_table(
 
         def answered() -> Iterator[dict[str, Any]]:
             # rows that appear on the terminal show by themselves how far it is
-            with progress(len(batch.rows), path.name, "input", quiet=sys.stdout.isatty()) as shown:
+            with progress(len(batch.rows), path.name, "input", quiet=sys.stdout.isatty()) as bar:
                 answers = batch.answers(predictor, allow_failures=allow_failures)
-                for name, row, given, answer in zip(batch.names, batch.rows, batch.inputs, answers, strict=True):
+                for name, row, utterance, answer in zip(batch.names, batch.rows, batch.inputs, answers, strict=True):
                     cells: dict[str, Any] = {}
                     if isinstance(answer, MediaError):
                         failed.append((name, str(answer)))
                         beside: dict[str, Any] = {"error": str(answer)}
                     else:
                         cells, beside = answer.entries(), _beside(answer)
-                        if isinstance(given, Input) and given.text is not None:
+                        if isinstance(utterance, Input) and utterance.text is not None:
                             beside.pop("text", None)  # the table has it
                         if not json_lines:
                             cells, beside = answer_cells(answer), _joined(beside)
@@ -161,7 +161,7 @@ def _predict_table(
                         **{columns[key]: value for key, value in cells.items()},
                         **{columns_beside[key]: value for key, value in beside.items()},
                     }
-                    shown.update()
+                    bar.update()
 
         if json_lines:
             for line in answered():

@@ -235,7 +235,7 @@ def _others(values: Mapping[str, Any], defaults: Mapping[str, Any], search: Mapp
     if defaults and (unknown := values.keys() - defaults.keys()):
         raise RunError(f"This version has no setting {one_line(sorted(unknown))}: train the run with its own version.")
     searched = search["space"] if search else {}
-    kept = {}
+    entries = {}
     for name, value in values.items():
         value = tuple(value) if isinstance(value, list) else value
         left_alone = search is not None and name in SPACE
@@ -244,8 +244,8 @@ def _others(values: Mapping[str, Any], defaults: Mapping[str, Any], search: Mapp
             and value is not None
             and (left_alone or name not in defaults or value != defaults[name])
         ):
-            kept[name] = list(value) if isinstance(value, tuple) else value
-    return kept
+            entries[name] = list(value) if isinstance(value, tuple) else value
+    return entries
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:

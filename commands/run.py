@@ -30,8 +30,8 @@ def run(context: click.Context, file: Path, dry_run: bool) -> None:
     experiment = read_experiment(file, root)
     lines = experiment.lines
     if problems := [*experiment.problems, *(problem for line in lines for problem in _problems(line, root))]:
-        told = "; ".join(dict.fromkeys(problem.rstrip(".") for problem in problems))
-        raise RunError(f"{file} can't be run: {told}.")
+        message = "; ".join(dict.fromkeys(problem.rstrip(".") for problem in problems))
+        raise RunError(f"{file} can't be run: {message}.")
     if dry_run:
         click.echo("\n".join(map(str, lines)))
         return

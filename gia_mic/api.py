@@ -148,26 +148,26 @@ def extract_features(
     from gia_mic.extract.plan import Shard
     from gia_mic.extract.run import run
 
-    chosen = {name: value for name, value in settings.items() if value is not None}
+    options = {name: value for name, value in settings.items() if value is not None}
     if encoder_settings:
-        chosen["settings"] = dict(encoder_settings)
+        options["settings"] = dict(encoder_settings)
     if shard is not None:
-        chosen["shard"] = Shard(*shard)
-    if modality not in (wanted := ("all", *MODALITIES.values())):
-        raise EncoderError(f"There is no modality {modality!r}: choose one of {', '.join(wanted)}.")
+        options["shard"] = Shard(*shard)
+    if modality not in (choices := ("all", *MODALITIES.values())):
+        raise EncoderError(f"There is no modality {modality!r}: choose one of {', '.join(choices)}.")
     if engine == "local":
         find_devices(device)  # refused before a corpus is made
-        chosen["device"] = device
+        options["device"] = device
     elif engine == "ray":
         from gia_mic.extract.on_ray import ray_engine
 
-        chosen["engine"] = ray_engine(address, workers=workers, device=device)
+        options["engine"] = ray_engine(address, workers=workers, device=device)
     else:
         raise EncoderError(f"There is no engine {engine!r}: choose local or ray.")
     prepared = corpus if isinstance(corpus, Corpus) else find_or_demo(local_folder(features), corpus)
     results: dict[str, ExtractionResult | Forecast] = {}
-    chosen |= {"allow_failures": allow_failures, "dry_run": dry_run, "finish": finish}
-    for result in run(prepared, modality, encoder, **chosen):
+    options |= {"allow_failures": allow_failures, "dry_run": dry_run, "finish": finish}
+    for result in run(prepared, modality, encoder, **options):
         results[result.path.parent.name] = result
         if on_result is not None:
             on_result(result)
@@ -244,12 +244,12 @@ def train(
     from gia_mic.fuse.run import refuse_problems
     from gia_mic.training import TrainedRun, choose_engine, local_device, ready_corpus, warn_if_slow
 
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    training = TrainingConfig(**_take_fields(TrainingConfig, chosen))
-    execution = Execution(device=device, **_take_fields(Execution, chosen))
+    options = {name: value for name, value in settings.items() if value is not None}
+    training = TrainingConfig(**_take_fields(TrainingConfig, options))
+    execution = Execution(device=device, **_take_fields(Execution, options))
     experiment = Experiment(
         fusion=fusion,
-        model=configure(fusion, {**chosen, **(fusion_settings or {})}),
+        model=configure(fusion, {**options, **(fusion_settings or {})}),
         training=training,
         protocol=protocol,
         select=select,

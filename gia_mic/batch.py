@@ -114,20 +114,20 @@ def answer_cells(answer: Answer) -> dict[str, str]:
     return {**classes, **probabilities}
 
 
-def free_names(names: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+def free_names(names: Sequence[str], columns: Collection[str]) -> dict[str, str]:
     """Return a column's name for each answer that no column of the table has, whatever the capitals.
 
     >>> free_names(["label", "notes", "error"], ["id", "Label", "notes", "predicted_notes"])
     {'label': 'predicted', 'notes': 'predicted_notes_2', 'error': 'error'}
     """
-    used = {name.casefold() for name in taken}
-    found = {}
+    used = {name.casefold() for name in columns}
+    free = {}
     for name in names:
         other = "predicted" if name in ("label", "labels") else f"predicted_{name}"
         candidates = [name, other, *(f"{other}_{number}" for number in range(2, len(used) + 3))]
-        found[name] = next(candidate for candidate in candidates if candidate.casefold() not in used)
-        used.add(found[name].casefold())
-    return found
+        free[name] = next(candidate for candidate in candidates if candidate.casefold() not in used)
+        used.add(free[name].casefold())
+    return free
 
 
 def plain(value: Any) -> Any:

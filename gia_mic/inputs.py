@@ -188,9 +188,9 @@ class Encoders:
             EncoderError: An encoder can't be found, or would make other frames than were recorded.
         """
         encoded = [InputFrames() for _ in inputs]
-        wanted = [name for name in self.specs if any(name in utterance.by_modality() for utterance in inputs)]
-        self.load(wanted)
-        for modality in wanted:
+        modalities = [name for name in self.specs if any(name in utterance.by_modality() for utterance in inputs)]
+        self.load(modalities)
+        for modality in modalities:
             items = encode_inputs(self[modality], inputs, modality, self.device)
             for input_frames, item in zip(encoded, items, strict=True):
                 if item is None:
@@ -277,7 +277,7 @@ def encode_inputs(
     inputs: Sequence[Input],
     modality: str,
     device: str,
-    told: Callable[[int], None] | None = None,
+    on_done: Callable[[int], None] | None = None,
 ) -> list[Item | None]:
     """Encode one modality of inputs, together where that is faster; None for an input without.
 
@@ -286,9 +286,9 @@ def encode_inputs(
         inputs: The inputs.
         modality: speech, text or visual.
         device: Where the encoder is.
-        told: Called with the number of inputs that got done.
+        on_done: Called with the number of inputs that got done.
     """
-    told = told or (lambda count: None)
+    on_done = on_done or (lambda count: None)
     encoded: list[Item | None] = [None] * len(inputs)
     numbers = {utterance.id: number for number, utterance in enumerate(inputs)}
     if len(numbers) < len(inputs):  # a name is for messages; work needs a key
@@ -301,17 +301,17 @@ def encode_inputs(
                 jobs.append(_sized(utterance.job(modality), encoder))
             except (MediaError, OSError, ValueError) as error:
                 encoded[numbers[utterance.id]] = Item(utterance.id, "", status=FAILED, reason=reason(error))
-                told(1)
+                on_done(1)
     budget = batch_positions(device)
     if len(jobs) == 1:
         encoded[numbers[jobs[0].id]] = encode_one(encoder, jobs[0], budget)
-        told(1)
+        on_done(1)
         return encoded
     batches = plan.batches(jobs, budget, seed="")
     encoders = side_by_side(encoder, device, len(batches))
     with closing(encode_all(encoders, batches, budget, threading.Event())) as results:
         for items in results:
-            told(len(items))
+            on_done(len(items))
             for item in items:
                 encoded[numbers[item.id]] = item
     return encoded

@@ -117,8 +117,8 @@ class _Senses:
                 f"The run takes {one_line(takes)} and no speech: listen with another, or name a recogniser with "
                 "--transcribe."
             )
-        wanted = [name for name in takes if name != "text" or recogniser is not None]
-        self._encoders.load(wanted)
+        modalities = [name for name in takes if name != "text" or recogniser is not None]
+        self._encoders.load(modalities)
         self.rate = sampling_rate(predictor)
         self._ears = self._encoders.window(config.window_s, reuse=reuse) if "speech" in takes else None
         self._eyes = None
@@ -179,10 +179,10 @@ class _Senses:
         text = None
         if self._words is not None:
             text, heard_to_s = self._words.latest()
-            if (said := self._said(text)) is not None:
-                frames["text"], ends["text"] = said, heard_to_s
-        if self._eyes is not None and (seen := self._eyes.frames(time_s)) is not None:
-            frames["visual"], ends["visual"] = seen
+            if (text_frames := self._said(text)) is not None:
+                frames["text"], ends["text"] = text_frames, heard_to_s
+        if self._eyes is not None and (picture_frames := self._eyes.frames(time_s)) is not None:
+            frames["visual"], ends["visual"] = picture_frames
         ages_s = {name: max(time_s - ends[name], 0.0) if name in ends else None for name in self._predictor.modalities}
         fresh = {name: frames[name] for name, age in ages_s.items() if age is not None and age <= self._config.lag_s}
         if not fresh:

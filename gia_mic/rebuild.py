@@ -43,8 +43,10 @@ def recorded_models(config: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     models: list[tuple[str, str | None]] = [
         (str(spec["model"]), recorded_revision(spec)) for spec in specs if from_hub(spec)
     ]
-    heard = [(model, about["weights"]) for model, about in recognisers.items() if not from_folder(about["weights"])]
-    return models + heard
+    recogniser_models = [
+        (model, about["weights"]) for model, about in recognisers.items() if not from_folder(about["weights"])
+    ]
+    return models + recogniser_models
 
 
 def rebuild(

@@ -168,11 +168,11 @@ def refuse_without_token(token: str | None = None) -> None:
 
 def _files_of_run(names: Iterable[str], trust: bool) -> tuple[str, ...]:
     """Return those of a repository's files that a run is loaded from."""
-    wanted, code = {CONFIG, METRICS, WEIGHTS, READOUT}, (f"*{SOURCE}/*.py", f"*{ENCODERS}/*/*.py")
+    run_files, code = {CONFIG, METRICS, WEIGHTS, READOUT}, (f"*{SOURCE}/*.py", f"*{ENCODERS}/*/*.py")
     return tuple(
         name
         for name in names
-        if name == CARD or name.rpartition("/")[2] in wanted or (trust and any(fnmatch(name, each) for each in code))
+        if name == CARD or name.rpartition("/")[2] in run_files or (trust and any(fnmatch(name, each) for each in code))
     )
 
 

@@ -109,10 +109,10 @@ def encode(
     from gia_mic.inputs import Input
 
     values = {"audio": audio, "text": text, "video": video}
-    given = [kind for kind, value in values.items() if value is not None]
-    if len(given) != 1:
-        raise EncoderError(f"encode takes one of audio, text and video, not {one_line(given) or 'none of them'}.")
-    kind, value, modality = given[0], values[given[0]], MODALITIES[given[0]]
+    kinds = [kind for kind, value in values.items() if value is not None]
+    if len(kinds) != 1:
+        raise EncoderError(f"encode takes one of audio, text and video, not {one_line(kinds) or 'none of them'}.")
+    kind, value, modality = kinds[0], values[kinds[0]], MODALITIES[kinds[0]]
     check_names(settings, modality)
     device = find_devices(device)[0]
     check_precision(str(settings.get("precision") or "float32"), device)
@@ -120,8 +120,8 @@ def encode(
     several: list[Any] = [value] if alone else list(value)  # type: ignore[arg-type] # what isn't one is iterable
     if nothing := [number for number, one in enumerate(several, start=1) if not _is_one(kind, one)]:
         raise MediaError(f"{len(nothing)} of {len(several)} inputs are no {kind}: input {one_line(nothing)}.")
-    chosen = {"pool": pool, "dtype": dtype, **settings}
-    options = tuple((name, tuple(option) if isinstance(option, list) else option) for name, option in chosen.items())
+    entries = {"pool": pool, "dtype": dtype, **settings}
+    options = tuple((name, tuple(option) if isinstance(option, list) else option) for name, option in entries.items())
     model = encoder or DEFAULT_MODELS[modality]
     own = tuple(sorted((encoder_settings or {}).items()))
     loaded = _load(modality, find_own(model) or model, device, options, own)
@@ -147,7 +147,9 @@ def _frames(encoder: "Encoder", inputs: "Sequence[Input]", modality: str, device
     from gia_mic.inputs import encode_inputs
 
     with progress(len(inputs), encoder.spec.name, "input", leave=False) as bar:
-        items = [item for item in encode_inputs(encoder, inputs, modality, device, told=bar.update) if item is not None]
+        items = [
+            item for item in encode_inputs(encoder, inputs, modality, device, on_done=bar.update) if item is not None
+        ]
     frames = [item.frames for item in items if item.frames is not None]
     if len(frames) < len(inputs):
         failed = one_line(f"{item.id} ({item.reason.rstrip('.')})" for item in items if item.frames is None)

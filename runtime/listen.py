@@ -53,12 +53,12 @@ def listen(
             f"A window of {window_s:g} s every {every_s:g} s can't be: both are above 0, and a window has up to "
             f"{settings['window'] * hop / rate:g} s."
         )
-    window, first, heard, buffer = np.empty(0, np.float32), 0, 0, np.empty(0, np.float32)
+    window, first, position, buffer = np.empty(0, np.float32), 0, 0, np.empty(0, np.float32)
     for block in blocks:
         buffer = np.concatenate([buffer, block])
         while len(buffer) >= step:
             start = time.perf_counter()
-            heard += step
+            position += step
             window, buffer = np.concatenate([window, buffer[:step]]), buffer[step:]
             end = first + (len(window) - receptive_field) // hop + 1  # frames of the stream so far
             if end <= first:
@@ -67,7 +67,7 @@ def listen(
             window, first = window[(begin - first) * hop :], begin
             samples = window[: (end - begin - 1) * hop + receptive_field]
             answers = model.fuse({"speech": model.frames("speech", samples, rate)})
-            yield StreamAnswer(model.target, answers, heard / rate, time.perf_counter() - start)
+            yield StreamAnswer(model.target, answers, position / rate, time.perf_counter() - start)
 
 
 def pcm(file: BinaryIO) -> Iterator[np.ndarray]:

@@ -144,8 +144,8 @@ class Model:
         if modality == "text":
             return text_windows(settings, self._tokenizer, source)
         name = "the sound" if isinstance(source, np.ndarray) else str(source)
-        wanted = settings["sampling_rate_hz"]
-        return speech_windows(settings, lambda: stream_sound(source, rate, wanted), name)
+        model_rate = settings["sampling_rate_hz"]
+        return speech_windows(settings, lambda: stream_sound(source, rate, model_rate), name)
 
     def _run(self, modality: str, values: np.ndarray) -> np.ndarray:
         graph = self._graph(graph_of(modality))

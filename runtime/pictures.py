@@ -70,7 +70,7 @@ def _film(path: Path, frame_rate_hz: float, av: Any) -> Iterator[Any]:
     """
     if not path.is_file():
         raise PredictionError(f"There is no file {path}: check the path.")
-    count, shown, shown_s = 0, None, 0.0
+    count, latest, latest_s = 0, None, 0.0
     try:
         with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
             if not container.streams.video:
@@ -80,14 +80,14 @@ def _film(path: Path, frame_rate_hz: float, av: Any) -> Iterator[Any]:
             step_s = 1 / float(stream.average_rate or 25)
             first_s: float | None = None
             for frame in container.decode(stream):
-                begin_s = shown_s + step_s if frame.time is None else frame.time
+                begin_s = latest_s + step_s if frame.time is None else frame.time
                 first_s = begin_s if first_s is None else first_s
-                while shown is not None and count / frame_rate_hz < begin_s - first_s - ROUNDING_S:
-                    yield shown.to_image()
+                while latest is not None and count / frame_rate_hz < begin_s - first_s - ROUNDING_S:
+                    yield latest.to_image()
                     count += 1
-                shown, shown_s = frame, begin_s - first_s
-            while shown is not None and count / frame_rate_hz < shown_s + step_s - ROUNDING_S:
-                yield shown.to_image()
+                latest, latest_s = frame, begin_s - first_s
+            while latest is not None and count / frame_rate_hz < latest_s + step_s - ROUNDING_S:
+                yield latest.to_image()
                 count += 1
     except av.FFmpegError as error:
         raise PredictionError(f"{path} can't be decoded ({error.strerror}): copy or convert it again.") from error

@@ -85,17 +85,17 @@ def read_settings(folder: Path) -> Settings:
     try:
         target = entries["target"]
         ranges = tuple((float(low), float(high)) for low, high in target["ranges"])
-        read = Settings(
+        settings = Settings(
             folder,
             str(entries["name"]),
             int(entries["models"]),
             Target(target["kind"], tuple(map(str, target["names"])), ranges),
             dict(entries["encoders"]),
         )
-        _check(read)
+        _check(settings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PredictionError(f"{path} is damaged ({error!r}): export the run again.") from error
-    return read
+    return settings
 
 
 def _check(settings: Settings) -> None:

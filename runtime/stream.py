@@ -16,7 +16,7 @@ class SoundStatistics:
     """
 
     def __init__(self, blocks: Iterator[np.ndarray], keep: int) -> None:
-        held: list[np.ndarray] | None = []
+        parts: list[np.ndarray] | None = []
         self.count, self.mean, squares = 0, 0.0, 0.0
         for block in blocks:
             if not len(block):
@@ -28,12 +28,12 @@ class SoundStatistics:
             squares += delta**2 * self.count * len(block) / (self.count + len(block))
             self.mean += delta * len(block) / (self.count + len(block))
             self.count += len(block)
-            if held is not None:
-                held.append(block)
+            if parts is not None:
+                parts.append(block)
                 if self.count > 2 * keep:
-                    held = None
+                    parts = None
         self.variance = squares / max(self.count, 1)
-        self.kept = None if held is None else np.concatenate(held) if held else np.empty(0, np.float32)
+        self.kept = None if parts is None else np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 class SoundWindow:
@@ -44,13 +44,13 @@ class SoundWindow:
         self._held = np.empty(0, np.float32)
         self._begin = 0
 
-    def __getitem__(self, wanted: slice) -> np.ndarray:
-        drop = wanted.start - self._begin
-        held = [self._held[drop:]]
-        count = len(held[0])
-        self._begin = wanted.start
-        while count < wanted.stop - wanted.start and (block := next(self._blocks, None)) is not None:
-            held.append(block)
+    def __getitem__(self, span: slice) -> np.ndarray:
+        drop = span.start - self._begin
+        parts = [self._held[drop:]]
+        count = len(parts[0])
+        self._begin = span.start
+        while count < span.stop - span.start and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
             count += len(block)
-        self._held = np.concatenate(held)
-        return self._held[: wanted.stop - wanted.start]
+        self._held = np.concatenate(parts)
+        return self._held[: span.stop - span.start]

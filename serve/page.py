@@ -114,8 +114,8 @@ def _clip(model: Model, lock: threading.Lock) -> None:
                     elem_classes="mer-input",
                 )
             if "text" in model.modalities:
-                heard = ", or nothing: then it is recognised from the sound" if model.encoders.can_recognise else ""
-                inputs["text"] = gr.Textbox(label="Text", placeholder=f"What is said{heard}", lines=2, max_lines=8)
+                hint = ", or nothing: then it is recognised from the sound" if model.encoders.can_recognise else ""
+                inputs["text"] = gr.Textbox(label="Text", placeholder=f"What is said{hint}", lines=2, max_lines=8)
             with gr.Row():
                 clear = gr.Button("Clear", min_width=100)
                 predict = gr.Button("Predict", variant="primary", min_width=100)
@@ -123,8 +123,8 @@ def _clip(model: Model, lock: threading.Lock) -> None:
             panel = _html(EMPTY, html_template=LIVE_REGION)
 
     def answer(*values: str | None) -> str:
-        given = dict(zip(inputs, values, strict=True))
-        audio, text, video = (given.get(name) or None for name in ("audio", "text", "video"))
+        entries = dict(zip(inputs, values, strict=True))
+        audio, text, video = (entries.get(name) or None for name in ("audio", "text", "video"))
         utterance = Input(audio or video, text if text and text.strip() else None, video, id="the input")
         paths = [path for path in (audio, video) if path]
         with lock:

@@ -141,16 +141,16 @@ def _with_change(answer: Answer, name: str, value: float) -> str:
 def _attention(explanation: Explanation) -> dict[str, Any]:
     """Return what is shown of the attention, by modality; empty where there is none."""
     attention = explanation.attention
-    shown: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     if "speech" in attention and explanation.sound is not None:
-        shown["speech"] = _sound(*explanation.sound, attention["speech"])
+        content["speech"] = _sound(*explanation.sound, attention["speech"])
     if explanation.words:
         most = max(weight for _, weight in explanation.words) or 1.0
         words = [(word, weight) for word, weight in explanation.words if word != "<s>"]
-        shown["text"] = [(word, weight / most, f"{100 * weight:.0f} %") for word, weight in words]
+        content["text"] = [(word, weight / most, f"{100 * weight:.0f} %") for word, weight in words]
     if "visual" in attention and explanation.pictures is not None:
-        shown["visual"] = _pictures(explanation, attention["visual"])
-    return shown
+        content["visual"] = _pictures(explanation, attention["visual"])
+    return content
 
 
 def _sound(samples: np.ndarray, rate: int, weights: np.ndarray) -> dict[str, Any]:
@@ -175,17 +175,17 @@ def _pictures(explanation: Explanation, weights: np.ndarray) -> list[dict[str, A
     """Return pictures in their order, evenly chosen where they are many, each with its share of the largest weight."""
     assert explanation.pictures is not None
     count = len(explanation.pictures)
-    shown = []
+    pictures = []
     for number in np.linspace(0, count - 1, min(count, MOST_PICTURES)).round().astype(int):
         at_s = explanation.seconds.get("visual", 0) * len(weights) * number / count
-        shown.append(
+        pictures.append(
             {
                 "address": _jpeg(explanation.pictures[number]),
                 "moment": f"{at_s:.1f} s" if "visual" in explanation.seconds else f"picture {number + 1}",
                 "share": round(_at(weights, number, count) / float(weights.max()), 2),
             }
         )
-    return shown
+    return pictures
 
 
 def _at(weights: Sequence[float] | np.ndarray, number: int, count: int) -> float:

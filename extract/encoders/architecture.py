@@ -49,26 +49,26 @@ def find_network(config: Any) -> Any:
     return fitting[0] if fitting else None
 
 
-def check_inputs(network: Any, inputs: tuple[str, ...], name: str, wanted: str) -> str:
+def check_inputs(network: Any, inputs: tuple[str, ...], name: str, alternative: str) -> str:
     """Return which of these inputs a network takes.
 
     Args:
         network: What `find_network` found.
         inputs: Names of inputs of one modality.
         name: What to call the model in messages.
-        wanted: What to choose instead.
+        alternative: What to choose instead.
 
     Raises:
         EncoderError: It takes none of them, or needs others beside it, or a library that isn't installed.
     """
     if network is None:
-        raise EncoderError(f"{name} has no network that gives hidden states: choose {wanted}.")
+        raise EncoderError(f"{name} has no network that gives hidden states: choose {alternative}.")
     try:
         main = str(network.main_input_name)
     except ImportError as error:  # transformers puts a dummy where a library is missing
-        raise EncoderError(f"{name} can't be built here ({first_line(error)}): choose {wanted}.") from error
+        raise EncoderError(f"{name} can't be built here ({first_line(error)}): choose {alternative}.") from error
     if main not in inputs:
-        raise EncoderError(f"{name} takes {main}, not {' or '.join(inputs)}: choose {wanted}.")
+        raise EncoderError(f"{name} takes {main}, not {' or '.join(inputs)}: choose {alternative}.")
     parameters = inspect.signature(network.forward).parameters.values()
     others = [
         parameter.name
@@ -78,11 +78,11 @@ def check_inputs(network: Any, inputs: tuple[str, ...], name: str, wanted: str) 
         and parameter.name not in ("self", main)
     ]
     if others:
-        raise EncoderError(f"{name} needs {one_line(others)} beside {main}: choose {wanted}.")
+        raise EncoderError(f"{name} needs {one_line(others)} beside {main}: choose {alternative}.")
     return main
 
 
-def outline(network: Any, config: Any, name: str, wanted: str) -> Any:
+def outline(network: Any, config: Any, name: str, alternative: str) -> Any:
     """Return the network without weights, on the meta device, to look at its parts or to run it on shapes.
 
     Raises:
@@ -93,7 +93,7 @@ def outline(network: Any, config: Any, name: str, wanted: str) -> Any:
             warnings.simplefilter("ignore")
             return network(copy.deepcopy(config)).eval()
     except Exception as error:  # whatever a configuration from elsewhere does to a constructor
-        raise EncoderError(f"{name} can't be built ({first_line(error)}): choose {wanted}.") from error
+        raise EncoderError(f"{name} can't be built ({first_line(error)}): choose {alternative}.") from error
 
 
 def places(model: nn.Module) -> int:

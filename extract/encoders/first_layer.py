@@ -28,19 +28,19 @@ class FirstLayer(nn.Module):
     def forward(self, samples: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Map (B, n) samples, of which each recording has `lengths` (B,), to (B, H, T)."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        seen = samples.unfold(1, kernel, stride)  # (B, T, k)
+        windows = samples.unfold(1, kernel, stride)  # (B, T, k)
         counts = (lengths - kernel) // stride + 1
-        own = (torch.arange(seen.shape[1], device=samples.device) < counts[:, None])[..., None].float()
+        own = (torch.arange(windows.shape[1], device=samples.device) < counts[:, None])[..., None].float()
         shares = own / counts[:, None, None]
-        mean = (seen * shares).sum(1, keepdim=True)
-        centred = (seen - mean) * own
+        mean = (windows * shares).sum(1, keepdim=True)
+        centred = (windows - mean) * own
         covariance = centred.mT @ (centred * shares)
         weight = self.conv.weight[:, 0].float()
         variance = (weight @ covariance * weight).sum(2)
         scale = self.norm.weight.float() / (variance + self.norm.eps).sqrt()
         bias = self.norm.bias.float() - (mean @ weight.T)[:, 0] * scale
         filters = weight * scale[..., None]
-        hidden = torch.baddbmm(bias[..., None].to(samples.dtype), filters.to(samples.dtype), seen.mT)
+        hidden = torch.baddbmm(bias[..., None].to(samples.dtype), filters.to(samples.dtype), windows.mT)
         return self.activation(hidden)
 
 

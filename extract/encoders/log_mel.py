@@ -55,14 +55,14 @@ class LogMel:
 
     def __call__(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
         """Return frames (T, D) float32 of samples in blocks (n,); T = floor((n - receptive field) / hop) + 1."""
-        held = np.empty(0, np.float32)
+        buffer = np.empty(0, np.float32)
         parts = [np.empty((0, self._mels), np.float32)]
         for block in blocks:
-            held = np.concatenate([held, block])
-            count = (len(held) - self._width) // self._step + 1
+            buffer = np.concatenate([buffer, block])
+            count = (len(buffer) - self._width) // self._step + 1
             if count > 0:
-                parts.append(self._spectra(held[: (count - 1) * self._step + self._width])[:count])
-                held = held[count * self._step :]
+                parts.append(self._spectra(buffer[: (count - 1) * self._step + self._width])[:count])
+                buffer = buffer[count * self._step :]
         spectra = np.concatenate(parts)
         if len(spectra) > 1:
             spectra = (spectra - spectra.mean(axis=0)) / np.sqrt(spectra.var(axis=0, ddof=1) + 1e-7)

@@ -28,9 +28,9 @@ def check_names(options: Collection[str], modality: str | None = None) -> None:
     Raises:
         EncoderError: There are such options.
     """
-    known = ["revision", "settings", *settings_of(EncoderConfig)]
-    if unknown := [name for name in options if name not in known]:
-        raise EncoderError(f"Encoders have no option {one_line(unknown)}: they have {', '.join(known)}.")
+    all_options = ["revision", "settings", *settings_of(EncoderConfig)]
+    if unknown := [name for name in options if name not in all_options]:
+        raise EncoderError(f"Encoders have no option {one_line(unknown)}: they have {', '.join(all_options)}.")
     if modality and (others := [name for name in options if OWNERS.get(name, modality) != modality]):
         raise EncoderError(f"{one_line(others)} is no option of {modality}: leave it out.")
 

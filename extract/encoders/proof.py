@@ -53,16 +53,16 @@ def exact_together(encode: Encode, pieces: Sequence[Window], precision: str) -> 
     return bool(difference(together, alone) <= TOLERANCES[precision])
 
 
-def difference(frames: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+def difference(frames: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> float:
     """Return the largest difference of a frame (L2), as a part of how far frames lie from their mean.
 
     From their mean: some features of a trained model are large and constant, and would hide what the others do.
     Infinite where shapes differ.
     """
-    if [part.shape for part in frames] != [part.shape for part in wanted]:
+    if [part.shape for part in frames] != [part.shape for part in reference]:
         return float("inf")
-    given, expected = np.concatenate(frames), np.concatenate(wanted)
+    actual, expected = np.concatenate(frames), np.concatenate(reference)
     deviation = np.sqrt(((expected - expected.mean(axis=0)) ** 2).sum(axis=1).mean())
     spread = max(deviation, LEAST_SPREAD * np.linalg.norm(expected, axis=1).mean())
-    largest = np.linalg.norm(given - expected, axis=1).max()
+    largest = np.linalg.norm(actual - expected, axis=1).max()
     return float(largest / spread) if spread else float(largest)

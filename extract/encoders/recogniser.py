@@ -133,8 +133,8 @@ class _Whisper(Recogniser):
         spectra = torch.from_numpy(np.stack([piece.values for piece in pieces])).to(model.device, model.dtype)
         options = {} if self.language is None else {"language": self.language}
         with quietly(logging):  # it remarks on its own way of suppressing tokens, at every call
-            said = model.generate(spectra, do_sample=False, num_beams=1, max_new_tokens=MOST_TOKENS, **options)
-        return Pending(said.reshape(-1, 1), [said.shape[1]] * len(pieces), dtype)
+            tokens = model.generate(spectra, do_sample=False, num_beams=1, max_new_tokens=MOST_TOKENS, **options)
+        return Pending(tokens.reshape(-1, 1), [tokens.shape[1]] * len(pieces), dtype)
 
 
 def make_recogniser(model: str, revision: str | None = None, language: str | None = None) -> Recogniser:
@@ -169,14 +169,14 @@ def quiet_windows(blocks: Iterator[np.ndarray], rate: int, longest_s: float) -> 
         Windows (n,) float32 that together are the stream.
     """
     longest, search, quiet = (round(length_s * rate) for length_s in (longest_s, SEARCH_S, QUIET_S))
-    held = np.empty(0, np.float32)
+    buffer = np.empty(0, np.float32)
     for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) > longest:
-            last = held[longest - search : longest]
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) > longest:
+            last = buffer[longest - search : longest]
             energy = np.convolve(last**2, np.ones(quiet), "valid")
             cut = longest - search + int(energy.argmin()) + quiet // 2
-            yield held[:cut]
-            held = held[cut:]
-    if len(held):
-        yield held
+            yield buffer[:cut]
+            buffer = buffer[cut:]
+    if len(buffer):
+        yield buffer

@@ -268,9 +268,9 @@ class SpeechEncoder(Pretrained):
                 outputs = [model(torch.zeros(1, *shape), output_hidden_states=True) for shape in shapes]
             layer_count = len(outputs[0].hidden_states) - 1
             check_layers(layers, layer_count, self._named["model"])
-            picked = [pick_layers(output, layers) for output in outputs]
-            hidden_size = picked[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
-            return layer_count, hidden_size, [state.shape[1] for state in picked]
+            layer_states = [pick_layers(output, layers) for output in outputs]
+            hidden_size = layer_states[0].shape[-1] // (1 if isinstance(layers, str) else len(layers))
+            return layer_count, hidden_size, [state.shape[1] for state in layer_states]
         except EncoderError:
             raise
         except Exception as error:  # whatever a model does that wants something else

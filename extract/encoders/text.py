@@ -162,17 +162,17 @@ class TextEncoder(Pretrained):
             EncoderError: They don't.
         """
         pieces = [next(self.pieces(EncodeJob("", "", text=text))) for text in PROBES]
-        wanted = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
+        expected = [(piece.keep.stop - piece.keep.start, self.header.dim) for piece in pieces]
         try:
             shapes = [self._together([piece])[0].shape for piece in pieces]
         except Exception as error:  # whatever a model does that wants something else
             raise EncoderError(
                 f"{self._name} makes no frames of text alone ({first_line(error)}): choose {WANTED}."
             ) from error
-        if shapes != wanted:
+        if shapes != expected:
             raise EncoderError(
-                f"{self._name} makes frames of shape {one_line(shapes)} of texts that should give {one_line(wanted)}: "
-                f"choose {WANTED}."
+                f"{self._name} makes frames of shape {one_line(shapes)} of texts that should give "
+                f"{one_line(expected)}: choose {WANTED}."
             )
         check_repeatable(self._together, pieces[-1], self.spec.precision, self._name)
         return exact_together(self._together, pieces, self.spec.precision)

@@ -118,11 +118,11 @@ def _built(build: Callable[[], Model]) -> tuple[Model, torch.Generator]:
             elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
                 gain = _LAYER_GAIN if isinstance(module, nn.Linear) else 1.0
                 shape = module.weight.shape
-                drawn = torch.randn(shape, generator=generator) * gain / shape[1:].numel() ** 0.5
+                weight = torch.randn(shape, generator=generator) * gain / shape[1:].numel() ** 0.5
                 if is_parametrized(module):  # wav2vec2's position convolution, as direction and length
-                    module.weight = drawn
+                    module.weight = weight
                 else:
-                    module.weight.copy_(drawn)
+                    module.weight.copy_(weight)
                 if module.bias is not None:
                     module.bias.zero_()
             elif not isinstance(module, nn.LayerNorm | nn.GroupNorm | ParametrizationList):

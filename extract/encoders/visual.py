@@ -122,20 +122,20 @@ class VisualEncoder(Pretrained):
             MediaError: It can't be decoded, or no picture shows a face to crop to.
         """
         assert job.path is not None
-        held: list[np.ndarray] = []
-        taken = without = 0
+        pictures: list[np.ndarray] = []
+        count = without = 0
         for picture in stream_cropped(job.path, job.clip, self._rate, self._framing, self._crop, self._finder):
-            taken += 1
+            count += 1
             if picture is None:
                 without += 1
                 continue
-            if len(held) == (self._clip or PICTURES_PER_PIECE):
-                yield self.piece(held)
-                held = []
-            held.append(picture)
-        if not held:
-            raise MediaError(f"no face in any of {taken} pictures")
-        yield self.piece(held, f"no face in {without} of {taken} pictures" if without else "")
+            if len(pictures) == (self._clip or PICTURES_PER_PIECE):
+                yield self.piece(pictures)
+                pictures = []
+            pictures.append(picture)
+        if not pictures:
+            raise MediaError(f"no face in any of {count} pictures")
+        yield self.piece(pictures, f"no face in {without} of {count} pictures" if without else "")
 
     def pictures(self, job: EncodeJob) -> np.ndarray:
         """Return the pictures (n, height, width, 3) uint8 that it sees of an utterance.
@@ -170,9 +170,9 @@ class VisualEncoder(Pretrained):
     def _rows(self, pieces: Sequence[Window]) -> torch.Tensor:
         parameter = next(self.model.parameters())
         values = [piece.values for piece in pieces]
-        taken = host_buffer((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype, parameter.device)
-        np.concatenate(values, out=taken.numpy())
-        return self.compute(taken.to(parameter.device, non_blocking=True))
+        buffer = host_buffer((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype, parameter.device)
+        np.concatenate(values, out=buffer.numpy())
+        return self.compute(buffer.to(parameter.device, non_blocking=True))
 
     def compute(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return frames (B, D) of pictures (B, height, width, 3) uint8, or of clips that these are in turn."""
@@ -280,8 +280,8 @@ class VisualEncoder(Pretrained):
         states: Any = getattr(outputs, "hidden_states", None) or ()
         check_layers(layers, len(states) - 1, self._named["model"])
         if layers != (-1,):
-            chosen = states[1:] if layers == "mean" else [states[layer] for layer in layers]
-            if any(state.ndim != 3 or state.shape[-1] != last.shape[-1] for state in chosen):
+            layer_states = states[1:] if layers == "mean" else [states[layer] for layer in layers]
+            if any(state.ndim != 3 or state.shape[-1] != last.shape[-1] for state in layer_states):
                 raise EncoderError(f"The hidden layers of {name} differ in shape: choose --layers -1.")
         size = int(self._vectors(outputs, (-1,)).shape[-1])
         return self._masks, self._class_token, self._tokens, self._pooled, size

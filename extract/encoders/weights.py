@@ -198,7 +198,7 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
     if weights.snapshot is not None:
         weights.snapshot.fetch(weights.snapshot.weights)
     model_class = model_class or AutoModel
-    shown = logging.is_progress_bar_enabled()
+    has_progress_bar = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -222,7 +222,7 @@ def load_model(model_class: Any, weights: Weights, precision: str) -> "PreTraine
         ) from error
     finally:
         logging.set_verbosity(verbosity)
-        if shown:
+        if has_progress_bar:
             logging.enable_progress_bar()
     if mismatched := sorted(key for key, *_ in info["mismatched_keys"]):
         raise EncoderError(

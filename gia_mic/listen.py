@@ -179,7 +179,7 @@ class _Senses:
         text = None
         if self._words is not None:
             text, heard_to_s = self._words.latest()
-            if (text_frames := self._said(text)) is not None:
+            if (text_frames := self._text_frames(text)) is not None:
                 frames["text"], ends["text"] = text_frames, heard_to_s
         if self._eyes is not None and (picture_frames := self._eyes.frames(time_s)) is not None:
             frames["visual"], ends["visual"] = picture_frames
@@ -198,7 +198,7 @@ class _Senses:
             text=text,
         )
 
-    def _said(self, text: str) -> np.ndarray | None:
+    def _text_frames(self, text: str) -> np.ndarray | None:
         """Return the frames (T, D) of a text, which are computed when it changes; None where it is empty."""
         if text != self._text[0]:
             [encoded] = self._encoders.encode([Input(text=text)]) if text else [None]

@@ -122,17 +122,17 @@ class Devices:
     def __iter__(self) -> Iterator[Item]:
         """Give all that comes, until the devices end."""
         while self._left:
-            yield from self._taken(self._items.get())
+            yield from self._unpack(self._items.get())
 
     def beside(self, sound: Iterable[Item]) -> Iterator[Item]:
         """Give sound from elsewhere, and before each block what has come meanwhile."""
         for samples in sound:
             with suppress(queue.Empty):
                 while True:
-                    yield from self._taken(self._items.get_nowait())
+                    yield from self._unpack(self._items.get_nowait())
             yield samples
 
-    def _taken(self, item: Item | MediaError | None) -> Iterator[Item]:
+    def _unpack(self, item: Item | MediaError | None) -> Iterator[Item]:
         if item is None:
             self._left -= 1
         elif isinstance(item, MediaError):

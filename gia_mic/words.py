@@ -83,11 +83,11 @@ class Words:
             sound, end = self._sound, self._end
             if end == self._read_to:
                 return
-        text = self._heard(sound)
+        text = self._recognise(sound)
         with self._news:
             self._text, self._read_to = text, end
 
-    def _heard(self, sound: np.ndarray) -> str:
+    def _recognise(self, sound: np.ndarray) -> str:
         ear = Ear()
         ear.hear(sound, self._rate)
         if ear.note:  # recognisers hear words in silence

@@ -110,11 +110,11 @@ TRUTHS: Mapping[str, Callable[[OwnEncoder], str | None]] = {
 ANEW = "made anew, it gives the same frames"
 
 
-def _same(frames: np.ndarray, wanted: np.ndarray, otherwise: str) -> None:
-    if frames.shape != wanted.shape:
-        raise EncoderError(f"{otherwise}: {len(frames)} of them instead of {len(wanted)}")
-    if not np.allclose(frames, wanted) and (apart := difference([frames], [wanted])) > TOLERANCE:
-        raise EncoderError(f"{otherwise} by {100 * apart:.2g} % of their spread")
+def _same(frames: np.ndarray, expected: np.ndarray, otherwise: str) -> None:
+    if frames.shape != expected.shape:
+        raise EncoderError(f"{otherwise}: {len(frames)} of them instead of {len(expected)}")
+    if not np.allclose(frames, expected) and (error := difference([frames], [expected])) > TOLERANCE:
+        raise EncoderError(f"{otherwise} by {100 * error:.2g} % of their spread")
 
 
 def _units(encoder: OwnEncoder) -> str:

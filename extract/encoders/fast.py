@@ -37,10 +37,10 @@ def suits(device: str) -> bool:
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     """Return how many samples one frame of stacked convolutions sees, and how many lie from one frame to the next."""
-    seen, hop = 1, 1
+    width, hop = 1, 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        seen, hop = (seen - 1) * stride + kernel, hop * stride
-    return seen, hop
+        width, hop = (width - 1) * stride + kernel, hop * stride
+    return width, hop
 
 
 def accelerate(model: Any, *, int8: bool = False) -> None:
@@ -82,8 +82,8 @@ class PackedLinear(nn.Module):
     @staticmethod
     def supports(dtype: torch.dtype) -> bool:
         """Whether this torch and this processor can compute it in a precision."""
-        wanted = ("_reorder_linear_weight", "_linear_pointwise")
-        there = all(hasattr(torch.ops.mkldnn, name) for name in wanted)
+        operations = ("_reorder_linear_weight", "_linear_pointwise")
+        there = all(hasattr(torch.ops.mkldnn, name) for name in operations)
         return there and bool(has_products(str(dtype).removeprefix("torch.")))
 
     @property
@@ -157,9 +157,9 @@ class Convolutions(nn.Module):
         norm = getattr(self.conv_layers[0], "layer_norm", None)
         if not isinstance(norm, nn.GroupNorm):
             return plain.weight, plain.bias
-        seen = samples.unfold(0, self._kernels[0], self._strides[0]).double()
-        mean = seen.mean(0)
-        covariance = (seen - mean).T @ (seen - mean) / len(seen)
+        windows = samples.unfold(0, self._kernels[0], self._strides[0]).double()
+        mean = windows.mean(0)
+        covariance = (windows - mean).T @ (windows - mean) / len(windows)
         weight = plain.weight.double()
         scale = norm.weight.double() / ((weight @ covariance * weight).sum(1) + norm.eps).sqrt()
         folded, bias = weight * scale[:, None], norm.bias.double() - weight @ mean * scale

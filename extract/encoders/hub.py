@@ -63,19 +63,19 @@ def _resolve(model: str, revision: str, *, conversions: bool, key: str) -> Snaps
     if recalled is not None and (COMMIT.fullmatch(revision) or offline()):  # what a commit holds never changes
         return recalled
     if offline():
-        if (known := cached(model, revision)) is None:
+        if (local := cached(model, revision)) is None:
             raise EncoderError(
                 f"{model!r} is neither a local folder nor a model whose weights and configuration are in the hub's "
                 f"local cache {model_cache(model).parent} at revision {revision!r}, and HF_HUB_OFFLINE is set: run "
                 f"`{fetch_command(model, revision)}` where there is a network."
             )
-        return known
+        return local
     try:
         snapshot = _look(model, revision, conversions=conversions, only_equal=key != revision)
     except UnreachableError:
-        if (known := recalled or cached(model, revision)) is None:
+        if (local := recalled or cached(model, revision)) is None:
             raise
-        return known
+        return local
     if not snapshot.weights:
         raise EncoderError(
             f"{model} holds neither model.safetensors nor pytorch_model.bin at revision {revision!r} (but "

@@ -316,7 +316,7 @@ class OwnEncoder:
             raise MediaError(f"{self._name} gives NaN or infinity for {what}: give finite numbers.")
         return frames
 
-    def _checked_modality(self, wanted: str | None) -> str:
+    def _checked_modality(self, choice: str | None) -> str:
         modality = getattr(self._own, "modality", None)
         if modality not in ("speech", "text", "visual"):
             raise EncoderError(
@@ -324,8 +324,8 @@ class OwnEncoder:
             )
         if not callable(getattr(self._own, "frames", None)):
             raise EncoderError(f"{self._where} has no method frames: write {REQUIRED[modality]}.")
-        if wanted not in (None, modality):
-            raise EncoderError(f"The encoder {self._name} is one of {modality}, not of {wanted}: choose that modality.")
+        if choice not in (None, modality):
+            raise EncoderError(f"The encoder {self._name} is one of {modality}, not of {choice}: choose that modality.")
         return str(modality)
 
     def _checked_rate(self) -> int:

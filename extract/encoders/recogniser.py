@@ -89,7 +89,7 @@ class _Ctc(Recogniser):
 
         return AutoModelForCTC
 
-    def _wanted(self, whole: Any) -> Any:
+    def _encoder_of(self, whole: Any) -> Any:
         self._head: nn.Module = whole.lm_head
         return whole.base_model
 

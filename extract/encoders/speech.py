@@ -169,7 +169,7 @@ class SpeechEncoder(Pretrained):
         Raises:
             EncoderError: They can't be loaded, or give other frames each time.
         """
-        if self._load(device, self.spec.precision, self._model_class(), self._wanted):
+        if self._load(device, self.spec.precision, self._model_class(), self._encoder_of):
             if not fast.suits(device):
                 self._first = take_first_layer(self._model)
                 # WavLM's own code mixes boolean and float masks, in batches of recordings of different lengths
@@ -296,7 +296,7 @@ class SpeechEncoder(Pretrained):
         """Return the class of transformers to load; None for what the configuration says."""
         return None
 
-    def _wanted(self, whole: Any) -> Any:
+    def _encoder_of(self, whole: Any) -> Any:
         """Return what of a loaded model makes frames."""
         return whole.get_encoder() if self._whisper else whole
 

@@ -23,9 +23,9 @@ from gia_mic.extract.errors import EncoderError, MediaError, RunError
 from gia_mic.extract.face import FaceTrackerConfig
 from gia_mic.extract.media.live import Picture, open_device, open_pipe, stream_container
 from gia_mic.extract.pipeline import pool
-from gia_mic.listen import listen, pcm
+from gia_mic.listen import listen
 from gia_mic.predictor import load_predictor
-from gia_mic.streams import Devices, film, paced
+from gia_mic.streams import Devices, film, paced, pcm
 from gia_mic.window import PictureWindow, SpeechWindow
 
 RATE = 16000
@@ -200,6 +200,15 @@ def test_what_a_film_lacks_is_missing_and_a_film_of_nothing_is_refused(demo, tmp
     assert [(one.time_s, one.modalities) for one in answers] == [(t, ("visual",)) for t in (0.5, 1, 1.5)]
     with pytest.raises(MediaError, match="has no sound"):
         next(film(silent, RATE, None))
+
+
+def test_pictures_for_an_encoder_of_others_are_left_out_and_refused_alone(demo):
+    predictor = load_predictor(demo[1] / "gia-mic", device="cpu")
+    predictor.encoders.specs["visual"] = {**predictor.encoders.specs["visual"], "code": {}}
+    assert [one.modalities for one in listen(predictor, [*pictures(1), steady(0.5)])] == [("speech",)]
+    predictor.modalities = ("visual",)
+    with pytest.raises(RunError, match=r"takes visual and no speech: listen with another\."):
+        next(listen(predictor, []))
 
 
 def test_a_modality_that_lags_is_missing_and_not_stale(demo):

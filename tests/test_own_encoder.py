@@ -17,7 +17,9 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MerError
 from gia_mic.extract.store import open_store
 from gia_mic.inputs import Input
+from gia_mic.onnx_encoders import _write_encoder
 from gia_mic.predictor import load_predictor
+from gia_mic.rebuild import rebuild
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "my_encoder.py"
 NAME = "my_encoder:MelBands"
@@ -191,6 +193,13 @@ def test_text_and_pictures_have_frames_too(here, modality, body, shape):
     assert gia_mic.encode(**kind, encoder="short:Lengths", pool="none").shape == shape
 
 
+def test_the_name_of_a_model_that_a_stranger_recorded_runs_no_code(here):
+    (here / "taken.py").write_text("raise SystemExit")
+    spec = make_encoder("speech", "tiny").spec.canonical() | {"model": "taken:Encoder", "weights": "0" * 40}
+    with pytest.raises(EncoderError, match="taken:Encoder"):
+        rebuild(spec)
+
+
 def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monkeypatch):
     (mine.parent / "table.bin").write_bytes(b"weights")
     corpus = prepare_demo(mine.parent / "features", demo=Demo(utterances=24))
@@ -216,6 +225,8 @@ def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monk
         load_predictor("out", trust=True).predict(sound)
     moved = load_predictor("out", trust=True, encoders={"speech": "table.bin"})
     assert moved.predict(sound).probabilities == expected
+    with pytest.raises(EncoderError, match="The speech encoder blocks is code of its author, which can't be exported"):
+        _write_encoder(moved, "speech", mine.parent / "onnx")
     (mine.parent / "table.bin").write_bytes(b"others")
     with pytest.raises(EncoderError, match=r"table\.bin holds other weights than the speech frames were made with"):
         load_predictor("out", trust=True, encoders={"speech": "table.bin"}).predict(sound)

@@ -90,7 +90,7 @@ def test_what_is_copied_suffices_to_build_the_whole_package(tmp_path):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {
         f"gia_mic/{path.relative_to(ROOT / 'gia_mic').as_posix()}"
-        for room in ("", "commands", "extract", "fuse", "report")
+        for room in ("", "commands", "extract", "fuse", "report", "runtime", "serve")
         for path in (ROOT / "gia_mic" / room).glob("**/*.py" if room else "*.py")
     }
     assert names >= expected

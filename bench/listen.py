@@ -2,7 +2,7 @@
 
     python bench/listen.py WORK                 print the table
     python bench/listen.py WORK --profile       and where the time of one answer goes
-    python bench/listen.py WORK --markdown      print the section of bench/README.md alone
+    python bench/listen.py WORK --markdown      and put the table into bench/README.md
 
 The speech encoder is wav2vec2-base with random weights. WORK keeps what is measured on. Answers come every half second,
 of the last four seconds. The last line is `ratio N`: the best real-time factor.
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from predict import RUN, WORDS, prepare, speech_like
+from section import PAGE, write_section
 from torch.profiler import ProfilerActivity, profile
 
 from gia_mic.extract.device import has_products
@@ -126,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of sound in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="also print where the time goes")
-    parser.add_argument("--markdown", action="store_true", help="print nothing but the section of bench/README.md")
+    parser.add_argument("--markdown", action="store_true", help=f"also put the table into {PAGE.name}")
     parser.add_argument("--no-start", action="store_true", help="leave out how long processes take to start")
     arguments = parser.parse_args()
     folder = arguments.work / "float32"
@@ -161,8 +162,9 @@ def main() -> None:
         for name, answers in variants.items():
             if name.startswith("torch"):
                 print(f"\n{name}\n{where_time_goes(answers, blocks)}")
-    if not arguments.markdown:
-        print(f"ratio {min(factors.values()):.2f}")
+    if arguments.markdown:
+        write_section(PAGE, "listen.py", text)
+    print(f"ratio {min(factors.values()):.2f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from predict import RUN, WORDS, prepare
+from section import measured
 
 PROGRAM = "from gia_mic.cli import main; main()"
 
@@ -40,7 +41,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of `predict.py`: for encoders, corpus and run; kept")
     parser.add_argument("--before", type=Path, help="another checkout, to compare with")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--markdown", action="store_true", help="print a table for the README")
     arguments = parser.parse_args()
     folder, here = arguments.folder.absolute() / "float32", Path(__file__).parent.parent
     if not (folder / RUN).is_dir():
@@ -62,14 +62,11 @@ def main() -> None:
                 answers.add(answer)
     assert len(answers) == 1, answers
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    if arguments.markdown:
-        print("| start | seconds to the answer | seconds of a core |\n|---|---:|---:|")
     for name, (clock_s, cores_s) in medians.items():
-        line = f"| {name} | {clock_s:.1f} | {cores_s:.1f} |"
-        print(line if arguments.markdown else f"{name}: {clock_s:.1f} s, of a core {cores_s:.1f} s; same answer")
+        print(f"{name}: {clock_s:.1f} s, of a core {cores_s:.1f} s; same answer")
     slowest = medians.get("before", medians["first start"])
     print(f"ratio {slowest[0] / medians['later start'][0]:.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    measured(main)

@@ -6,6 +6,7 @@ that is damaged, or can't be read or written, is as good as none. `MER_CACHE` na
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,7 +72,8 @@ def remembered(key: str, work: Callable[[], Answer]) -> Answer:
 
 
 def _identity(path: Path) -> dict[str, int]:
-    status = path.stat()
+    with path.open("rb") as file:  # opened, as a network's disk may answer for a while from what it was asked before
+        status = os.fstat(file.fileno())
     return {
         "size": status.st_size,
         "inode": status.st_ino,

@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from gia_mic.extract.corpus import Corpus, load_corpus
+from gia_mic.extract.corpus import Corpus, load_corpus, valid_name
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.store import open_store
 from gia_mic.fuse.config import TrainingConfig
@@ -26,7 +26,7 @@ from gia_mic.fuse.models.registry import find_fusion
 from gia_mic.fuse.run import train_here
 from gia_mic.fuse.runs.folder import WHOLE, find_run_dirs, recorded_target
 from gia_mic.fuse.runs.runs import Run, read_runs
-from gia_mic.fuse.runs.source import named_fusion
+from gia_mic.fuse.runs.source import named_fusion, record_of
 
 __all__ = ["distill", "recorded_experiment"]
 
@@ -58,7 +58,8 @@ def distill(
     corpus = load_corpus(features, teacher.corpus)
     stores = _stores(teacher, corpus)
     experiment = recorded_experiment(teacher.config, run.name)
-    name = name or f"{run.name}-distilled"
+    _refuse_changed_code(experiment, teacher)
+    name = valid_name(name or f"{run.name}-distilled")
     if name == run.name:
         raise RunError(f"The students can't be called {name}, as the run that they learn from is: choose another name.")
     runs, numbers = run.resolve().parents[1], range(1, teacher.expected + 1)
@@ -139,6 +140,20 @@ def _finished_run(path: Path) -> Run:
     if why is not None:
         raise RunError(f"{path} can't be distilled: {why}.")
     return run
+
+
+def _refuse_changed_code(experiment: Experiment, run: Run) -> None:
+    """Refuse a fusion of others whose code isn't that of the run: its teachers and students would be of two kinds.
+
+    Raises:
+        RunError: It is other code.
+    """
+    recorded = run.config.get("fusion")
+    code = record_of(find_fusion(experiment.fusion).code).get("fusion")
+    if (recorded and recorded.get("digest")) != (code and code["digest"]):
+        raise RunError(
+            f"The code of {experiment.fusion} is other than the one that {run.name} was trained with: train it again."
+        )
 
 
 def _stores(run: Run, corpus: Corpus) -> dict[str, Path]:

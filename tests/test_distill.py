@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +168,19 @@ def test_what_cannot_be_distilled_is_refused(tmp_path, changes, message):
     _, run = train(tmp_path, **changes)
     with pytest.raises(MerError, match=message):
         distill(run, tmp_path / "features", CPU)
+
+
+def test_a_fusion_of_others_whose_code_has_changed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = Path(shutil.copy(Path(__file__).parent.parent / "examples" / "my_fusion.py", tmp_path))
+    own = replace(LATE, fusion="my_fusion:GatedMean", model=None, training=TrainingConfig(epochs=1))
+    _, run = train(tmp_path, own)
+    with pytest.raises(MerError, match="a/b"):
+        distill(run, tmp_path / "features", CPU, name="a/b")
+    code.write_text(code.read_text() + "# changed\n")
+    with pytest.raises(MerError, match="The code of my_fusion:GatedMean is other than the one that late was trained"):
+        distill(run, tmp_path / "features", CPU)
+    assert not (run.parent / "late-distilled").exists()
 
 
 def test_a_run_whose_corpus_or_features_are_others_is_refused(folder, tmp_path, mer):

@@ -49,6 +49,11 @@ def test_it_stands_beside_ours():
     assert with_own(ClassMeasure, (), TARGET) == plain
 
 
+def test_it_may_be_a_dataclass_which_has_no_hash():
+    code = CODE.replace("class Brier", "from dataclasses import dataclass\n\n@dataclass\nclass Brier")
+    assert with_own(ClassMeasure, (metric(code),), TARGET).own == ("Brier",)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -36,9 +36,9 @@ TRIAL = 7
 """Utterances that a metric is tried on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OwnMetric:
-    """A metric that others wrote.
+    """A metric that others wrote; each is equal to itself alone, as an object of theirs may have no hash.
 
     Attributes:
         name: What it is called in tables.

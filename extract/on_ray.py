@@ -18,7 +18,7 @@ from gia_mic.extract.address import mirror_of
 from gia_mic.extract.cluster import connect, share_out
 from gia_mic.extract.device import hand_back_freed
 from gia_mic.extract.encoders.contract import EncodeJob, Encoder
-from gia_mic.extract.errors import StoreError
+from gia_mic.extract.errors import EncoderError, StoreError
 from gia_mic.extract.parts import PART_BYTES, Builder, frame_bytes, write_part
 from gia_mic.extract.pipeline import encode_all, side_by_side
 from gia_mic.extract.progress import progress
@@ -101,7 +101,11 @@ class RayEngine:
 
 
 class _Worker:
-    """An actor with an encoder of its own."""
+    """An actor with an encoder of its own; Ray may start one anew long after the others.
+
+    Raises:
+        EncoderError: The encoder isn't what it was when the command began.
+    """
 
     def __init__(
         self,
@@ -113,7 +117,13 @@ class _Worker:
         device: str,
     ) -> None:
         os.chdir(working_folder)  # paths may be relative to it
-        self._encoder, self._device, self._budget = make().to(device), device, budget
+        encoder = make()
+        if encoder.header.fingerprint != header.fingerprint:
+            raise EncoderError(
+                f"The code or weights of {encoder.spec.name} have changed since the command began, or are others on "
+                "this machine: run it again."
+            )
+        self._encoder, self._device, self._budget = encoder.to(device), device, budget
         self._parts, self._header = parts, header
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

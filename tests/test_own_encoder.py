@@ -15,6 +15,7 @@ from gia_mic.extract.encoders.contract import EncodeJob
 from gia_mic.extract.encoders.listing import check_named
 from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MerError
+from gia_mic.extract.on_ray import _Worker
 from gia_mic.extract.store import open_store
 from gia_mic.inputs import Input
 from gia_mic.onnx_encoders import _write_encoder
@@ -242,3 +243,14 @@ def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monk
         (copy / "config.json").write_text(json.dumps(config))
         with pytest.raises(MerError, match=message):
             load_predictor(copy, trust=True).encoders.encode([Input(sound)])
+
+
+def test_a_worker_that_starts_after_the_file_was_changed_refuses_to_go_on(mine):
+    def make():
+        return make_encoder("speech", "mine:Blocks")
+
+    header = make().header
+    _Worker(mine.parent, make, mine.parent, header, 100, "cpu")
+    change(mine, ("rows.std(1)", "rows.max(1)"))
+    with pytest.raises(EncoderError, match="The code or weights of blocks have changed since the command began"):
+        _Worker(mine.parent, make, mine.parent, header, 100, "cpu")

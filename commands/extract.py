@@ -142,7 +142,7 @@ def encoders(names: tuple[str, ...], check: str | None, settings: dict[str, str]
         click.echo(listing(names))
         return
     from gia_mic.extract.encoders.own_class import ENCODER
-    from gia_mic.extract.plugins import refuse_broken
+    from gia_mic.extract.truths import refuse_broken
 
     findings = check_named(check, settings)
     click.echo("\n".join(finding.line() for finding in findings))

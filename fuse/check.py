@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gia_mic.extract import plugins
+from gia_mic.extract import truths
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError, one_line
-from gia_mic.extract.plugins import Finding, findings
+from gia_mic.extract.truths import Finding, findings
 from gia_mic.fuse.models.layers import Batch, Output, PaddedFrames, initialise
 from gia_mic.fuse.models.own import OwnFusion, seeded
 from gia_mic.fuse.models.plugins import FUSION
@@ -61,7 +61,7 @@ def refuse_broken(results: Sequence[Finding]) -> None:
     Raises:
         RunError: It does.
     """
-    plugins.refuse_broken(results, FUSION)
+    truths.refuse_broken(results, FUSION)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def test_only_the_page_knows_gradio_and_nothing_but_the_commands_knows_the_page(
 
 def test_fuse_and_report_see_of_extract_only_its_contracts():
     names = "corpus store inspection errors files device cluster settings plugins progress names targets".split()
+    names += ["plugin_settings", "truths"]
     allowed = {"gia_mic.extract", *(f"gia_mic.extract.{name}" for name in names)}
     for path in SOURCES:
         if relative_path(path).startswith(("fuse/", "report/")):

@@ -9,6 +9,7 @@ from gia_mic.extract import plugins
 from gia_mic.extract.corpora.release import RELEASES, ReleaseContents, write_contents
 from gia_mic.extract.corpus import Corpus, Utterance
 from gia_mic.extract.errors import CorpusError, MerError, one_line, what_failed
+from gia_mic.extract.plugin_settings import NoSettings, config_of, configured
 from gia_mic.extract.plugins import Kind, Plugin, short_name
 
 __all__ = ["CORPUS", "find_reader", "installed_lines", "prepare_own"]
@@ -69,9 +70,9 @@ def prepare_own(
     plugin = find_reader(reader)
     title = short_name(reader)
     where = f"{plugin.source.class_name} in {plugin.source.file}"
-    config_class = plugins.config_of(CORPUS, plugin, 1, FORM, optional=True)
-    config = plugins.configured(config_class, settings or {}, f"The corpus {title}", CorpusError)
-    arguments = () if config_class is plugins.NoSettings else (config,)
+    config_class = config_of(CORPUS, plugin, 1, FORM, optional=True)
+    config = configured(config_class, settings or {}, f"The corpus {title}", CorpusError)
+    arguments = () if config_class is NoSettings else (config,)
     try:
         answer = plugin.make(path, *arguments)
         contents = answer if isinstance(answer, ReleaseContents) else ReleaseContents(list(answer), ())

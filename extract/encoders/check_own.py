@@ -7,7 +7,7 @@ import numpy as np
 from gia_mic.extract.encoders.own import OwnEncoder
 from gia_mic.extract.encoders.proof import difference
 from gia_mic.extract.errors import EncoderError, MerError
-from gia_mic.extract.plugins import Finding, findings
+from gia_mic.extract.truths import Finding, findings
 
 __all__ = ["check_encoder", "refuse_unfit"]
 

@@ -9,7 +9,9 @@ from gia_mic.extract.encoders.contract import TINY
 from gia_mic.extract.encoders.make import make_own
 from gia_mic.extract.encoders.own_class import ENCODER, FORM, TAKEN, find_own, installed_encoders
 from gia_mic.extract.errors import EncoderError
-from gia_mic.extract.plugins import Finding, Plugin, about, config_of, settings_lines, settings_of_own, short_name
+from gia_mic.extract.plugin_settings import config_of, settings_lines, settings_of_own
+from gia_mic.extract.plugins import Plugin, about, short_name
+from gia_mic.extract.truths import Finding
 
 __all__ = ["check_named", "listing"]
 

@@ -25,6 +25,7 @@ from gia_mic.extract.encoders.contract import TINY, EncodeJob, EncoderSpec, Wind
 from gia_mic.extract.encoders.own_class import ENCODER, FORM, REQUIRED, TAKEN
 from gia_mic.extract.errors import EncoderError, MediaError, MerError, what_failed
 from gia_mic.extract.files import digest
+from gia_mic.extract.plugin_settings import NoSettings, config_of, configured
 from gia_mic.extract.plugins import Plugin, Source
 from gia_mic.extract.settings import out_of_range
 from gia_mic.extract.store import Header
@@ -83,8 +84,8 @@ class OwnEncoder:
         if self._name == TINY:
             raise EncoderError(f"{self._where} would be called {self._name}, as one of ours: rename it.")
         self._lock = threading.Lock()
-        config_class = plugins.config_of(ENCODER, plugin, 0, FORM, taken=TAKEN, optional=True)
-        config = plugins.configured(config_class, settings or {}, f"The encoder {self._name}", EncoderError)
+        config_class = config_of(ENCODER, plugin, 0, FORM, taken=TAKEN, optional=True)
+        config = configured(config_class, settings or {}, f"The encoder {self._name}", EncoderError)
         if weights is not None:
             config = replace(config, weights=weights)
         problems = config.problems() if hasattr(config, "problems") else out_of_range(config)
@@ -93,7 +94,7 @@ class OwnEncoder:
         self.config = config
         self._file = plugins.file_of(plugin.make)
         try:
-            self._own: Any = plugin.make() if config_class is plugins.NoSettings else plugin.make(config)
+            self._own: Any = plugin.make() if config_class is NoSettings else plugin.make(config)
         except Exception as error:
             if isinstance(error, MerError) or is_out_of_memory(error):
                 raise

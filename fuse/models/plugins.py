@@ -8,6 +8,7 @@ from torch import nn
 
 from gia_mic.extract import plugins
 from gia_mic.extract.errors import RunError
+from gia_mic.extract.plugin_settings import config_of
 from gia_mic.extract.plugins import Kind, Plugin, Source
 from gia_mic.fuse.config import RENAMED, TrainingConfig
 
@@ -67,5 +68,5 @@ def own_class(plugin: Plugin) -> OwnClass:
         RunError: It says nothing of them, or they can't be such.
     """
     taken = {*RENAMED, *(field.name for field in dataclasses.fields(TrainingConfig))}
-    config = plugins.config_of(FUSION, plugin, 2, FORM, taken=taken)
+    config = config_of(FUSION, plugin, 2, FORM, taken=taken)
     return OwnClass(plugin.make, config, plugin.source, plugins.about(plugin))

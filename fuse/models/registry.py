@@ -9,7 +9,8 @@ from torch import nn
 
 from gia_mic.extract.corpus import MODALITIES
 from gia_mic.extract.errors import RunError
-from gia_mic.extract.plugins import Source, configured, installed, settings_lines, settings_of_own
+from gia_mic.extract.plugin_settings import configured, settings_lines, settings_of_own
+from gia_mic.extract.plugins import Source, installed
 from gia_mic.extract.settings import Setting, out_of_range
 from gia_mic.fuse.config import GiaMicConfig, LmfConfig, MisaConfig, MultConfig, PooledConfig, TfnConfig, fusion_name
 from gia_mic.fuse.models.gia_mic import GiaMic

@@ -575,6 +575,7 @@ class _Trainer:
             scores = {**measure.scores(tally), **measure.whole(values[test], answers)}
             scores |= {} if target.kind == "label" else {"tally": tally.tolist()}
             if (taught := self.taught(task, test)) is not None:
+                taught[test[blind]] = values[task.rows].mean(0)  # as the answers
                 teachers = measure.scores(measure.tally(values[test], taught[test])[0])
                 scores["teachers"] = {name: teachers[name] for name in measure.headline if name in teachers}
         if target.kind == "label":

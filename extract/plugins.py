@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -32,6 +33,9 @@ __all__ = [
     "load_recorded",
     "short_name",
 ]
+
+RUNNING = threading.RLock()
+"""Held while a file is run."""
 
 
 @dataclass(frozen=True)
@@ -242,16 +246,17 @@ def _of_file(kind: Kind, path: Path, code: bytes, class_name: str) -> Plugin:
     """Run a file, once for each content, and return a class of it."""
     digest = hashlib.sha256(code).hexdigest()
     name = f"gia_mic_own_{path.stem}_{digest[:16]}"
-    module = sys.modules.get(name)
-    if module is None:
-        module = ModuleType(name)
-        module.__file__ = str(path)
-        sys.modules[name] = module  # dataclasses look their module up
-        try:
-            exec(compile(code, str(path), "exec"), module.__dict__)
-        except Exception as error:
-            del sys.modules[name]
-            raise kind.error(f"{path} can't be loaded ({what_failed(error, str(path))}): correct it.") from error
+    with RUNNING:  # another thread must not take the module before all of it has run
+        module = sys.modules.get(name)
+        if module is None:
+            module = ModuleType(name)
+            module.__file__ = str(path)
+            sys.modules[name] = module  # dataclasses look their module up
+            try:
+                exec(compile(code, str(path), "exec"), module.__dict__)
+            except Exception as error:
+                del sys.modules[name]
+                raise kind.error(f"{path} can't be loaded ({what_failed(error, str(path))}): correct it.") from error
     return _checked(kind, module, class_name, Source(class_name, path.stem, digest, path.name, code))
 
 

@@ -1,6 +1,7 @@
 """How fusions that others wrote are found, loaded and refused."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -156,3 +157,10 @@ def test_a_setting_that_is_no_value_is_refused(here):
 )
 def test_a_run_is_named_by_the_class(name, short):
     assert fusion_name(name) == short
+
+
+def test_threads_that_load_a_file_at_once_all_get_its_class(here):
+    write(here, HEAD + "import time\ntime.sleep(0.2)\n" + FUSION)
+    with ThreadPoolExecutor(4) as threads:
+        classes = list(threads.map(lambda _: load_class("mine:Mine").make, range(4)))
+    assert len(set(classes)) == 1

@@ -1,6 +1,7 @@
 """Turns single recordings and transcripts into frames, each modality by an encoder that was recorded."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ class Input:
         """Return one modality as work for its encoder.
 
         Raises:
-            MediaError: Samples come without their sampling rate.
+            MediaError: Samples come without their sampling rate, or a value is of a type that isn't taken.
         """
         value = self.by_modality()[modality]
         if modality == "text":
@@ -71,6 +72,9 @@ class Input:
                 raise MediaError(f"The samples of {self.id} come without a sampling rate: give sampling_rate_hz.")
             duration_s = len(value) / max(self.sampling_rate_hz, 1)
             return EncodeJob(self.id, "", sound=(value, self.sampling_rate_hz), duration_s=duration_s)
+        if not isinstance(value, str | os.PathLike | Clip):
+            wanted = "a file" if modality == "visual" else "a file, or an array of samples with sampling_rate_hz"
+            raise MediaError(f"The {modality} of {self.id} is of the type {type(value).__name__}: give {wanted}.")
         clip = value if isinstance(value, Clip) else Clip(str(value))
         return EncodeJob(self.id, "", path=Path(clip.path), clip=clip)
 

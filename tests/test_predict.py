@@ -186,6 +186,7 @@ def test_odd_inputs_have_answers(run, tmp_path, make):
         (lambda folder: {"video": tone(folder / "a.wav", 1)}, "has no video"),
         (lambda folder: {"text": "  "}, "transcript of the input is empty"),
         (lambda folder: {"audio": np.zeros(16000)}, "come without a sampling rate"),
+        (lambda folder: {"audio": (np.zeros(16000), 16000)}, "is of the type tuple: give .*sampling_rate_hz"),
         (lambda folder: {"audio": np.full(16000, np.nan), "sampling_rate_hz": 16000}, "not finite"),
         (lambda folder: {"audio": np.zeros((2, 2, 2)), "sampling_rate_hz": 16000}, "are no sound"),
         (lambda folder: {}, "takes speech, text, visual, and of the input there is nothing"),

@@ -1,8 +1,8 @@
 """What a corpus of one's own is read with; `docs/plug-ins.md` says how.
 
-def my_corpus(path: Path) -> Iterator[Utterance]:
-for file in sorted(path.rglob("*.wav")):
-yield Utterance(id=file.stem, label=file.parent.name, audio=Clip(file.relative_to(path).as_posix()))
+    def my_corpus(path: Path) -> Iterator[Utterance]:
+        for file in sorted(path.rglob("*.wav")):
+            yield Utterance(id=file.stem, label=file.parent.name, audio=Clip(file.relative_to(path).as_posix()))
 """
 
 from gia_mic.extract.corpora.release import ReleaseContents

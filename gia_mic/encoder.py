@@ -1,13 +1,13 @@
 """What an encoder of one's own is written with; `docs/own-encoder.md` says how.
 
-@dataclass(frozen=True)
-class Config:
-bands: int = setting(40, "Mel bands.", at_least=1)
+    @dataclass(frozen=True)
+    class Config:
+        bands: int = setting(40, "Mel bands.", at_least=1)
 
-class Mine:
-modality, sampling_rate_hz, frame_rate_hz = "speech", 16_000, 100
-def __init__(self, config: Config) -> None: ...
-def frames(self, sound: np.ndarray) -> np.ndarray: ...
+    class Mine:
+        modality, sampling_rate_hz, frame_rate_hz = "speech", 16_000, 100
+        def __init__(self, config: Config) -> None: ...
+        def frames(self, sound: np.ndarray) -> np.ndarray: ...
 """
 
 from gia_mic.extract.settings import out_of_range, setting

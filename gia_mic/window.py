@@ -224,10 +224,10 @@ class _FacePicture:
 
 
 class _CachedConvolutions(nn.Module):
-    """Convolutions that need not compute the first frames of an input whose features are known.
+    """Convolutions that need not compute the first frames of an input whose features are at hand.
 
     Attributes:
-        known: Features (1, H, n) of the next input's first n frames; back at None after each call.
+        cached: Features (1, H, n) of the next input's first n frames; back at None after each call.
         last: Features (1, H, T) of the last input.
     """
 
@@ -248,7 +248,7 @@ class _CachedConvolutions(nn.Module):
 
 
 def _cache_convolutions(model: Any) -> _CachedConvolutions | None:
-    """Put `_Remembering` in the place of a model's convolutions, and return it; None for a model without such."""
+    """Put `_CachedConvolutions` in the place of a model's convolutions, and return it; None for a model without such."""
     front: Any = getattr(model, "feature_extractor", None)
     if isinstance(front, Convolutions):
         front = model.feature_extractor = _CachedConvolutions(front)

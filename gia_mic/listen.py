@@ -15,11 +15,11 @@ from gia_mic.extract.media.live import Picture
 from gia_mic.extract.settings import out_of_range
 from gia_mic.inputs import Input
 from gia_mic.predictor import Predictor
-from gia_mic.streams import Item, pcm
+from gia_mic.streams import Item
 from gia_mic.window import PictureWindow
 from gia_mic.words import Words
 
-__all__ = ["StreamPrediction", "listen", "pcm"]
+__all__ = ["StreamPrediction", "listen", "sampling_rate"]
 
 logger = logging.getLogger(__name__)
 

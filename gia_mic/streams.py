@@ -7,19 +7,21 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from gia_mic.extract import media
 from gia_mic.extract.errors import MediaError
 from gia_mic.extract.media.live import Picture, stream_container
-
-logger = logging.getLogger(__name__)
+from gia_mic.runtime.listen import pcm
 
 __all__ = ["Devices", "Item", "film", "paced", "pcm"]
 
+logger = logging.getLogger(__name__)
+
 Item = np.ndarray | Picture
+"""A block of samples (n,) float32, or a picture."""
 
 BLOCK_S = 0.1
 """Seconds of sound that are given at a time."""
@@ -29,17 +31,6 @@ MOST_ITEMS = 1_000
 
 CLOSING_S = 2.0
 """A device that gives nothing for so long is left to end with the process."""
-
-
-def pcm(file: BinaryIO) -> Iterator[np.ndarray]:
-    """Give the samples (n,) float32 of raw 16-bit little-endian mono PCM as they come."""
-    odd = b""
-    read = getattr(file, "read1", file.read)
-    while data := read(8192):
-        data = odd + data
-        even = len(data) // 2 * 2
-        odd = data[even:]
-        yield np.frombuffer(data[:even], "<i2").astype(np.float32) / 2**15
 
 
 def film(path: Path, sampling_rate_hz: int | None, frame_rate_hz: float | None) -> Iterator[Item]:

@@ -23,9 +23,9 @@ from gia_mic.extract.errors import EncoderError, MediaError, RunError
 from gia_mic.extract.face import FaceTrackerConfig
 from gia_mic.extract.media.live import Picture, open_device, open_pipe, stream_container
 from gia_mic.extract.pipeline import pool
-from gia_mic.listen import listen, pcm
+from gia_mic.listen import listen
 from gia_mic.predictor import load_predictor
-from gia_mic.streams import Devices, film, paced
+from gia_mic.streams import Devices, film, paced, pcm
 from gia_mic.window import PictureWindow, SpeechWindow
 
 RATE = 16000

@@ -42,17 +42,14 @@ the page on your own machine:
 """
 
 
-def write_space(
-    run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", onnx: bool = False, trust: bool = False
-) -> Path:
+def write_space(run_dirs: tuple[Path, ...], folder: Path, *, licence: str = "other", trust: bool = False) -> Path:
     """Write runs into a folder that runs as a Space: a README with its settings, the program, and the exported runs.
 
     Args:
         run_dirs: Finished run folders of one configuration.
         folder: Folder to write into; new, empty, or an earlier Space.
         licence: Licence of the weights, by the hub's identifier.
-        onnx: Also write the fusion as `model.onnx`.
-        trust: Let the page run the code of a fusion that isn't one of the package's.
+        trust: Let the page run the code of a fusion or an encoder that isn't one of the package's.
 
     Raises:
         RunError: The page couldn't load the run, Gradio isn't installed, or the folder holds something else.
@@ -61,11 +58,11 @@ def write_space(
     gradio = _version("gradio")
     if gradio is None:
         raise RunError("gradio isn't installed, whose version a Space names: run `pip install 'gia-mic[serve]'`.")
-    own = config.get("fusion") or {}
+    own = _own_parts(config)
     if own and not trust:
         raise RunError(
-            f"The fusion {config['model']['name']} is code of its author, which the page would run: read it, and say "
-            "--trust (in Python, trust=True)."
+            f"The run's {one_line(own)} is code of its author, which the page would run: read it, and say --trust (in "
+            "Python, trust=True)."
         )
     if local := [modality for modality in config["modalities"] if not _can_be_fetched(config["features"][modality])]:
         raise RunError(
@@ -73,9 +70,9 @@ def write_space(
             "machine: train a run with encoders of the hub."
         )
     refuse_others(folder, SPACE_FILES)
-    export(run_dirs, folder / MODEL, licence=licence, onnx=onnx, trust=trust, address=MODEL)
-    packages = [_requirement("gia-mic", "[serve]"), *(_own_requirement(own) if own else ())]
-    write_text(folder / REQUIREMENTS, "".join(f"{package}\n" for package in packages))
+    export(run_dirs, folder / MODEL, licence=licence, trust=trust, address=MODEL)
+    packages = [_requirement("gia-mic", "[serve]"), *map(_own_requirement, own.values())]
+    write_text(folder / REQUIREMENTS, "".join(f"{package}\n" for package in dict.fromkeys(packages) if package))
     write_text(folder / APP, _APP.format(model=MODEL, trust=", trust=True" if own else ""))
     write_text(folder / CARD, _readme(config, licence, gradio))
     return folder
@@ -100,8 +97,20 @@ def _readme(config: dict[str, Any], licence: str, gradio: str) -> str:
     return _README.format(data=data.to_yaml(), title=title, model=MODEL)
 
 
+def _own_parts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return where each part of a run that isn't one of the package's comes from, by what the part is."""
+    records = {
+        f"encoder of {name}": config["features"][name].get("spec", {}).get("code") for name in config["modalities"]
+    }
+    records[f"fusion {config['model']['name']}"] = config.get("fusion")
+    return {part: record for part, record in records.items() if record}
+
+
 def _can_be_fetched(features: dict[str, Any]) -> bool:
+    """Whether an encoder needs nothing but the package, the hub and the code that lies with the run."""
     spec = features.get("spec", {})
+    if code := spec.get("code"):
+        return not code["settings"].get("weights")
     return spec.get("model") == TINY or from_hub(spec)
 
 
@@ -110,10 +119,10 @@ def _requirement(distribution: str, extras: str = "") -> str:
     return f"{distribution}{extras}" + ("" if version is None else f"=={version}")
 
 
-def _own_requirement(own: dict[str, Any]) -> list[str]:
-    """Return the package that a run's own fusion is in, if it is in one."""
-    name, _, version = str(own.get("distribution") or "").partition(" ")
-    return [f"{name}=={version}" if version else name] if name else []
+def _own_requirement(record: dict[str, Any]) -> str:
+    """Return the package that code of others is in; nothing for a file."""
+    name, _, version = str(record.get("distribution") or "").partition(" ")
+    return f"{name}=={version}" if version else name
 
 
 def _version(distribution: str) -> str | None:

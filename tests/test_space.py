@@ -10,6 +10,7 @@ from made_hub import WRITER
 import gia_mic
 from gia_mic.extract.errors import RunError
 from gia_mic.fuse.runs.folder import find_run_dirs
+from gia_mic.model import hand_on
 from gia_mic.space import write_space
 
 
@@ -68,15 +69,26 @@ def test_what_a_space_could_not_load_is_refused(exported_run, tmp_path, monkeypa
     run_dirs = tuple(find_run_dirs(exported_run[0]))
     with monkeypatch.context() as patch:
         changed(patch, fusion={"file": "own.py"})
-        with pytest.raises(RunError, match="is code of its author, which the page would run"):
+        with pytest.raises(RunError, match="fusion .* is code of its author, which the page would run"):
             write_space(run_dirs, tmp_path / "space")
+        with pytest.raises(RunError, match="A Space predicts by torch"):
+            hand_on(run_dirs, tmp_path / "space", space=True, onnx=True)
         changed(patch, fusion={"file": "own.py", "distribution": "own-fusions 1.2"})
         write_space(run_dirs, tmp_path / "space", trust=True)
         assert "own-fusions==1.2" in (tmp_path / "space" / "requirements.txt").read_text().splitlines()
         assert 'gia_mic.load("model", trust=True)' in (tmp_path / "space" / "app.py").read_text()
-    changed(monkeypatch, modalities=["text"], features={"text": {"spec": {"model": "mine", "weights": "0" * 64}}})
+    spec = {"model": "mine", "weights": "0" * 64}
+    changed(monkeypatch, modalities=["text"], features={"text": {"spec": spec}})
     with pytest.raises(RunError, match="A Space can't fetch the run's encoders of text"):
         write_space(run_dirs, tmp_path / "other")
+    spec["code"] = {"file": "mine.py", "distribution": None, "settings": {}}
+    with pytest.raises(RunError, match="The run's encoder of text is code of its author"):
+        write_space(run_dirs, tmp_path / "other")
+    write_space(run_dirs, tmp_path / "other", trust=True)
+    assert "trust=True" in (tmp_path / "other" / "app.py").read_text()
+    spec["code"]["settings"]["weights"] = "0" * 64
+    with pytest.raises(RunError, match="A Space can't fetch the run's encoders of text"):
+        write_space(run_dirs, tmp_path / "more", trust=True)
 
 
 def test_without_gradio_the_extra_is_named(exported_run, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Any
 
 from gia_mic.explain import Explanation, explain
 from gia_mic.export import EXPORT_FILES, export
+from gia_mic.extract.errors import RunError
 from gia_mic.fuse.runs.folder import find_run_dirs
 from gia_mic.predictor import Input, Predictor
 from gia_mic.repository import Repository, local_run, push_folder, refuse_without_token
@@ -41,12 +42,13 @@ class Model(Predictor):
 
         Args:
             repository: Id of the repository on the hub, `owner/name`, with `@branch` where it isn't to be main.
-            options: Keyword arguments of `hand_on`: licence, onnx, space, private, message and token.
+            options: Keyword arguments of `hand_on`: licence, onnx, int8, space, private, message and token.
 
         Raises:
             RunError: Nobody is logged in, the hub refuses or can't be reached, or the repository holds something else.
         """
-        _, address = hand_on(self.run_dirs, repository=repository, trust=self.trust, **options)
+        options = {"encoders": self.encoders.folders, "trust": self.trust, **options}
+        _, address = hand_on(self.run_dirs, repository=repository, **options)
         assert address is not None
         return address
 
@@ -74,10 +76,10 @@ def hand_on(
         repository: Repository of the hub, `owner/name` or `owner/name@branch`; None uploads nothing.
         space: Make a Space, with a page that answers by the model, and not a model alone.
         licence: Licence of the weights, by the hub's identifier.
-        onnx: Also write fusion and encoders as ONNX, as `export` says, like the next two.
-        int8: Have these encoders multiply in 8 bits; of no use to a Space.
-        encoders: Folders of encoders by modality, for weights that have moved; of no use to a Space.
-        trust: Run the code of a fusion that isn't one of the package's, where that is needed.
+        onnx: Also write fusion and encoders as ONNX, as `export` says, like the next two. A Space predicts by torch.
+        int8: Have these encoders multiply in 8 bits.
+        encoders: Folders of encoders by modality, for weights that have moved.
+        trust: Run the code of a fusion or an encoder that isn't one of the package's, where that is needed.
         private: Make a new repository that only its owner sees.
         message: Message of the commit.
         token: The hub's token; by default HF_TOKEN, or that of `hf auth login`.
@@ -86,20 +88,22 @@ def hand_on(
         Size of the files in bytes, and the address of the commit; None without a repository.
 
     Raises:
-        RunError: As `export`, `write_space` and `push_folder`.
+        RunError: ONNX is wanted of a Space; or as `export`, `write_space` and `push_folder`.
     """
+    if space and onnx:
+        raise RunError("A Space predicts by torch and has no use for ONNX: leave one of the two out.")
     target = None if repository is None else Repository.parse(repository)
     if target is not None:
         refuse_without_token(token)
     with TemporaryDirectory() as scratch:
         written = Path(scratch) / "export" if folder is None else folder
-        options: dict[str, Any] = {"licence": licence, "onnx": onnx, "trust": trust}
+        options: dict[str, Any] = {"licence": licence, "trust": trust}
         if space:
             write_space(tuple(run_dirs), written, **options)
         else:
             if target is not None:
                 options["address"] = str(target)
-            export(tuple(run_dirs), written, int8=int8, encoders=encoders, **options)
+            export(tuple(run_dirs), written, onnx=onnx, int8=int8, encoders=encoders, **options)
         size = sum(path.stat().st_size for path in written.rglob("*") if path.is_file())
         if target is None:
             return size, None

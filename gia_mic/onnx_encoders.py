@@ -82,6 +82,8 @@ def write_runtime(
         predictor = Predictor(run_dirs, encoders=encoders, device="cpu", trust=trust)
         entries = {name: _write_encoder(predictor, name, folder) for name in predictor.modalities}
     except MerError as error:
+        for name in set(runtime_settings.FILES) - {runtime_settings.FUSION}:
+            (folder / name).unlink(missing_ok=True)
         raise RunError(
             f"{str(error).rstrip('.')}; {folder / runtime_settings.FUSION}, the fusion alone, is all there is."
         ) from error
@@ -131,9 +133,10 @@ def _write_encoder(predictor: Predictor, modality: str, folder: Path) -> dict[st
         EncoderError: It can't be found, is none of the package's, or can't be exported.
     """
     spec = {**predictor.encoders.specs[modality], "precision": "float32"}
+    if spec.get("code") is not None:
+        raise EncoderError(f"The {modality} encoder {spec['model']} is code of its author, which can't be exported.")
     encoder = rebuild(spec, predictor.encoders.folders.get(modality))
-    if not isinstance(encoder, Pretrained):
-        raise EncoderError(f"The {modality} encoder {encoder.spec.name} is your own, and can't be exported.")
+    assert isinstance(encoder, Pretrained)
     recipe = encoder.recipe()
     if modality == "text":
         write_text(folder / runtime_settings.TOKENIZER, encoder.tokenizer_json())  # type: ignore[attr-defined]

@@ -63,11 +63,13 @@ def picture_batches(settings: Mapping[str, Any], source: str | Path | np.ndarray
 
 
 def _film(path: Path, frame_rate_hz: float, av: Any) -> Iterator[Any]:
-    """Give the pictures that are on the screen at evenly spaced moments, from the beginning of the film.
+    """Give the pictures that are on the screen at evenly spaced moments, from the beginning of the film, upright.
 
     Raises:
         PredictionError: It can't be decoded, or has no pictures.
     """
+    from .upright import shape_of, upright
+
     if not path.is_file():
         raise PredictionError(f"There is no file {path}: check the path.")
     count, latest, latest_s = 0, None, 0.0
@@ -77,17 +79,17 @@ def _film(path: Path, frame_rate_hz: float, av: Any) -> Iterator[Any]:
                 raise PredictionError(f"{path} has no pictures: check the path.")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            step_s = 1 / float(stream.average_rate or 25)
+            step_s, shape = 1 / float(stream.average_rate or 25), shape_of(stream)
             first_s: float | None = None
             for frame in container.decode(stream):
-                begin_s = latest_s + step_s if frame.time is None else frame.time
+                begin_s = (first_s or 0.0) + latest_s + step_s if frame.time is None else frame.time
                 first_s = begin_s if first_s is None else first_s
                 while latest is not None and count / frame_rate_hz < begin_s - first_s - ROUNDING_S:
-                    yield latest.to_image()
+                    yield upright(latest, shape)
                     count += 1
                 latest, latest_s = frame, begin_s - first_s
             while latest is not None and count / frame_rate_hz < latest_s + step_s - ROUNDING_S:
-                yield latest.to_image()
+                yield upright(latest, shape)
                 count += 1
     except av.FFmpegError as error:
         raise PredictionError(f"{path} can't be decoded ({error.strerror}): copy or convert it again.") from error

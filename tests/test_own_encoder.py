@@ -216,6 +216,8 @@ def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monk
         load_predictor("out", trust=True).predict(sound)
     moved = load_predictor("out", trust=True, encoders={"speech": "table.bin"})
     assert moved.predict(sound).probabilities == expected
+    with pytest.raises(EncoderError, match="The speech encoder blocks is code of its author, which can't be exported"):
+        _write_encoder(moved, "speech", mine.parent / "onnx")
     (mine.parent / "table.bin").write_bytes(b"others")
     with pytest.raises(EncoderError, match=r"table\.bin holds other weights than the speech frames were made with"):
         load_predictor("out", trust=True, encoders={"speech": "table.bin"}).predict(sound)

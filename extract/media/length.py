@@ -15,8 +15,9 @@ from gia_mic.extract.media.container import (
     stated_s,
 )
 from gia_mic.extract.media.headers import Recording, check_file, check_parts, recordings
-from gia_mic.extract.media.pictures import LINGER_S, SLIGHT_S, shape_of, turn_of
+from gia_mic.extract.media.pictures import LINGER_S, SLIGHT_S
 from gia_mic.extract.media.sound import open_sound
+from gia_mic.runtime.upright import shape_of, turn_of
 
 __all__ = ["Look", "duration_s", "look"]
 

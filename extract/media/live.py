@@ -12,9 +12,9 @@ import soxr
 from PIL import Image
 
 from gia_mic.extract.errors import MediaError, words_of
-from gia_mic.extract.media.pictures import image_of, shape_of
 from gia_mic.extract.media.sound import layout_of, samples_of
 from gia_mic.runtime.mixing import usual_layout, weights
+from gia_mic.runtime.upright import shape_of, upright
 
 __all__ = ["MATROSKA", "Picture", "open_device", "open_pipe", "stream_container"]
 
@@ -125,7 +125,7 @@ def stream_container(
                 number = floor(time_s * (frame_rate_hz or 1) + 1e-6)
                 if number >= due:
                     due = number + 1
-                    yield Picture(time_s, image_of((frame, shape_of(streams[-1]))))
+                    yield Picture(time_s, upright(frame, shape_of(streams[-1])))
         except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{container.name} can't be decoded ({words_of(error)}): send it again.") from error
 

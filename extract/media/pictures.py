@@ -1,7 +1,6 @@
 """Turns a film into the pictures that are on the screen at evenly spaced moments, as players show them."""
 
 import math
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from gia_mic.extract.media.container import (
     open_track,
 )
 from gia_mic.extract.media.headers import TOLERANCE_S, check_file
+from gia_mic.runtime.upright import shape_of, upright
 
-__all__ = ["image_of", "shape_of", "stream_pictures", "turn_of"]
+__all__ = ["stream_pictures"]
 
 ROUNDING_S = 1e-6
 """Moments closer than this are the same; the times of pictures are sums of rounded fractions."""
@@ -33,17 +33,6 @@ LINGER_S = 1.0
 
 BELIEVED_S = 60.0
 """It is believed to go on for so long; more is measured."""
-
-_TURNS = {
-    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
-    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
-    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
-    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
-    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
-    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
-    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
-}
-"""What to do to a picture by the signs of a display matrix's a, b, c, d: x' = a x + c y and y' = b x + d y."""
 
 
 def stream_pictures(
@@ -78,14 +67,14 @@ def stream_pictures(
     for frame, from_s, to_s in _pictures(path, start, end):
         # the picture before this one stays on the screen until this one's time
         while visible is not None and start + count / frame_rate_hz < min(from_s, end) - ROUNDING_S:
-            image = image or image_of(visible)
+            image = image or _image_of(visible)
             yield image
             count += 1
         if from_s >= end:
             break
         visible, image, until = frame, None, to_s
     while visible is not None and start + count / frame_rate_hz < min(until, end) - ROUNDING_S:
-        image = image or image_of(visible)
+        image = image or _image_of(visible)
         yield image
         count += 1
     if count == 0:
@@ -95,29 +84,6 @@ def stream_pictures(
         raise MediaError(
             f"{path} ends {missing_s:.2f} s before its clip does: check the clip's times against the file."
         )
-
-
-def turn_of(frame: Any) -> Image.Transpose | None:
-    """Return how a picture is to be turned, or None."""
-    from av.sidedata.sidedata import Type
-
-    try:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    except ValueError:  # PyAV's, of a frame with side data of a kind that it doesn't know, such as EXIF
-        return {-90: Image.Transpose.ROTATE_270, 90: Image.Transpose.ROTATE_90}.get(
-            frame.rotation, Image.Transpose.ROTATE_180 if abs(frame.rotation) == 180 else None
-        )
-    if matrix is None:
-        return None
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
-    largest = max(map(abs, (a, b, c, d))) or 1
-    return _TURNS.get(tuple(round(value / largest) for value in (a, b, c, d)))
-
-
-def shape_of(stream: Any) -> float:
-    """Return how much wider than high a stream's pixels are."""
-    ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return float(ratio) if ratio and 0.1 <= ratio <= 10 else 1.0
 
 
 def _pictures(path: Path, start_s: float, end_s: float) -> Iterator[tuple[Any, float, float]]:
@@ -204,16 +170,9 @@ def _stays_until(track: Track, until_s: float, end_s: float) -> float:
     return stays
 
 
-def image_of(picture: Any) -> Image.Image:
-    """Return a decoded picture as a person sees it."""
-    if isinstance(picture, Image.Image):
-        return picture
-    frame, shape = picture
-    image: Image.Image = frame.to_image()
-    if shape != 1.0:
-        image = image.resize((max(round(image.width * shape), 1), image.height), Image.Resampling.BICUBIC)
-    turn = turn_of(frame)
-    return image if turn is None else image.transpose(turn)
+def _image_of(picture: Any) -> Image.Image:
+    """Return a picture as a person sees it: one that Pillow decoded, or FFmpeg's with the shape of its pixels."""
+    return picture if isinstance(picture, Image.Image) else upright(*picture)
 
 
 def _between(start_s: float | None, end_s: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import load
 from .errors import PredictionError
-from .listen import pcm
+from .listen import EVERY_S, WINDOW_S, pcm
 from .model import Model
 from .sound import stream_sound
 
@@ -47,10 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument(
         "file", metavar="FILE|-", help="Sound file; or -, standard input: 16-bit mono PCM at 16 kHz, as .pcm files are."
     )
-    listen.add_argument(
-        "--every", type=float, default=0.5, metavar="S", help="Seconds between answers.  [default: 0.5]"
-    )
-    listen.add_argument("--window", type=float, default=4.0, metavar="S", help="Seconds of each answer.  [default: 4]")
+    for option, default, about in (
+        ("--every", EVERY_S, "Seconds between answers"),
+        ("--window", WINDOW_S, "Seconds of each answer"),
+    ):
+        help_text = f"{about}.  [default: {default:g}]"
+        listen.add_argument(option, type=float, default=default, metavar="S", help=help_text)
     for command in (predict, listen):
         command.add_argument("--threads", type=_count, metavar="N", help="Cores to compute on.  [default: all]")
         command.add_argument("--json", action="store_true", help="Print answers as JSON, one a line.")
@@ -90,7 +92,7 @@ def _blocks(model: Model, file: str) -> Iterator[np.ndarray]:
     """Give the samples of a file, or of standard input, at the encoder's rate."""
     if file == "-":
         yield from pcm(sys.stdin.buffer)
-    elif file.endswith((".pcm", ".raw")):
+    elif file.lower().endswith((".pcm", ".raw")):
         if not Path(file).is_file():
             raise PredictionError(f"There is no file {file}: check the path.")
         with Path(file).open("rb") as raw:

@@ -1,5 +1,6 @@
 """Turns sound that goes on into an answer every so often; each window is encoded anew."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from .errors import PredictionError
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["StreamAnswer", "listen", "pcm"]
+__all__ = ["EVERY_S", "WINDOW_S", "StreamAnswer", "listen", "pcm"]
+
+EVERY_S, WINDOW_S = 0.5, 4.0
+"""Seconds between two answers, and seconds of sound that each is about."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class StreamAnswer(Answer):
 
 
 def listen(
-    model: "Model", blocks: Iterable[np.ndarray], *, every_s: float = 0.5, window_s: float = 4.0
+    model: "Model", blocks: Iterable[np.ndarray], *, every_s: float = EVERY_S, window_s: float = WINDOW_S
 ) -> Iterator[StreamAnswer]:
     """Give an answer every so often, from the sound alone; sound after the last full step has none.
 
@@ -47,7 +51,8 @@ def listen(
         raise PredictionError(f"The run takes {', '.join(model.modalities)} and no speech: listen with another.")
     settings = model.settings.encoders["speech"]
     rate, hop, receptive_field = settings["sampling_rate_hz"], settings["hop"], settings["receptive_field"]
-    most, step = int(window_s * rate) // hop, round(every_s * rate)
+    finite = math.isfinite(every_s) and math.isfinite(window_s)
+    most, step = (int(window_s * rate) // hop, round(every_s * rate)) if finite else (0, 0)
     if not 0 < most <= settings["window"] or step < 1:
         raise PredictionError(
             f"A window of {window_s:g} s every {every_s:g} s can't be: both are above 0, and a window has up to "

@@ -9,7 +9,7 @@ import numpy as np
 
 from .answer import Answer
 from .errors import PredictionError
-from .listen import StreamAnswer, listen
+from .listen import EVERY_S, WINDOW_S, StreamAnswer, listen
 from .pictures import picture_batches
 from .settings import FUSION, graph_of, read_settings
 from .sound import stream_sound
@@ -119,7 +119,7 @@ class Model:
         return dict(zip(self.target.names, map(float, answers), strict=True))
 
     def listen(
-        self, blocks: Iterable[np.ndarray], *, every_s: float = 0.5, window_s: float = 4.0
+        self, blocks: Iterable[np.ndarray], *, every_s: float = EVERY_S, window_s: float = WINDOW_S
     ) -> Iterator[StreamAnswer]:
         """Give an answer every so often from the latest seconds of sound that goes on; see `listen.listen`."""
         return listen(self, blocks, every_s=every_s, window_s=window_s)

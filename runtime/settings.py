@@ -5,12 +5,13 @@ The file lies beside the graphs that it names. It holds a target, the fusion's f
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import PredictionError
+from .speech import LOG_MEL, SAMPLES
 from .target import Target
 
 __all__ = ["FILE", "FILES", "FORMAT", "FUSION", "OWN", "TOKENIZER", "Settings", "graph_of", "read_settings"]
@@ -20,21 +21,41 @@ FORMAT = 1
 FUSION = "model.onnx"
 TOKENIZER = "tokenizer.json"
 
-COMMON = {"dim": int, "dtype": str, "pool": str}
-OWN: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "speech": {
-        "input": str,
-        "sampling_rate_hz": int,
-        "normalise": bool,
-        "hop": int,
-        "receptive_field": int,
-        "window": int,
-        "context": int,
-    },
-    "text": {"window": int, "context": int},
-    "visual": {"size": list, "resample": int, "frame_rate_hz": (int, float)},
+LARGEST = 10**9
+"""No number is larger."""
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return type(value) is int and least <= value <= LARGEST
+
+
+def _is_count_or_0(value: Any) -> bool:
+    return _is_count(value, 0)
+
+
+COMMON: dict[str, Callable[[Any], bool]] = {
+    "dim": _is_count,
+    "dtype": lambda value: value in ("float16", "float32"),
+    "pool": lambda value: value in ("none", "utterance") or (isinstance(value, str) and _is_count(int(value))),
 }
-"""Entries of each modality, and their types."""
+OWN: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "speech": {
+        "input": lambda value: value in (SAMPLES, LOG_MEL),
+        "sampling_rate_hz": _is_count,
+        "normalise": lambda value: isinstance(value, bool),
+        "hop": _is_count,
+        "receptive_field": _is_count,
+        "window": _is_count,
+        "context": _is_count_or_0,
+    },
+    "text": {"window": _is_count, "context": _is_count_or_0},
+    "visual": {
+        "size": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+        "resample": _is_count_or_0,
+        "frame_rate_hz": lambda value: isinstance(value, int | float) and 0 < value <= LARGEST,
+    },
+}
+"""Entries of each modality, and what tells whether a value can be one."""
 
 FILES = (FILE, FUSION, TOKENIZER, *(f"{name}.onnx{end}" for name in OWN for end in ("", ".data")))
 """Names of all files that the runtime may need."""
@@ -105,9 +126,15 @@ def _check(settings: Settings) -> None:
         raise ValueError(f"no target {target.kind}")
     if len(target.ranges) != (len(target.names) if target.kind == "scores" else 0):
         raise ValueError("a range for each score")
+    if not all(-LARGEST <= low < high <= LARGEST for low, high in target.ranges):
+        raise ValueError(f"ranges {target.ranges}")
     if not settings.encoders:
         raise ValueError("no encoder")
     for modality, encoder in settings.encoders.items():
-        for name, kind in {**COMMON, **OWN[modality]}.items():
-            if not isinstance(encoder[name], kind) or (kind is int and encoder[name] < 0):
+        for name, fits in {**COMMON, **OWN[modality]}.items():
+            if not fits(encoder[name]):
                 raise ValueError(f"{modality}: {name} is {encoder[name]!r}")
+        if encoder.get("input") == LOG_MEL and not _is_count(encoder["mels"]):
+            raise ValueError(f"{modality}: mels is {encoder['mels']!r}")
+        if encoder.get("window", 1) <= 2 * encoder.get("context", 0):  # such windows would never end
+            raise ValueError(f"{modality}: a window of {encoder['window']}")

@@ -49,7 +49,7 @@ def _decoded(path: Path) -> Iterator[Sound]:
         raise PredictionError(f"There is no file {path}: check the path.")
     try:
         file = soundfile.SoundFile(path)
-    except soundfile.SoundFileError:
+    except (soundfile.SoundFileError, TypeError):  # of a .raw file it asks for the rate
         yield from _film_sound(path)
         return
     count = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_media import tone, video
+from made_media import film, tone, video
 
 import gia_mic
 from gia_mic.export import export
@@ -21,7 +21,10 @@ from gia_mic.fuse.runs.folder import find_run_dirs
 from gia_mic.onnx_encoders import quantise
 from gia_mic.runtime import PredictionError, load
 from gia_mic.runtime.command import main
+from gia_mic.runtime.framing import Framing
 from gia_mic.runtime.log_mel import log_mel
+from gia_mic.runtime.pictures import picture_batches
+from gia_mic.runtime.settings import read_settings
 
 pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
@@ -177,8 +180,9 @@ def test_listening_answers_about_the_latest_seconds(exported, tmp_path, capsys):
     printed = capsys.readouterr()
     assert [json.loads(line)["time_s"] for line in printed.out.splitlines()] == [1.0, 2.0, 3.0]
     assert "real-time factor" in printed.err
-    with pytest.raises(PredictionError, match=r"A window of 99 s every 0.5 s can't be"):
-        list(model.listen(blocks, window_s=99))
+    for every_s, window_s in ((0.5, 99), (float("nan"), 1)):
+        with pytest.raises(PredictionError, match=rf"A window of {window_s} s every {every_s} s can't be"):
+            list(model.listen(blocks, every_s=every_s, window_s=window_s))
 
 
 def steps_of_noise(seconds):
@@ -230,6 +234,34 @@ def test_a_folder_that_is_no_export_is_one_sentence(tmp_path, broken, message, c
     error = capsys.readouterr().err
     assert message.replace("\\", "") in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("context", 30), ("hop", 0), ("window", True), ("mels", None), ("sampling_rate_hz", float("inf")),
+        ("dtype", "O"), ("pool", "all"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(tmp_path, entry, value):
+    speech = {"dim": 4, "dtype": "float16", "pool": "2", "input": "log-mel", "mels": 80, "sampling_rate_hz": 16_000}
+    speech |= {"normalise": False, "hop": 320, "receptive_field": 400, "window": 50, "context": 5}
+    settings = {"format": 1, "name": "a", "models": 1, "target": {"kind": "label", "names": ["a"], "ranges": []}}
+    (tmp_path / "runtime.json").write_text(json.dumps(settings | {"encoders": {"speech": speech}}))
+    assert read_settings(tmp_path).encoders["speech"] == speech
+    (tmp_path / "runtime.json").write_text(json.dumps(settings | {"encoders": {"speech": speech | {entry: value}}}))
+    with pytest.raises(PredictionError, match="is damaged"):
+        read_settings(tmp_path)
+
+
+def test_a_film_of_a_phone_is_turned_and_has_square_pixels(tmp_path):
+    from gia_mic.extract.media import stream_pictures
+
+    path = film(tmp_path / "a.mp4", [40, 120] * 4, turn=-90, shape=2)
+    settings = {"size": [24, 16], "resample": 3, "frame_rate_hz": 4}
+    framing = Framing((24, 16))
+    expected = np.stack([framing.apply(picture) for picture in stream_pictures(path, 4)])
+    np.testing.assert_array_equal(np.concatenate(list(picture_batches(settings, path))), expected)
 
 
 def test_pictures_in_memory_are_those_of_a_film(exported, inputs):

@@ -3,6 +3,8 @@
     def my_corpus(path: Path) -> Iterator[Utterance]:
         for file in sorted(path.rglob("*.wav")):
             yield Utterance(id=file.stem, label=file.parent.name, audio=Clip(file.relative_to(path).as_posix()))
+
+Such a file needs no other name of this package.
 """
 
 from gia_mic.extract.corpora.release import ReleaseContents

@@ -8,6 +8,8 @@
         modality, sampling_rate_hz, frame_rate_hz = "speech", 16_000, 100
         def __init__(self, config: Config) -> None: ...
         def frames(self, sound: np.ndarray) -> np.ndarray: ...
+
+Such a file needs no other name of this package.
 """
 
 from gia_mic.extract.settings import out_of_range, setting

@@ -248,7 +248,7 @@ class _CachedConvolutions(nn.Module):
 
 
 def _cache_convolutions(model: Any) -> _CachedConvolutions | None:
-    """Put `_CachedConvolutions` in the place of a model's convolutions, and return it; None for a model without such."""
+    """Put `_CachedConvolutions` in the place of a model's convolutions, and return it; None where there are none."""
     front: Any = getattr(model, "feature_extractor", None)
     if isinstance(front, Convolutions):
         front = model.feature_extractor = _CachedConvolutions(front)

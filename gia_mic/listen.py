@@ -110,22 +110,21 @@ class _Senses:
 
     def __init__(self, predictor: Predictor, config: ListenConfig, *, reuse: bool, live: bool) -> None:
         self._predictor, self._config = predictor, config
-        self._encoders, takes = predictor.encoders, predictor.modalities
-        recogniser = self._encoders.recogniser if "text" in takes else None
-        if not {"speech", "visual"} & set(takes) and recogniser is None:
+        self._encoders = predictor.encoders
+        recogniser = self._encoders.recogniser if "text" in predictor.modalities else None
+        takes = [name for name in predictor.modalities if name != "text" or recogniser is not None]
+        if "visual" in takes and self._encoders.specs["visual"].get("code") is not None:
+            logger.warning("Pictures are left out: encoders that others wrote see films as a whole, not as they come.")
+            takes.remove("visual")
+        if not takes:
+            way_out = ", or name a recogniser with --transcribe" if "text" in predictor.modalities else ""
             raise RunError(
-                f"The run takes {one_line(takes)} and no speech: listen with another, or name a recogniser with "
-                "--transcribe."
+                f"The run takes {one_line(predictor.modalities)} and no speech: listen with another{way_out}."
             )
-        modalities = [name for name in takes if name != "text" or recogniser is not None]
-        self._encoders.load(modalities)
+        self._encoders.load(takes)
         self.rate = sampling_rate(predictor)
         self._ears = self._encoders.window(config.window_s, reuse=reuse) if "speech" in takes else None
-        self._eyes = None
-        if "visual" in takes and self._encoders["visual"].spec.code is not None:
-            logger.warning("Pictures are left out: encoders that others wrote see films as a whole, not as they come.")
-        elif "visual" in takes:
-            self._eyes = PictureWindow(self._encoders["visual"], config.window_s)
+        self._eyes = PictureWindow(self._encoders["visual"], config.window_s) if "visual" in takes else None
         self._step = max(round(config.every_s * self.rate), 1)
         self._buffer = np.empty(0, np.float32)
         self._heard = 0  # samples so far

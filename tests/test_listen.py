@@ -202,6 +202,15 @@ def test_what_a_film_lacks_is_missing_and_a_film_of_nothing_is_refused(demo, tmp
         next(film(silent, RATE, None))
 
 
+def test_pictures_for_an_encoder_of_others_are_left_out_and_refused_alone(demo):
+    predictor = load_predictor(demo[1] / "gia-mic", device="cpu")
+    predictor.encoders.specs["visual"] = {**predictor.encoders.specs["visual"], "code": {}}
+    assert [one.modalities for one in listen(predictor, [*pictures(1), steady(0.5)])] == [("speech",)]
+    predictor.modalities = ("visual",)
+    with pytest.raises(RunError, match=r"takes visual and no speech: listen with another\."):
+        next(listen(predictor, []))
+
+
 def test_a_modality_that_lags_is_missing_and_not_stale(demo):
     predictor = load_predictor(demo[1] / "gia-mic", device="cpu")
     answers = list(listen(predictor, [*pictures(1), steady(2)], lag_s=1.0))

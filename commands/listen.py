@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.model_options import RUN, model_options, precision_option
+from gia_mic.commands.model_options import RUN, model_options
 from gia_mic.commands.settings import setting_options, typed_settings
 from gia_mic.config import ListenConfig
 
@@ -55,7 +55,6 @@ USUAL = ""
 @setting_options(ListenConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON.")
 @model_options
-@precision_option
 def listen(
     run: Path | str,
     file: str | None,

@@ -55,5 +55,5 @@ def encoder_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model and encoders to load, and where."""
-    return encoder_option(trust_option(device_option(command)))
+    """Add the options that say which encoders to load, where, and what they compute in."""
+    return encoder_option(trust_option(device_option(precision_option(command))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gia_mic.commands.model_options import FILE, RUN, model_options, precision_option
+from gia_mic.commands.model_options import FILE, RUN, model_options
 from gia_mic.commands.options import missing_option
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--picture", type=FILE, help="Draw the input and its attention weights into this PNG.")
 @model_options
-@precision_option
 def predict(
     run: Path | str,
     audio: Path | None,

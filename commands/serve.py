@@ -32,6 +32,7 @@ def serve(
     encoders: Mapping[str, str],
     trust: bool,
     device: str | None,
+    precision: str | None,
 ) -> None:
     """Show a trained run as a page in a browser, on this machine only.
 
@@ -46,7 +47,9 @@ def serve(
     from gia_mic.model import load_model
     from gia_mic.serve.server import serve as serve_page
 
-    model = load_model(str(run), encoders=encoders, transcribe=transcribe, device=device, trust=trust)
+    model = load_model(
+        str(run), encoders=encoders, transcribe=transcribe, device=device, precision=precision, trust=trust
+    )
     serve_page(model, host, port)
 
 

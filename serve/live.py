@@ -24,7 +24,7 @@ class LiveSpeech:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        most_s = predictor.encoders["speech"].spec.window_s
+        most_s = predictor.encoders["speech"].spec.window_s or ListenConfig.window_s  # of others' there may be no limit
         self._window = predictor.encoders.window(min(ListenConfig.window_s, most_s))
         self._resampler: soxr.ResampleStream | None = None
         self._rate_hz = 0

@@ -79,8 +79,7 @@ def build_app(model: Model) -> gr.Blocks:
     Raises:
         EncoderError: An encoder can't be found or has changed.
     """
-    for modality in model.modalities:
-        model.encoders[modality]  # loaded before somebody waits for it
+    model.encoders.load(model.modalities)  # before somebody waits for them
     lock = threading.Lock()
     with _Page(
         title="Emotion recognition", analytics_enabled=False, delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S)
@@ -100,9 +99,11 @@ def build_app(model: Model) -> gr.Blocks:
 def _clip(model: Model, lock: threading.Lock) -> None:
     """Add the inputs for one clip and its text, and the answer."""
     inputs: dict[str, Any] = {}
+    recognises = "text" in model.modalities and model.encoders.recogniser is not None
+    hears = "speech" in model.modalities or recognises
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            if "speech" in model.modalities:
+            if hears:
                 inputs["audio"] = gr.Audio(label="Sound", type="filepath", buttons=[], elem_classes="mer-input")
             if "visual" in model.modalities:
                 webcam = gr.WebcamOptions(mirror=False)  # mirroring needs the program ffmpeg
@@ -114,7 +115,7 @@ def _clip(model: Model, lock: threading.Lock) -> None:
                     elem_classes="mer-input",
                 )
             if "text" in model.modalities:
-                hint = ", or nothing: then it is recognised from the sound" if model.encoders.can_recognise else ""
+                hint = ", or nothing: then it is recognised from the sound" if recognises else ""
                 inputs["text"] = gr.Textbox(label="Text", placeholder=f"What is said{hint}", lines=2, max_lines=8)
             with gr.Row():
                 clear = gr.Button("Clear", min_width=100)
@@ -125,7 +126,8 @@ def _clip(model: Model, lock: threading.Lock) -> None:
     def answer(*values: str | None) -> str:
         entries = dict(zip(inputs, values, strict=True))
         audio, text, video = (entries.get(name) or None for name in ("audio", "text", "video"))
-        utterance = Input(audio or video, text if text and text.strip() else None, video, id="the input")
+        sound = audio or (video if hears else None)
+        utterance = Input(sound, text if text and text.strip() else None, video, id="the input")
         paths = [path for path in (audio, video) if path]
         with lock:
             try:

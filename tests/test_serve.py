@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -140,15 +141,30 @@ def test_the_microphone_is_answered_as_its_last_seconds_are_and_a_slow_machine_w
 
 
 @pytest.mark.parametrize(
-    ("run", "inputs"),
-    [("gia-mic", ["audio", "video", "textbox"]), ("gia-mic-t", ["textbox"])],
+    ("run", "recognises", "inputs"),
+    [
+        ("gia-mic", False, ["audio", "video", "textbox", "audio"]),
+        ("gia-mic-t", False, ["textbox"]),
+        ("gia-mic-t", True, ["audio", "textbox"]),
+    ],
 )
-def test_there_are_inputs_for_what_a_run_takes(demo, model, run, inputs):
-    parts = build_app(model if run == "gia-mic" else gia_mic.load(demo[1] / run, device="cpu")).config["components"]
+def test_there_are_inputs_for_what_a_run_takes(demo, model, run, recognises, inputs):
+    model = model if run == "gia-mic" else gia_mic.load(demo[1] / run, device="cpu")
+    model.encoders._recogniser = object() if recognises else None
+    parts = build_app(model).config["components"]
     kinds = [part["type"] for part in parts if part["type"] in ("audio", "video", "textbox")]
-    assert kinds == inputs + ["audio"] * ("audio" in inputs)
+    assert kinds == inputs
     live_inputs = [part for part in parts if part["props"].get("streaming") and part["type"] == "audio"]
-    assert len(live_inputs) == ("audio" in inputs)
+    assert len(live_inputs) == (run == "gia-mic")
+
+
+def test_the_microphone_is_heard_by_an_encoder_without_a_limit():
+    class Encoders(dict):
+        def window(self, length_s):
+            assert length_s == 4.0
+
+    limitless = SimpleNamespace(spec=SimpleNamespace(window_s=None))
+    live.LiveSpeech(SimpleNamespace(encoders=Encoders(speech=limitless)))
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ class Encoders:
         folders: Folders of weights that are not the hub's, by modality.
         device: cpu, cuda or cuda:N.
         run_dir: The run that recorded them, which has the code of those that others wrote.
-        precision: What all compute in; None takes what was recorded.
+        precision: What all of ours compute in; None takes what was recorded.
         trust: Run such code.
     """
 
@@ -159,6 +159,10 @@ class Encoders:
             origin = f" from {folder}" if folder else ""
             logger.info(f"{modality}: {encoder.spec.name} {encoder.header.fingerprint}{origin}")
             computed, trained = encoder.spec.precision, self.specs[modality].get("precision")
+            if encoder.spec.code is not None and self.precision:
+                logger.info(
+                    f"{modality}: {encoder.spec.name} computes as its author wrote it, not in {self.precision}."
+                )
             if computed != trained:
                 logger.info(
                     f"{modality}: frames in {computed} differ a little from those in {trained} that the run was "
@@ -175,11 +179,6 @@ class Encoders:
     def loaded(self) -> tuple[str, ...]:
         """The modalities whose encoders are loaded."""
         return tuple(self._loaded)
-
-    @property
-    def can_recognise(self) -> bool:
-        """Whether text is recognised from the sound where none is given."""
-        return self._recogniser is not None
 
     def encode(self, inputs: Sequence[Input]) -> list[InputFrames]:
         """Return the frames of inputs, in all modalities that both they and the encoders have.

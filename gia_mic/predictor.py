@@ -248,7 +248,8 @@ class Predictor:
     def _prediction(self, utterance: Input, encoded: InputFrames, answers: np.ndarray) -> Prediction:
         notes = [f"{name} left out: {why}" for name, why in encoded.failed.items()]
         notes += [f"{name}: {note}" for name, note in encoded.notes.items()]
-        unused = [name for name in utterance.by_modality() if name not in self.modalities]
+        used = {*self.modalities, *(["speech"] if self.encoders.recogniser is not None else [])}
+        unused = [name for name in utterance.by_modality() if name not in used]
         notes += [f"{name} isn't used, the run takes none" for name in unused]
         return Prediction(
             target=self.target,

@@ -17,6 +17,7 @@ from gia_mic.extract.encoders.make import make_encoder
 from gia_mic.extract.errors import EncoderError, MerError
 from gia_mic.extract.store import open_store
 from gia_mic.inputs import Input
+from gia_mic.onnx_encoders import _write_encoder
 from gia_mic.predictor import load_predictor
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "my_encoder.py"

@@ -69,7 +69,7 @@ def test_what_a_space_could_not_load_is_refused(exported_run, tmp_path, monkeypa
     run_dirs = tuple(find_run_dirs(exported_run[0]))
     with monkeypatch.context() as patch:
         changed(patch, fusion={"file": "own.py"})
-        with pytest.raises(RunError, match="fusion .* is code of its author, which the page would run"):
+        with pytest.raises(RunError, match=r"fusion .* is code of its author, which the page would run"):
             write_space(run_dirs, tmp_path / "space")
         with pytest.raises(RunError, match="A Space predicts by torch"):
             hand_on(run_dirs, tmp_path / "space", space=True, onnx=True)

@@ -72,7 +72,7 @@ def export(
     from gia_mic.model import hand_on
     from gia_mic.repository import Repository, local_run
 
-    run_dirs = [run_dir.absolute() for run_dir in find_run_dirs(local_run(run, trust=trust))]
+    run_dirs = [run_dir.absolute() for run_dir in find_run_dirs(local_run(run, with_code=True))]
     size, address = hand_on(
         run_dirs,
         folder,

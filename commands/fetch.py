@@ -34,7 +34,7 @@ def fetch(encoders: tuple[str, ...], revision: str | None) -> None:
             )
         pairs = [(encoder, revision)]
         if is_run:
-            folder = local_run(encoder, trust=True)  # code comes along, and isn't run
+            folder = local_run(encoder, with_code=True)
             pairs = recorded_models(read_config(find_run_dirs(folder)[0]))
             if encoder.startswith(HUB):
                 click.echo(f"{encoder}: in {folder}")

@@ -120,4 +120,4 @@ def hand_on(
 
 def load_model(path: str, **options: Any) -> Model:
     """Load a model as `gia_mic.load` says."""
-    return Model(find_run_dirs(local_run(path, trust=options.get("trust", False))), **options)
+    return Model(find_run_dirs(local_run(path, with_code=options.get("trust", False))), **options)

@@ -286,7 +286,7 @@ def load_predictor(path: str | Path, **options: Any) -> Predictor:
         RunError: There is no finished run, or it is of another version.
         EncoderError: The hub doesn't give it.
     """
-    folder = local_run(path, trust=options.get("trust", False))
+    folder = local_run(path, with_code=options.get("trust", False))
     return Predictor(run_folder.find_run_dirs(folder), **options)
 
 

@@ -61,12 +61,12 @@ class Repository:
         return f"{HUB}{self.name}" + ("" if self.revision == MAIN else f"@{self.revision}")
 
 
-def local_run(run: str | Path, *, trust: bool = False) -> Path:
+def local_run(run: str | Path, *, with_code: bool = False) -> Path:
     """Return the folder of a run, which is downloaded if it lies on the hub.
 
     Args:
         run: A folder, which is returned as it is, or `hf://owner/name` with or without `@revision`.
-        trust: Whether code of the run's own fusion is wanted as well.
+        with_code: Whether the code of the run's own fusion and encoders is wanted as well; it isn't run.
 
     Raises:
         RunError: There is no run in that repository, or it isn't in the local cache and there is no network.
@@ -76,7 +76,7 @@ def local_run(run: str | Path, *, trust: bool = False) -> Path:
         return Path(run)
     repository = Repository.parse(str(run))
     snapshot = _resolve(repository)
-    names = _files_of_run(snapshot.sizes, trust)
+    names = _files_of_run(snapshot.sizes, with_code)
     if not any(name.rpartition("/")[2] == METRICS for name in names):
         raise RunError(
             f"{repository} holds no run that mer exported (but {one_line(snapshot.sizes) or 'nothing'}): check the "
@@ -166,13 +166,15 @@ def refuse_without_token(token: str | None = None) -> None:
         )
 
 
-def _files_of_run(names: Iterable[str], trust: bool) -> tuple[str, ...]:
+def _files_of_run(names: Iterable[str], with_code: bool) -> tuple[str, ...]:
     """Return those of a repository's files that a run is loaded from."""
     run_files, code = {CONFIG, METRICS, WEIGHTS, READOUT}, (f"*{SOURCE}/*.py", f"*{ENCODERS}/*/*.py")
     return tuple(
         name
         for name in names
-        if name == CARD or name.rpartition("/")[2] in run_files or (trust and any(fnmatch(name, each) for each in code))
+        if name == CARD
+        or name.rpartition("/")[2] in run_files
+        or (with_code and any(fnmatch(name, each) for each in code))
     )
 
 

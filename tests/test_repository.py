@@ -147,12 +147,14 @@ def test_a_repository_without_a_run_is_named_and_nothing_of_it_is_downloaded(hub
         gia_mic.load("hf://lab/nothing")
 
 
-def test_code_of_a_run_comes_only_to_those_who_trust_it(hub, exported_run, tmp_path):
+def test_code_of_a_run_comes_to_those_who_trust_or_copy_it(hub, exported_run, tmp_path, mer):
     whole = gia_mic.load(exported_run[0], device="cpu").save(tmp_path / "out")
     files = {path.relative_to(whole).as_posix(): path.read_bytes() for path in whole.rglob("*") if path.is_file()}
     hub.commit("lab/feelings", {**files, "fold-1/seed-0/fusion/own.py": b"", "setup.py": b"", "a.pickle": b""})
     gia_mic.load("hf://lab/feelings", device="cpu")
     assert not any(request.endswith((".py", ".pickle")) for request in hub.requests)
+    assert mer("export", "hf://lab/feelings", tmp_path / "copy").exit_code == 0
+    assert (tmp_path / "copy" / "fold-1" / "seed-0" / "fusion" / "own.py").is_file()
     gia_mic.load("hf://lab/feelings", device="cpu", trust=True)
     assert {request.rpartition("/")[2] for request in hub.requests if request.endswith((".py", ".pickle"))} == {
         "own.py"

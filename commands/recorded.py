@@ -221,9 +221,11 @@ def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if name == "gia-mic":
         return asdict(GiaMicConfig())
-    from gia_mic.fuse.models.registry import find_fusion
+    from gia_mic.fuse.models.registry import FUSIONS
 
-    return asdict(find_fusion(name).config())
+    if name not in FUSIONS:  # not looked for: a name that a stranger recorded may lead to code
+        raise RunError(f"There is no fusion {name!r} in this version: leave the run out.")
+    return asdict(FUSIONS[name].config())
 
 
 def _others(values: Mapping[str, Any], defaults: Mapping[str, Any], search: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gia_mic.extract.encoders.contract import EXTRACTOR_VERSION, TINY, Encoder
-from gia_mic.extract.encoders.make import make_encoder, make_own
+from gia_mic.extract.encoders.make import make_own, make_pretrained
 from gia_mic.extract.encoders.own_class import ENCODER
 from gia_mic.extract.encoders.weights import COMMIT_DIGITS, recorded_revision
 from gia_mic.extract.errors import EncoderError, one_line
@@ -97,7 +97,7 @@ def rebuild(
     if precision:
         options["precision"] = precision
     try:
-        encoder = make_encoder(str(modality), str(model if model == TINY else folder or model), **options)
+        encoder = make_pretrained(str(modality), str(model if model == TINY else folder or model), **options)
     except TypeError as error:
         raise EncoderError(
             f"This version can't make {modality} frames with {one_line(options)}: train again."

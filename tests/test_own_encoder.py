@@ -19,6 +19,7 @@ from gia_mic.extract.store import open_store
 from gia_mic.inputs import Input
 from gia_mic.onnx_encoders import _write_encoder
 from gia_mic.predictor import load_predictor
+from gia_mic.rebuild import rebuild
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "my_encoder.py"
 NAME = "my_encoder:MelBands"
@@ -190,6 +191,13 @@ def test_text_and_pictures_have_frames_too(here, modality, body, shape):
     assert all(finding.problem is None for finding in check_named("short:Lengths"))
     kind = {"text": {"text": "no way"}, "visual": {"video": video(here / "a.mp4", [200] * 10)}}[modality]
     assert gia_mic.encode(**kind, encoder="short:Lengths", pool="none").shape == shape
+
+
+def test_the_name_of_a_model_that_a_stranger_recorded_runs_no_code(here):
+    (here / "taken.py").write_text("raise SystemExit")
+    spec = make_encoder("speech", "tiny").spec.canonical() | {"model": "taken:Encoder", "weights": "0" * 40}
+    with pytest.raises(EncoderError, match="taken:Encoder"):
+        rebuild(spec)
 
 
 def test_a_run_keeps_its_code_and_runs_it_for_those_who_trust_it(mine, mer, monkeypatch):

@@ -12,8 +12,9 @@ from gia_mic.extract.settings import settings_of
 
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.own import OwnEncoder
+    from gia_mic.extract.encoders.pretrained import Pretrained
 
-__all__ = ["OWNERS", "check_names", "make_encoder", "make_own"]
+__all__ = ["OWNERS", "check_names", "make_encoder", "make_own", "make_pretrained"]
 
 NOT_OF_OWN = ("revision", "layers", "precision")
 """Options that an encoder which others wrote doesn't have."""
@@ -52,6 +53,20 @@ def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
         return make_own(plugin, modality, **options)
     if options.pop("settings", None):
         raise EncoderError(f"{model} has no settings of its own: leave --set out.")
+    return make_pretrained(modality, model, **options)
+
+
+def make_pretrained(modality: str, model: str, **options: Any) -> "Pretrained":
+    """Return the encoder of a modality by a pretrained model; code of others is never run, whatever the model's name.
+
+    Args:
+        modality: speech, text or visual.
+        model: Hub id, local folder, or "tiny".
+        options: `revision`, and the modality's settings of `EncoderConfig`.
+
+    Raises:
+        EncoderError: The model can't be found, or doesn't fit.
+    """
     if modality == "speech":
         from gia_mic.extract.encoders.speech import SpeechEncoder
 

@@ -52,7 +52,7 @@ _LIMITS = """## Limits
 _LICENCE = """## Licence
 
 The software is under Apache-2.0. The weights are under {licence}; they were learnt from {corpus}, whose terms bind
-their use as well, and so do those of the encoders, which are not part of this folder.
+their use as well, and so do those of the encoders.
 """
 
 

@@ -12,7 +12,6 @@ from gia_mic.extract.settings import settings_of
 
 if TYPE_CHECKING:
     from gia_mic.extract.encoders.own import OwnEncoder
-    from gia_mic.extract.encoders.pretrained import Pretrained
 
 __all__ = ["OWNERS", "check_names", "make_encoder", "make_own", "make_pretrained"]
 
@@ -56,8 +55,8 @@ def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
     return make_pretrained(modality, model, **options)
 
 
-def make_pretrained(modality: str, model: str, **options: Any) -> "Pretrained":
-    """Return the encoder of a modality by a pretrained model; code of others is never run, whatever the model's name.
+def make_pretrained(modality: str, model: str, **options: Any) -> Encoder:
+    """Return the encoder of a modality by a pretrained model, whatever its name: code of others is never run.
 
     Args:
         modality: speech, text or visual.

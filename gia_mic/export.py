@@ -11,7 +11,7 @@ from gia_mic.extract.files import make_folder, write_json, write_text
 from gia_mic.fuse.runs import folder as run_folder
 from gia_mic.fuse.runs.runs import read_runs
 from gia_mic.fuse.runs.source import copy_source
-from gia_mic.model_card import FOLDER, card
+from gia_mic.model_card import FOLDER, at_address, card
 from gia_mic.repository import CARD
 from gia_mic.runtime.settings import FILES
 
@@ -54,7 +54,7 @@ def export(
     card_path = run_dirs[0].parents[1] / CARD
     if card_path.is_file() and not (run_dirs[0] / run_folder.PREDICTIONS).exists():
         # exported before: its scores are in there
-        write_text(folder / CARD, card_path.read_text(encoding="utf-8").replace(FOLDER, address))
+        write_text(folder / CARD, at_address(card_path.read_text(encoding="utf-8"), address))
     else:
         selected = {run_dir.resolve() for run_dir in run_dirs}
         whole = run_dirs[0].parent.name == f"fold-{run_folder.WHOLE}"

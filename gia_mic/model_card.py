@@ -3,6 +3,7 @@
 What the hub reads of it stands in `card_data.py`.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from gia_mic.report.statistics import LEVEL
 from gia_mic.report.summary import summarise
 from gia_mic.report.wording import about, percent, score_text
 
-__all__ = ["FOLDER", "card"]
+__all__ = ["FOLDER", "at_address", "card"]
 
 FOLDER = "THIS-FOLDER"
 """Stands in a card for where the model lies."""
@@ -41,6 +42,9 @@ model = gia_mic.load("{address}"{trust_argument})
 print(model.predict({arguments}).{attribute})
 ```
 """
+
+_ADDRESS = re.compile(r'(?<=^    mer predict )\S+|(?<=^model = gia_mic\.load\(")[^"]*', re.MULTILINE)
+"""The address in the head of a card."""
 
 _LIMITS = """## Limits
 
@@ -125,6 +129,15 @@ def card(run: Run, *, licence: str = "other", address: str = FOLDER, whole: bool
         _LICENCE.format(licence=licence, corpus=run.corpus),
     ]
     return "\n".join(parts)
+
+
+def at_address(text: str, address: str) -> str:
+    """Return a card as it is where the model lies at another address.
+
+    >>> at_address("    mer predict hf://lab/a --text ...", "hf://lab/b")
+    '    mer predict hf://lab/b --text ...'
+    """
+    return _ADDRESS.sub(lambda _: address, text)
 
 
 def _data(run: Run) -> str:

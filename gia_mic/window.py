@@ -118,10 +118,11 @@ class OwnWindow:
     def __init__(self, encoder: Any, length_s: float) -> None:
         self.rate = int(encoder.spec.sampling_rate_hz)
         most = encoder.spec.window_s
-        if not length_s > 0 or (most is not None and length_s > most):
+        self._most = int(length_s * self.rate)
+        if self._most < 1 or (most is not None and length_s > most):
             limit = "" if most is None else f" and up to {most:g} s"
             raise EncoderError(f"A window of {length_s:g} s doesn't fit {encoder.spec.name}: give one above 0{limit}.")
-        self._encoder, self._most = encoder, int(length_s * self.rate)
+        self._encoder = encoder
         self._buffer = np.empty(0, np.float32)
 
     def push(self, samples: np.ndarray) -> np.ndarray | None:

@@ -30,7 +30,7 @@ class Words:
 
     def __init__(self, recogniser: "Recogniser", length_s: float, sampling_rate_hz: int, *, beside: bool) -> None:
         self._recogniser, self._rate = recogniser, sampling_rate_hz
-        self._most = round(length_s * sampling_rate_hz)
+        self._most = max(round(length_s * sampling_rate_hz), 1)
         self._sound = np.empty(0, np.float32)
         self._end = 0  # of the stream's samples so far
         self._read_to = 0  # of those that were read

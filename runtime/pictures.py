@@ -82,7 +82,7 @@ def _film(path: Path, frame_rate_hz: float, av: Any) -> Iterator[Any]:
             step_s, shape = 1 / float(stream.average_rate or 25), shape_of(stream)
             first_s: float | None = None
             for frame in container.decode(stream):
-                begin_s = latest_s + step_s if frame.time is None else frame.time
+                begin_s = (first_s or 0.0) + latest_s + step_s if frame.time is None else frame.time
                 first_s = begin_s if first_s is None else first_s
                 while latest is not None and count / frame_rate_hz < begin_s - first_s - ROUNDING_S:
                     yield upright(latest, shape)

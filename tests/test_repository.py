@@ -38,6 +38,7 @@ def test_a_run_is_pushed_whole_in_one_commit_and_answers_from_there(writer, expo
     copy = mer("export", f"hf://lab/feelings@{commit}", tmp_path / "copy")
     assert copy.exit_code == 0, copy.output
     assert metadata_load(tmp_path / "copy" / "README.md")["license"] == "mit"
+    assert "hf://lab/feelings" not in (tmp_path / "copy" / "README.md").read_text()
     assert "in " in mer("fetch", "hf://lab/feelings").stdout
     offline()
     result = mer("predict", "hf://lab/feelings", "--text", TEXT, "--json", "--device", "cpu")

@@ -56,7 +56,7 @@ def make_encoder(modality: str, model: str, **options: Any) -> Encoder:
 
 
 def make_pretrained(modality: str, model: str, **options: Any) -> Encoder:
-    """Return the encoder of a modality by a pretrained model; code of others is never run, whatever the model's name.
+    """Return the encoder of a modality by a pretrained model, whatever its name: code of others is never run.
 
     Args:
         modality: speech, text or visual.

@@ -1,9 +1,10 @@
 """Turns sound that goes on into an answer every so often; each window is encoded anew."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -13,7 +14,13 @@ from .errors import PredictionError
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["StreamAnswer", "listen", "pcm"]
+__all__ = ["NO_PCM", "StreamAnswer", "is_container", "listen", "pcm", "peeked"]
+
+NO_PCM = "is a file of sound or film, and no raw samples: convert it with `ffmpeg -i - -f s16le -ar 16000 -ac 1 -`"
+"""Why a pipe with the bytes of a file would be answered wrongly."""
+
+HEAD = 12
+"""Bytes that show of what format a file is."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def listen(
         raise PredictionError(f"The run takes {', '.join(model.modalities)} and no speech: listen with another.")
     settings = model.settings.encoders["speech"]
     rate, hop, receptive_field = settings["sampling_rate_hz"], settings["hop"], settings["receptive_field"]
-    most, step = int(window_s * rate) // hop, round(every_s * rate)
+    finite = math.isfinite(window_s * rate) and math.isfinite(every_s * rate)
+    most, step = (int(window_s * rate) // hop, round(every_s * rate)) if finite else (0, 0)
     if not 0 < most <= settings["window"] or step < 1:
         raise PredictionError(
             f"A window of {window_s:g} s every {every_s:g} s can't be: both are above 0, and a window has up to "
@@ -79,3 +87,17 @@ def pcm(file: BinaryIO) -> Iterator[np.ndarray]:
         even = len(data) // 2 * 2
         odd = data[even:]
         yield np.frombuffer(data[:even], "<i2").astype(np.float32) / 2**15
+
+
+def peeked(file: Any) -> bytes:
+    """Return what a pipe begins with, which stays in it; empty where that can't be seen."""
+    return bytes(file.peek(HEAD)) if hasattr(file, "peek") else b""
+
+
+def is_container(head: bytes) -> bool:
+    """Whether bytes begin a file of WAV or AVI, FLAC, Ogg, MP3 with tags, Matroska or MP4.
+
+    >>> is_container(b"RIFF....WAVE"), is_container(b"....ftypisom"), is_container(bytes(12))
+    (True, True, False)
+    """
+    return head.startswith((b"RIFF", b"fLaC", b"OggS", b"ID3", b"\x1a\x45\xdf\xa3")) or head[4:8] == b"ftyp"

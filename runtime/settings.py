@@ -36,6 +36,9 @@ OWN: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 """Entries of each modality, and their types."""
 
+MOST = 1_000_000
+"""No number in the settings is as great."""
+
 FILES = (FILE, FUSION, TOKENIZER, *(f"{name}.onnx{end}" for name in OWN for end in ("", ".data")))
 """Names of all files that the runtime may need."""
 
@@ -93,7 +96,7 @@ def read_settings(folder: Path) -> Settings:
             dict(entries["encoders"]),
         )
         _check(read)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PredictionError(f"{path} is damaged ({error!r}): export the run again.") from error
     return read
 
@@ -109,5 +112,20 @@ def _check(settings: Settings) -> None:
         raise ValueError("no encoder")
     for modality, encoder in settings.encoders.items():
         for name, kind in {**COMMON, **OWN[modality]}.items():
-            if not isinstance(encoder[name], kind) or (kind is int and encoder[name] < 0):
+            if not isinstance(encoder[name], kind) or not _can_be(name, encoder[name]):
                 raise ValueError(f"{modality}: {name} is {encoder[name]!r}")
+        if 2 * encoder.get("context", 0) >= encoder.get("window", 1):
+            raise ValueError(f"{modality}: a context of {encoder['context']} in a window of {encoder['window']}")
+
+
+def _can_be(name: str, value: Any) -> bool:
+    """Whether an entry, which has its type, has a value that makes sense."""
+    if name == "dtype":
+        return value in ("float32", "float16")
+    if name == "pool":
+        return value in ("none", "utterance") or (value.isascii() and value.isdigit() and int(value) > 0)
+    if name == "size":
+        return len(value) == 2 and all(isinstance(side, int) and 0 < side < MOST for side in value)
+    if isinstance(value, bool | str):
+        return isinstance(value, str) or name == "normalise"
+    return (0 if name in ("context", "resample") else 1e-3) <= value < MOST

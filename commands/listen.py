@@ -131,6 +131,7 @@ def _stream(
     from gia_mic.extract.errors import MediaError, words_of
     from gia_mic.extract.media.live import MATROSKA, open_device, open_pipe, stream_container
     from gia_mic.listen import sampling_rate
+    from gia_mic.runtime.listen import NO_PCM, is_container, peeked
     from gia_mic.streams import Devices, film, paced, pcm
 
     hears = "speech" in predictor.modalities or predictor.encoders.recogniser is not None
@@ -150,9 +151,11 @@ def _stream(
     stream: Iterable[Item]
     if file == "-":
         standard_input: Any = sys.stdin.buffer
-        head = standard_input.peek(len(MATROSKA)) if hasattr(standard_input, "peek") else b""
+        head = peeked(standard_input)
         if head.startswith(MATROSKA):
             stream = stream_container(open_pipe(standard_input), sound_hz, None if containers else picture_hz)
+        elif is_container(head):
+            raise MediaError(f"Standard input {NO_PCM}, or a film to Matroska.")
         else:
             stream = pcm(standard_input)
     elif Path(file).suffix.lower() in (".pcm", ".raw"):

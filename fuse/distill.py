@@ -24,7 +24,7 @@ from gia_mic.fuse.config import TrainingConfig
 from gia_mic.fuse.experiment import Execution, Experiment, Teachers
 from gia_mic.fuse.models.registry import find_fusion
 from gia_mic.fuse.run import train_here
-from gia_mic.fuse.runs.folder import WHOLE, find_run_dirs, recorded_target
+from gia_mic.fuse.runs.folder import METRICS, WHOLE, find_run_dirs, read_config, recorded_target
 from gia_mic.fuse.runs.runs import Run, read_runs
 from gia_mic.fuse.runs.source import named_fusion, record_of
 
@@ -62,6 +62,12 @@ def distill(
     name = valid_name(name or f"{run.name}-distilled")
     if name == run.name:
         raise RunError(f"The students can't be called {name}, as the run that they learn from is: choose another name.")
+    folder = run.resolve().parent / name
+    if folder.name != name or name == "..":
+        raise RunError(f"The students can't be called {name!r}: give a name without slashes.")
+    for fold in (metrics.parent for metrics in folder.glob(f"fold-*/seed-*/{METRICS}")):
+        if read_config(fold).get("distilled_from") != run.name:
+            raise RunError(f"{folder} is another run: choose another name for the students.")
     runs, numbers = run.resolve().parents[1], range(1, teacher.expected + 1)
     inside = [
         replace(experiment, name=f"without-{left_out}", without=left_out, fold=fold, seeds=teacher.seeds)

@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 
 from . import load
 from .errors import PredictionError
-from .listen import EVERY_S, WINDOW_S, pcm
+from .listen import EVERY_S, NO_PCM, WINDOW_S, is_container, pcm, peeked
 from .model import Model
 from .sound import stream_sound
 
@@ -20,6 +21,8 @@ __all__ = ["main"]
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code: 0, or 1 after an error, or 2 where its usage is wrong."""
     options = _parser().parse_args(words)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where bars can't be written
     try:
         model = load(options.folder, threads=options.threads)
         if options.command == "predict":
@@ -91,6 +94,10 @@ def _listen(model: Model, options: argparse.Namespace) -> None:
 def _blocks(model: Model, file: str) -> Iterator[np.ndarray]:
     """Give the samples of a file, or of standard input, at the encoder's rate."""
     if file == "-":
+        if sys.stdin is None:
+            raise PredictionError("Standard input is closed: pipe sound into it, or name a file.")
+        if is_container(peeked(sys.stdin.buffer)):
+            raise PredictionError(f"Standard input {NO_PCM}.")
         yield from pcm(sys.stdin.buffer)
     elif file.lower().endswith((".pcm", ".raw")):
         if not Path(file).is_file():

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -14,10 +14,16 @@ from .errors import PredictionError
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["EVERY_S", "WINDOW_S", "StreamAnswer", "listen", "pcm"]
+__all__ = ["EVERY_S", "NO_PCM", "WINDOW_S", "StreamAnswer", "is_container", "listen", "pcm", "peeked"]
 
 EVERY_S, WINDOW_S = 0.5, 4.0
 """Seconds between two answers, and seconds of sound that each is about."""
+
+NO_PCM = "is a file of sound or film, and no raw samples: convert it with `ffmpeg -i - -f s16le -ar 16000 -ac 1 -`"
+"""Why a pipe with the bytes of a file would be answered wrongly."""
+
+HEAD = 12
+"""Bytes that show of what format a file is."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def listen(
         raise PredictionError(f"The run takes {', '.join(model.modalities)} and no speech: listen with another.")
     settings = model.settings.encoders["speech"]
     rate, hop, receptive_field = settings["sampling_rate_hz"], settings["hop"], settings["receptive_field"]
-    finite = math.isfinite(every_s) and math.isfinite(window_s)
+    finite = math.isfinite(window_s * rate) and math.isfinite(every_s * rate)
     most, step = (int(window_s * rate) // hop, round(every_s * rate)) if finite else (0, 0)
     if not 0 < most <= settings["window"] or step < 1:
         raise PredictionError(
@@ -84,3 +90,17 @@ def pcm(file: BinaryIO) -> Iterator[np.ndarray]:
         even = len(data) // 2 * 2
         odd = data[even:]
         yield np.frombuffer(data[:even], "<i2").astype(np.float32) / 2**15
+
+
+def peeked(file: Any) -> bytes:
+    """Return what a pipe begins with, which stays in it; empty where that can't be seen."""
+    return bytes(file.peek(HEAD)) if hasattr(file, "peek") else b""
+
+
+def is_container(head: bytes) -> bool:
+    """Whether bytes begin a file of WAV or AVI, FLAC, Ogg, MP3 with tags, Matroska or MP4.
+
+    >>> is_container(b"RIFF....WAVE"), is_container(b"....ftypisom"), is_container(bytes(12))
+    (True, True, False)
+    """
+    return head.startswith((b"RIFF", b"fLaC", b"OggS", b"ID3", b"\x1a\x45\xdf\xa3")) or head[4:8] == b"ftyp"

@@ -113,9 +113,19 @@ class Model:
             count = 1 if values is None else len(values)
             fed[name] = np.zeros((1, count, settings["dim"]), np.float32)
             if values is not None:
+                if values.shape[1:] != (settings["dim"],):
+                    raise PredictionError(
+                        f"The frames of {name} have the shape {values.shape}, and not (T, {settings['dim']}) as "
+                        f"{self.settings.folder} says: export the run again."
+                    )
                 fed[name][0] = values
             fed[f"{name}_mask"] = np.full((1, count), values is not None)
         [[answers]] = self._graph(FUSION).run(None, fed)
+        if len(answers) != len(self.target.names):
+            raise PredictionError(
+                f"{self.settings.folder} gives {len(answers)} answers for {len(self.target.names)} names: export the "
+                "run again."
+            )
         return dict(zip(self.target.names, map(float, answers), strict=True))
 
     def listen(

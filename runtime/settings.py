@@ -114,7 +114,7 @@ def read_settings(folder: Path) -> Settings:
             dict(entries["encoders"]),
         )
         _check(settings)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PredictionError(f"{path} is damaged ({error!r}): export the run again.") from error
     return settings
 

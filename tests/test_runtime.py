@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,25 @@ def test_the_spectrogram_is_whispers(mels):
 def test_what_is_wrong_is_one_sentence(exported, arguments, message):
     with pytest.raises(PredictionError, match=message):
         load(exported).predict(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dim", 0), ("dim", 3), ("dtype", "x"), ("pool", "0"), ("window", 0), ("context", 10**9), ("window", True)],
+)
+def test_settings_that_cannot_be_are_one_sentence(exported, tmp_path, name, value, capsys):
+    folder = shutil.copytree(exported, tmp_path / "broken")
+    entries = json.loads((folder / "runtime.json").read_text())
+    entries["encoders"]["text"][name] = value
+    (folder / "runtime.json").write_text(json.dumps(entries))
+    assert main(["predict", str(folder), "--text", "no way"]) == 1
+    assert re.fullmatch(r"Error: .*: export the run again\.\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("times", [{"every_s": float("nan")}, {"window_s": float("inf")}, {"every_s": 0}])
+def test_times_that_cannot_be_are_refused(exported, times):
+    with pytest.raises(PredictionError, match="can't be: both are above 0"):
+        list(load(exported).listen([], **times))
 
 
 @pytest.mark.parametrize(

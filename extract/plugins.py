@@ -177,7 +177,7 @@ def load_installed(kind: Kind, module_name: str, class_name: str) -> Plugin:
                 "one: check the name, or install it."
             ) from error
         raise kind.error(f"The module {module_name} can't be imported ({first_line(error)}): install that.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise kind.error(f"The module {module_name} can't be imported ({what_failed(error)}): correct it.") from error
     return _checked(kind, module, class_name, _source_of(kind, module, class_name))
 
@@ -254,7 +254,7 @@ def _of_file(kind: Kind, path: Path, code: bytes, class_name: str) -> Plugin:
             sys.modules[name] = module  # dataclasses look their module up
             try:
                 exec(compile(code, str(path), "exec"), module.__dict__)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del sys.modules[name]
                 raise kind.error(f"{path} can't be loaded ({what_failed(error, str(path))}): correct it.") from error
     return _checked(kind, module, class_name, Source(class_name, path.stem, digest, path.name, code))

@@ -63,8 +63,6 @@ def distill(
     if name == run.name:
         raise RunError(f"The students can't be called {name}, as the run that they learn from is: choose another name.")
     folder = run.resolve().parent / name
-    if folder.name != name or name == "..":
-        raise RunError(f"The students can't be called {name!r}: give a name without slashes.")
     for fold in (metrics.parent for metrics in folder.glob(f"fold-*/seed-*/{METRICS}")):
         if read_config(fold).get("distilled_from") != run.name:
             raise RunError(f"{folder} is another run: choose another name for the students.")

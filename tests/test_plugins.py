@@ -112,6 +112,7 @@ BAD = {
     "mine.py has no Yours: its modules are Mine": ("mine:Yours", FUSION),
     "mine.py has something else than a torch.nn.Module called Config": ("mine:Config", FUSION),
     r"mine.py can't be loaded \(ZeroDivisionError: division by zero, line 16\)": ("mine:Mine", "\n\n1 / 0"),
+    r"mine.py can't be loaded \(SystemExit: 2, line 16\)": ("mine:Mine", "\n\nraise SystemExit(2)"),
     r"mine.py can't be loaded \(SyntaxError: .*line": ("mine:Mine", "class Mine("),
     r"mine.py can't be loaded \(ModuleNotFoundError: No module named 'neighbour'": ("mine:Mine", "import neighbour"),
     "Concat in mine.py would be called concat": ("mine:Concat", FUSION.replace("Mine", "Concat")),

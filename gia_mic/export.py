@@ -50,6 +50,10 @@ def export(
     Raises:
         RunError: The folder holds something else, the scores can't be read, or something can't be exported as ONNX.
     """
+    if onnx:
+        from gia_mic.onnx import check_packages
+
+        check_packages()  # before anything is written
     _copy(run_dirs, folder)
     card_path = run_dirs[0].parents[1] / CARD
     if card_path.is_file() and not (run_dirs[0] / run_folder.PREDICTIONS).exists():

@@ -77,10 +77,14 @@ def write_runtime(
         RunError: A package of the extra isn't installed, the fusion can't be exported, or one of the encoders can't.
     """
     check_packages()
+    logger.info(f"Writing {runtime_settings.FUSION}: models: {len(run_dirs)}. Each takes some seconds.")
     write_onnx(run_dirs, folder / runtime_settings.FUSION, trust=trust)
     try:
         predictor = Predictor(run_dirs, encoders=encoders, device="cpu", trust=trust)
-        entries = {name: _write_encoder(predictor, name, folder) for name in predictor.modalities}
+        entries = {}
+        for modality in predictor.modalities:
+            logger.info(f"Writing {runtime_settings.graph_of(modality)}, and comparing it with PyTorch.")
+            entries[modality] = _write_encoder(predictor, modality, folder)
     except MerError as error:
         for name in set(runtime_settings.FILES) - {runtime_settings.FUSION}:
             (folder / name).unlink(missing_ok=True)

@@ -126,7 +126,7 @@ def test_shared_speakers_are_refused_unless_allowed(tmp_path):
         ({"session": None}, "session", "has no sessions, so there are no folds by session: choose --protocol speaker"),
         ({"speaker": "one"}, "speaker", "has the one speaker 'one'"),
         ({}, "weekday", "There is no protocol 'weekday'"),
-        ({"session": None, "speaker": None, "scenario": None}, "session", "fill the column session of the manifest"),
+        ({"session": None, "speaker": None, "scenario": None}, "session", "fill in the column session of its table"),
     ],
 )
 def test_a_protocol_that_gives_no_folds_is_refused(tmp_path, same, protocol, message):

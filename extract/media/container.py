@@ -127,7 +127,7 @@ def open_track(path: Path, kind: str, recording: Recording | None = None) -> Tra
         if not playable:
             what = "sound" if kind == "audio" else "video"
             why = f"; its {what} is of a kind that can't be decoded" if streams else ""
-            raise MediaError(f"{path} has no {what}{why}: check the manifest's {kind} path.")
+            raise MediaError(f"{path} has no {what}{why}: check the path.")
         default = av.stream.Disposition.default
         stream = next((stream for stream in playable if stream.disposition & default), playable[0])
         both = [s for s in (*container.streams.video, *container.streams.audio) if not _is_cover(s)]

@@ -285,7 +285,8 @@ def _refuse_shared(corpus: Corpus, protocol: str, fold: SplitFold) -> None:
 
 def _unfilled(corpus: Corpus, protocol: str, empty: int) -> str:
     filled = [name for name in PROTOCOLS if None not in corpus.column(name)]
-    hint = f"choose --protocol {' or '.join(filled)}" if filled else f"fill in the column {protocol} of its table and prepare it again"
+    to_fill = f"fill in the column {protocol} of its table and prepare it again"
+    hint = f"choose --protocol {' or '.join(filled)}" if filled else to_fill
     what = f"no {protocol}s" if empty == len(corpus) else f"{empty} of {len(corpus)} utterances without a {protocol}"
     return f"Corpus {corpus.name} has {what}, so there are no folds by {protocol}: {hint}."
 

@@ -251,20 +251,8 @@ def predict(
         change: Function that is applied to each batch first, such as one that adds noise.
         batch_size: Most utterances in a batch, at least 1.
     """
-    return _answers(trained.model, trained.readout, data, rows, hidden, change, batch_size)
-
-
-def _answers(
-    model: nn.Module,
-    readout: Readout,
-    data: Data,
-    rows: np.ndarray,
-    hidden: Sequence[str] = (),
-    change: Callable[[dict[str, PaddedFrames]], dict[str, PaddedFrames]] | None = None,
-    batch_size: int = 64,
-) -> np.ndarray:
-    """Return the answers for utterances, (B, K) float32; see `predict`."""
-    return _read(readout, _outputs(model, data, rows, hidden, change, batch_size, readout))
+    outputs = _outputs(trained.model, data, rows, hidden, change, batch_size, trained.readout)
+    return _read(trained.readout, outputs)
 
 
 def _read(readout: Readout, outputs: Tensor) -> np.ndarray:
@@ -566,7 +554,8 @@ def _choose(learner: Learner, runs: Sequence[_Run], data: Data) -> Sequence[np.n
         return [None] * len(runs)
     if isinstance(learner, Stack):
         return predict_stack(learner, [run.readout for run in runs], data, rows)
-    return [_answers(learner.model(0), runs[0].readout, data, rows[0])]
+    readout = runs[0].readout
+    return [_read(readout, _outputs(learner.model(0), data, rows[0], readout=readout))]
 
 
 def _gather(data: Data, rows: Tensor, on_host: np.ndarray, *, for_bfloat16: bool = False) -> dict[str, PaddedFrames]:

@@ -84,6 +84,14 @@ def _may_pass(causes: tuple[BaseException, ...]) -> bool:
     return any(status_of(error) in PASSING or _kinds(error) & broken for error in causes)
 
 
+def _unreachable(causes: tuple[BaseException, ...]) -> bool:
+    return any(_kinds(error) & {"ConnectError", "ConnectTimeout"} for error in causes)
+
+
+def _broke_off(causes: tuple[BaseException, ...]) -> bool:
+    return _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes)
+
+
 def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> EncoderError:
     """Turn what the hub's libraries raise into one sentence with the cause and the cure."""
     from huggingface_hub import constants, get_token
@@ -136,12 +144,12 @@ def _refusal(model: str, revision: str, causes: tuple[BaseException, ...]) -> En
             f"{model} isn't in the hub's local cache {cache}, and HF_HUB_OFFLINE is set: run `mer fetch {model}` where "
             "there is a network."
         )
-    if any("ConnectError" in _kinds(error) or "ConnectTimeout" in _kinds(error) for error in causes):
+    if _unreachable(causes):
         return UnreachableError(
             f"The hub {constants.ENDPOINT} can't be reached to get {model} ({first_line(causes[-1])}): check the "
             "network, or run `mer fetch` where there is one, or give a local folder."
         )
-    if _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes):
+    if _broke_off(causes):
         return UnreachableError(
             f"The connection to the hub broke off while it gave {_file(causes[0])}{model} ({first_line(causes[-1])}): "
             "check the network and run this again; files that came whole are kept."
@@ -173,12 +181,12 @@ def _upload_refusal(repository: str, causes: tuple[BaseException, ...]) -> RunEr
         return RunError(f"The hub got too many requests to take {repository} (429): wait some minutes.")
     if ill := [status for status in statuses if status >= 500]:
         return RunError(f"The hub can't take {repository} now (it answers {ill[0]}): run this again later.")
-    if any("ConnectError" in _kinds(error) or "ConnectTimeout" in _kinds(error) for error in causes):
+    if _unreachable(causes):
         return RunError(
             f"The hub {constants.ENDPOINT} can't be reached to upload {repository} ({first_line(causes[-1])}): check "
             "the network and run this again."
         )
-    if _may_pass(causes) or any("TransportError" in _kinds(error) for error in causes):
+    if _broke_off(causes):
         return RunError(
             f"The connection to the hub broke off while it took {repository} ({first_line(causes[-1])}): check the "
             "network and run this again; nothing was changed there."

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from gia_mic.answer import Answer
 from gia_mic.config import ListenConfig
 from gia_mic.extract.errors import RunError, one_line
 from gia_mic.extract.media.live import Picture
 from gia_mic.extract.settings import out_of_range
 from gia_mic.inputs import Input
 from gia_mic.predictor import Predictor
+from gia_mic.runtime.listen import StreamAnswer
 from gia_mic.streams import Item
 from gia_mic.window import PictureWindow
 from gia_mic.words import Words
@@ -28,20 +28,16 @@ RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
-class StreamPrediction(Answer):
-    """What a run says of the latest seconds of a stream.
+class StreamPrediction(StreamAnswer):
+    """What a run says of the latest seconds of a stream, and what that rests on.
 
     Attributes:
-        time_s: End of the window, from the beginning of the stream.
-        seconds: Time that this answer took to compute, in seconds.
         ages_s: For each modality that the run takes, how long before `time_s` its newest data is, in seconds; None
             where there is none in the window.
         modalities: Those that the answer rests on, whose data is no older than is allowed.
         text: Words that were heard in the window; None where no recogniser listens.
     """
 
-    time_s: float
-    seconds: float
     ages_s: dict[str, float | None] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     text: str | None = None

@@ -8,7 +8,7 @@ that is damaged, or can't be read or written, is as good as none. `MER_CACHE` na
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from gia_mic.extract.address import cache_folder
 from gia_mic.extract.errors import StoreError
 from gia_mic.extract.files import digest, text_digest, write_json
 
-__all__ = ["Answer", "remembered", "trusted_digest"]
+__all__ = ["Answer", "remembered", "trusted_digest", "trusted_digest_of"]
 
 Answer = TypeVar("Answer")
 
@@ -53,6 +53,16 @@ def trusted_digest(path: Path) -> str:
     if written_ns < begun_ns - SETTLED_S * 1e9 and _identity(path) == identity:
         _write(key, {"file": identity, "sha256": sha256})
     return sha256
+
+
+def trusted_digest_of(files: Iterable[Path], folder: Path) -> str:
+    """Return a digest of files by their names in a folder and their `trusted_digest`, in the order of their paths.
+
+    Raises:
+        OSError: One can't be read.
+    """
+    lines = (f"{path.relative_to(folder).as_posix()} {trusted_digest(path)}\n" for path in sorted(files))
+    return text_digest("".join(lines))
 
 
 def remembered(key: str, work: Callable[[], Answer]) -> Answer:

@@ -5,7 +5,6 @@ extraction needs is done here: recordings are decoded, resampled, cut into windo
 all that shapes the frames goes into the fingerprint, the code among it.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from gia_mic.extract.encoders.batch import Pending
 from gia_mic.extract.encoders.contract import TINY, EncodeJob, EncoderSpec, Window, piece_windows
 from gia_mic.extract.encoders.own_class import ENCODER, FORM, REQUIRED, TAKEN
 from gia_mic.extract.errors import EncoderError, MediaError, MerError, what_failed
-from gia_mic.extract.files import digest
+from gia_mic.extract.notes import trusted_digest_of
 from gia_mic.extract.plugin_settings import NoSettings, config_of, configured
 from gia_mic.extract.plugins import Plugin, Source
 from gia_mic.extract.settings import out_of_range
@@ -365,10 +364,9 @@ class OwnEncoder:
         path = Path(str(location))
         if not path.exists():
             raise EncoderError(f"The encoder {self._name} has its weights in {path}, which isn't there: give the path.")
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent  # whatever the folder is called
-        listed = "".join(f"{file.relative_to(root).as_posix()} {digest(file)}\n" for file in files)
-        return str(path.resolve()), settings | {"weights": hashlib.sha256(listed.encode()).hexdigest()}
+        return str(path.resolve()), settings | {"weights": trusted_digest_of(files, root)}
 
 
 def _piece(frames: np.ndarray, note: str = "") -> Window:

@@ -1,6 +1,5 @@
 """Turns a pretrained model's name into its files, and these into a configuration and a network."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from gia_mic.extract.device import dtype_of
 from gia_mic.extract.encoders.hub import resolve, resolve_recorded
 from gia_mic.extract.encoders.snapshot import SETTINGS, Snapshot, pick_weights
 from gia_mic.extract.errors import EncoderError, first_line, one_line
-from gia_mic.extract.notes import trusted_digest
+from gia_mic.extract.notes import trusted_digest_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -90,9 +89,7 @@ def find_weights(model: str, revision: str | None = None) -> Weights:
                 f"{folder} holds neither model.safetensors nor pytorch_model.bin: save the model there with "
                 "save_pretrained."
             )
-        listed = "".join(f"{path.name} {trusted_digest(path)}\n" for path in sorted(files))
-        hashed = hashlib.sha256(listed.encode()).hexdigest()
-        return Weights(folder.resolve().name, str(folder), None, hashed, weights[0])
+        return Weights(folder.resolve().name, str(folder), None, trusted_digest_of(files, folder), weights[0])
     if not HUB_ID.fullmatch(model):
         raise EncoderError(f"There is no folder {model!r}, and a hub id looks like owner/name: check --encoder.")
     snapshot = resolve(model, revision)

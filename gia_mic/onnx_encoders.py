@@ -76,7 +76,6 @@ def write_runtime(
     Raises:
         RunError: A package of the extra isn't installed, the fusion can't be exported, or one of the encoders can't.
     """
-    check_packages()
     logger.info(f"Writing {runtime_settings.FUSION}: models: {len(run_dirs)}. Each may take ten seconds.")
     write_onnx(run_dirs, folder / runtime_settings.FUSION, trust=trust)
     try:
